@@ -1,0 +1,1 @@
+"""Everything that knows data sets, files, the command line and machines."""

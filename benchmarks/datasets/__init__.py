@@ -1,0 +1,19 @@
+"""The data sets, one file each, found through the entry point group ``i2moe_plugin.datasets``."""
+
+from i2moe_plugin.benchmarks.datasets.base import (
+    Card,
+    MultimodalDataset,
+    Status,
+    datasets,
+    open_dataset,
+    register_dataset,
+)
+
+__all__ = [
+    "Card",
+    "MultimodalDataset",
+    "Status",
+    "datasets",
+    "open_dataset",
+    "register_dataset",
+]

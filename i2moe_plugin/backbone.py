@@ -1,0 +1,213 @@
+"""A backbone: fusion + head behind one contract, whatever the fusion returns.
+
+The fusion keeps MultiBench's contract (list of latents in, fused tensor or a tuple whose first
+item is it out); this wrapper puts a head behind it where it has none, and says plainly what is
+wrong with an output that breaks the contract.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from i2moe_plugin.errors import BackboneError, ShapeError
+from i2moe_plugin.registry import BackboneEntry
+
+
+@dataclass(frozen=True)
+class LatentSpec:
+    """The shape of one modality's latent, without the batch.
+
+    Attributes:
+        dim: D, the width.
+        tokens: T, the number of tokens; None for a vector.
+        padded: the latent comes with a padding mask [B, T] (True where a token is padding), and T
+            may differ between batches.
+
+    >>> LatentSpec(16).shape, LatentSpec(16, tokens=4).shape
+    ((16,), (4, 16))
+    """
+
+    dim: int
+    tokens: int | None = None
+    padded: bool = False
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape without the batch: (D,) or (T, D)."""
+        return (self.dim,) if self.tokens is None else (self.tokens, self.dim)
+
+
+class MLPHead(nn.Sequential):
+    """Linear-ReLU-Dropout-Linear on a flattened fused tensor; one Linear where ``hidden`` is 0."""
+
+    def __init__(self, width: int, num_outputs: int, hidden: int, dropout: float) -> None:
+        if hidden:
+            super().__init__(
+                nn.Linear(width, hidden),
+                nn.ReLU(),
+                nn.Dropout(dropout),
+                nn.Linear(hidden, num_outputs),
+            )
+        else:
+            super().__init__(nn.Linear(width, num_outputs))
+
+
+class Backbone(nn.Module):
+    """Fusion + head: list of M latents -> output [B, C] and a scalar auxiliary loss.
+
+    Args:
+        entry: the registered facts.
+        fusion: the module under the contract above.
+        latents: the latents' shapes.
+        num_outputs: C.
+        own_head: the fusion already returns [B, C].
+        head_hidden, head_dropout: of the head we add otherwise.
+
+    Raises:
+        BackboneError: the fusion fails on latents of these shapes, or breaks the contract.
+    """
+
+    def __init__(
+        self,
+        entry: BackboneEntry,
+        fusion: nn.Module,
+        latents: Sequence[LatentSpec],
+        num_outputs: int,
+        *,
+        own_head: bool,
+        head_hidden: int,
+        head_dropout: float,
+    ) -> None:
+        super().__init__()
+        if not isinstance(fusion, nn.Module):
+            raise BackboneError(
+                f"backbone {entry.name!r} built a {type(fusion).__name__}; "
+                "a torch.nn.Module is expected."
+            )
+        self.entry, self.num_outputs = entry, num_outputs
+        self.fusion = fusion
+        self.head: nn.Module | None = None
+        fused = self._dry_run(latents)
+        if own_head:
+            if fused.shape[1:] != (num_outputs,):
+                raise BackboneError(
+                    f"backbone {entry.name!r} takes num_outputs={num_outputs}, so it must return "
+                    f"[B, {num_outputs}]; it returned {list(fused.shape)} for B=2. Without an "
+                    "argument num_outputs a head is added for it."
+                )
+        else:
+            self.head = MLPHead(fused.flatten(1).shape[1], num_outputs, head_hidden, head_dropout)
+
+    def forward(
+        self, latents: Sequence[Tensor], padding_masks: Sequence[Tensor | None] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Fuse and decide.
+
+        Args:
+            latents: M tensors [B, D_m] or [B, T_m, D_m].
+            padding_masks: for each modality None or [B, T_m], True where a token is padding.
+
+        Returns:
+            output [B, C]; auxiliary loss, a scalar (0 where the backbone has none).
+
+        Raises:
+            BackboneError: the fusion's output breaks the contract.
+        """
+        fused, auxiliary = self._fuse(latents, padding_masks)
+        output = fused if self.head is None else self.head(fused.flatten(1))
+        expected = (latents[0].shape[0], self.num_outputs)
+        if output.shape != expected:
+            raise BackboneError(
+                f"backbone {self.entry.name!r} returned {list(output.shape)}; "
+                f"expected {list(expected)}."
+            )
+        return output, auxiliary
+
+    def _fuse(
+        self, latents: Sequence[Tensor], padding_masks: Sequence[Tensor | None] | None
+    ) -> tuple[Tensor, Tensor]:
+        name = self.entry.name
+        arguments: list[Any] = [list(latents)]
+        if self.entry.padding:
+            arguments.append(list(padding_masks) if padding_masks else [None] * len(latents))
+        elif padding_masks is not None:
+            arguments = [zero_padding(latents, padding_masks)]
+        result = self.fusion(*arguments)
+        auxiliary: Tensor | None = None
+        if isinstance(result, (tuple, list)):
+            if not result:
+                raise BackboneError(f"backbone {name!r} returned an empty {type(result).__name__}.")
+            if self.entry.auxiliary and len(result) > 1:
+                auxiliary = result[1]
+            result = result[0]
+        if not isinstance(result, Tensor):
+            raise BackboneError(
+                f"backbone {name!r} returned a {type(result).__name__}; a tensor, or a tuple whose "
+                "first item is one, is expected."
+            )
+        batch = latents[0].shape[0]
+        if result.dim() < 2 or result.shape[0] != batch:
+            raise BackboneError(
+                f"backbone {name!r} returned a tensor of shape {list(result.shape)}; expected "
+                f"[B, ...] with B={batch} and at least 2 dimensions."
+            )
+        return result, result.new_zeros(()) if auxiliary is None else auxiliary
+
+    def _dry_run(self, latents: Sequence[LatentSpec]) -> Tensor:
+        parameter = next(self.fusion.parameters(), None)
+        like = torch.zeros(()) if parameter is None else parameter.detach()
+        example = [like.new_zeros((2, *latent.shape)) for latent in latents]
+        masks = [
+            torch.zeros((2, latent.shape[0]), dtype=torch.bool, device=like.device)
+            if latent.padded
+            else None
+            for latent in latents
+        ]
+        training = self.fusion.training
+        self.fusion.eval()
+        try:
+            with torch.no_grad(), torch.random.fork_rng(devices=[]):
+                return self._fuse(example, masks if any(m is not None for m in masks) else None)[0]
+        except BackboneError:
+            raise
+        except Exception as error:
+            shapes = ", ".join(str([2, *latent.shape]) for latent in latents)
+            raise BackboneError(
+                f"backbone {self.entry.name!r} failed on latents of shape {shapes}: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+        finally:
+            self.fusion.train(training)
+
+
+def zero_padding(latents: Sequence[Tensor], padding_masks: Sequence[Tensor | None]) -> list[Tensor]:
+    """Latents with every padded token set to zero."""
+    return [
+        latent if mask is None else latent.masked_fill(mask.unsqueeze(-1), 0)
+        for latent, mask in zip(latents, padding_masks, strict=True)
+    ]
+
+
+def pool_tokens(latent: Tensor, padding_mask: Tensor | None = None) -> Tensor:
+    """One vector a sample: the mean over tokens that are not padding.
+
+    Args:
+        latent: [B, D] (returned as it is) or [B, T, D].
+        padding_mask: [B, T], True where a token is padding; a sample of padding alone gives 0.
+
+    Raises:
+        ShapeError: the latent is neither a vector nor tokens.
+    """
+    if latent.dim() == 2:
+        return latent
+    if latent.dim() != 3:
+        raise ShapeError(f"a latent is [B, D] or [B, T, D]; this one is {list(latent.shape)}.")
+    if padding_mask is None:
+        return latent.mean(1)
+    keep = (~padding_mask).unsqueeze(-1).to(latent.dtype)
+    return (latent * keep).sum(1) / keep.sum(1).clamp_min(1)

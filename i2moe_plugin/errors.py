@@ -1,0 +1,79 @@
+"""The typed errors of the package.
+
+Every message says what was expected, what came, and what to do. A command line shows the message
+alone; a library user catches :class:`I2MoEError` or one of its children.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+
+class I2MoEError(Exception):
+    """Base of every error this package raises on purpose."""
+
+
+class ConfigError(I2MoEError, ValueError):
+    """Settings that cannot be used; lists every problem found, not only the first.
+
+    Attributes:
+        problems: one sentence for each problem.
+    """
+
+    def __init__(self, problems: str | Sequence[str]) -> None:
+        self.problems = [problems] if isinstance(problems, str) else list(problems)
+        if len(self.problems) == 1:
+            super().__init__(self.problems[0])
+        else:
+            lines = "".join(f"\n  - {problem}" for problem in self.problems)
+            super().__init__(f"{len(self.problems)} problems in the settings:{lines}")
+
+
+class RegistrationError(I2MoEError):
+    """A name that cannot be registered: taken, malformed, or of something that cannot be built."""
+
+
+class UnknownNameError(I2MoEError, LookupError):
+    """A name that is not registered; the message offers close matches."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str], hint: str = "") -> None:
+        self.kind, self.name, self.known = kind, name, sorted(known)
+        super().__init__(
+            f"unknown {kind} {name!r}.{did_you_mean(name, self.known)}"
+            f" Known: {', '.join(self.known) or 'none'}.{' ' + hint if hint else ''}"
+        )
+
+
+class PluginError(I2MoEError):
+    """A user's plugin file or module that cannot be imported."""
+
+
+class ShapeError(I2MoEError, ValueError):
+    """A tensor of the wrong rank, width, batch size or number of modalities."""
+
+
+class BackboneError(I2MoEError):
+    """A backbone that cannot be built with these settings, or whose output breaks the contract."""
+
+
+class DatasetError(I2MoEError):
+    """Data that is missing, damaged or not in its published format; names file and reason."""
+
+
+class TrainingError(I2MoEError):
+    """Training that cannot go on, for instance a loss that is no longer finite."""
+
+
+class RunError(I2MoEError):
+    """A run directory that cannot be written, or that is not what its manifest says."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A sentence with the close matches of a mistyped name, or nothing.
+
+    >>> did_you_mean("lrft", ["concat", "lrtf"])
+    " Did you mean 'lrtf'?"
+    """
+    matches = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
+    return f" Did you mean {' or '.join(map(repr, matches))}?" if matches else ""

@@ -1,0 +1,115 @@
+"""Interaction losses: each expert's outputs on its views decide what kind of interaction it learns.
+
+All take the expert outputs ``[E, V, B, C]`` with E = M+2 experts (uniqueness_1..M, synergy,
+redundancy) and V = M+1 views (complete, then modality i masked). Three kinds:
+
+* ``classification`` (also multilabel; I2MoE section 3, ``imoe/InteractionMoE.py``): on raw logits,
+  triplet margin loss for uniqueness, cosine similarity for synergy, its complement for redundancy;
+* ``regression``: the same three terms with the squared difference as distance, each bounded below;
+* ``regression-released``: what ``imoe/InteractionMoERegression.py`` computes, for reproducing the
+  paper's table only: uniqueness is unbounded below, and synergy equals redundancy.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from i2moe_plugin.errors import ConfigError, ShapeError, did_you_mean
+
+InteractionKind = Literal["classification", "regression", "regression-released"]
+MARGIN = 1.0
+
+
+def expert_names(modalities: int) -> list[str]:
+    """The experts' names in order.
+
+    >>> expert_names(2)
+    ['uniqueness_1', 'uniqueness_2', 'synergy', 'redundancy']
+    """
+    return [*(f"uniqueness_{i + 1}" for i in range(modalities)), "synergy", "redundancy"]
+
+
+def interaction_losses(outputs: Tensor, kind: InteractionKind = "classification") -> Tensor:
+    r"""The interaction loss of every expert.
+
+    With a the output on the complete view, n_i the output with modality i masked:
+
+    * classification: uniqueness_i = mean_{j != i, b} max(0, |a - n_j| - |a - n_i| + 1);
+      synergy = mean_{i, b} cos(a, n_i); redundancy = mean_{i, b} (1 - cos(a, n_i));
+    * regression, d(x, y) = mean_C (x - y)^2: uniqueness_i = mean_{j != i, b} max(0, d(a, n_j) -
+      d(a, n_i) + 1); synergy = mean_{i, b} max(0, 1 - d(a, n_i)); redundancy = mean_{i, b}
+      d(a, n_i).
+
+    Args:
+        outputs: [M+2, M+1, B, C].
+        kind: see the module's text.
+
+    Returns:
+        [M+2], in the order of :func:`expert_names`.
+
+    Raises:
+        ShapeError: not [M+2, M+1, B, C] with M >= 2.
+        ConfigError: an unknown kind.
+
+    Example:
+        >>> import torch
+        >>> interaction_losses(torch.ones(4, 3, 5, 2))
+        tensor([1., 1., 1., 0.])
+    """
+    if outputs.dim() != 4 or outputs.shape[0] != outputs.shape[1] + 1 or outputs.shape[1] < 3:
+        raise ShapeError(
+            "interaction losses need outputs [M+2 experts, M+1 views, B, C] with M >= 2; "
+            f"got {list(outputs.shape)}."
+        )
+    if kind not in get_args(InteractionKind):
+        raise ConfigError(
+            f"unknown interaction loss {kind!r}.{did_you_mean(kind, get_args(InteractionKind))} "
+            f"Known: {', '.join(get_args(InteractionKind))}."
+        )
+    modalities = outputs.shape[1] - 1
+    uniqueness = [_uniqueness(outputs[i], i, kind) for i in range(modalities)]
+    synergy = _synergy(outputs[modalities], kind)
+    redundancy = _redundancy(outputs[modalities + 1], kind)
+    return torch.stack([*uniqueness, synergy, redundancy])
+
+
+def _uniqueness(views: Tensor, modality: int, kind: InteractionKind) -> Tensor:
+    anchor, negative = views[0], views[modality + 1]
+    positives = torch.cat([views[1 : modality + 1], views[modality + 2 :]])  # [M-1, B, C]
+    if kind == "classification":
+        # eps as in the released code; torch adds it inside the distance.
+        return F.triplet_margin_loss(
+            anchor.expand_as(positives), positives, negative.expand_as(positives), MARGIN, eps=1e-7
+        )
+    gap = _squared(anchor, positives) - _squared(anchor, negative)
+    return gap.mean() if kind == "regression-released" else (gap + MARGIN).clamp_min(0).mean()
+
+
+def _synergy(views: Tensor, kind: InteractionKind) -> Tensor:
+    if kind == "classification":
+        return _cosine(views).mean()
+    distance = _squared(views[0], views[1:])
+    if kind == "regression-released":
+        return distance.mean()
+    return (MARGIN - distance).clamp_min(0).mean()
+
+
+def _redundancy(views: Tensor, kind: InteractionKind) -> Tensor:
+    if kind == "classification":
+        return (1 - _cosine(views)).mean()
+    return _squared(views[0], views[1:]).mean()
+
+
+def _cosine(views: Tensor) -> Tensor:
+    """Cosine between the complete view and each other, [M, B]."""
+    unit = F.normalize(views, dim=-1)
+    return (unit[0] * unit[1:]).sum(-1)
+
+
+def _squared(anchor: Tensor, others: Tensor) -> Tensor:
+    """Squared difference, mean over outputs: [..., B]."""
+    return (anchor - others).square().mean(-1)

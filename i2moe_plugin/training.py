@@ -1,0 +1,282 @@
+"""The native loop: fit, evaluate, predict, over Lightning Fabric (CPU, GPU, mixed precision).
+
+Batches are MultiBench's: ``(x_1, ..., x_M, y)``. Each epoch is seeded from the run's seed and its
+number, so that a run that goes on from a saved state gives the numbers of one that never stopped.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from i2moe_plugin.errors import BackboneError, ConfigError, TrainingError, did_you_mean
+from i2moe_plugin.model import Losses, ModelOutput, MultimodalModel
+from i2moe_plugin.seeding import derive_seed, seeded
+from i2moe_plugin.tasks import HIGHER_IS_BETTER
+
+Batches = Iterable[Sequence[Any]]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a model said of a whole split; rows in the loader's order.
+
+    Attributes:
+        prediction: [N, C].
+        target: [N] or [N, C].
+        loss: mean task loss over samples.
+        outputs: each expert's output on the complete view, [N, E, C]; None for vanilla.
+        weights: [N, E]; None for vanilla.
+    """
+
+    prediction: NDArray[Any]
+    target: NDArray[Any]
+    loss: float
+    outputs: NDArray[Any] | None = None
+    weights: NDArray[Any] | None = None
+
+
+class Trainer:
+    """Trains one model and keeps its best epoch.
+
+    Args:
+        model: vanilla or I2MoE; it is moved to the device.
+        metric: what the validation split selects the epoch by (strict improvement; the first epoch
+            is kept whatever its value).
+        lr, weight_decay: of AdamW (Adam, where there is no decay).
+        clip_grad_norm: clip the gradient's norm before the step; None: never.
+        seed: the run's.
+        fabric: device and precision; by default one device, the best there is, in float32.
+
+    Raises:
+        ConfigError: an unknown metric.
+    """
+
+    def __init__(
+        self,
+        model: MultimodalModel,
+        *,
+        metric: str,
+        lr: float = 1e-3,
+        weight_decay: float = 0.0,
+        clip_grad_norm: float | None = None,
+        seed: int = 0,
+        fabric: Fabric | None = None,
+    ) -> None:
+        if metric not in HIGHER_IS_BETTER:
+            raise ConfigError(
+                f"unknown metric {metric!r}.{did_you_mean(metric, HIGHER_IS_BETTER)} "
+                f"Known: {', '.join(HIGHER_IS_BETTER)}."
+            )
+        self.model, self.metric, self.seed = model, metric, seed
+        self.clip_grad_norm = clip_grad_norm
+        self.fabric = fabric if fabric is not None else Fabric(devices=1)
+        optimizer = torch.optim.AdamW(
+            [p for p in model.parameters() if p.requires_grad], lr=lr, weight_decay=weight_decay
+        )
+        self._wrapped, self._optimizer = self.fabric.setup(model, optimizer)
+        self.history: list[dict[str, Any]] = []
+        self.best_epoch = 0
+        self._best_value = math.nan
+        self._best_state: dict[str, Tensor] = {}
+
+    def fit(
+        self,
+        train: Batches,
+        valid: Batches,
+        epochs: int,
+        on_epoch: Callable[[dict[str, Any]], None] | None = None,
+    ) -> None:
+        """Train up to ``epochs`` epochs in all, then take the best epoch's weights.
+
+        Args:
+            train: training batches; a sampler or data set with ``set_epoch`` is told the epoch.
+            valid: validation batches.
+            epochs: the number of the last epoch.
+            on_epoch: called with each epoch's record.
+
+        Raises:
+            BackboneError: the model's first prediction is not finite.
+            TrainingError: the loss is not finite, or there is nothing to train on.
+        """
+        if not self.history:
+            self._probe(train)
+        for epoch in range(len(self.history) + 1, epochs + 1):
+            start = time.perf_counter()
+            with seeded(self.seed, "epoch", epoch):
+                record = {"epoch": epoch, **self._train_epoch(train, epoch)}
+            result = self.predict(valid)
+            if not len(result.prediction):
+                raise TrainingError("the validation split is empty: no epoch can be selected.")
+            record["valid"] = {
+                "loss": result.loss,
+                **self.model.task.metrics(result.prediction, result.target),
+            }
+            if self.metric not in record["valid"]:
+                raise ConfigError(
+                    f"{self.model.task.name} has no metric {self.metric!r}; it has "
+                    f"{', '.join(record['valid'])}."
+                )
+            record["seconds"] = time.perf_counter() - start
+            self.history.append(record)
+            self._keep_if_best(epoch, record["valid"][self.metric])
+            if on_epoch is not None:
+                on_epoch(record)
+        if self._best_state:
+            self.model.load_state_dict(self._best_state)
+
+    def predict(self, batches: Batches, absent: Sequence[int] = ()) -> Predictions:
+        """Run the model over batches in evaluation mode, complete view only.
+
+        Args:
+            batches: ``(x_1, ..., x_M, y)``.
+            absent: modalities (0-based) to do without.
+
+        Raises:
+            TrainingError: a prediction is not finite.
+        """
+        self._wrapped.eval()
+        rows: list[tuple[Tensor, ...]] = []
+        total, count = 0.0, 0
+        with torch.no_grad(), seeded(self.seed, "predict"):
+            for *inputs, target in self._batches(batches):
+                output: ModelOutput = self._wrapped(inputs, absent)
+                target = self.model.task.prepare(target)
+                losses = self.model.losses(output, target)
+                total += float(losses.task) * len(target)
+                count += len(target)
+                row = [output.prediction.float(), target]
+                if output.outputs is not None and output.weights is not None:
+                    row += [output.outputs[:, 0].transpose(0, 1).float(), output.weights.float()]
+                rows.append(tuple(item.cpu() for item in row))
+        if not rows:
+            empty = np.zeros((0, self.model.task.num_outputs), dtype=np.float32)
+            return Predictions(empty, np.zeros(0), math.nan)
+        columns = [torch.cat(column).numpy() for column in zip(*rows, strict=True)]
+        if not np.isfinite(columns[0]).all():
+            bad = int((~np.isfinite(columns[0])).any(1).sum())
+            raise TrainingError(
+                f"{bad} of {count} predictions are not finite: the model has diverged. "
+                "A lower learning rate, or clip_grad_norm=1, usually helps."
+            )
+        return Predictions(columns[0], columns[1], total / count, *columns[2:])
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that :meth:`fit` needs to go on: weights, optimiser, best epoch, history."""
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "best_state": self._best_state,
+            "best_epoch": self.best_epoch,
+            "best_value": self._best_value,
+            "history": copy.deepcopy(self.history),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what :meth:`state_dict` gave."""
+        self.model.load_state_dict(state["model"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._best_state = dict(state["best_state"])
+        self.best_epoch, self._best_value = state["best_epoch"], state["best_value"]
+        self.history = list(state["history"])
+
+    def _train_epoch(self, train: Batches, epoch: int) -> dict[str, Any]:
+        for part in (getattr(train, "sampler", None), getattr(train, "dataset", None)):
+            if hasattr(part, "set_epoch"):
+                part.set_epoch(epoch)
+        self._wrapped.train()
+        sums: dict[str, Tensor] = {}
+        count = 0
+        for *inputs, target in self._batches(train):
+            output = self._wrapped(inputs)
+            losses = self.model.losses(output, target)
+            self._optimizer.zero_grad()
+            self.fabric.backward(losses.total)
+            if self.clip_grad_norm is not None:
+                self.fabric.clip_gradients(
+                    self._wrapped, self._optimizer, max_norm=self.clip_grad_norm
+                )
+            self._optimizer.step()
+            # Sums stay on the device: reading them here would stall it at every step.
+            for key, value in _terms(losses, output).items():
+                value = value.detach() * len(target)
+                sums[key] = sums[key] + value if key in sums else value
+            count += len(target)
+        if not count:
+            raise TrainingError("the training split is empty.")
+        means = {key: (value / count).tolist() for key, value in sums.items()}
+        if not math.isfinite(means["loss"]):
+            raise TrainingError(
+                f"the training loss is not finite in epoch {epoch} ({_describe(means)}). "
+                "A lower learning rate, or clip_grad_norm=1, usually helps."
+            )
+        return {"train": means}
+
+    def _keep_if_best(self, epoch: int, value: float) -> None:
+        sign = 1 if HIGHER_IS_BETTER[self.metric] else -1
+        better = sign * value > sign * self._best_value  # False where either is NaN
+        if not self._best_state or better or (math.isnan(self._best_value) and value == value):
+            self.best_epoch, self._best_value = epoch, value
+            self._best_state = {
+                key: tensor.detach().to("cpu", copy=True)
+                for key, tensor in self.model.state_dict().items()
+            }
+
+    def _batches(self, batches: Batches) -> Iterator[list[Any]]:
+        for batch in batches:
+            yield list(self.fabric.to_device(tuple(batch)))
+
+    def _probe(self, train: Batches) -> None:
+        """One prediction before training, so that a broken part is named and not just 'NaN'."""
+        with seeded(self.seed, "probe"), torch.no_grad():
+            batch = next(self._batches(train), None)
+            if batch is None:
+                raise TrainingError("the training split is empty.")
+            *inputs, _ = batch
+            self._wrapped.eval()
+            output = self._wrapped(inputs)
+            if torch.isfinite(output.prediction).all():
+                return
+            latents, _ = self.model.encode(inputs)
+        for index, latent in enumerate(latents):
+            if not torch.isfinite(latent).all():
+                raise TrainingError(
+                    f"the latent of modality {index + 1} is not finite before training: "
+                    "its inputs or its encoder hold NaN or infinity."
+                )
+        raise BackboneError(
+            "the backbone's output is not finite before training, although its latents are."
+        )
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Number of trainable parameters."""
+    return sum(p.numel() for p in module.parameters() if p.requires_grad)
+
+
+def seed_for_init(seed: int, part: str) -> int:
+    """Seed of the initial weights of one part; the same for every method, so runs are paired."""
+    return derive_seed(seed, "init", part)
+
+
+def _terms(losses: Losses, output: ModelOutput) -> dict[str, Tensor]:
+    terms = {"loss": losses.total, "task": losses.task, "auxiliary": losses.auxiliary}
+    if losses.interaction is not None:
+        terms["interaction"] = losses.interaction
+    if output.weights is not None:
+        terms["weights"] = output.weights.mean(0)
+    return terms
+
+
+def _describe(means: dict[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in means.items() if key != "weights")
