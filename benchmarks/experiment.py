@@ -1,0 +1,312 @@
+"""One run: from settings to a finished run directory."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import inspect
+import json
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from i2moe_plugin.benchmarks.checkpoints import load_state, save_state, save_tensors
+from i2moe_plugin.benchmarks.datasets import MultimodalDataset
+from i2moe_plugin.benchmarks.encoders import EncoderSettings
+from i2moe_plugin.benchmarks.runs import Run, RunStore, explained, plain, write_json
+from i2moe_plugin.benchmarks.settings import RunSettings
+from lightning_fabric import Fabric
+from torch import nn
+
+from i2moe_plugin import __version__
+from i2moe_plugin.backbone import LatentSpec
+from i2moe_plugin.errors import ConfigError, RunError
+from i2moe_plugin.model import I2MoE, MultimodalModel, Vanilla, latent_specs
+from i2moe_plugin.registry import backbones, create_backbone
+from i2moe_plugin.seeding import seeded
+from i2moe_plugin.training import Predictions, Trainer, count_parameters
+
+#: Seconds between two saved states of a run under way.
+SAVE_EVERY = 30.0
+STATE = "state.safetensors"
+
+EpochCallback = Callable[[dict[str, Any]], None]
+
+
+def run_name(settings: RunSettings, data: MultimodalDataset) -> tuple[str, str]:
+    """A run's directory name and its identity.
+
+    The identity covers the settings, the data, the device's kind, this package's version and the
+    source of the backbone: change any, and it is another run.
+    """
+    build = backbones.get(settings.fusion).build
+    try:
+        source = Path(inspect.getsourcefile(build) or "").read_text(encoding="utf-8")
+    except (OSError, TypeError):
+        source = ""
+    identity = settings.identity(
+        version=__version__,
+        data=data.fingerprint(),
+        device=resolve_device(settings.device).type,
+        source=source,
+    )
+    stem = f"{settings.dataset}-{settings.fusion}-{settings.method}-seed{settings.seed}"
+    return f"{stem.replace(':', '.').replace('/', '.')}-{identity[:8]}", identity
+
+
+def execute(
+    settings: RunSettings,
+    data: MultimodalDataset,
+    store: RunStore,
+    *,
+    fresh: bool = False,
+    on_epoch: EpochCallback | None = None,
+    sources: dict[str, str] | None = None,
+) -> Run:
+    """Train, select on validation, test once; or return the finished run of the same identity.
+
+    Args:
+        settings: complete.
+        data: the opened data set.
+        store: where the run goes.
+        fresh: train even where a finished run, or a stopped one, is there.
+        on_epoch: called with each epoch's record.
+        sources: where each setting comes from, to be stored beside them.
+
+    Raises:
+        RunError: the run cannot be written.
+        BackboneError, TrainingError: see :class:`Trainer`.
+    """
+    name, identity = run_name(settings, data)
+    if not fresh and (found := store.find(name)) is not None:
+        return found
+    with store.writing(name, identity, fresh=fresh) as folder:
+        _train_and_test(settings, data, folder, on_epoch, sources or {})
+    return Run.load(store.folder / name)
+
+
+def build_model(settings: RunSettings, data: MultimodalDataset) -> MultimodalModel:
+    """The model of a run, with initial weights from its seed.
+
+    Vanilla and I2MoE of one seed start from the same encoders and the same backbone.
+
+    Raises:
+        ConfigError, BackboneError, ShapeError: the backbone does not fit the data.
+    """
+    entry = backbones.get(settings.fusion)
+    encoder_settings = EncoderSettings(
+        latents="tokens" if entry.latents == "tokens" else "vector",
+        dim=settings.latent_dim,
+        hidden=settings.encoder_hidden,
+        dropout=settings.encoder_dropout,
+        input_dropout=settings.input_dropout,
+        patches=settings.patches,
+    )
+    with seeded(settings.seed, "init", "encoders"):
+        encoders = data.encoders(encoder_settings)
+    latents = _measure(encoders, data)
+    task = data.task
+    built = 0
+
+    def backbone() -> nn.Module:
+        nonlocal built
+        with seeded(settings.seed, "init", "backbone", built):
+            built += 1
+            return create_backbone(
+                settings.fusion, latents, task.num_outputs, **settings.fusion_settings
+            )
+
+    if settings.method == "vanilla":
+        return Vanilla(
+            encoders, latents, backbone(), task, auxiliary_weight=settings.auxiliary_weight
+        )
+    with seeded(settings.seed, "init", "reweighting"):
+        return I2MoE(
+            encoders,
+            latents,
+            backbone,
+            task,
+            interaction_weight=settings.interaction_weight,
+            interaction=settings.interaction_loss,
+            masking=settings.masking,
+            expert_init=settings.expert_init,
+            reweighting_hidden=settings.reweighting_hidden,
+            reweighting_layers=settings.reweighting_layers,
+            reweighting_dropout=settings.reweighting_dropout,
+            temperature=settings.temperature,
+            auxiliary_weight=settings.auxiliary_weight,
+        )
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device of that name; ``auto`` is the best there is.
+
+    Raises:
+        ConfigError: no such device here.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"device {name!r} is not one of auto, cpu, cuda, cuda:N, mps.") from error
+    there = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if not there.get(device.type, False):
+        raise ConfigError(
+            f"device {name!r} is not available here; --device auto takes the best there is."
+        )
+    return device
+
+
+def create_fabric(settings: RunSettings) -> Fabric:
+    """Fabric on the settings' device and precision."""
+    device = resolve_device(settings.device)
+    precision: Any = "32-true" if settings.precision == "32" else settings.precision
+    if device.type == "cuda":
+        torch.backends.cudnn.deterministic = True
+        torch.backends.cudnn.benchmark = False
+    devices: Any = [device.index or 0] if device.type == "cuda" else 1
+    return Fabric(accelerator=device.type, devices=devices, precision=precision)
+
+
+def environment(settings: RunSettings) -> dict[str, Any]:
+    """What a run ran on: versions, device, threads, git commit of the working folder if any."""
+    device = resolve_device(settings.device)
+    packages = ("torch", "torchvision", "lightning-fabric", "numpy", "scikit-learn", "scipy")
+    commit = None
+    try:
+        git = ["git", "rev-parse", "HEAD"]
+        done = subprocess.run(git, capture_output=True, text=True, timeout=5, check=False)
+        commit = done.stdout.strip() or None
+    except (OSError, subprocess.SubprocessError):
+        pass
+    return {
+        "i2moe_plugin": __version__,
+        "python": platform.python_version(),
+        "packages": {name: importlib.metadata.version(name) for name in packages},
+        "platform": platform.platform(),
+        "device": str(device),
+        "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "cpus": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "git_commit": commit,
+    }
+
+
+def _measure(encoders: list[nn.Module], data: MultimodalDataset) -> list[LatentSpec]:
+    *inputs, _ = next(iter(data.loader("train", batch_size=2)))
+    return latent_specs(encoders, inputs)
+
+
+def _train_and_test(
+    settings: RunSettings,
+    data: MultimodalDataset,
+    folder: Path,
+    on_epoch: EpochCallback | None,
+    sources: dict[str, str],
+) -> None:
+    start = time.perf_counter()
+    model = build_model(settings, data)
+    parameters = count_parameters(model)
+    trainer = Trainer(
+        model,
+        metric=settings.metric or data.metric,
+        lr=settings.lr,
+        weight_decay=settings.weight_decay,
+        clip_grad_norm=settings.clip_grad_norm,
+        seed=settings.seed,
+        fabric=create_fabric(settings),
+    )
+    _go_on(trainer, folder / STATE)
+    last_save = time.perf_counter()
+
+    def epoch_done(record: dict[str, Any]) -> None:
+        nonlocal last_save
+        if time.perf_counter() - last_save > SAVE_EVERY:
+            save_state(folder / STATE, trainer.state_dict())
+            last_save = time.perf_counter()
+        if on_epoch is not None:
+            on_epoch(record)
+
+    options: dict[str, Any] = {
+        "batch_size": settings.batch_size,
+        "seed": settings.seed,
+        "num_workers": settings.workers,
+    }
+    trainer.fit(
+        data.loader("train", shuffle=True, **options),
+        data.loader("valid", **options),
+        settings.epochs,
+        epoch_done,
+    )
+    test_start = time.perf_counter()
+    test = trainer.predict(data.loader("test", **options))
+    seconds = {
+        "training": sum(record["seconds"] for record in trainer.history),
+        "test": time.perf_counter() - test_start,
+        "total": time.perf_counter() - start,
+    }
+    _write(settings, data, folder, trainer, test, sources, seconds, parameters)
+
+
+def _go_on(trainer: Trainer, state: Path) -> None:
+    """Go on from a stopped run's last state; one that cannot be used is started over."""
+    if state.exists():
+        try:
+            trainer.load_state_dict(load_state(state))
+        except (RunError, RuntimeError, KeyError, ValueError):
+            state.unlink()
+
+
+def _write(
+    settings: RunSettings,
+    data: MultimodalDataset,
+    folder: Path,
+    trainer: Trainer,
+    test: Predictions,
+    sources: dict[str, str],
+    seconds: dict[str, float],
+    parameters: int,
+) -> None:
+    result: dict[str, Any] = {
+        "test": {"loss": test.loss, **trainer.model.task.metrics(test.prediction, test.target)},
+        "best_epoch": trainer.best_epoch,
+        "epochs": len(trainer.history),
+        "metric": trainer.metric,
+        "parameters": parameters,
+        "seconds": seconds,
+        "notes": data.notes,
+        "class_names": data.class_names,
+        "modalities": list(data.modalities),
+    }
+    arrays: dict[str, Any] = {
+        "prediction": test.prediction,
+        "target": test.target,
+        "sample_id": np.asarray(data.sample_ids("test")),
+    }
+    if isinstance(trainer.model, I2MoE) and test.weights is not None:
+        names = trainer.model.expert_names
+        result["expert_weights"] = dict(
+            zip(names, test.weights.mean(0).astype(float).tolist(), strict=True)
+        )
+        arrays |= {"expert_outputs": test.outputs, "weights": test.weights}
+    write_json(folder / "settings.json", {**settings.model_dump(), "sources": sources})
+    write_json(folder / "environment.json", environment(settings))
+    write_json(folder / "result.json", result)
+    with explained(folder):
+        lines = [json.dumps(plain(record), allow_nan=False) + "\n" for record in trainer.history]
+        (folder / "metrics.jsonl").write_text("".join(lines), encoding="utf-8")
+        np.savez_compressed(folder / "outputs.npz", **arrays)
+    save_tensors(folder / "weights.safetensors", trainer.model.state_dict())
+    (folder / STATE).unlink(missing_ok=True)

@@ -1,0 +1,211 @@
+"""Run directories: written aside, renamed into place when finished, never half-read.
+
+<runs>/<name>/             a finished run; its manifest lists every file with its sha256
+<runs>/.unfinished/<name>/ one that is under way or was stopped; goes on from its last state
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from i2moe_plugin.errors import RunError
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run on disk; files are read when they are asked for.
+
+    Attributes:
+        path: its directory.
+        manifest: format, identity, and each file's sha256 and size.
+    """
+
+    path: Path
+    manifest: Mapping[str, Any]
+
+    @classmethod
+    def load(cls, path: Path) -> Run:
+        """Open a finished run and check every file against the manifest.
+
+        Raises:
+            RunError: no manifest, or a file that is missing or differs from it.
+        """
+        manifest = _read_json(path / MANIFEST)
+        if manifest.get("format") != FORMAT or not isinstance(manifest.get("files"), dict):
+            raise RunError(f"{path / MANIFEST}: not a manifest of format {FORMAT}.")
+        for name, facts in manifest["files"].items():
+            file = path / name
+            if not file.is_file():
+                raise RunError(f"{path}: {name} is missing, although the manifest lists it.")
+            if file.stat().st_size != facts["size"] or _sha256(file) != facts["sha256"]:
+                raise RunError(f"{path}: {name} is not the file the manifest describes.")
+        return cls(path, manifest)
+
+    def json(self, name: str) -> dict[str, Any]:
+        """One of ``settings.json``, ``environment.json``, ``result.json``."""
+        return _read_json(self.path / name)
+
+    def history(self) -> list[dict[str, Any]]:
+        """The records of all epochs, in order."""
+        text = (self.path / "metrics.jsonl").read_text(encoding="utf-8")
+        return [json.loads(line) for line in text.splitlines()]
+
+    def outputs(self) -> dict[str, NDArray[Any]]:
+        """Per-sample test outputs: prediction [N, C], target, sample_id [N]; for I2MoE also
+        expert_outputs [N, E, C], weights [N, E]."""  # noqa: D209
+        with np.load(self.path / "outputs.npz", allow_pickle=False) as archive:
+            return dict(archive)
+
+
+class RunStore:
+    """The runs under one folder.
+
+    Args:
+        folder: created when the first run is written.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder).expanduser()
+
+    def find(self, name: str) -> Run | None:
+        """The finished run of that name, or None.
+
+        Raises:
+            RunError: a directory of that name is damaged.
+        """
+        path = self.folder / name
+        return Run.load(path) if path.exists() else None
+
+    def __iter__(self) -> Iterator[Run]:
+        """All finished runs, by name."""
+        if self.folder.is_dir():
+            for path in sorted(self.folder.iterdir()):
+                if (path / MANIFEST).is_file():
+                    yield Run.load(path)
+
+    @contextlib.contextmanager
+    def writing(self, name: str, identity: str, *, fresh: bool = False) -> Iterator[Path]:
+        """A directory to write one run into; renamed into place when the block ends without error.
+
+        What an earlier, stopped attempt left is in the directory, unless ``fresh``. A finished run
+        of the same name is replaced at the very end, not before.
+
+        Raises:
+            RunError: the folder cannot be written, is full, or another process writes this run.
+        """
+        aside = self.folder / ".unfinished" / name
+        with explained(aside):
+            aside.parent.mkdir(parents=True, exist_ok=True)
+            lock = (aside.parent / f"{name}.lock").open("w")
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel frees it on kill -9
+            except OSError as error:
+                raise RunError(f"{aside}: another process is computing this run.") from error
+            with explained(aside):
+                if fresh and aside.exists():
+                    shutil.rmtree(aside)
+                aside.mkdir(exist_ok=True)
+            yield aside
+            with explained(aside):
+                self._finish(aside, self.folder / name, identity)
+                Path(lock.name).unlink()
+
+    def _finish(self, aside: Path, final: Path, identity: str) -> None:
+        files = {
+            file.name: {"sha256": _sha256(file), "size": file.stat().st_size}
+            for file in sorted(aside.iterdir())
+        }
+        write_json(aside / MANIFEST, {"format": FORMAT, "identity": identity, "files": files})
+        for file in aside.iterdir():
+            with file.open("rb") as handle:
+                os.fsync(handle.fileno())
+        if final.exists():  # replaced by --fresh, or damaged
+            old = aside.with_name(f"{final.name}.old")
+            shutil.rmtree(old, ignore_errors=True)
+            final.rename(old)
+            aside.rename(final)
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            aside.rename(final)
+        with contextlib.suppress(OSError):  # the last run tidies up
+            (final.parent / ".unfinished").rmdir()
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON through a neighbouring file, so that a reader never sees half of it.
+
+    NaN and infinity, which JSON has no words for, become null.
+    """
+    with explained(path):
+        aside = path.with_name(f".{path.name}.tmp")
+        aside.write_text(
+            json.dumps(plain(value), indent=1, allow_nan=False) + "\n", encoding="utf-8"
+        )
+        aside.replace(path)
+
+
+def plain(value: Any) -> Any:
+    """The value with everything JSON has no words for made into something it has."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value
+
+
+@contextlib.contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn an operating system error into a :class:`RunError` that says what to do.
+
+    Raises:
+        RunError: in place of any OSError inside the block.
+    """
+    try:
+        yield
+    except OSError as error:
+        advice = {
+            errno.ENOSPC: " Free some space; the same command then goes on.",
+            errno.EDQUOT: " The quota is used up; free some space.",
+            errno.EACCES: " Choose a folder you may write with --out.",
+            errno.EROFS: " Choose a folder you may write with --out.",
+            errno.ENOTDIR: " Choose another folder with --out.",
+        }.get(error.errno or 0, "")
+        raise RunError(f"cannot write {path}: {error.strerror or error}.{advice}") from error
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise RunError(f"{path}: no such file; this is not a finished run.") from error
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path}: not readable ({error}).") from error
+    if not isinstance(value, dict):
+        raise RunError(f"{path}: an object was expected.")
+    return value
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
