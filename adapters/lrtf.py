@@ -51,8 +51,10 @@ class LowRankTensorFusion(nn.Module):
         """M latents [B, D_m] -> [B, output_dim]."""
         product: Tensor | None = None
         for latent, factor in zip(latents, self.factors, strict=True):
-            # [1; z] F written as bias row + z F: no copy of the latent, one matrix product.
-            term = factor[:, :1] + latent.flatten(1) @ factor[:, 1:]  # [rank, B, output_dim]
+            # [1; z] F for all ranks at once: one matrix product, the row of the 1 as its bias.
+            rows = factor.movedim(0, 1).flatten(1)  # [D + 1, rank * output_dim]
+            term = torch.addmm(rows[0], latent.flatten(1), rows[1:])
             product = term if product is None else product * term
         assert product is not None
-        return torch.einsum("r,rbo->bo", self.fusion_weights[0], product) + self.fusion_bias
+        ranks = product.unflatten(1, (self.fusion_weights.shape[1], -1))  # [B, rank, output_dim]
+        return (self.fusion_weights @ ranks).squeeze(1) + self.fusion_bias

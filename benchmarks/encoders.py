@@ -108,13 +108,14 @@ class ImageCNN(nn.Module):
             width = out
         self.stages = nn.Sequential(*stages)
         self.features = width
-        self.project = nn.Sequential(nn.Dropout(dropout), nn.Linear(width, dim))
+        self.dropout = nn.Dropout(dropout)
+        self.projection = nn.Linear(width, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, 3, H, W] -> [B, D]."""
         if not x.is_floating_point():
-            x = x.to(self.project[1].weight.dtype) / 255
-        return self.project(self.stages(x).mean((2, 3)))
+            x = x.to(self.projection.weight.dtype) / 255
+        return self.projection(self.dropout(self.stages(x).mean((2, 3))))
 
 
 class Frozen(nn.Module):

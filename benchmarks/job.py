@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -130,7 +131,7 @@ def run_job(
                     store,
                     fresh=fresh,
                     sources=sources,
-                    on_epoch=(lambda record, one=one: progress(one, record)) if progress else None,
+                    on_epoch=functools.partial(progress, one) if progress is not None else None,
                 )
             else:
                 reused += 1

@@ -196,7 +196,7 @@ def _unknown_names(dataset: str, fusion: str) -> list[str]:
     problems = []
     for registry, name in ((datasets, dataset), (backbones, fusion)):
         try:
-            registry.get(name)  # type: ignore[attr-defined]
+            registry.get(name)
         except (UnknownNameError, PluginError) as error:
             problems.append(str(error))
     return problems
