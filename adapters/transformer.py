@@ -1,0 +1,145 @@
+"""Joint self-attention over all modalities' tokens: what the I2MoE paper calls MulT."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from i2moe_plugin.adapters.tokens import (
+    Attention,
+    AttentionResidual,
+    JointTokens,
+    feed_forward,
+    require_positive,
+)
+from i2moe_plugin.backbone import LatentSpec
+from i2moe_plugin.registry import register_backbone
+
+
+class TransformerBlock(nn.Module):
+    """Pre-norm block: y = x + attention(norm(x)); y + feed_forward(norm(y))."""
+
+    def __init__(self, dim: int, num_heads: int, dropout: float) -> None:
+        super().__init__()
+        self.attend = AttentionResidual(dim, num_heads, dropout)
+        self.norm = nn.LayerNorm(dim)
+        self.feed_forward = feed_forward(dim, dropout)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, tokens: Tensor, padding: Tensor | None = None) -> Tensor:
+        """[B, N, H], padding [B, N] -> [B, N, H]."""
+        tokens = self.attend(tokens, padding)
+        return tokens + self.dropout(self.feed_forward(self.norm(tokens)))
+
+
+@register_backbone(
+    "transformer",
+    latents="tokens",
+    padding=True,
+    paper="Xin et al., ICML 2025 (arXiv 2505.19190), there called MulT",
+    upstream="I2MoE src/common/fusion_models/transformer.py: Transformer, dense",
+)
+class Transformer(JointTokens):
+    r"""Self-attention over the tokens of all modalities, with pre-norm residual blocks.
+
+    x = [z_1; ...; z_M] + p, with learned positions p of shape (1, sum_m T_m, H) that start at 0;
+    each of L blocks computes x = x + A(LN(x)), x = x + F(LN(x)), where A is self-attention over all
+    tokens without bias on queries, keys and values, and F is Linear(H, 2H)-GELU-Linear(2H, H);
+    output = W [mean_t x_1; ...; mean_t x_M] + b. The parameter counts of the paper's Table 6 are
+    those of this module.
+
+    The released block has no way around attention (``transformer-released``); this one has.
+
+    Args:
+        latents: token latents of one width H; numbers of tokens may differ between modalities.
+        num_outputs: C.
+        num_layers: L.
+        num_heads: divides H.
+        dropout: on attention weights, inside the feed-forward layer and on both branches.
+
+    Raises:
+        ConfigError: widths differ, ``num_heads`` does not divide H, or no layer or head.
+        ShapeError: more tokens came than the backbone was built for.
+
+    Example:
+        >>> import torch
+        >>> fusion = Transformer([LatentSpec(8, 3), LatentSpec(8, 5)], 2, num_heads=2)
+        >>> fusion([torch.zeros(6, 3, 8), torch.zeros(6, 5, 8)]).shape
+        torch.Size([6, 2])
+    """
+
+    def __init__(
+        self,
+        latents: Sequence[LatentSpec],
+        num_outputs: int,
+        *,
+        num_layers: int = 2,
+        num_heads: int = 4,
+        dropout: float = 0.5,
+    ) -> None:
+        super().__init__(latents, num_outputs)
+        require_positive(num_layers=num_layers)
+        self.blocks = nn.ModuleList(
+            self.block(self.dim, num_heads, dropout) for _ in range(num_layers)
+        )
+
+    def block(self, dim: int, num_heads: int, dropout: float) -> nn.Module:
+        """One block of this transformer."""
+        return TransformerBlock(dim, num_heads, dropout)
+
+    def forward(
+        self, latents: Sequence[Tensor], padding_masks: Sequence[Tensor | None] | None = None
+    ) -> Tensor:
+        """M latents [B, T_m, H], masks None or [B, T_m] (True: padding) -> [B, C]."""
+        tokens, padding = self.join(latents, padding_masks)
+        for block in self.blocks:
+            tokens = block(tokens, padding)
+        return self.decide(tokens, latents, padding_masks)
+
+
+class ReleasedBlock(nn.Module):
+    """The released block: a = attention(norm(x)); y = a + dropout(a); y + feed_forward(norm(y)).
+
+    The block's input reaches its output through attention alone (defect D5 of the release).
+    """
+
+    def __init__(self, dim: int, num_heads: int, dropout: float) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.attention = Attention(dim, num_heads, dropout=dropout)
+        self.feed_forward = feed_forward(dim, dropout)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, tokens: Tensor, padding: Tensor | None = None) -> Tensor:
+        """[B, N, H], padding [B, N] -> [B, N, H]."""
+        normed = self.norm1(tokens)
+        blocked = None if padding is None else padding.unsqueeze(1)
+        attended = self.dropout(self.attention(normed, normed, blocked))
+        tokens = attended + self.dropout(attended)
+        return tokens + self.dropout(self.feed_forward(self.norm2(tokens)))
+
+
+@register_backbone(
+    "transformer-released",
+    latents="tokens",
+    padding=True,
+    paper="Xin et al., ICML 2025 (arXiv 2505.19190), there called MulT",
+    upstream="I2MoE src/common/modules/transformer.py: TransformerEncoderLayer, dense",
+)
+class ReleasedTransformer(Transformer):
+    """The paper's "MulT" as its code computes it, for reproducing its tables only.
+
+    As :class:`Transformer`, but each block computes a = A(LN(x)), y = a + dropout(a),
+    x = y + F(LN(y)): no residual from the block's input. In evaluation y = 2a. Use ``transformer``
+    for anything else.
+
+    Example:
+        >>> import torch
+        >>> fusion = ReleasedTransformer([LatentSpec(8, 3), LatentSpec(8, 3)], 2, num_heads=2)
+        >>> fusion([torch.zeros(6, 3, 8), torch.zeros(6, 3, 8)]).shape
+        torch.Size([6, 2])
+    """
+
+    def block(self, dim: int, num_heads: int, dropout: float) -> nn.Module:
+        return ReleasedBlock(dim, num_heads, dropout)
