@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
-
 from i2moe_plugin.adapters.tokens import require_positive
 from i2moe_plugin.adapters.transformer import Transformer
+from torch import Tensor, nn
+
 from i2moe_plugin.backbone import LatentSpec, MLPHead, pool_tokens
 from i2moe_plugin.errors import ConfigError, ShapeError
 from i2moe_plugin.registry import register_backbone

@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 
 import torch
+from i2moe_plugin.adapters.tokens import Attention, require_positive
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from i2moe_plugin.adapters.tokens import Attention, require_positive
 from i2moe_plugin.backbone import LatentSpec
 from i2moe_plugin.errors import ConfigError
 from i2moe_plugin.registry import register_backbone
@@ -180,9 +180,9 @@ class MultimodalTransformer(nn.Module):
         modalities = range(len(latents))
         self.contexts = [[n for n in modalities if self_pairs or n != m] for m in modalities]
         self.project = nn.ModuleList(nn.Linear(s.dim, hidden_dim, bias=False) for s in latents)
-        self.cross = nn.ModuleList(
-            nn.ModuleList(
-                CrossTransformer(
+        self.cross = nn.ModuleDict(
+            {
+                f"{m}-{n}": CrossTransformer(
                     hidden_dim,
                     num_heads,
                     num_layers,
@@ -190,9 +190,9 @@ class MultimodalTransformer(nn.Module):
                     attention_dropout=0.0,
                     embed_dropout=embed_dropout,
                 )
-                for _ in contexts
-            )
-            for contexts in self.contexts
+                for m, contexts in enumerate(self.contexts)
+                for n in contexts
+            }
         )
         self.memory = nn.ModuleList(
             CrossTransformer(
@@ -226,14 +226,14 @@ class MultimodalTransformer(nn.Module):
         last = []
         for m, contexts in enumerate(self.contexts):
             seen = [
-                cross(
+                self.cross[f"{m}-{n}"](
                     projected[m],
                     places[m],
                     self._blocked(places[m], places[n], padding[n]),
                     projected[n],
                     places[n],
                 )
-                for cross, n in zip(self.cross[m], contexts, strict=True)
+                for n in contexts
             ]
             blocked = self._blocked(places[m], places[m], padding[m])
             remembered = self.memory[m](torch.cat(seen, 2), places[m], blocked)
