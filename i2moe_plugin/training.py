@@ -73,10 +73,11 @@ class Trainer:
         seed: int = 0,
         fabric: Fabric | None = None,
     ) -> None:
-        if metric not in HIGHER_IS_BETTER:
+        names = model.task.metric_names
+        if metric not in names:
             raise ConfigError(
-                f"unknown metric {metric!r}.{did_you_mean(metric, HIGHER_IS_BETTER)} "
-                f"Known: {', '.join(HIGHER_IS_BETTER)}."
+                f"{model.task.name} has no metric {metric!r}.{did_you_mean(metric, names)} "
+                f"It has: {', '.join(names)}."
             )
         self.model, self.metric, self.seed = model, metric, seed
         self.clip_grad_norm = clip_grad_norm
@@ -89,6 +90,7 @@ class Trainer:
         self.best_epoch = 0
         self._best_value = math.nan
         self._best_state: dict[str, Tensor] = {}
+        self._last_state: dict[str, Tensor] = {}  # while the model holds the best epoch's
 
     def fit(
         self,
@@ -98,6 +100,8 @@ class Trainer:
         on_epoch: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
         """Train up to ``epochs`` epochs in all, then take the best epoch's weights.
+
+        Called again with more epochs, it goes on from the last epoch, not from the best one.
 
         Args:
             train: training batches; a sampler or data set with ``set_epoch`` is told the epoch.
@@ -109,6 +113,9 @@ class Trainer:
             BackboneError: the model's first prediction is not finite.
             TrainingError: the loss is not finite, or there is nothing to train on.
         """
+        if self._last_state:
+            self.model.load_state_dict(self._last_state)
+            self._last_state = {}
         if not self.history:
             self._probe(train)
         for epoch in range(len(self.history) + 1, epochs + 1):
@@ -118,21 +125,16 @@ class Trainer:
             result = self.predict(valid)
             if not len(result.prediction):
                 raise TrainingError("the validation split is empty: no epoch can be selected.")
-            record["valid"] = {
-                "loss": result.loss,
-                **self.model.task.metrics(result.prediction, result.target),
-            }
-            if self.metric not in record["valid"]:
-                raise ConfigError(
-                    f"{self.model.task.name} has no metric {self.metric!r}; it has "
-                    f"{', '.join(record['valid'])}."
-                )
+            # Only what selects: AUROC over 20 classes would cost more than a small epoch.
+            value = self.model.task.metric(self.metric, result.prediction, result.target)
+            record["valid"] = {"loss": result.loss, self.metric: value}
             record["seconds"] = time.perf_counter() - start
             self.history.append(record)
-            self._keep_if_best(epoch, record["valid"][self.metric])
+            self._keep_if_best(epoch, value)
             if on_epoch is not None:
                 on_epoch(record)
         if self._best_state:
+            self._last_state = _on_cpu(self.model.state_dict())
             self.model.load_state_dict(self._best_state)
 
     def predict(self, batches: Batches, absent: Sequence[int] = ()) -> Predictions:
@@ -147,14 +149,10 @@ class Trainer:
         """
         self._wrapped.eval()
         rows: list[tuple[Tensor, ...]] = []
-        total, count = 0.0, 0
         with torch.no_grad(), seeded(self.seed, "predict"):
             for *inputs, target in self._batches(batches):
                 output: ModelOutput = self._wrapped(inputs, absent)
                 target = self.model.task.prepare(target)
-                losses = self.model.losses(output, target)
-                total += float(losses.task) * len(target)
-                count += len(target)
                 row = [output.prediction.float(), target]
                 if output.outputs is not None and output.weights is not None:
                     row += [output.outputs[:, 0].transpose(0, 1).float(), output.weights.float()]
@@ -162,37 +160,45 @@ class Trainer:
         if not rows:
             empty = np.zeros((0, self.model.task.num_outputs), dtype=np.float32)
             return Predictions(empty, np.zeros(0), math.nan)
-        columns = [torch.cat(column).numpy() for column in zip(*rows, strict=True)]
-        if not np.isfinite(columns[0]).all():
-            bad = int((~np.isfinite(columns[0])).any(1).sum())
+        prediction, target, *rest = [torch.cat(column) for column in zip(*rows, strict=True)]
+        bad = int((~torch.isfinite(prediction)).any(1).sum())
+        if bad:
             raise TrainingError(
-                f"{bad} of {count} predictions are not finite: the model has diverged. "
+                f"{bad} of {len(prediction)} predictions are not finite: the model has diverged. "
                 "A lower learning rate, or clip_grad_norm=1, usually helps."
             )
-        return Predictions(columns[0], columns[1], total / count, *columns[2:])
+        # Over the whole split at once: a mean of batches' means would depend on the batch size.
+        loss = float(self.model.task.loss(prediction, target))
+        return Predictions(
+            prediction.numpy(), target.numpy(), loss, *(item.numpy() for item in rest)
+        )
 
     def state_dict(self) -> dict[str, Any]:
-        """All that :meth:`fit` needs to go on: weights, optimiser, best epoch, history."""
-        return {
-            "model": self.model.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
-            "best_state": self._best_state,
-            "best_epoch": self.best_epoch,
-            "best_value": self._best_value,
-            "history": copy.deepcopy(self.history),
-        }
+        """A copy of all that :meth:`fit` needs to go on after the last epoch."""
+        return copy.deepcopy(
+            {
+                "model": self._last_state or self.model.state_dict(),
+                "optimizer": self._optimizer.state_dict(),
+                "best_state": self._best_state,
+                "best_epoch": self.best_epoch,
+                "best_value": self._best_value,
+                "history": self.history,
+            }
+        )
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what :meth:`state_dict` gave."""
+        """Go on from what :meth:`state_dict` gave, which stays as it is."""
+        state = copy.deepcopy(state)
+        self._last_state = {}
         self.model.load_state_dict(state["model"])
         self._optimizer.load_state_dict(state["optimizer"])
-        self._best_state = dict(state["best_state"])
+        self._best_state = state["best_state"]
         self.best_epoch, self._best_value = state["best_epoch"], state["best_value"]
-        self.history = list(state["history"])
+        self.history = state["history"]
 
     def _train_epoch(self, train: Batches, epoch: int) -> dict[str, Any]:
         for part in (getattr(train, "sampler", None), getattr(train, "dataset", None)):
-            if hasattr(part, "set_epoch"):
+            if part is not None and hasattr(part, "set_epoch"):
                 part.set_epoch(epoch)
         self._wrapped.train()
         sums: dict[str, Tensor] = {}
@@ -203,8 +209,12 @@ class Trainer:
             self._optimizer.zero_grad()
             self.fabric.backward(losses.total)
             if self.clip_grad_norm is not None:
+                # A gradient that is not finite shows in the loss, and is reported there.
                 self.fabric.clip_gradients(
-                    self._wrapped, self._optimizer, max_norm=self.clip_grad_norm
+                    self._wrapped,
+                    self._optimizer,
+                    max_norm=self.clip_grad_norm,
+                    error_if_nonfinite=False,
                 )
             self._optimizer.step()
             # Sums stay on the device: reading them here would stall it at every step.
@@ -214,7 +224,7 @@ class Trainer:
             count += len(target)
         if not count:
             raise TrainingError("the training split is empty.")
-        means = {key: (value / count).tolist() for key, value in sums.items()}
+        means: dict[str, Any] = {key: (value / count).tolist() for key, value in sums.items()}
         if not math.isfinite(means["loss"]):
             raise TrainingError(
                 f"the training loss is not finite in epoch {epoch} ({_describe(means)}). "
@@ -227,10 +237,7 @@ class Trainer:
         better = sign * value > sign * self._best_value  # False where either is NaN
         if not self._best_state or better or (math.isnan(self._best_value) and value == value):
             self.best_epoch, self._best_value = epoch, value
-            self._best_state = {
-                key: tensor.detach().to("cpu", copy=True)
-                for key, tensor in self.model.state_dict().items()
-            }
+            self._best_state = _on_cpu(self.model.state_dict())
 
     def _batches(self, batches: Batches) -> Iterator[list[Any]]:
         for batch in batches:
@@ -257,6 +264,10 @@ class Trainer:
         raise BackboneError(
             "the backbone's output is not finite before training, although its latents are."
         )
+
+
+def _on_cpu(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {key: tensor.detach().to("cpu", copy=True) for key, tensor in state.items()}
 
 
 def count_parameters(module: nn.Module) -> int:
