@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from i2moe_plugin.errors import ConfigError, ShapeError
+from i2moe_plugin.errors import ConfigError, DatasetError, ShapeError
 from i2moe_plugin.losses import InteractionKind
 
 #: For each metric, whether a larger value is better.
@@ -35,11 +35,14 @@ class Task(ABC):
 
     Attributes:
         num_outputs: C, the width of a prediction.
+        name: of the kind of task.
+        metric_names: the metrics it is judged by.
+        interaction: the kind of interaction loss that fits its outputs.
     """
 
     num_outputs: int
-    name = "task"
-    interaction: InteractionKind = "classification"
+    name: ClassVar[str] = "task"
+    interaction: ClassVar[InteractionKind] = "classification"
 
     @abstractmethod
     def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
@@ -50,7 +53,8 @@ class Task(ABC):
         """The target in the type and shape that the loss takes.
 
         Raises:
-            ShapeError: it does not fit the task.
+            ShapeError: its shape does not fit the task.
+            DatasetError: it holds labels that are none of the task's.
         """
 
     @abstractmethod
@@ -58,8 +62,12 @@ class Task(ABC):
         """The decision from outputs [N, C]."""
 
     @abstractmethod
+    def metric(self, name: str, prediction: NDArray[Any], target: NDArray[Any]) -> float:
+        """One of :attr:`metric_names` of outputs [N, C] against targets; NaN where undefined."""
+
     def metrics(self, prediction: NDArray[Any], target: NDArray[Any]) -> dict[str, float]:
-        """Every metric of outputs [N, C] against targets, by name; NaN where it is undefined."""
+        """Every metric, by name."""
+        return {name: self.metric(name, prediction, target) for name in self.metric_names}
 
 
 @dataclass(frozen=True)
@@ -78,6 +86,7 @@ class Classification(Task):
     class_weights: tuple[float, ...] | None = None
     auroc: Literal["ovr", "ovo"] = "ovr"
     name = "classification"
+    metric_names = ("accuracy", "macro_f1", "auroc")
 
     def __post_init__(self) -> None:
         if self.num_outputs < 2:
@@ -102,22 +111,30 @@ class Classification(Task):
         target = target.squeeze(-1) if target.dim() == 2 and target.shape[1] == 1 else target
         if target.dim() != 1:
             raise ShapeError(f"a classification target is [B]; got {list(target.shape)}.")
-        return target.long()
+        labels = target.long()
+        # Looking costs nothing on a CPU, and would stall other devices at every step.
+        if target.device.type == "cpu":
+            wrong = target[(labels != target) | (labels < 0) | (labels >= self.num_outputs)]
+            if len(wrong):
+                raise DatasetError(
+                    f"a label is a whole number from 0 to {self.num_outputs - 1}; this batch has "
+                    f"{', '.join(map(str, wrong.unique().tolist()[:5]))}."
+                )
+        return labels
 
     def decide(self, prediction: NDArray[Any]) -> NDArray[Any]:
         return np.asarray(prediction.argmax(1))
 
-    def metrics(self, prediction: NDArray[Any], target: NDArray[Any]) -> dict[str, float]:
+    def metric(self, name: str, prediction: NDArray[Any], target: NDArray[Any]) -> float:
         from scipy.special import softmax
         from sklearn.metrics import accuracy_score, f1_score
 
-        decided = self.decide(prediction)
-        scores = softmax(prediction.astype(np.float64), axis=1)
-        return {
-            "accuracy": float(accuracy_score(target, decided)),
-            "macro_f1": float(f1_score(target, decided, average="macro", zero_division=0)),
-            "auroc": self._auroc(scores, target),
-        }
+        if name == "accuracy":
+            return float(accuracy_score(target, self.decide(prediction)))
+        if name == "macro_f1":
+            decided = self.decide(prediction)
+            return float(f1_score(target, decided, average="macro", zero_division=0))
+        return self._auroc(softmax(prediction.astype(np.float64), axis=1), target)
 
     def _auroc(self, scores: NDArray[Any], target: NDArray[Any]) -> float:
         from sklearn.metrics import roc_auc_score
@@ -147,6 +164,7 @@ class Multilabel(Task):
     """
 
     name = "multilabel"
+    metric_names = ("micro_f1", "macro_f1", "accuracy")
 
     def __post_init__(self) -> None:
         if self.num_outputs < 2:
@@ -156,7 +174,7 @@ class Multilabel(Task):
             )
 
     def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
-        return F.binary_cross_entropy_with_logits(prediction, target)
+        return F.binary_cross_entropy_with_logits(prediction, target.to(prediction.dtype))
 
     def prepare(self, target: Tensor) -> Tensor:
         if target.dim() != 2 or target.shape[1] != self.num_outputs:
@@ -168,15 +186,14 @@ class Multilabel(Task):
     def decide(self, prediction: NDArray[Any]) -> NDArray[Any]:
         return np.asarray(prediction > 0, dtype=np.int64)
 
-    def metrics(self, prediction: NDArray[Any], target: NDArray[Any]) -> dict[str, float]:
+    def metric(self, name: str, prediction: NDArray[Any], target: NDArray[Any]) -> float:
         from sklearn.metrics import accuracy_score, f1_score
 
         decided, truth = self.decide(prediction), target.astype(np.int64)
-        return {
-            "micro_f1": float(f1_score(truth, decided, average="micro", zero_division=0)),
-            "macro_f1": float(f1_score(truth, decided, average="macro", zero_division=0)),
-            "accuracy": float(accuracy_score(truth, decided)),
-        }
+        if name == "accuracy":
+            return float(accuracy_score(truth, decided))
+        average = name.removesuffix("_f1")
+        return float(f1_score(truth, decided, average=average, zero_division=0))
 
 
 @dataclass(frozen=True)
@@ -184,7 +201,8 @@ class Regression(Task):
     """C real values: smooth L1 (beta 1), MAE, MSE and the Pearson correlation."""
 
     name = "regression"
-    interaction: InteractionKind = "regression"
+    metric_names = ("mae", "mse", "correlation")
+    interaction = "regression"
 
     def __post_init__(self) -> None:
         if self.num_outputs < 1:
@@ -198,7 +216,7 @@ class Regression(Task):
         return F.smooth_l1_loss(prediction, target)
 
     def prepare(self, target: Tensor) -> Tensor:
-        if target.numel() != target.shape[0] * self.num_outputs:
+        if not target.dim() or target.numel() != target.shape[0] * self.num_outputs:
             raise ShapeError(
                 f"a regression target is [B, {self.num_outputs}]; got {list(target.shape)}."
             )
@@ -208,19 +226,24 @@ class Regression(Task):
     def decide(self, prediction: NDArray[Any]) -> NDArray[Any]:
         return prediction
 
-    def metrics(self, prediction: NDArray[Any], target: NDArray[Any]) -> dict[str, float]:
+    def metric(self, name: str, prediction: NDArray[Any], target: NDArray[Any]) -> float:
         from scipy.stats import pearsonr
         from sklearn.metrics import mean_absolute_error, mean_squared_error
 
         truth = target.reshape(prediction.shape)
+        if name == "mae":
+            return float(mean_absolute_error(truth, prediction))
+        if name == "mse":
+            return float(mean_squared_error(truth, prediction))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a constant column has no correlation: NaN says so
-            correlations = [
-                pearsonr(prediction[:, c], truth[:, c]).statistic if len(truth) > 1 else np.nan
-                for c in range(self.num_outputs)
-            ]
-        return {
-            "mae": float(mean_absolute_error(truth, prediction)),
-            "mse": float(mean_squared_error(truth, prediction)),
-            "correlation": float(np.mean(correlations)),
-        }
+            return float(
+                np.mean(
+                    [
+                        pearsonr(prediction[:, c], truth[:, c]).statistic
+                        if len(truth) > 1
+                        else np.nan
+                        for c in range(self.num_outputs)
+                    ]
+                )
+            )
