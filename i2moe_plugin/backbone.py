@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from i2moe_plugin.errors import BackboneError, ShapeError
 from i2moe_plugin.registry import BackboneEntry
@@ -101,7 +102,8 @@ class Backbone(nn.Module):
                     "argument num_outputs a head is added for it."
                 )
         else:
-            self.head = MLPHead(fused.flatten(1).shape[1], num_outputs, head_hidden, head_dropout)
+            self._fused = fused.flatten(1).shape[1]
+            self.head = MLPHead(self._fused, num_outputs, head_hidden, head_dropout)
 
     def forward(
         self, latents: Sequence[Tensor], padding_masks: Sequence[Tensor | None] | None = None
@@ -119,7 +121,16 @@ class Backbone(nn.Module):
             BackboneError: the fusion's output breaks the contract.
         """
         fused, auxiliary = self._fuse(latents, padding_masks)
-        output = fused if self.head is None else self.head(fused.flatten(1))
+        output = fused
+        if self.head is not None:
+            flat = fused.flatten(1)
+            if flat.shape[1] != self._fused:
+                raise BackboneError(
+                    f"backbone {self.entry.name!r} fused {_shapes(latents)} to {flat.shape[1]} "
+                    f"values a sample; its head was built for {self._fused}. A fusion of a varying "
+                    "number of tokens must pool them."
+                )
+            output = self.head(flat)
         expected = (latents[0].shape[0], self.num_outputs)
         if output.shape != expected:
             raise BackboneError(
@@ -144,6 +155,12 @@ class Backbone(nn.Module):
                 raise BackboneError(f"backbone {name!r} returned an empty {type(result).__name__}.")
             if self.entry.auxiliary and len(result) > 1:
                 auxiliary = result[1]
+                if not isinstance(auxiliary, Tensor) or auxiliary.dim():
+                    what = list(auxiliary.shape) if isinstance(auxiliary, Tensor) else auxiliary
+                    raise BackboneError(
+                        f"backbone {name!r} returned the auxiliary loss {what!r}; a scalar tensor "
+                        "is expected."
+                    )
             result = result[0]
         if not isinstance(result, Tensor):
             raise BackboneError(
@@ -160,6 +177,11 @@ class Backbone(nn.Module):
 
     def _dry_run(self, latents: Sequence[LatentSpec]) -> Tensor:
         parameter = next(self.fusion.parameters(), None)
+        if any(map(is_lazy, self.fusion.parameters())):
+            raise BackboneError(
+                f"backbone {self.entry.name!r} has lazy parameters, whose initial values no seed "
+                "reaches; take the widths from an argument input_dims or latents instead."
+            )
         like = torch.zeros(()) if parameter is None else parameter.detach()
         example = [like.new_zeros((2, *latent.shape)) for latent in latents]
         masks = [
@@ -172,17 +194,28 @@ class Backbone(nn.Module):
         self.fusion.eval()
         try:
             with torch.no_grad(), torch.random.fork_rng(devices=[]):
-                return self._fuse(example, masks if any(m is not None for m in masks) else None)[0]
+                fused, _ = self._fuse(example, masks if any(m is not None for m in masks) else None)
         except BackboneError:
             raise
         except Exception as error:
-            shapes = ", ".join(str([2, *latent.shape]) for latent in latents)
             raise BackboneError(
-                f"backbone {self.entry.name!r} failed on latents of shape {shapes}: "
+                f"backbone {self.entry.name!r} failed on latents of shape {_shapes(example)}: "
                 f"{type(error).__name__}: {error}"
             ) from error
         finally:
             self.fusion.train(training)
+        changed = [str(i + 1) for i, latent in enumerate(example) if latent._version]
+        if changed:
+            raise BackboneError(
+                f"backbone {self.entry.name!r} changes the latent of modality "
+                f"{', '.join(changed)} in place, and so what the other experts see; write "
+                "x = x + y instead of x += y."
+            )
+        return fused
+
+
+def _shapes(latents: Sequence[Tensor]) -> str:
+    return ", ".join(str(list(latent.shape)) for latent in latents)
 
 
 def zero_padding(latents: Sequence[Tensor], padding_masks: Sequence[Tensor | None]) -> list[Tensor]:
@@ -209,5 +242,5 @@ def pool_tokens(latent: Tensor, padding_mask: Tensor | None = None) -> Tensor:
         raise ShapeError(f"a latent is [B, D] or [B, T, D]; this one is {list(latent.shape)}.")
     if padding_mask is None:
         return latent.mean(1)
-    keep = (~padding_mask).unsqueeze(-1).to(latent.dtype)
-    return (latent * keep).sum(1) / keep.sum(1).clamp_min(1)
+    tokens = (~padding_mask).sum(1, keepdim=True).clamp_min(1)
+    return latent.masked_fill(padding_mask.unsqueeze(-1), 0).sum(1) / tokens

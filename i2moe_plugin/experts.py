@@ -24,7 +24,7 @@ class ExpertBank(nn.Module):
             built anew.
 
     Raises:
-        BackboneError: a backbone that cannot be deep-copied.
+        BackboneError: a backbone that cannot be deep-copied, or a factory that builds only one.
         ConfigError: an unknown ``init``.
     """
 
@@ -49,6 +49,10 @@ class ExpertBank(nn.Module):
                     "outside its parameters and buffers does this; register them, or use "
                     "expert_init=independent."
                 ) from error
+        if len(set(map(id, experts))) < num_experts:
+            raise BackboneError(
+                "the factory returned the same backbone twice; each call builds one."
+            )
         self.experts = nn.ModuleList(experts)
 
     def forward(
@@ -72,6 +76,8 @@ class ExpertBank(nn.Module):
             ShapeError: replacements that do not match the latents.
         """
         if replacements is not None:
+            if len(replacements) != len(latents):
+                raise ShapeError(f"{len(replacements)} replacements for {len(latents)} latents.")
             for modality, (latent, new) in enumerate(zip(latents, replacements, strict=True)):
                 if new.shape != (len(self.experts), *latent.shape):
                     raise ShapeError(

@@ -33,6 +33,20 @@ def expert_names(modalities: int) -> list[str]:
     return [*(f"uniqueness_{i + 1}" for i in range(modalities)), "synergy", "redundancy"]
 
 
+def check_kind(kind: str) -> None:
+    """Refuse a kind that is none.
+
+    Raises:
+        ConfigError: an unknown kind.
+    """
+    known = get_args(InteractionKind)
+    if kind not in known:
+        raise ConfigError(
+            f"unknown interaction loss {kind!r}.{did_you_mean(kind, known)} "
+            f"Known: {', '.join(known)}."
+        )
+
+
 def interaction_losses(outputs: Tensor, kind: InteractionKind = "classification") -> Tensor:
     r"""The interaction loss of every expert.
 
@@ -57,7 +71,8 @@ def interaction_losses(outputs: Tensor, kind: InteractionKind = "classification"
 
     Example:
         >>> import torch
-        >>> interaction_losses(torch.ones(4, 3, 5, 2))
+        >>> same = torch.tensor([1.0, 0.0]).expand(4, 3, 5, 2)  # masking changes nothing
+        >>> interaction_losses(same)
         tensor([1., 1., 1., 0.])
     """
     if outputs.dim() != 4 or outputs.shape[0] != outputs.shape[1] + 1 or outputs.shape[1] < 3:
@@ -65,11 +80,7 @@ def interaction_losses(outputs: Tensor, kind: InteractionKind = "classification"
             "interaction losses need outputs [M+2 experts, M+1 views, B, C] with M >= 2; "
             f"got {list(outputs.shape)}."
         )
-    if kind not in get_args(InteractionKind):
-        raise ConfigError(
-            f"unknown interaction loss {kind!r}.{did_you_mean(kind, get_args(InteractionKind))} "
-            f"Known: {', '.join(get_args(InteractionKind))}."
-        )
+    check_kind(kind)
     modalities = outputs.shape[1] - 1
     uniqueness = [_uniqueness(outputs[i], i, kind) for i in range(modalities)]
     synergy = _synergy(outputs[modalities], kind)

@@ -93,15 +93,15 @@ class StatisticsMasking(Masking):
                 mask = padding_masks[modality] if padding_masks is not None else None
                 if self.specs[modality].padded:
                     values = values.flatten(0, -2)
-                keep = torch.ones_like(values[..., :1])
+                skip = torch.zeros_like(values[..., :1], dtype=torch.bool)
                 if mask is not None:
-                    keep = (~mask).reshape(-1, 1).to(values.dtype)
-                added = keep.flatten(1)[:, 0].sum()
+                    skip = mask.reshape(-1, 1)
+                added = (~skip).flatten(1)[:, 0].sum()
                 total = (count[modality] + added).clamp_min(1)
-                batch_mean = (values * keep).sum(0) / added.clamp_min(1)
+                batch_mean = values.masked_fill(skip, 0).sum(0) / added.clamp_min(1)
                 delta = batch_mean - mean
                 self.get_buffer(f"m2_{modality}").add_(
-                    ((values - batch_mean).square() * keep).sum(0)
+                    (values - batch_mean).masked_fill(skip, 0).square().sum(0)
                     + delta.square() * (count[modality] * added / total)
                 )
                 mean.add_(delta * (added / total))

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from i2moe_plugin.backbone import LatentSpec
 from i2moe_plugin.errors import ConfigError, ShapeError
 from i2moe_plugin.experts import ExpertBank, ExpertInit
-from i2moe_plugin.losses import InteractionKind, expert_names, interaction_losses
+from i2moe_plugin.losses import InteractionKind, check_kind, expert_names, interaction_losses
 from i2moe_plugin.masking import create_masking
 from i2moe_plugin.reweighting import MLPReweighting
 from i2moe_plugin.tasks import Task
@@ -115,15 +115,12 @@ class MultimodalModel(nn.Module):
                 masks.append(None)
                 continue
             latent, mask = encode_one(encoder, x)
-            spec = self.latents[index]
-            same = latent.shape[-1] == spec.dim if spec.padded else latent.shape[1:] == spec.shape
-            if not same:
-                raise ShapeError(
-                    f"encoder {index + 1} returned {list(latent.shape)}; expected "
-                    f"{['B', *spec.shape]}."
-                )
+            _check_latent(index, self.latents[index], latent, mask)
             latents.append(latent)
             masks.append(mask)
+        sizes = [latent.shape[0] for latent in latents if latent is not None]
+        if len(set(sizes)) > 1:
+            raise ShapeError(f"the modalities' latents differ in batch size: {sizes}.")
         present = next(latent for latent in latents if latent is not None)
         filled = [
             latent
@@ -237,13 +234,15 @@ class I2MoE(MultimodalModel):
         self.masking = create_masking(masking, self.latents)
         self.interaction_weight = interaction_weight
         self.interaction = interaction or task.interaction
+        check_kind(self.interaction)
 
     def forward(self, inputs: Sequence[Any], absent: Sequence[int] = ()) -> ModelOutput:
         """M inputs -> output; all views in training mode, the complete one otherwise."""
         latents, masks = self.encode(inputs, absent)
         replacements = None
         if self.training:
-            self.masking.observe(latents, masks)
+            if not absent:  # what stands for an absent latent tells nothing about real ones
+                self.masking.observe(latents, masks)
             replacements = self.masking(latents, len(self.expert_names))
         outputs, auxiliary = self.bank(latents, replacements, masks)
         weights = self.reweighting(latents, masks)
@@ -268,6 +267,24 @@ def encode_one(encoder: nn.Module, x: Any) -> tuple[Tensor, Tensor | None]:
     """One modality's latent and padding mask (None where there is none)."""
     result = encoder(*x) if isinstance(x, (tuple, list)) else encoder(x)
     return result if isinstance(result, tuple) else (result, None)
+
+
+def _check_latent(index: int, spec: LatentSpec, latent: Tensor, mask: Tensor | None) -> None:
+    if spec.padded:
+        same = latent.dim() == 3 and latent.shape[2] == spec.dim
+    else:
+        same = latent.shape[1:] == spec.shape
+    if not same:
+        tokens = ["T"] if spec.padded else list(spec.shape[:-1])
+        raise ShapeError(
+            f"encoder {index + 1} returned {list(latent.shape)}; expected "
+            f"{['B', *tokens, spec.dim]}."
+        )
+    if mask is not None and (not spec.padded or mask.shape != latent.shape[:2]):
+        expected = list(latent.shape[:2]) if spec.padded else "none, as its spec is not padded"
+        raise ShapeError(
+            f"encoder {index + 1} returned a padding mask {list(mask.shape)}; expected {expected}."
+        )
 
 
 def latent_specs(encoders: Sequence[nn.Module], inputs: Sequence[Any]) -> list[LatentSpec]:

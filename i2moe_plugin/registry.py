@@ -111,7 +111,10 @@ class Registry(Generic[EntryT]):
                 continue
             try:
                 point.load()
-            except Exception as error:  # a broken third-party package must not take ours down
+            except (
+                Exception,
+                SystemExit,
+            ) as error:  # a broken third-party package must not take ours down
                 self.broken[point.name] = f"{point.value}: {type(error).__name__}: {error}"
                 continue
             if point.name not in self._entries:
@@ -363,6 +366,8 @@ def load_plugin(target: str | Path) -> None:
             name = f"i2moe_user_plugin_{hashlib.sha256(str(resolved).encode()).hexdigest()[:12]}"
             if name in sys.modules:
                 return
+            if path.suffix != ".py":
+                raise PluginError(f"plugin file {text}: its name must end in .py.")
             spec = importlib.util.spec_from_file_location(name, resolved)
             assert spec is not None
             assert spec.loader is not None
