@@ -16,7 +16,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from i2moe_plugin.errors import RunError
 
 MANIFEST = "manifest.json"
+LOCK = ".lock"
 FORMAT = 1
 
 
@@ -111,26 +112,24 @@ class RunStore:
         """
         aside = self.folder / ".unfinished" / name
         with explained(aside):
-            aside.parent.mkdir(parents=True, exist_ok=True)
-            lock = (aside.parent / f"{name}.lock").open("w")
+            aside.mkdir(parents=True, exist_ok=True)
+            lock = (aside / LOCK).open("w")
         with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel frees it on kill -9
-            except OSError as error:
-                raise RunError(f"{aside}: another process is computing this run.") from error
             with explained(aside):
-                if fresh and aside.exists():
-                    shutil.rmtree(aside)
-                aside.mkdir(exist_ok=True)
+                _lock(lock, aside)
+                if fresh:
+                    for file in aside.iterdir():
+                        if file.name != LOCK:
+                            file.unlink()
             yield aside
             with explained(aside):
                 self._finish(aside, self.folder / name, identity)
-                Path(lock.name).unlink()
 
     def _finish(self, aside: Path, final: Path, identity: str) -> None:
         files = {
             file.name: {"sha256": _sha256(file), "size": file.stat().st_size}
             for file in sorted(aside.iterdir())
+            if file.name != LOCK
         }
         write_json(aside / MANIFEST, {"format": FORMAT, "identity": identity, "files": files})
         for file in aside.iterdir():
@@ -144,8 +143,9 @@ class RunStore:
             shutil.rmtree(old, ignore_errors=True)
         else:
             aside.rename(final)
-        with contextlib.suppress(OSError):  # the last run tidies up
-            (final.parent / ".unfinished").rmdir()
+        (final / LOCK).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # not empty: other runs are under way
+            aside.parent.rmdir()
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -192,6 +192,19 @@ def explained(path: Path) -> Iterator[None]:
             errno.ENOTDIR: " Choose another folder with --out.",
         }.get(error.errno or 0, "")
         raise RunError(f"cannot write {path}: {error.strerror or error}.{advice}") from error
+
+
+def _lock(file: IO[str], aside: Path) -> None:
+    """Hold a run under way for this process; the kernel lets go when it ends, however it ends."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in (errno.EAGAIN, errno.EACCES):
+            return  # a file system without locks
+        raise RunError(f"{aside}: another process is computing this run.") from error
+    current = aside / LOCK
+    if not current.exists() or current.stat().st_ino != os.fstat(file.fileno()).st_ino:
+        raise RunError(f"{aside}: another process has just finished this run; start again.")
 
 
 def _read_json(path: Path) -> dict[str, Any]:

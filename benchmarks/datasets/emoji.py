@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
 from i2moe_plugin.benchmarks.datasets.base import Card, register_dataset
 from i2moe_plugin.benchmarks.datasets.packaged import Arrays, PackagedDataset
 from i2moe_plugin.benchmarks.encoders import (
@@ -15,12 +18,10 @@ from i2moe_plugin.benchmarks.encoders import (
     PatchEmbedding,
     feature_encoder,
 )
-from numpy.typing import NDArray
-from torch import nn
-
 from i2moe_plugin.errors import DatasetError
 
 SIZE = 48
+WORD_EPOCHS = 30
 
 
 @register_dataset("emoji")
@@ -103,7 +104,7 @@ class Emoji(PackagedDataset):
             min_count=1,
             sg=1,
             negative=10,
-            epochs=60,
+            epochs=WORD_EPOCHS,
             workers=1,
             seed=0,
         )

@@ -12,6 +12,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import nn
+
 from i2moe_plugin.benchmarks.datasets.base import (
     SPLITS,
     ArraySplit,
@@ -20,9 +23,6 @@ from i2moe_plugin.benchmarks.datasets.base import (
     Status,
 )
 from i2moe_plugin.benchmarks.encoders import EncoderSettings, feature_encoder
-from numpy.typing import NDArray
-from torch import nn
-
 from i2moe_plugin.errors import DatasetError
 from i2moe_plugin.tasks import Classification
 
@@ -38,7 +38,8 @@ def read_npz(path: Path, keys: tuple[str, ...]) -> dict[str, NDArray[Any]]:
     if not path.is_file():
         raise DatasetError(f"{path}: no such file.")
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # An open handle: numpy leaks the one it opens itself when the archive is damaged.
+        with path.open("rb") as handle, np.load(handle, allow_pickle=False) as archive:
             missing = [key for key in keys if key not in archive.files]
             if missing:
                 raise DatasetError(

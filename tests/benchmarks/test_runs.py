@@ -1,0 +1,124 @@
+import errno
+import json
+import multiprocessing
+import os
+import signal
+import time
+
+import numpy as np
+import pytest
+
+from i2moe_plugin.benchmarks.runs import Run, RunStore, explained, plain, write_json
+from i2moe_plugin.errors import RunError
+
+
+def write_run(store, name="run", text="hello"):
+    with store.writing(name, "id") as folder:
+        (folder / "file.txt").write_text(text)
+        write_json(folder / "result.json", {"x": 1})
+    return store.find(name)
+
+
+def test_a_finished_run_is_found_with_its_manifest(tmp_path):
+    store = RunStore(tmp_path / "runs")
+    run = write_run(store)
+    assert run.json("result.json") == {"x": 1}
+    assert run.manifest["identity"] == "id"
+    assert set(run.manifest["files"]) == {"file.txt", "result.json"}
+    assert [found.path.name for found in store] == ["run"]
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["run"]  # nothing left over
+
+
+def test_a_run_that_failed_is_not_found_and_keeps_what_it_wrote(tmp_path):
+    store = RunStore(tmp_path)
+    with pytest.raises(ZeroDivisionError), store.writing("run", "id") as folder:
+        (folder / "state").write_text("half")
+        raise ZeroDivisionError
+    assert store.find("run") is None
+    assert list(store) == []
+    with store.writing("run", "id") as folder:
+        assert (folder / "state").read_text() == "half"
+
+
+def test_fresh_drops_what_a_stopped_run_left(tmp_path):
+    store = RunStore(tmp_path)
+    with pytest.raises(KeyboardInterrupt), store.writing("run", "id") as folder:
+        (folder / "state").write_text("half")
+        raise KeyboardInterrupt
+    with store.writing("run", "id", fresh=True) as folder:
+        assert not (folder / "state").exists()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda run: (run / "file.txt").unlink(),
+        lambda run: (run / "file.txt").write_text("hallo"),
+        lambda run: (run / "file.txt").write_text("longer than before"),
+        lambda run: (run / "manifest.json").write_text("{"),
+        lambda run: (run / "manifest.json").write_text("[]"),
+        lambda run: (run / "manifest.json").unlink(),
+        lambda run: (run / "manifest.json").write_text('{"format": 99, "files": {}}'),
+    ],
+)
+def test_damage_is_noticed(tmp_path, damage):
+    store = RunStore(tmp_path)
+    damage(write_run(store).path)
+    with pytest.raises(RunError):
+        store.find("run")
+
+
+def test_a_damaged_run_is_replaced_by_a_new_one(tmp_path):
+    store = RunStore(tmp_path)
+    (write_run(store).path / "file.txt").write_text("x")
+    assert write_run(store, text="new").path.joinpath("file.txt").read_text() == "new"
+
+
+def hold(folder, ready):
+    with RunStore(folder).writing("run", "id"):
+        ready.set()
+        time.sleep(60)
+
+
+def test_two_processes_do_not_write_one_run_and_a_killed_one_lets_go(tmp_path):
+    context = multiprocessing.get_context("fork")
+    ready = context.Event()
+    process = context.Process(target=hold, args=(tmp_path, ready))
+    process.start()
+    assert ready.wait(30)
+    store = RunStore(tmp_path)
+    with pytest.raises(RunError, match="another process"), store.writing("run", "id"):
+        pass
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    assert store.find("run") is None
+    write_run(store)
+
+
+def test_a_folder_that_cannot_be_made_is_explained(tmp_path):
+    (tmp_path / "file").write_text("")
+    store = RunStore(tmp_path / "file" / "runs")
+    with pytest.raises(RunError, match="--out"), store.writing("run", "id"):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("number", "words"), [(errno.ENOSPC, "space"), (errno.EROFS, "--out"), (errno.EACCES, "--out")]
+)
+def test_system_errors_say_what_to_do(tmp_path, number, words):
+    with pytest.raises(RunError, match=words), explained(tmp_path):
+        raise OSError(number, os.strerror(number))
+
+
+def test_json_has_no_nan(tmp_path):
+    value = {"a": float("nan"), "b": [np.float32(1.5), np.int64(2), float("inf")], 3: (True, None)}
+    write_json(tmp_path / "x.json", value)
+    text = (tmp_path / "x.json").read_text()
+    assert json.loads(text) == {"a": None, "b": [1.5, 2, None], "3": [True, None]}
+    assert plain(value) == json.loads(text)
+    assert list(tmp_path.iterdir()) == [tmp_path / "x.json"]
+
+
+def test_what_is_not_a_run_is_refused(tmp_path):
+    with pytest.raises(RunError, match="not a finished run"):
+        Run.load(tmp_path)
