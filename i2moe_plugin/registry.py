@@ -111,10 +111,8 @@ class Registry(Generic[EntryT]):
                 continue
             try:
                 point.load()
-            except (
-                Exception,
-                SystemExit,
-            ) as error:  # a broken third-party package must not take ours down
+            # A broken third-party package must not take ours down.
+            except (Exception, SystemExit) as error:
                 self.broken[point.name] = f"{point.value}: {type(error).__name__}: {error}"
                 continue
             if point.name not in self._entries:

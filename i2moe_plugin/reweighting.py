@@ -62,7 +62,10 @@ class MLPReweighting(nn.Module):
         """M latents [B, ...] -> weights [B, E]; each row is positive and sums to 1."""
         masks = padding_masks if padding_masks is not None else [None] * len(latents)
         pooled = [pool_tokens(*pair) for pair in zip(latents, masks, strict=True)]
-        return torch.softmax(self.layers(torch.cat(pooled, 1)) / self.temperature, 1)
+        logits = self.layers(torch.cat(pooled, 1))
+        # At least float32, also under autocast: rounded weights would not sum to 1.
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        return torch.softmax(logits / self.temperature, 1)
 
 
 class GlobalReweighting(nn.Module):

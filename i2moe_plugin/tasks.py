@@ -42,6 +42,7 @@ class Task(ABC):
 
     num_outputs: int
     name: ClassVar[str] = "task"
+    metric_names: ClassVar[tuple[str, ...]] = ()
     interaction: ClassVar[InteractionKind] = "classification"
 
     @abstractmethod
