@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+from torch.testing import assert_close
+
+from i2moe_plugin import BackboneError, LatentSpec, create_backbone
+from i2moe_plugin.adapters.lrtf import LowRankTensorFusion
+from i2moe_plugin.backbone import MLPHead
+
+close = partial(assert_close, rtol=1e-4, atol=1e-5)
+
+
+def recorded_fusion(arrays):
+    factors = [arrays[f"param/factors.{m}"] for m in range(3) if f"param/factors.{m}" in arrays]
+    rank, _, width = factors[0].shape
+    fusion = LowRankTensorFusion([f.shape[1] - 1 for f in factors], output_dim=width, rank=rank)
+    state = {f"factors.{m}": factor for m, factor in enumerate(factors)}
+    state |= {name: arrays[f"param/{name}"] for name in ("fusion_weights", "fusion_bias")}
+    fusion.load_state_dict(state)
+    return fusion
+
+
+@pytest.mark.parametrize("case", ["lrtf_2", "lrtf_3", "released_lrtf_2"])
+def test_recorded_output_and_gradients(golden, case):
+    """MultiBench's class, and the official repository's, which is the same one and our head."""
+    facts, arrays = golden(case)
+    module: nn.Module = recorded_fusion(arrays)
+    if case.startswith("released"):
+        head = MLPHead(facts["ir_dim"], facts["output_dim"], hidden=128, dropout=0.0)
+        head.load_state_dict(
+            {
+                f"{ours}.{part}": arrays[f"param/cls_head.{theirs}.{part}"]
+                for ours, theirs in (("0", "0"), ("3", "2"))
+                for part in ("weight", "bias")
+            }
+        )
+        module = nn.Sequential(module, head)
+    inputs = [arrays[f"input_{m}"].requires_grad_() for m in range(len(facts["input_shapes"]))]
+    output = module(inputs)
+    close(output, arrays["output"])
+    gradients = torch.autograd.grad(output, inputs, arrays["cotangent"])
+    for m, gradient in enumerate(gradients):
+        close(gradient, arrays[f"grad_{m}"])
+
+
+@given(
+    dims=st.lists(st.integers(1, 4), min_size=2, max_size=5),
+    width=st.integers(1, 4),
+    rank=st.integers(1, 3),
+)
+def test_it_is_the_full_outer_product_contracted_with_a_low_rank_tensor(dims, width, rank):
+    """Oracle: build the [D_1+1, ..., D_M+1, width] weight tensor and the outer product."""
+    fusion = LowRankTensorFusion(dims, output_dim=width, rank=rank).double()
+    latents = [torch.randn(2, dim, dtype=torch.float64) for dim in dims]
+    factors = [factor.detach().numpy() for factor in fusion.factors]
+    for b in range(2):
+        outer, weight = np.ones(()), np.zeros((*(dim + 1 for dim in dims), width))
+        for latent in latents:
+            outer = np.multiply.outer(outer, np.concatenate([[1.0], latent[b].numpy()]))
+        for r in range(rank):
+            for o in range(width):
+                term = np.array(fusion.fusion_weights[0, r].item())
+                for factor in factors:
+                    term = np.multiply.outer(term, factor[r, :, o])
+                weight[..., o] += term
+        expected = np.tensordot(outer, weight, len(dims)) + fusion.fusion_bias[0].detach().numpy()
+        np.testing.assert_allclose(fusion(latents)[b].detach().numpy(), expected, rtol=1e-9)
+
+
+def test_d1_m1_all_factors_are_trained_saved_and_cast():
+    """D1, M1: upstream keeps the factors in a plain list, out of parameters() and state_dict()."""
+    fusion = LowRankTensorFusion([3, 4], output_dim=5, rank=2)
+    assert sum(p.numel() for p in fusion.parameters()) == 2 * 4 * 5 + 2 * 5 * 5 + 2 + 5
+    assert {"factors.0", "factors.1"} <= set(fusion.state_dict())
+    before = {name: tensor.clone() for name, tensor in fusion.state_dict().items()}
+    optimizer = torch.optim.Adam(fusion.parameters(), lr=0.1)
+    latents = [torch.randn(6, 3), torch.randn(6, 4)]
+    fusion(latents).square().sum().backward()
+    optimizer.step()
+    for name, tensor in fusion.state_dict().items():
+        assert (tensor != before[name]).all(), name
+    double = fusion.double()([latent.double() for latent in latents])
+    assert double.dtype == torch.float64
+
+
+def test_tokens_are_refused_in_words():
+    with pytest.raises(BackboneError, match="takes vector latents; modality 2 comes as tokens"):
+        create_backbone("lrtf", [LatentSpec(3), LatentSpec(4, tokens=2)], num_outputs=2)
+
+
+@pytest.mark.parametrize("settings", [{"rank": 0}, {"output_dim": 0}])
+def test_sizes_below_one_are_refused(settings):
+    with pytest.raises(BackboneError, match="must be at least 1"):
+        create_backbone("lrtf", [LatentSpec(3), LatentSpec(4)], num_outputs=2, **settings)

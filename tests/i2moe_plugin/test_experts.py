@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from torch.testing import assert_close
+
+from i2moe_plugin import BackboneError, ConfigError, ExpertBank, ShapeError
+
+
+class Probe(nn.Module):
+    """A backbone that keeps what it was called with; auxiliary loss = mean of its output."""
+
+    def __init__(self, dims=(2, 3), outputs=4):
+        super().__init__()
+        self.linear = nn.Linear(sum(dims), outputs)
+        self.seen = []
+
+    def forward(self, latents, padding_masks=None):
+        self.seen.append((latents, padding_masks))
+        output = self.linear(torch.cat(latents, 1))
+        return output, output.mean()
+
+
+def replacements(experts, latents):
+    return [torch.randn(experts, *latent.shape) for latent in latents]
+
+
+def test_copies_are_identical_at_first_and_independent_ever_after():
+    """D1, M1: upstream's experts share what was never registered."""
+    built = []
+    bank = ExpertBank(lambda: built.append(Probe()) or built[-1], 5)
+    assert len(built) == 1
+    assert len(bank.experts) == 5
+    states = [expert.state_dict() for expert in bank.experts]
+    for state in states[1:]:
+        assert all(torch.equal(state[key], states[0][key]) for key in states[0])
+    places = [p.data_ptr() for p in bank.parameters()]
+    assert len(set(places)) == len(places) == 10
+    with torch.no_grad():
+        bank.experts[2].linear.weight.add_(1)
+    for index in (0, 1, 3, 4):
+        assert torch.equal(bank.experts[index].linear.weight, bank.experts[0].linear.weight)
+        assert not torch.equal(bank.experts[index].linear.weight, bank.experts[2].linear.weight)
+
+
+def test_independent_experts_differ_from_the_start():
+    bank = ExpertBank(Probe, 4, "independent")
+    weights = [expert.linear.weight for expert in bank.experts]
+    for i, one in enumerate(weights):
+        assert all(not torch.equal(one, other) for other in weights[i + 1 :])
+
+
+def test_every_experts_parameters_are_registered_and_travel():
+    bank, other = ExpertBank(Probe, 3, "independent"), ExpertBank(Probe, 3)
+    assert len(list(bank.parameters())) == 6
+    other.load_state_dict(bank.state_dict())
+    latents = [torch.randn(6, 2), torch.randn(6, 3)]
+    assert torch.equal(bank(latents)[0], other(latents)[0])
+
+
+def test_outputs_and_auxiliary_are_those_of_a_plain_loop():
+    experts, latents = 4, [torch.randn(6, 2), torch.randn(6, 3)]
+    bank, new = ExpertBank(Probe, experts, "independent"), replacements(experts, latents)
+    outputs, auxiliary = bank(latents, new)
+    assert outputs.shape == (4, 3, 6, 4)
+    terms = []
+    for e, expert in enumerate(bank.experts):
+        views = [latents, [new[0][e], latents[1]], [latents[0], new[1][e]]]
+        for v, view in enumerate(views):
+            expected = expert.linear(torch.cat(view, 1))
+            assert_close(outputs[e, v], expected)
+            terms.append(expected.mean())
+    assert_close(auxiliary, torch.stack(terms).mean())
+
+
+def test_without_replacements_only_the_complete_view_is_computed():
+    bank = ExpertBank(Probe, 3)
+    latents = [torch.randn(6, 2), torch.randn(6, 3)]
+    outputs, _ = bank(latents)
+    assert outputs.shape == (3, 1, 6, 4)
+    assert [len(expert.seen) for expert in bank.experts] == [1, 1, 1]
+    assert_close(outputs[:, 0], bank(latents, replacements(3, latents))[0][:, 0])
+
+
+def test_padding_masks_reach_every_view_and_inputs_stay_apart():
+    bank = ExpertBank(Probe, 2)
+    latents, masks = [torch.randn(6, 2), torch.randn(6, 3)], [None, torch.zeros(6, 3).bool()]
+    bank(latents, replacements(2, latents), masks)
+    for expert in bank.experts:
+        assert len(expert.seen) == 3
+        assert all(seen_masks is masks for _, seen_masks in expert.seen)
+        # A list of its own for each view: a fusion that empties its list harms no other.
+        assert len({id(seen) for seen, _ in expert.seen} | {id(latents)}) == 4
+
+
+def test_replacements_that_do_not_match_are_refused():
+    bank = ExpertBank(Probe, 2)
+    latents = [torch.randn(6, 2), torch.randn(6, 3)]
+    with pytest.raises(ShapeError, match=r"modality 2 are \[2, 6, 2\]; expected \[2, 6, 3\]"):
+        bank(latents, [torch.zeros(2, 6, 2)] * 2)
+    with pytest.raises(ShapeError, match=r"modality 1 are \[3, 6, 2\]; expected \[2, 6, 2\]"):
+        bank(latents, replacements(3, latents))
+    with pytest.raises(ShapeError, match="1 replacements for 2 latents"):
+        bank(latents, replacements(2, latents[:1]))
+
+
+def test_m3_a_module_that_cannot_be_copied_is_named():
+    """M3, D1: a module that keeps a computed tensor cannot be deep-copied."""
+
+    class Keeps(Probe):
+        def __init__(self):
+            super().__init__()
+            self.kept = self.linear.weight * 2
+
+    with pytest.raises(BackboneError, match=r"deep-copied.*expert_init=independent"):
+        ExpertBank(Keeps, 3)
+    assert len(ExpertBank(Keeps, 3, "independent").experts) == 3
+
+
+def test_a_factory_that_builds_only_one_is_refused():
+    """Its experts would be one and the same."""
+    one = Probe()
+    with pytest.raises(BackboneError, match="same backbone twice"):
+        ExpertBank(lambda: one, 3, "independent")
+
+
+def test_an_unknown_init_is_refused():
+    with pytest.raises(ConfigError, match="copies or independent, not 'copy'"):
+        ExpertBank(Probe, 3, "copy")

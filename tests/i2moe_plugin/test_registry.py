@@ -1,0 +1,398 @@
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import sys
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, EntryPoints
+
+import pytest
+import torch
+from torch import nn
+
+from i2moe_plugin import (
+    BackboneEntry,
+    BackboneError,
+    ConfigError,
+    LatentSpec,
+    PluginError,
+    RegistrationError,
+    UnknownNameError,
+    create_backbone,
+    list_backbones,
+    load_plugin,
+    register_backbone,
+)
+from i2moe_plugin.registry import Registry, backbones, setting_problems, unregister_backbone
+
+LATENTS = [LatentSpec(3), LatentSpec(4)]
+
+
+class Sum(nn.Module):
+    """Adds projections.
+
+    More words.
+    """
+
+    def __init__(self, input_dims, width, scale=1.0):
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(dim, width) for dim in input_dims)
+        self.scale = scale
+
+    def forward(self, latents):
+        return self.scale * sum(f(z) for f, z in zip(self.layers, latents, strict=True))
+
+
+@dataclass(frozen=True)
+class Entry:
+    name: str
+    value: int = 0
+
+
+@pytest.fixture
+def registry():
+    return Registry("thing", "test.group", hint="Ask for --thing.")
+
+
+@pytest.fixture
+def offered(monkeypatch, tmp_path):
+    """Installs entry points: name -> source of the module that it imports."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    points = []
+
+    def install(name, source, group="test.group"):
+        module = f"test_offered_{tmp_path.name.replace('-', '_')}_{len(points)}"
+        (tmp_path / f"{module}.py").write_text(source)
+        points.append(EntryPoint(name, f"{module}:Thing", group))
+        return module
+
+    def entry_points(*, group):
+        return EntryPoints(points).select(group=group)
+
+    monkeypatch.setattr(importlib.metadata, "entry_points", entry_points)
+    return install
+
+
+def test_the_decorator_returns_its_object_unchanged_and_keeps_its_facts():
+    facts = {
+        "latents": "vector",
+        "min_modalities": 3,
+        "max_modalities": 4,
+        "padding": True,
+        "auxiliary": True,
+        "paper": "P",
+        "upstream": "U",
+    }
+    before = dict(vars(Sum))
+    assert register_backbone("test-sum", **facts)(Sum) is Sum
+    assert dict(vars(Sum)) == before
+    entry = backbones.get("test-sum")
+    assert dataclasses.asdict(entry) == {
+        "name": "test-sum",
+        "build": Sum,
+        "description": "Adds projections.",
+        **facts,
+    }
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        entry.name = "other"
+
+    def factory():
+        return nn.Identity()
+
+    assert register_backbone("test-factory")(factory) is factory
+
+
+def test_our_own_backbones_come_through_the_entry_points():
+    points = importlib.metadata.entry_points(group="i2moe_plugin.backbones")
+    ours = {p.name: p.load() for p in points if p.value.startswith("i2moe_plugin.")}
+    assert ours.keys() >= {"concat", "lrtf"}
+    listed = {entry.name: entry for entry in list_backbones()}
+    assert list(listed) == sorted(listed)
+    for name, build in ours.items():
+        assert listed[name].build is build
+        assert listed[name].upstream
+        assert listed[name].description
+
+
+def test_a_name_is_taken_once():
+    register_backbone("test-sum")(Sum)
+    with pytest.raises(RegistrationError, match=r"'test-sum' is already registered.*another name"):
+        register_backbone("test-sum")(Sum)
+    with pytest.raises(RegistrationError, match="'lrtf' is already registered"):
+        register_backbone("lrtf")(Sum)
+    unregister_backbone("test-sum")
+    register_backbone("test-sum")(Sum)
+
+
+@pytest.mark.parametrize("name", ["", " ", "-x", ".x", "a b", "a/b", "../a", "a\n", "ü", "a,b"])
+def test_a_malformed_name_is_refused(name):
+    """Names become folders and command-line words."""
+    with pytest.raises(RegistrationError, match="must be letters, digits"):
+        register_backbone(name)(Sum)
+
+
+@pytest.mark.parametrize("name", ["a", "A1", "0", "mult-2.0", "a_b", "released:lrtf", "a+b"])
+def test_a_sound_name_is_taken(name):
+    register_backbone(name)(Sum)
+    assert name in backbones
+
+
+@pytest.mark.parametrize("thing", [3, "Sum", None, nn.Linear(2, 2).weight])
+def test_what_cannot_be_called_is_refused(thing):
+    with pytest.raises(RegistrationError, match=r"an nn\.Module class or a function"):
+        register_backbone("test-thing")(thing)
+
+
+def test_a_class_that_is_no_module_is_refused():
+    with pytest.raises(RegistrationError, match=r"class int must derive from torch\.nn\.Module"):
+        register_backbone("test-thing")(int)
+
+
+def test_an_unknown_name_offers_the_close_ones():
+    with pytest.raises(UnknownNameError, match="unknown backbone 'lrft'") as caught:
+        create_backbone("lrft", LATENTS, num_outputs=2)
+    assert "Did you mean 'lrtf'" in str(caught.value)
+    assert "--plugin FILE" in str(caught.value)
+    assert set(caught.value.known) >= {"concat", "lrtf"}
+    with pytest.raises(UnknownNameError) as caught:
+        create_backbone("zzzzzz", LATENTS, num_outputs=2)
+    assert "Did you mean" not in str(caught.value)
+    assert "concat" in str(caught.value)
+
+
+def test_settings_that_do_not_fit_are_all_told_at_once():
+    register_backbone("test-sum")(Sum)
+    with pytest.raises(ConfigError, match="3 problems in the settings") as caught:
+        create_backbone("test-sum", LATENTS, num_outputs=2, scal=2.0, widht=3)
+    first, second, third = caught.value.problems
+    assert "no setting 'scal'. Did you mean 'scale'?" in first
+    assert "no setting 'widht'. Did you mean 'width'?" in second
+    assert "It has: width, scale, head_hidden, head_dropout." in second
+    assert "needs the setting 'width': --set fusion.width=..." in third
+    assert all(problem in str(caught.value) for problem in caught.value.problems)
+
+
+def test_what_we_supply_is_no_setting():
+    register_backbone("test-sum")(Sum)
+    entry = backbones.get("test-sum")
+    assert list(entry.settings) == ["width", "scale"]
+    problems = setting_problems(entry, {"width": 2, "input_dims": [3]})
+    assert ["no setting 'input_dims'" in problem for problem in problems] == [True]
+    assert setting_problems(entry, {"width": 2, "head_hidden": 0}) == []
+
+
+def test_settings_reach_the_constructor_and_the_head():
+    register_backbone("test-sum")(Sum)
+    backbone = create_backbone(
+        "test-sum", LATENTS, 2, width=6, scale=3.0, head_hidden=9, head_dropout=0.2
+    )
+    assert backbone.fusion.scale == 3.0
+    assert [layer.in_features for layer in backbone.fusion.layers] == [3, 4]
+    assert backbone.head[0].in_features == 6
+    assert backbone.head[0].out_features == 9
+    assert backbone.head[2].p == 0.2
+    assert backbone([torch.ones(5, 3), torch.ones(5, 4)])[0].shape == (5, 2)
+
+
+def test_everything_we_supply_reaches_a_factory_that_asks_for_it():
+    got = {}
+
+    @register_backbone("test-asks")
+    def build(input_dims, latents, num_outputs, **rest):
+        got.update(input_dims=input_dims, latents=latents, num_outputs=num_outputs, rest=rest)
+        return Sum(input_dims, num_outputs)
+
+    create_backbone("test-asks", LATENTS, 2, anything="goes")
+    rest = {"anything": "goes"}
+    assert got == {"input_dims": [3, 4], "latents": LATENTS, "num_outputs": 2, "rest": rest}
+
+
+def test_a_constructor_that_fails_is_named_with_what_it_was_given():
+    @register_backbone("test-fails")
+    def build(input_dims, depth=2):
+        raise ZeroDivisionError("too deep")
+
+    with pytest.raises(BackboneError, match=r"ZeroDivisionError: too deep") as caught:
+        create_backbone("test-fails", LATENTS, 2, depth=7)
+    assert "(input_dims=[3, 4], depth=7)" in str(caught.value)
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+
+
+@pytest.mark.parametrize(
+    ("facts", "count", "limits"),
+    [
+        ({"min_modalities": 3}, 2, "at least 3"),
+        ({"max_modalities": 2}, 3, "2 to 2"),
+        ({"min_modalities": 3, "max_modalities": 5}, 6, "3 to 5"),
+        ({}, 1, "at least 2"),
+        ({}, 0, "at least 2"),
+    ],
+)
+def test_modality_limits(facts, count, limits):
+    register_backbone("test-sum", **facts)(Sum)
+    with pytest.raises(BackboneError, match=f"fuses {limits} modalities; the data set has {count}"):
+        create_backbone("test-sum", [LatentSpec(3)] * count, 2, width=2)
+
+
+@pytest.mark.parametrize(
+    ("takes", "given", "problem"),
+    [
+        ("vector", [LatentSpec(3), LatentSpec(3, 2)], "takes vector latents; modality 2 comes as"),
+        ("tokens", [LatentSpec(3), LatentSpec(3, 2)], "takes tokens latents; modality 1 comes as"),
+    ],
+)
+def test_the_kind_of_latent_must_fit(takes, given, problem):
+    register_backbone("test-sum", latents=takes)(Sum)
+    with pytest.raises(BackboneError, match=problem):
+        create_backbone("test-sum", given, 2, width=2)
+
+
+def test_entries_of_installed_packages_load_when_asked_for(registry, offered, monkeypatch):
+    module = offered("good", "import test_registry_sink as s; s.add('good'); Thing = 1\n")
+    other = offered("other", "import test_registry_sink as s; s.add('other'); Thing = 1\n")
+    offered("elsewhere", "raise RuntimeError\n", group="another.group")
+
+    class Sink:
+        add = staticmethod(lambda name: registry.add(Entry(name)))
+
+    monkeypatch.setitem(sys.modules, "test_registry_sink", Sink)
+    assert registry.get("good") == Entry("good")
+    assert module in sys.modules
+    assert other not in sys.modules  # asking for one imports no other
+    assert registry.names() == ["good", "other"]
+    assert [entry.name for entry in registry] == ["good", "other"]
+    assert "other" in registry
+    assert "elsewhere" not in registry
+    assert registry.broken == {}
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("import no_such_module_at_all\n", "ModuleNotFoundError: No module named"),
+        ("1 / 0\n", "ZeroDivisionError"),
+        ("def broken(:\n", "SyntaxError"),
+        ("raise SystemExit(3)\n", "SystemExit: 3"),
+        ("", "AttributeError"),
+        ("Thing = 1\n", "did not register thing 'bad'"),
+    ],
+)
+def test_a_broken_package_harms_only_who_asks_for_it(registry, offered, source, reason):
+    offered("bad", source)
+    registry.add(Entry("mine"))
+    assert registry.names() == ["mine"]
+    assert [entry.name for entry in registry] == ["mine"]
+    assert reason in registry.broken["bad"]
+    with pytest.raises(
+        PluginError, match=r"thing 'bad' cannot be loaded: .*test_offered"
+    ) as caught:
+        registry.get("bad")
+    assert reason in str(caught.value)
+    with pytest.raises(UnknownNameError, match=r"Known: mine\. Ask for --thing\."):
+        registry.get("unheard-of")
+
+
+PLUGIN = """
+import torch
+from torch import nn
+from i2moe_plugin import register_backbone
+
+@register_backbone("test-mine")
+class Mine(nn.Module):
+    def forward(self, latents):
+        return torch.cat(latents, 1)
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_plugin_file_is_loaded_once_however_it_is_named(folder):
+    (folder / "my fusion.py").write_text(PLUGIN)
+    for target in ("my fusion.py", folder / "my fusion.py", str(folder / "." / "my fusion.py")):
+        load_plugin(target)
+    backbone = create_backbone("test-mine", LATENTS, num_outputs=2)
+    assert backbone([torch.ones(5, 3), torch.ones(5, 4)])[0].shape == (5, 2)
+
+
+def test_plugin_files_of_one_name_do_not_hide_each_other(folder):
+    for name in ("one", "two"):
+        (folder / name).mkdir()
+        (folder / name / "fusion.py").write_text(PLUGIN.replace("test-mine", f"test-{name}"))
+        load_plugin(folder / name / "fusion.py")
+    assert {"test-one", "test-two"} <= set(backbones.names())
+
+
+def test_a_plugin_file_imports_its_neighbours_and_hides_nothing(folder):
+    (folder / "neighbour_of_the_test_plugin.py").write_text("NAME = 'test-mine'\n")
+    (folder / "torch.py").write_text("raise RuntimeError('the wrong torch')\n")
+    source = PLUGIN.replace('"test-mine"', "neighbour_of_the_test_plugin.NAME")
+    (folder / "fusion.py").write_text("import neighbour_of_the_test_plugin\n" + source)
+    load_plugin("fusion.py")
+    assert "test-mine" in backbones
+    del sys.modules["neighbour_of_the_test_plugin"]
+
+
+def test_a_dotted_module_is_a_plugin(folder, monkeypatch):
+    monkeypatch.syspath_prepend(str(folder))
+    (folder / "test_dotted_pkg").mkdir()
+    (folder / "test_dotted_pkg" / "__init__.py").write_text("")
+    (folder / "test_dotted_pkg" / "fusions.py").write_text(PLUGIN)
+    load_plugin("test_dotted_pkg.fusions")
+    load_plugin("test_dotted_pkg.fusions")
+    assert backbones.get("test-mine").build is sys.modules["test_dotted_pkg.fusions"].Mine
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("def broken(:\n", "SyntaxError"),
+        ("import sys; sys.exit(2)\n", "SystemExit: 2"),
+        ("import no_such_module_at_all\n", "ModuleNotFoundError"),
+        ("raise KeyError('x')\n", "KeyError: 'x'"),
+        (PLUGIN + PLUGIN, "'test-mine' is already registered"),
+        (PLUGIN.replace("test-mine", "not a name"), "must be letters, digits"),
+    ],
+)
+def test_a_plugin_that_fails_is_named_with_its_reason(folder, source, reason):
+    (folder / "fusion.py").write_text(source)
+    before = set(sys.modules)
+    with pytest.raises(PluginError, match=r"plugin fusion\.py") as caught:
+        load_plugin("fusion.py")
+    assert reason in str(caught.value)
+    assert not {name for name in set(sys.modules) - before if "user_plugin" in name}
+
+
+def test_ctrl_c_in_a_plugin_is_not_swallowed(folder):
+    (folder / "fusion.py").write_text("raise KeyboardInterrupt\n")
+    with pytest.raises(KeyboardInterrupt):
+        load_plugin("fusion.py")
+
+
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [
+        ("missing.py", "plugin file missing.py does not exist"),
+        ("no/such/folder/fusion.py", "does not exist"),
+        ("notes.txt", r"its name must end in \.py"),
+        ("no_such_module_at_all.fusions", "ModuleNotFoundError"),
+        (".fusions", "TypeError"),
+        ("", "ValueError"),
+        (".", "could not be imported"),
+    ],
+)
+def test_a_plugin_that_is_not_there_is_named(folder, target, reason):
+    (folder / "notes.txt").write_text("x")
+    with pytest.raises(PluginError, match=reason):
+        load_plugin(target)
+
+
+def test_entries_tell_about_themselves():
+    entry = BackboneEntry("x", Sum)
+    assert (entry.latents, entry.min_modalities, entry.max_modalities) == ("any", 2, None)
+    assert not entry.padding
+    assert not entry.auxiliary
