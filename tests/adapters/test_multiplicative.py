@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+from torch.testing import assert_close
+
+from i2moe_plugin import BackboneError, LatentSpec, create_backbone
+from i2moe_plugin.adapters.multiplicative import (
+    MatrixInteraction,
+    ScalarInteraction,
+    ThreeWayInteraction,
+    VectorInteraction,
+)
+
+sizes = st.integers(1, 4)
+
+
+def loaded(module: nn.Module, parameters: dict[str, torch.Tensor]) -> nn.Module:
+    module.load_state_dict(parameters)
+    return module
+
+
+def test_recorded_matrix(recorded):
+    recorded("mi2_matrix", lambda _, p: loaded(MatrixInteraction([6, 5], 7), p))
+
+
+def test_recorded_matrix3d(recorded):
+    recorded("mi2_matrix3D", lambda _, p: loaded(MatrixInteraction([6, 5], [3, 4]), p))
+
+
+def test_recorded_vector(recorded):
+    recorded("mi2_vector", lambda _, p: loaded(VectorInteraction([6, 5]), p))
+
+
+def test_recorded_scalar(recorded):
+    recorded("mi2_scalar", lambda _, p: loaded(ScalarInteraction([6, 5]), p))
+
+
+def test_recorded_three_way(recorded):
+    recorded("mi3_affect", lambda _, p: loaded(ThreeWayInteraction([6, 5, 4], 7), p))
+
+
+def numbers(module: nn.Module) -> dict[str, np.ndarray]:
+    return {name: p.detach().numpy() for name, p in module.named_parameters()}
+
+
+@given(first=sizes, second=sizes, width=sizes)
+def test_matrix_is_bilinear_with_lower_terms(first, second, width):
+    fusion = MatrixInteraction([first, second], width).double()
+    x, y = torch.randn(first).double(), torch.randn(second).double()
+    p = numbers(fusion)
+    expected = p["b"].copy()
+    for o in range(width):
+        for i in range(first):
+            expected[o] += x[i] * p["U"][i, o]
+            for j in range(second):
+                expected[o] += x[i] * y[j] * p["W"][i, j, o]
+        for j in range(second):
+            expected[o] += y[j] * p["V"][j, o]
+    actual = fusion([x.unsqueeze(0), y.unsqueeze(0)])[0].detach().numpy()
+    np.testing.assert_allclose(actual, expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("cls", [VectorInteraction, ScalarInteraction])
+@given(first=sizes, second=sizes, flip=st.booleans())
+def test_one_modality_scales_and_shifts_the_other(cls, first, second, flip):
+    fusion = cls([first, second], flip=flip).double()
+    latents = [torch.randn(1, first).double(), torch.randn(1, second).double()]
+    gate, gated = [latent[0].numpy() for latent in (reversed(latents) if flip else latents)]
+    # A scalar's parameters, repeated for every feature, are a vector's.
+    shape = (len(gate), len(gated))
+    p = {k: np.broadcast_to(v.T, shape[::-1]).T for k, v in numbers(fusion).items() if k in "WU"}
+    v, shift = (numbers(fusion)[k] * np.ones(len(gated)) for k in "Vb")
+    expected = [
+        (sum(gate[i] * p["W"][i, j] for i in range(len(gate))) + v[j]) * gated[j]
+        + sum(gate[i] * p["U"][i, j] for i in range(len(gate)))
+        + shift[j]
+        for j in range(len(gated))
+    ]
+    np.testing.assert_allclose(fusion(latents)[0].detach().numpy(), expected, rtol=1e-9)
+
+
+@given(dims=st.tuples(sizes, sizes, sizes), width=sizes)
+def test_three_way_is_trilinear_with_lower_terms(dims, width):
+    fusion = ThreeWayInteraction(dims, width).double()
+    x, y, z = (torch.randn(dim).double().numpy() for dim in dims)
+    p = numbers(fusion)
+
+    def bilinear(name: str) -> np.ndarray:
+        return (
+            np.einsum("i,j,ij...->...", x, y, p[f"{name}.W"])
+            + np.einsum("i,i...->...", x, p[f"{name}.U"])
+            + np.einsum("j,j...->...", y, p[f"{name}.V"])
+            + p[f"{name}.b"]
+        )
+
+    latents = [torch.from_numpy(v).unsqueeze(0) for v in (x, y, z)]
+    expected = z @ bilinear("a") + bilinear("b")
+    np.testing.assert_allclose(fusion(latents)[0].detach().numpy(), expected, rtol=1e-9)
+
+
+def test_three_way_never_mixes_the_batch():
+    """MultiBench's class returns [B, B, out] unless its task is 'affect'."""
+    fusion = ThreeWayInteraction([3, 4, 2], 5)
+    latents = [torch.randn(6, dim) for dim in (3, 4, 2)]
+    assert fusion(latents).shape == (6, 5)
+    assert_close(fusion([latent[2:3] for latent in latents])[0], fusion(latents)[2])
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "words"),
+    [
+        ("mi-matrix", 3, "fuses 2 to 2 modalities; the data set has 3"),
+        ("mi3", 2, "fuses 3 to 3 modalities; the data set has 2"),
+    ],
+)
+def test_other_numbers_of_modalities_are_refused(name, count, words):
+    with pytest.raises(BackboneError, match=words):
+        create_backbone(name, [LatentSpec(4)] * count, num_outputs=2)
+
+
+def test_a_size_below_one_is_refused():
+    with pytest.raises(BackboneError, match="output_dim must be at least 1, not 0"):
+        create_backbone("mi-matrix", [LatentSpec(4)] * 2, num_outputs=2, output_dim=0)

@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.testing import assert_close
+
+from i2moe_plugin import (
+    BackboneError,
+    Classification,
+    I2MoE,
+    LatentSpec,
+    ShapeError,
+    create_backbone,
+)
+from i2moe_plugin.adapters.tokens import Attention
+from i2moe_plugin.adapters.transformer import (
+    ReleasedBlock,
+    ReleasedTransformer,
+    Transformer,
+    TransformerBlock,
+)
+
+
+@pytest.mark.parametrize("case", ["released_transformer_2", "released_transformer_3"])
+def test_recorded_output_and_gradients(recorded, case):
+    def build(facts, parameters):
+        latents = [LatentSpec(dim, tokens) for tokens, dim in facts["input_shapes"]]
+        fusion = ReleasedTransformer(
+            latents,
+            facts["output_dim"],
+            num_layers=facts["layers"],
+            num_heads=facts["num_heads"],
+        )
+        names = {
+            "norm1": "norm1",
+            "norm2": "norm2",
+            "attn.q": "attention.query",
+            "attn.kv": "attention.key_value",
+            "attn.proj": "attention.output",
+            "mlp.network": "feed_forward",
+        }
+        state = {"positions": parameters.pop("pos_embed")}
+        for name, value in parameters.items():
+            layer, rest = name.removeprefix("network.").split(".", 1)
+            if rest.startswith("fc."):
+                state[rest.replace("fc", "head")] = value
+                continue
+            theirs = next(prefix for prefix in names if rest.startswith(prefix))
+            state[f"blocks.{layer}.{rest.replace(theirs, names[theirs])}"] = value
+        fusion.load_state_dict(state)
+        return fusion
+
+    recorded(case, build)
+
+
+# Table 6 of the paper: (M, C), vanilla (H, L, P) and count, I2MoE (H, L, P | h, layers) and count.
+TABLE_6 = {
+    "ADNI": ((4, 3), (256, 2, 16), 1_072_131, (256, 2, 16, 256, 2), 6_696_728),
+    "MIMIC": ((3, 2), (128, 2, 8), 268_034, (128, 2, 8, 128, 2), 1_390_095),
+    "IMDB": ((2, 23), (256, 2, 8), 1_068_567, (256, 2, 16, 256, 2), 4_423_008),
+    "MOSI": ((3, 2), (128, 1, 4), 134_402, (128, 1, 4, 256, 1), 673_935),
+    "ENRICO": ((2, 20), (256, 1, 4), 538_644, (256, 1, 4, 256, 3), 2_352_724),
+}
+
+
+@pytest.mark.parametrize("name", ["transformer", "transformer-released"])
+@pytest.mark.parametrize("data", TABLE_6)
+def test_parameter_counts_of_table_6(data, name):
+    (modalities, outputs), vanilla, vanilla_count, ours, ours_count = TABLE_6[data]
+
+    def count(module: nn.Module) -> int:
+        return sum(parameter.numel() for parameter in module.parameters())
+
+    width, layers, patches = vanilla
+    latents = [LatentSpec(width, patches)] * modalities
+    assert count(create_backbone(name, latents, outputs, num_layers=layers)) == vanilla_count
+    width, layers, patches, reweighting_width, reweighting_layers = ours
+    latents = [LatentSpec(width, patches)] * modalities
+    model = I2MoE(
+        [nn.Identity() for _ in latents],
+        latents,
+        lambda: create_backbone(name, latents, outputs, num_layers=layers),
+        Classification(outputs),
+        reweighting_hidden=reweighting_width,
+        reweighting_layers=reweighting_layers,
+    )
+    assert count(model) == ours_count
+
+
+def attention_oracle(attention: Attention, x: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
+    """Every sample, head and token by itself."""
+    dim = x.shape[-1]
+    size = dim // attention.num_heads
+    key_weight, value_weight = attention.key_value.weight.split(dim)
+    rows = []
+    for b in range(len(x)):
+        for t in range(x.shape[1]):
+            heads = []
+            for h in range(attention.num_heads):
+                part = slice(h * size, (h + 1) * size)
+                query = attention.query.weight[part] @ x[b, t]
+                scores = [(key_weight[part] @ c) @ query / math.sqrt(size) for c in context[b]]
+                weights = torch.stack(scores).exp()
+                values = torch.stack([value_weight[part] @ c for c in context[b]])
+                heads.append((weights.unsqueeze(1) * values).sum(0) / weights.sum())
+            rows.append(attention.output(torch.cat(heads)))
+    return torch.stack(rows).reshape(x.shape)
+
+
+def test_attention_token_by_token():
+    attention = Attention(6, 3).double()
+    x, context = torch.randn(2, 3, 6).double(), torch.randn(2, 4, 6).double()
+    assert_close(attention(x, context), attention_oracle(attention, x, context))
+
+
+def test_attention_agrees_with_torch():
+    attention = Attention(6, 3, bias=True).double()
+    theirs = nn.MultiheadAttention(6, 3, batch_first=True).double()
+    theirs.load_state_dict(
+        {
+            "in_proj_weight": torch.cat([attention.query.weight, attention.key_value.weight]),
+            "in_proj_bias": torch.cat([attention.query.bias, attention.key_value.bias]),
+            "out_proj.weight": attention.output.weight,
+            "out_proj.bias": attention.output.bias,
+        }
+    )
+    x, context = torch.randn(2, 3, 6).double(), torch.randn(2, 4, 6).double()
+    blocked = torch.tensor([[False, True, True, False], [False, False, True, False]])
+    expected, _ = theirs(x, context, context, key_padding_mask=blocked)
+    assert_close(attention(x, context, blocked.unsqueeze(1)), expected)
+
+
+def test_a_query_that_may_look_at_nothing_gets_zeros_and_finite_gradients():
+    attention = Attention(4, 2)
+    context = torch.randn(1, 3, 4, requires_grad=True)
+    output = attention(torch.randn(1, 2, 4), context, torch.ones(1, 2, 3, dtype=torch.bool))
+    assert_close(output, attention.output.bias.expand(1, 2, 4))
+    output.sum().backward()
+    assert (context.grad == 0).all()
+
+
+def test_d5_a_block_keeps_its_input():
+    """With silent branches ours is the identity; the released one forgets its input."""
+    ours, theirs = TransformerBlock(8, 2, 0.0), ReleasedBlock(8, 2, 0.0)
+    with torch.no_grad():
+        for silent in (ours.attend.attention.output, ours.feed_forward[3]):
+            silent.weight.zero_()
+            silent.bias.zero_()
+        for silent in (theirs.attention.output, theirs.feed_forward[3]):
+            silent.weight.zero_()
+            silent.bias.zero_()
+    x, y = torch.randn(2, 5, 8), torch.randn(2, 5, 8)
+    assert torch.equal(ours(x), x)
+    assert torch.equal(theirs(x), theirs(y))
+
+
+def test_a_block_by_its_formula():
+    block = TransformerBlock(6, 3, 0.5).double().eval()
+    x = torch.randn(2, 4, 6).double()
+    normed = block.attend.norm(x)
+    y = x + attention_oracle(block.attend.attention, normed, normed)
+    first, second = block.feed_forward[0], block.feed_forward[3]
+    inner = block.norm(y) @ first.weight.T + first.bias
+    inner = inner * 0.5 * (1 + torch.erf(inner / math.sqrt(2)))
+    assert_close(block(x), y + inner @ second.weight.T + second.bias)
+
+
+def test_unequal_numbers_of_tokens_and_the_head():
+    """Released: every modality must have as many tokens (D9)."""
+    latents = [LatentSpec(8, 3), LatentSpec(8, 5), LatentSpec(8, 1)]
+    fusion = Transformer(latents, 2, num_layers=1).eval()
+    with torch.no_grad():
+        fusion.positions.normal_()
+    values = [torch.randn(4, *spec.shape) for spec in latents]
+    tokens = fusion.blocks[0](torch.cat(values, 1) + fusion.positions)
+    means = torch.cat([tokens[:, :3].mean(1), tokens[:, 3:8].mean(1), tokens[:, 8]], 1)
+    assert_close(fusion(values), fusion.head(means))
+
+
+def test_positions_start_at_zero_and_count_real_tokens():
+    latents = [LatentSpec(8, 4, padded=True), LatentSpec(8, 2)]
+    fusion = Transformer(latents, 2)
+    assert fusion.positions.shape == (1, 6, 8)
+    assert (fusion.positions == 0).all()
+    with torch.no_grad():
+        fusion.positions.normal_()
+    values = [torch.zeros(1, 4, 8), torch.zeros(1, 2, 8)]
+    left = torch.tensor([[True, True, False, False]])
+    tokens, padding = fusion.join(values, [left, None])
+    assert_close(tokens[0, 2:], fusion.positions[0, [0, 1, 4, 5]])
+    assert padding.tolist() == [[True, True, False, False, False, False]]
+
+
+def test_more_tokens_than_positions_are_refused():
+    fusion = Transformer([LatentSpec(8, 4, padded=True), LatentSpec(8, 2)], 2)
+    with pytest.raises(ShapeError, match="modality 1 came with 5 tokens, but positions were made"):
+        fusion([torch.zeros(1, 5, 8), torch.zeros(1, 2, 8)])
+
+
+@pytest.mark.parametrize("name", ["transformer", "transformer-released", "switchgate", "moepp"])
+@pytest.mark.parametrize(
+    ("dims", "settings", "words"),
+    [
+        ((8, 6), {}, r"latents of one width here, not \[6, 8\]"),
+        ((6, 6), {}, "num_heads=4 does not divide the width 6"),
+        ((8, 8), {"num_layers": 0}, "num_layers must be at least 1"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(name, dims, settings, words):
+    with pytest.raises(BackboneError, match=words):
+        create_backbone(name, [LatentSpec(dim, 3) for dim in dims], num_outputs=2, **settings)
+
+
+def test_vectors_are_refused_in_words():
+    with pytest.raises(BackboneError, match="takes tokens latents; modality 1 comes as vector"):
+        create_backbone("transformer", [LatentSpec(8)] * 2, num_outputs=2)
