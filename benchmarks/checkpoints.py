@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from i2moe_plugin.benchmarks.runs import explained, plain
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from i2moe_plugin.benchmarks.runs import explained, plain
 from i2moe_plugin.errors import RunError
 
 

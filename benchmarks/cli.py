@@ -130,9 +130,9 @@ def run(
       i2moe-bench run --dataset enrico --data-root ./enrico
       i2moe-bench run --plugin my_fusion.py --fusion mine --json
     """
-    from i2moe_plugin.benchmarks.settings import parse_assignments, resolve
     from rich.console import Console
 
+    from i2moe_plugin.benchmarks.settings import parse_assignments, resolve
     from i2moe_plugin.registry import load_plugin
 
     for plugin in plugins:
@@ -174,7 +174,14 @@ def run(
 
 @main.group(name="list")
 def list_() -> None:
-    """List what is registered, with its facts."""
+    r"""List what is registered, with its facts.
+
+    \b
+    Examples:
+      i2moe-bench list backbones
+      i2moe-bench list datasets --json
+      i2moe-bench list settings
+    """
 
 
 @list_.command()
@@ -189,7 +196,6 @@ def backbones(plugins: tuple[str, ...], as_json: bool) -> None:
       i2moe-bench list backbones --plugin my_fusion.py --json
     """
     from i2moe_plugin.benchmarks.listing import show_backbones
-
     from i2moe_plugin.registry import load_plugin
 
     for plugin in plugins:
@@ -208,7 +214,6 @@ def datasets(plugins: tuple[str, ...], as_json: bool) -> None:
       i2moe-bench list datasets
     """
     from i2moe_plugin.benchmarks.listing import show_datasets
-
     from i2moe_plugin.registry import load_plugin
 
     for plugin in plugins:
@@ -232,7 +237,13 @@ def settings(as_json: bool) -> None:
 
 @main.group()
 def data() -> None:
-    """Data sets on disk: what is here, and small samples."""
+    r"""Data sets on disk: what is here, and small samples.
+
+    \b
+    Examples:
+      i2moe-bench data status
+      i2moe-bench data sample enrico ./enrico-sample
+    """
 
 
 @data.command()

@@ -6,10 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from i2moe_plugin.benchmarks.comparison import Comparison, summarise
-from i2moe_plugin.benchmarks.job import JobResult
-from i2moe_plugin.benchmarks.job import Progress as JobProgress
-from i2moe_plugin.benchmarks.settings import Method, RunSettings
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -21,6 +17,11 @@ from rich.progress import (
 )
 from rich.table import Table
 from rich.text import Text
+
+from i2moe_plugin.benchmarks.comparison import Comparison, summarise
+from i2moe_plugin.benchmarks.job import JobResult
+from i2moe_plugin.benchmarks.job import Progress as JobProgress
+from i2moe_plugin.benchmarks.settings import Method, RunSettings
 
 METRIC_NAMES = {
     "accuracy": "accuracy",

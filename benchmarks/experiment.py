@@ -15,16 +15,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from i2moe_plugin.benchmarks.checkpoints import load_state, save_state, save_tensors
-from i2moe_plugin.benchmarks.datasets import MultimodalDataset
-from i2moe_plugin.benchmarks.encoders import EncoderSettings
-from i2moe_plugin.benchmarks.runs import Run, RunStore, explained, plain, write_json
-from i2moe_plugin.benchmarks.settings import RunSettings
 from lightning_fabric import Fabric
 from torch import nn
 
 from i2moe_plugin import __version__
 from i2moe_plugin.backbone import LatentSpec
+from i2moe_plugin.benchmarks.checkpoints import load_state, save_state, save_tensors
+from i2moe_plugin.benchmarks.datasets import MultimodalDataset
+from i2moe_plugin.benchmarks.encoders import EncoderSettings
+from i2moe_plugin.benchmarks.runs import Run, RunStore, explained, plain, write_json
+from i2moe_plugin.benchmarks.settings import RunSettings
 from i2moe_plugin.errors import ConfigError, RunError
 from i2moe_plugin.model import I2MoE, MultimodalModel, Vanilla, latent_specs
 from i2moe_plugin.registry import backbones, create_backbone
@@ -59,6 +59,14 @@ def run_name(settings: RunSettings, data: MultimodalDataset) -> tuple[str, str]:
     return f"{stem.replace(':', '.').replace('/', '.')}-{identity[:8]}", identity
 
 
+def finished(settings: RunSettings, data: MultimodalDataset, store: RunStore) -> Run | None:
+    """The finished run of this identity; one whose files were damaged since counts as none."""
+    try:
+        return store.find(run_name(settings, data)[0])
+    except RunError:
+        return None
+
+
 def execute(
     settings: RunSettings,
     data: MultimodalDataset,
@@ -82,9 +90,9 @@ def execute(
         RunError: the run cannot be written.
         BackboneError, TrainingError: see :class:`Trainer`.
     """
-    name, identity = run_name(settings, data)
-    if not fresh and (found := store.find(name)) is not None:
+    if not fresh and (found := finished(settings, data, store)) is not None:
         return found
+    name, identity = run_name(settings, data)
     with store.writing(name, identity, fresh=fresh) as folder:
         _train_and_test(settings, data, folder, on_epoch, sources or {})
     return Run.load(store.folder / name)

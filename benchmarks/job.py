@@ -9,12 +9,10 @@ from typing import Any
 
 from i2moe_plugin.benchmarks.comparison import Comparison, compare, summarise
 from i2moe_plugin.benchmarks.datasets import MultimodalDataset
-from i2moe_plugin.benchmarks.experiment import execute, run_name
+from i2moe_plugin.benchmarks.experiment import execute, finished, resolve_device
 from i2moe_plugin.benchmarks.linear_baseline import logistic_regression
 from i2moe_plugin.benchmarks.runs import Run, RunStore
 from i2moe_plugin.benchmarks.settings import Method, RunSettings
-
-from i2moe_plugin.errors import RunError
 
 #: (settings of the run under way, its newest epoch's record, or None when it is there already)
 Progress = Callable[[RunSettings, dict[str, Any] | None], None]
@@ -122,9 +120,9 @@ def run_job(
     for seed in seeds:
         for method in methods:
             one = settings.model_copy(update={"method": method, "seed": seed})
-            name, _ = run_name(one, data)
-            found = None if fresh else _find(store, name)
+            found = None if fresh else finished(one, data, store)
             if found is None:
+                data.prepare(resolve_device(one.device), progress=progress is not None)
                 found = execute(
                     one,
                     data,
@@ -158,11 +156,3 @@ def run_job(
                 name, job.values("vanilla", name), job.values("i2moe", name)
             )
     return job
-
-
-def _find(store: RunStore, name: str) -> Run | None:
-    """The finished run of that name; a damaged one counts as none and is computed again."""
-    try:
-        return store.find(name)
-    except RunError:
-        return None

@@ -6,8 +6,8 @@ import warnings
 from typing import Any
 
 import numpy as np
-from i2moe_plugin.benchmarks.datasets import MultimodalDataset
 
+from i2moe_plugin.benchmarks.datasets import MultimodalDataset
 from i2moe_plugin.tasks import HIGHER_IS_BETTER, Classification
 
 STRENGTHS = (0.001, 0.01, 0.1, 1.0, 10.0)

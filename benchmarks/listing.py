@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import click
-from i2moe_plugin.benchmarks.datasets import datasets
-from i2moe_plugin.benchmarks.settings import RunSettings, setting_names
 from rich.console import Console
 from rich.table import Table
 
+from i2moe_plugin.benchmarks.datasets import datasets
+from i2moe_plugin.benchmarks.settings import RunSettings, setting_names
 from i2moe_plugin.registry import backbones as backbone_registry
 from i2moe_plugin.registry import list_backbones
 

@@ -189,7 +189,6 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
 
 def _unknown_names(dataset: str, fusion: str) -> list[str]:
     from i2moe_plugin.benchmarks.datasets import datasets
-
     from i2moe_plugin.errors import PluginError, UnknownNameError
     from i2moe_plugin.registry import backbones
 
@@ -205,7 +204,6 @@ def _unknown_names(dataset: str, fusion: str) -> list[str]:
 def _open_ended_problems(record: Mapping[str, Any]) -> list[str]:
     from i2moe_plugin.benchmarks.datasets import datasets
     from i2moe_plugin.benchmarks.datasets.base import dataset_option_problems
-
     from i2moe_plugin.masking import MASKINGS
     from i2moe_plugin.registry import backbones, setting_problems
 

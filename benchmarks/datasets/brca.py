@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from numpy.typing import NDArray
+
 from i2moe_plugin.benchmarks.datasets.base import Card, register_dataset
 from i2moe_plugin.benchmarks.datasets.packaged import Arrays, FeatureDataset
-from numpy.typing import NDArray
 
 
 @register_dataset("brca")
