@@ -151,13 +151,22 @@ class BackboneEntry:
     description: str = field(default="", repr=False)
 
     @property
+    def parameters(self) -> dict[str, inspect.Parameter]:
+        """The arguments of ``build``; none where a module class has no constructor of its own."""
+        if getattr(self.build, "__init__", None) is _module_init():
+            return {}
+        return dict(inspect.signature(self.build).parameters)
+
+    @property
     def settings(self) -> dict[str, inspect.Parameter]:
         """The settings a user may give, by name."""
-        return {
-            name: parameter
-            for name, parameter in inspect.signature(self.build).parameters.items()
-            if name not in _SUPPLIED
-        }
+        return {name: p for name, p in self.parameters.items() if name not in _SUPPLIED}
+
+
+def _module_init() -> Any:
+    from torch import nn
+
+    return nn.Module.__init__
 
 
 _SUPPLIED = ("input_dims", "latents", "num_outputs")
@@ -284,7 +293,7 @@ def create_backbone(
         "latents": list(latents),
         "num_outputs": num_outputs,
     }
-    parameters = inspect.signature(entry.build).parameters
+    parameters = entry.parameters
     arguments = {key: value for key, value in supplied.items() if key in parameters}
     try:
         fusion = entry.build(**arguments, **settings)

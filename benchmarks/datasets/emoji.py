@@ -22,6 +22,7 @@ from i2moe_plugin.errors import DatasetError
 
 SIZE = 48
 WORD_EPOCHS = 30
+CHANNELS = 16
 
 
 @register_dataset("emoji")
@@ -122,10 +123,10 @@ class Emoji(PackagedDataset):
     def encoders(self, settings: EncoderSettings) -> list[nn.Module]:
         text = feature_encoder(self.word_vectors, settings)
         if settings.latents == "vector":
-            return [ImageCNN(32, settings.dim, settings.dropout), text]
+            return [ImageCNN(CHANNELS, settings.dim, settings.dropout), text]
         features = settings.patches * settings.dim
         image = nn.Sequential(
-            ImageCNN(32, features, settings.dropout),
+            ImageCNN(CHANNELS, features, settings.dropout),
             PatchEmbedding(features, settings.patches, settings.dim),
         )
         return [image, text]

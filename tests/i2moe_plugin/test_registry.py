@@ -172,6 +172,12 @@ def test_settings_that_do_not_fit_are_all_told_at_once():
     assert all(problem in str(caught.value) for problem in caught.value.problems)
 
 
+def test_a_module_without_a_constructor_has_the_heads_settings_only():
+    """nn.Module's own constructor takes anything, and refuses it."""
+    with pytest.raises(ConfigError, match=r"no setting 'rank'\. It has: head_hidden, head_dropout"):
+        create_backbone("concat", LATENTS, num_outputs=2, rank=3)
+
+
 def test_what_we_supply_is_no_setting():
     register_backbone("test-sum")(Sum)
     entry = backbones.get("test-sum")
