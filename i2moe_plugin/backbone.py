@@ -81,8 +81,8 @@ class Backbone(nn.Module):
         num_outputs: int,
         *,
         own_head: bool,
-        head_hidden: int,
-        head_dropout: float,
+        head_hidden: int = 128,
+        head_dropout: float = 0.0,
     ) -> None:
         super().__init__()
         if not isinstance(fusion, nn.Module):

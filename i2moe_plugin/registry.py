@@ -258,9 +258,6 @@ def create_backbone(
     name: str,
     latents: Sequence[LatentSpec],
     num_outputs: int,
-    *,
-    head_hidden: int = 128,
-    head_dropout: float = 0.0,
     **settings: Any,
 ) -> Backbone:
     """Build a registered backbone for latents of these shapes.
@@ -269,9 +266,9 @@ def create_backbone(
         name: a registered name.
         latents: one spec for each modality, in order.
         num_outputs: C, the width of the output.
-        head_hidden: hidden width of the head we add (0: one linear layer).
-        head_dropout: dropout of the head we add.
-        **settings: arguments of the registered constructor.
+        **settings: arguments of the registered constructor; where it brings no head of its own
+            also ``head_hidden`` (128), hidden width of the head we add (0: one linear layer), and
+            ``head_dropout`` (0.0).
 
     Returns:
         A module: list of M latents -> ``([B, C] output, scalar auxiliary loss)``.
@@ -288,6 +285,8 @@ def create_backbone(
     problems = setting_problems(entry, settings)
     if problems:
         raise ConfigError(problems)
+    own_head = "num_outputs" in entry.parameters
+    head = {} if own_head else {key: settings.pop(key) for key in _HEAD_SETTINGS if key in settings}
     supplied = {
         "input_dims": [latent.dim for latent in latents],
         "latents": list(latents),
@@ -307,9 +306,8 @@ def create_backbone(
         fusion,
         latents,
         num_outputs,
-        own_head="num_outputs" in parameters,
-        head_hidden=head_hidden,
-        head_dropout=head_dropout,
+        own_head=own_head,
+        **head,
     )
 
 
@@ -318,14 +316,15 @@ def setting_problems(entry: BackboneEntry, settings: dict[str, Any]) -> list[str
     known = entry.settings
     kinds = {parameter.kind for parameter in known.values()}
     names = [n for n, p in known.items() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
-    allowed = [*names, *_HEAD_SETTINGS]
+    own_head = "num_outputs" in entry.parameters
+    allowed = names if own_head else [*names, *_HEAD_SETTINGS]
     problems = []
     if inspect.Parameter.VAR_KEYWORD not in kinds:
         for key in settings:
             if key not in allowed:
                 problems.append(
                     f"backbone {entry.name!r} has no setting {key!r}."
-                    f"{did_you_mean(key, allowed)} It has: {', '.join(allowed)}."
+                    f"{did_you_mean(key, allowed)} It has: {', '.join(allowed) or 'none'}."
                 )
     for key in names:
         if known[key].default is inspect.Parameter.empty and key not in settings:
