@@ -77,3 +77,17 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """
     matches = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
     return f" Did you mean {' or '.join(map(repr, matches))}?" if matches else ""
+
+
+def listed(problems: Sequence[str], limit: int = 10) -> str:
+    """Problems as indented lines: the first ``limit``, then how many more there are.
+
+    >>> print(listed(["a", "b", "c"], limit=2))
+      - a
+      - b
+      - and 1 more
+    """
+    shown = [*problems[:limit]]
+    if len(problems) > limit:
+        shown.append(f"and {len(problems) - limit} more")
+    return "\n".join(f"  - {problem}" for problem in shown)

@@ -11,11 +11,11 @@ from typing import Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 import torch
-from i2moe_plugin.benchmarks.encoders import EncoderSettings
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from i2moe_plugin.benchmarks.encoders import EncoderSettings
 from i2moe_plugin.errors import ConfigError, DatasetError, did_you_mean
 from i2moe_plugin.registry import Registry
 from i2moe_plugin.seeding import derive_seed
@@ -97,6 +97,20 @@ class MultimodalDataset(ABC):
     @abstractmethod
     def class_names(self) -> list[str]:
         """The names of the outputs, in order."""
+
+    def prepare(self, device: torch.device | str = "cpu", progress: bool = False) -> None:  # noqa: B027
+        """Do what a run needs once, before it asks for splits and encoders; by default nothing.
+
+        A data set may compute frozen features here. Afterwards :meth:`split` gives, and
+        :meth:`encoders` take, the features in place of what they were computed from.
+
+        Args:
+            device: where to compute.
+            progress: show a progress bar on a terminal.
+
+        Raises:
+            DatasetError: files that turn out to be damaged when they are read.
+        """
 
     @abstractmethod
     def split(self, name: SplitName) -> Dataset[Any]:
