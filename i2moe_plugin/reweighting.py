@@ -75,7 +75,7 @@ class GlobalReweighting(nn.Module):
         super().__init__()
         _check_temperature(temperature)
         self.temperature = temperature
-        self.logits = nn.Parameter(torch.full((num_experts,), 1.0 / num_experts))
+        self.logits = nn.Parameter(torch.zeros(num_experts))
 
     def forward(
         self, latents: Sequence[Tensor], padding_masks: Sequence[Tensor | None] | None = None

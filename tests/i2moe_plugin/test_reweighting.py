@@ -49,6 +49,13 @@ def test_the_layers_are_the_papers(layers):
     assert all(layer.p == 0.3 for layer in mlp.layers if isinstance(layer, nn.Dropout))
 
 
+def test_the_defaults_are_the_papers():
+    first, _, dropout, last = MLPReweighting([3, 4], 5).layers
+    assert (first.out_features, last.out_features, dropout.p) == (128, 5, 0.5)
+    for weights in (MLPReweighting([3, 4], 5), GlobalReweighting(5)):
+        assert weights.temperature == 1.0
+
+
 def test_dropout_is_for_training_only():
     mlp, latents = MLPReweighting([30, 40], 4), [torch.randn(8, 30), torch.randn(8, 40)]
     assert not torch.equal(mlp(latents), mlp(latents))

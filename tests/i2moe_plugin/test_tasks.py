@@ -140,6 +140,11 @@ def test_multilabel_decides_above_one_half_and_counts_whole_vectors():
     assert found["macro_f1"] == pytest.approx(0.5)  # 0 and 1
 
 
+def test_f1_without_a_positive_is_zero_without_a_warning():
+    nothing = Multilabel(2).metrics(np.full((3, 2), -1.0), np.zeros((3, 2)))
+    assert nothing == {"micro_f1": 0.0, "macro_f1": 0.0, "accuracy": 1.0}
+
+
 def test_the_decision_of_the_other_tasks():
     logits = np.array([[0.1, 0.3, 0.2], [3.0, 1.0, 2.0]])
     assert Classification(3).decide(logits).tolist() == [1, 0]
