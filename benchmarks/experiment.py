@@ -9,7 +9,8 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,10 @@ from i2moe_plugin.registry import backbones, create_backbone
 from i2moe_plugin.seeding import seeded
 from i2moe_plugin.training import Predictions, Trainer, count_parameters
 
+#: Below this many parameters one thread is fastest: an operator's work does not pay for waking
+#: others, and threads that wait for each other stall on a busy machine. A fixed rule, and not a
+#: measurement, since the number of threads decides the last bits of a sum.
+SMALL_MODEL = 2_000_000
 #: Seconds between two saved states of a run under way.
 SAVE_EVERY = 30.0
 STATE = "state.safetensors"
@@ -94,7 +99,9 @@ def execute(
         return found
     name, identity = run_name(settings, data)
     with store.writing(name, identity, fresh=fresh) as folder:
-        _train_and_test(settings, data, folder, on_epoch, sources or {})
+        model = build_model(settings, data)
+        with _threads(settings.threads or (1 if count_parameters(model) < SMALL_MODEL else 0)):
+            _train_and_test(settings, data, model, folder, on_epoch, sources or {})
     return Run.load(store.folder / name)
 
 
@@ -212,6 +219,17 @@ def environment(settings: RunSettings) -> dict[str, Any]:
     }
 
 
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Run the block on that many CPU threads; 0 leaves them as they are."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def _measure(encoders: list[nn.Module], data: MultimodalDataset) -> list[LatentSpec]:
     *inputs, _ = next(iter(data.loader("train", batch_size=2)))
     return latent_specs(encoders, inputs)
@@ -220,13 +238,12 @@ def _measure(encoders: list[nn.Module], data: MultimodalDataset) -> list[LatentS
 def _train_and_test(
     settings: RunSettings,
     data: MultimodalDataset,
+    model: MultimodalModel,
     folder: Path,
     on_epoch: EpochCallback | None,
     sources: dict[str, str],
 ) -> None:
     start = time.perf_counter()
-    model = build_model(settings, data)
-    parameters = count_parameters(model)
     trainer = Trainer(
         model,
         metric=settings.metric or data.metric,
@@ -265,7 +282,7 @@ def _train_and_test(
         "test": time.perf_counter() - test_start,
         "total": time.perf_counter() - start,
     }
-    _write(settings, data, folder, trainer, test, sources, seconds, parameters)
+    _write(settings, data, folder, trainer, test, sources, seconds)
 
 
 def _go_on(trainer: Trainer, state: Path) -> None:
@@ -285,14 +302,13 @@ def _write(
     test: Predictions,
     sources: dict[str, str],
     seconds: dict[str, float],
-    parameters: int,
 ) -> None:
     result: dict[str, Any] = {
         "test": {"loss": test.loss, **trainer.model.task.metrics(test.prediction, test.target)},
         "best_epoch": trainer.best_epoch,
         "epochs": len(trainer.history),
         "metric": trainer.metric,
-        "parameters": parameters,
+        "parameters": count_parameters(trainer.model),
         "seconds": seconds,
         "notes": data.notes,
         "class_names": data.class_names,

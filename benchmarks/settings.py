@@ -70,6 +70,7 @@ class RunSettings(BaseModel):
 
     precision: Literal["32", "bf16-mixed", "16-mixed"] = Field("32", description="number format")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
+    threads: int = Field(0, ge=0, description="CPU threads of a step; 0: 1 for a small model")
     workers: int = Field(0, ge=0, description="processes that load data")
 
     def identity(self, **facts: str) -> str:
