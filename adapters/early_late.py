@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
-from i2moe_plugin.adapters.tokens import require_positive
-from i2moe_plugin.adapters.transformer import Transformer
 from torch import Tensor, nn
 
-from i2moe_plugin.backbone import LatentSpec, MLPHead, pool_tokens
+from i2moe_plugin.adapters.tokens import require_positive
+from i2moe_plugin.adapters.transformer import Transformer
+from i2moe_plugin.backbone import LatentSpec, MLPHead, pool_tokens, zero_padding
 from i2moe_plugin.errors import ConfigError, ShapeError
 from i2moe_plugin.registry import register_backbone
 
@@ -142,10 +142,7 @@ class EarlyFusion(nn.Module):
         """M latents [B, T, D_m], masks None or [B, T] (True: padding) -> [B, C]."""
         padding = None
         if padding_masks is not None:
-            latents = [
-                latent if mask is None else latent.masked_fill(mask.unsqueeze(-1), 0)
-                for latent, mask in zip(latents, padding_masks, strict=True)
-            ]
+            latents = zero_padding(latents, padding_masks)
             known = [mask for mask in padding_masks if mask is not None]
             if len(known) == len(padding_masks):
                 padding = torch.stack(known).all(0)
@@ -225,7 +222,9 @@ class LateFusion(nn.Module):
         masks = [None] * len(latents) if padding_masks is None else padding_masks
         flat = [
             pool_tokens(latent, mask) if padded else latent.flatten(1)
-            for latent, mask, padded in zip(latents, masks, self.padded, strict=True)
+            for latent, mask, padded in zip(
+                zero_padding(latents, masks), masks, self.padded, strict=True
+            )
         ]
         if self.mlp is not None:
             output: Tensor = self.mlp(torch.cat(flat, 1))

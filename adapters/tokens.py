@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from i2moe_plugin.backbone import LatentSpec, pool_tokens
+from i2moe_plugin.backbone import LatentSpec, pool_tokens, zero_padding
 from i2moe_plugin.errors import ConfigError, ShapeError
 
 
@@ -160,7 +160,9 @@ class JointTokens(nn.Module):
         masks = _masks(latents, padding_masks)
         tables = self.positions[0].split(self.places)
         placed = []
-        for index, (latent, mask, table) in enumerate(zip(latents, masks, tables, strict=True)):
+        # Whatever stands in padding, even NaN, goes no further than this.
+        filled = zero_padding(latents, masks)
+        for index, (latent, mask, table) in enumerate(zip(filled, masks, tables, strict=True)):
             length = latent.shape[1]
             if length > len(table):
                 raise ShapeError(
@@ -170,8 +172,6 @@ class JointTokens(nn.Module):
             if mask is None:
                 placed.append(latent + table[:length])
             else:
-                # Whatever stands in padding, even NaN, goes no further.
-                latent = latent.masked_fill(mask.unsqueeze(-1), 0)
                 placed.append(latent + table[((~mask).cumsum(1) - 1).clamp_min(0)])
         if all(mask is None for mask in masks):
             return torch.cat(placed, 1), None

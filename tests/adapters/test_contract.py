@@ -93,6 +93,16 @@ def check_float64(entry: BackboneEntry) -> None:
     close(double.float(), single)
 
 
+def check_mixed_precision(entry: BackboneEntry) -> None:
+    backbone = build(entry, specs(entry)).train()
+    with torch.autocast("cpu", torch.bfloat16):
+        output, auxiliary = backbone(draw(specs(entry), 4))
+        loss = output.float().sum() + auxiliary.float()
+    loss.backward()
+    assert loss.isfinite()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in backbone.parameters())
+
+
 def check_gradients(entry: BackboneEntry) -> None:
     """Every parameter moves within a few batches, in training mode."""
     backbone = build(entry, specs(entry)).train()
@@ -277,6 +287,7 @@ def test_shapes(entry, more):
         check_no_batch_mixing,
         check_determinism,
         check_float64,
+        check_mixed_precision,
         check_gradients,
         check_nothing_hidden,
         check_copies,
