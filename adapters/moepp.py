@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from i2moe_plugin.adapters.switchgate import balance_loss
-from i2moe_plugin.adapters.tokens import AttentionResidual, JointTokens, require_positive
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from i2moe_plugin.adapters.switchgate import balance_loss
+from i2moe_plugin.adapters.tokens import AttentionResidual, JointTokens, require_positive
 from i2moe_plugin.backbone import LatentSpec
 from i2moe_plugin.errors import ConfigError
 from i2moe_plugin.registry import register_backbone

@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 
 import torch
-from i2moe_plugin.adapters.tokens import require_positive
 from torch import Tensor, nn
 
+from i2moe_plugin.adapters.tokens import require_positive
 from i2moe_plugin.registry import register_backbone
 
 _PAPER = "Jayakumar et al., ICLR 2020, Multiplicative Interactions and Where to Find Them"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from i2moe_plugin.adapters.tokens import require_positive
 from torch import Tensor, nn
 
+from i2moe_plugin.adapters.tokens import require_positive
 from i2moe_plugin.registry import register_backbone
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from torch import Tensor, nn
+
 from i2moe_plugin.adapters.tokens import (
     Attention,
     AttentionResidual,
@@ -11,8 +13,6 @@ from i2moe_plugin.adapters.tokens import (
     feed_forward,
     require_positive,
 )
-from torch import Tensor, nn
-
 from i2moe_plugin.backbone import LatentSpec
 from i2moe_plugin.registry import register_backbone
 
