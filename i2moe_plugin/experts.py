@@ -8,10 +8,14 @@ from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 
 from i2moe_plugin.errors import BackboneError, ConfigError, ShapeError
 
 ExpertInit = Literal["copies", "independent"]
+Plan = Literal["auto", "loop", "batched"]
+Latents = Sequence[Tensor]
+PaddingMasks = Sequence[Tensor | None] | None
 
 
 class ExpertBank(nn.Module):
@@ -22,6 +26,9 @@ class ExpertBank(nn.Module):
         num_experts: E, usually M+2.
         init: ``copies`` start from identical weights (the paper); ``independent`` ones are each
             built anew.
+        plan: how the passes are run; the numbers are the same. ``loop``: one for each expert and
+            view. ``batched``: one for each expert, its views along the batch. ``auto``: the first
+            training step compares both and takes ``batched`` where they agree.
 
     Raises:
         BackboneError: a backbone that cannot be deep-copied, or a factory that builds only one.
@@ -29,7 +36,11 @@ class ExpertBank(nn.Module):
     """
 
     def __init__(
-        self, factory: Callable[[], nn.Module], num_experts: int, init: ExpertInit = "copies"
+        self,
+        factory: Callable[[], nn.Module],
+        num_experts: int,
+        init: ExpertInit = "copies",
+        plan: Plan = "auto",
     ) -> None:
         super().__init__()
         if init not in get_args(ExpertInit):
@@ -54,6 +65,7 @@ class ExpertBank(nn.Module):
                 "the factory returned the same backbone twice; each call builds one."
             )
         self.experts = nn.ModuleList(experts)
+        self.plan: Plan = plan
 
     def forward(
         self,
@@ -84,15 +96,67 @@ class ExpertBank(nn.Module):
                         f"replacements of modality {modality + 1} are {list(new.shape)}; expected "
                         f"{[len(self.experts), *latent.shape]}."
                     )
+        if replacements is not None and self.plan == "auto":
+            self.plan = self._choose(latents, replacements, padding_masks)
+        run = self._batched if replacements is not None and self.plan == "batched" else self._loop
+        return run(latents, replacements, padding_masks)
+
+    def _loop(
+        self, latents: Latents, replacements: Latents | None, masks: PaddingMasks
+    ) -> tuple[Tensor, Tensor]:
+        """One pass for each expert and view: the reference."""
         outputs, auxiliaries = [], []
         for index, expert in enumerate(self.experts):
             views = [list(latents)]
-            for modality in range(len(latents) if replacements is not None else 0):
-                assert replacements is not None
+            for modality, new in enumerate(replacements or ()):
                 view = list(latents)
-                view[modality] = replacements[modality][index]
+                view[modality] = new[index]
                 views.append(view)
-            results = [expert(view, padding_masks) for view in views]
+            results = [expert(view, masks) for view in views]
             outputs.append(torch.stack([output for output, _ in results]))
             auxiliaries += [auxiliary for _, auxiliary in results]
         return torch.stack(outputs), torch.stack(auxiliaries).mean()
+
+    def _batched(
+        self, latents: Latents, replacements: Latents, masks: PaddingMasks
+    ) -> tuple[Tensor, Tensor]:
+        """One pass for each expert, its views behind one another along the batch."""
+        views = len(latents) + 1
+        tall = None
+        if masks is not None:
+            tall = [None if mask is None else mask.repeat(views, 1) for mask in masks]
+        outputs, auxiliaries = [], []
+        for index, expert in enumerate(self.experts):
+            rows = []
+            for modality, latent in enumerate(latents):
+                column = [latent] * views
+                column[modality + 1] = replacements[modality][index]
+                rows.append(torch.cat(column))
+            output, auxiliary = expert(rows, tall)
+            outputs.append(output.unflatten(0, (views, -1)))
+            auxiliaries.append(auxiliary)
+        return torch.stack(outputs), torch.stack(auxiliaries).mean()
+
+    def _choose(self, latents: Latents, replacements: Latents, masks: PaddingMasks) -> Plan:
+        """``batched`` where samples cannot see each other, ``loop`` otherwise."""
+        layers = self.modules()
+        if any(isinstance(layer, _NormBase) for layer in layers):  # batch statistics in training
+            return "loop"
+        if any(getattr(getattr(e, "entry", None), "auxiliary", False) for e in self.experts):
+            return "loop"  # an auxiliary loss is a mean over views, each on its own batch
+        training = self.training
+        self.eval()
+        try:
+            with torch.no_grad(), torch.random.fork_rng(devices=_cuda_of(latents)):
+                reference, _ = self._loop(latents, replacements, masks)
+                outputs, _ = self._batched(latents, replacements, masks)
+            same = torch.allclose(outputs, reference, rtol=1e-3, atol=1e-4, equal_nan=True)
+        except Exception:  # a backbone that cannot take another batch size
+            same = False
+        finally:
+            self.train(training)
+        return "batched" if same else "loop"
+
+
+def _cuda_of(latents: Latents) -> list[torch.device]:
+    return [latents[0].device] if latents[0].is_cuda else []

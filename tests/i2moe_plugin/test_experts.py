@@ -1,11 +1,20 @@
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import nn
 from torch.testing import assert_close
 
-from i2moe_plugin import BackboneError, ConfigError, ExpertBank, ShapeError
+from i2moe_plugin import (
+    BackboneError,
+    ConfigError,
+    ExpertBank,
+    LatentSpec,
+    ShapeError,
+    create_backbone,
+)
 
 
 class Probe(nn.Module):
@@ -84,7 +93,7 @@ def test_without_replacements_only_the_complete_view_is_computed():
 
 
 def test_padding_masks_reach_every_view_and_inputs_stay_apart():
-    bank = ExpertBank(Probe, 2)
+    bank = ExpertBank(Probe, 2, plan="loop")
     latents, masks = [torch.randn(6, 2), torch.randn(6, 3)], [None, torch.zeros(6, 3).bool()]
     bank(latents, replacements(2, latents), masks)
     for expert in bank.experts:
@@ -128,3 +137,63 @@ def test_a_factory_that_builds_only_one_is_refused():
 def test_an_unknown_init_is_refused():
     with pytest.raises(ConfigError, match="copies or independent, not 'copy'"):
         ExpertBank(Probe, 3, "copy")
+
+
+class Mixing(nn.Module):
+    """Looks at the batch's mean."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(5, 4)
+
+    def forward(self, latents, padding_masks=None):
+        x = torch.cat(latents, 1)
+        return self.linear(x - x.mean(0)), x.new_zeros(())
+
+
+class Normed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4))
+
+    def forward(self, latents, padding_masks=None):
+        x = torch.cat(latents, 1)
+        return self.layers(x), x.new_zeros(())
+
+
+@pytest.mark.parametrize(
+    ("module", "plan"), [(Probe, "batched"), (Mixing, "loop"), (Normed, "loop")]
+)
+def test_auto_takes_the_batched_plan_where_samples_cannot_see_each_other(module, plan):
+    bank = ExpertBank(module, 4)
+    latents = [torch.randn(6, 2), torch.randn(6, 3)]
+    new = replacements(4, latents)
+    state = torch.random.get_rng_state()
+    bank(latents, new)
+    assert bank.plan == plan
+    assert bank.training
+    assert torch.equal(torch.random.get_rng_state(), state)  # comparing draws nothing
+
+
+@pytest.mark.parametrize("name", ["concat", "lrtf", "transformer"])
+def test_plans_give_the_same_outputs_and_gradients(name):
+    tokens = name == "transformer"
+    specs = [LatentSpec(8, tokens=t if tokens else None) for t in (3, 2, 4)]
+    settings = {"dropout": 0.0} if tokens else {}
+    reference = ExpertBank(
+        lambda: create_backbone(name, specs, 5, **settings), 5, "independent", plan="loop"
+    ).double()
+    other = copy.deepcopy(reference)
+    other.plan = "batched"
+    latents = [torch.randn(7, *spec.shape, dtype=torch.float64) for spec in specs]
+    new = replacements(5, latents)
+    masks = [torch.arange(x.shape[1]).expand(7, -1) > 1 if tokens else None for x in latents]
+    results = []
+    for bank in (reference, other):
+        inputs = [x.clone().requires_grad_() for x in latents]
+        outputs, _ = bank(inputs, new, masks if tokens else None)
+        outputs.square().sum().backward()
+        gradients = [x.grad for x in inputs] + [p.grad for p in bank.parameters()]
+        results.append([outputs, *gradients])
+    for a, b in zip(*results, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
