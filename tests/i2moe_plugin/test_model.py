@@ -321,6 +321,7 @@ def test_padded_tokens_reach_a_fusion_that_knows_no_padding_as_zeros(small):
     model = I2MoE(
         problem.encoders(), problem.latents, lambda: copy.deepcopy(backbone), problem.judged
     )
+    model.bank.plan = "loop"
     seen.clear()
     inputs = problem.inputs()
     model(inputs)
