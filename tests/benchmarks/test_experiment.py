@@ -226,3 +226,16 @@ def test_history_holds_every_loss_term(tmp_path, data):
     total = train["task"] + weight * np.mean(train["interaction"])
     assert train["loss"] == pytest.approx(total, rel=1e-4)
     json.dumps(run.history(), allow_nan=False)
+
+
+@pytest.mark.parametrize(("threads", "inside"), [(0, 1), (2, 2)])
+def test_a_small_model_runs_on_one_thread(tmp_path, data, threads, inside):
+    before, seen = torch.get_num_threads(), []
+    execute(
+        quick(epochs=1, threads=threads),
+        data,
+        RunStore(tmp_path),
+        on_epoch=lambda _: seen.append(torch.get_num_threads()),
+    )
+    assert seen == [inside]
+    assert torch.get_num_threads() == before
