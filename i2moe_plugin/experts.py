@@ -32,7 +32,7 @@ class ExpertBank(nn.Module):
 
     Raises:
         BackboneError: a backbone that cannot be deep-copied, or a factory that builds only one.
-        ConfigError: an unknown ``init``.
+        ConfigError: an unknown ``init`` or ``plan``.
     """
 
     def __init__(
@@ -45,6 +45,8 @@ class ExpertBank(nn.Module):
         super().__init__()
         if init not in get_args(ExpertInit):
             raise ConfigError(f"expert_init is copies or independent, not {init!r}.")
+        if plan not in get_args(Plan):
+            raise ConfigError(f"plan is auto, loop or batched, not {plan!r}.")
         first = factory()
         experts = [first]
         for _ in range(num_experts - 1):
@@ -148,9 +150,12 @@ class ExpertBank(nn.Module):
         self.eval()
         try:
             with torch.no_grad(), torch.random.fork_rng(devices=_cuda_of(latents)):
-                reference, _ = self._loop(latents, replacements, masks)
-                outputs, _ = self._batched(latents, replacements, masks)
-            same = torch.allclose(outputs, reference, rtol=1e-3, atol=1e-4, equal_nan=True)
+                loop = self._loop(latents, replacements, masks)
+                batched = self._batched(latents, replacements, masks)
+            same = all(
+                torch.allclose(*pair, rtol=1e-3, atol=1e-4, equal_nan=True)
+                for pair in zip(loop, batched, strict=True)
+            )
         except Exception:  # a backbone that cannot take another batch size
             same = False
         finally:

@@ -137,6 +137,8 @@ def test_a_factory_that_builds_only_one_is_refused():
 def test_an_unknown_init_is_refused():
     with pytest.raises(ConfigError, match="copies or independent, not 'copy'"):
         ExpertBank(Probe, 3, "copy")
+    with pytest.raises(ConfigError, match="auto, loop or batched, not 'fast'"):
+        ExpertBank(Probe, 3, plan="fast")
 
 
 class Mixing(nn.Module):
@@ -161,8 +163,31 @@ class Normed(nn.Module):
         return self.layers(x), x.new_zeros(())
 
 
+class Judging(Probe):
+    """Its auxiliary loss depends on the whole batch."""
+
+    def forward(self, latents, padding_masks=None):
+        output, _ = super().forward(latents, padding_masks)
+        return output, output.mean().square()
+
+
+class Fixed(Probe):
+    """Takes six samples and no other number."""
+
+    def forward(self, latents, padding_masks=None):
+        assert len(latents[0]) == 6
+        return super().forward(latents, padding_masks)
+
+
 @pytest.mark.parametrize(
-    ("module", "plan"), [(Probe, "batched"), (Mixing, "loop"), (Normed, "loop")]
+    ("module", "plan"),
+    [
+        (Probe, "batched"),
+        (Mixing, "loop"),
+        (Normed, "loop"),
+        (Judging, "loop"),
+        (Fixed, "loop"),
+    ],
 )
 def test_auto_takes_the_batched_plan_where_samples_cannot_see_each_other(module, plan):
     bank = ExpertBank(module, 4)
