@@ -48,7 +48,7 @@ class Group(click.Group):
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="i2moe-bench")
 def main() -> None:
-    r"""Does a mixture of interaction experts (I2MoE) help your fusion?
+    """Does a mixture of interaction experts (I2MoE) help your fusion?
 
     \b
     Examples:
@@ -116,7 +116,7 @@ def run(
     as_json: bool,
     **given: Any,
 ) -> None:
-    r"""Train the vanilla fusion and its I2MoE ensemble, and say whether I2MoE helped.
+    """Train the vanilla fusion and its I2MoE ensemble, and say whether I2MoE helped.
 
     Both use the same encoders, splits and seeds. Settings come from the data set's recipe unless
     given; the epoch is selected on validation data, and test data is touched once, at the end. The
@@ -174,7 +174,7 @@ def run(
 
 @main.group(name="list")
 def list_() -> None:
-    r"""List what is registered, with its facts.
+    """List what is registered, with its facts.
 
     \b
     Examples:
@@ -188,7 +188,7 @@ def list_() -> None:
 @PLUGIN
 @JSON
 def backbones(plugins: tuple[str, ...], as_json: bool) -> None:
-    r"""The backbones: what they take, and where they come from.
+    """The backbones: what they take, and where they come from.
 
     \b
     Examples:
@@ -207,7 +207,7 @@ def backbones(plugins: tuple[str, ...], as_json: bool) -> None:
 @PLUGIN
 @JSON
 def datasets(plugins: tuple[str, ...], as_json: bool) -> None:
-    r"""The data sets: modalities, task, metric, source.
+    """The data sets: modalities, task, metric, source.
 
     \b
     Example:
@@ -224,7 +224,7 @@ def datasets(plugins: tuple[str, ...], as_json: bool) -> None:
 @list_.command()
 @JSON
 def settings(as_json: bool) -> None:
-    r"""Every setting that --set takes, with its default.
+    """Every setting that --set takes, with its default.
 
     \b
     Example:
@@ -237,7 +237,7 @@ def settings(as_json: bool) -> None:
 
 @main.group()
 def data() -> None:
-    r"""Data sets on disk: what is here, and small samples.
+    """Data sets on disk: what is here, and small samples.
 
     \b
     Examples:
@@ -251,7 +251,7 @@ def data() -> None:
 @click.option("--data-root", metavar="DIR", help="Folder to look in.")
 @JSON
 def status(names: tuple[str, ...], data_root: str | None, as_json: bool) -> None:
-    r"""What is here, what is missing, size and licence.
+    """What is here, what is missing, size and licence.
 
     \b
     Examples:
@@ -269,7 +269,7 @@ def status(names: tuple[str, ...], data_root: str | None, as_json: bool) -> None
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
 def sample(name: str, folder: Path, seed: int) -> None:
-    r"""Write a small drawn data set in the published format of NAME into FOLDER.
+    """Write a small drawn data set in the published format of NAME into FOLDER.
 
     \b
     Example:

@@ -24,10 +24,10 @@ from i2moe_plugin.benchmarks.job import Progress as JobProgress
 from i2moe_plugin.benchmarks.settings import Method, RunSettings
 
 METRIC_NAMES = {
-    "accuracy": "accuracy",
-    "macro_f1": "macro F1",
-    "micro_f1": "micro F1",
-    "auroc": "AUROC",
+    "accuracy": "accuracy %",
+    "macro_f1": "macro F1 %",
+    "micro_f1": "micro F1 %",
+    "auroc": "AUROC %",
     "mae": "MAE",
     "mse": "MSE",
     "correlation": "correlation",
@@ -66,45 +66,42 @@ def job_progress(console: Console, total_epochs: int, metric: str) -> Iterator[J
 
 def show_job(console: Console, job: JobResult) -> None:
     """The tables and sentences of a finished job."""
+    names = job.metrics()
     seeds = f"{len(job.seeds)} seed{'s' * (len(job.seeds) != 1)}"
     table = Table(title=f"{job.fusion} on {job.dataset}: test split, mean ± deviation over {seeds}")
-    table.add_column("")
-    for name in job.metrics():
-        table.add_column(METRIC_NAMES.get(name, name), justify="right")
-    table.add_column("parameters", justify="right")
-    table.add_column("s / run", justify="right")
-    for method, results in job.results.items():
+    table.add_column("", min_width=15)
+    for name in names:
+        table.add_column(METRIC_NAMES.get(name, name), justify="right", no_wrap=True)
+    for method in job.results:
         table.add_row(
-            METHOD_NAMES[method],
-            *(_mean(job.values(method, name)) for name in job.metrics()),
-            f"{results[0]['parameters']:,}",
-            f"{summarise([r['seconds']['total'] for r in results])['mean']:.1f}",
+            METHOD_NAMES[method], *(_mean(name, job.values(method, name)) for name in names)
         )
     if job.linear is not None:
-        table.add_row(
-            "logistic regression",
-            *(_number(job.linear["test"][name]) for name in job.metrics()),
-            "",
-            "",
-            style="dim",
-        )
+        cells = [_number(name, job.linear["test"][name]) for name in names]
+        table.add_row("logistic regression", *cells, style="dim")
     if job.comparisons:
+        items = [job.comparisons[name] for name in names]
         table.add_section()
         table.add_row(
-            "I2MoE − vanilla",
-            *(_interval(job.comparisons[name]) for name in job.metrics()),
-            "",
-            "",
+            "I2MoE − vanilla", *(_number(item.metric, item.difference, "+") for item in items)
         )
+        table.add_row("95 % interval", *map(_interval, items))
     console.print(table)
     if job.comparisons:
-        console.print(_verdict(job))
+        console.print(_verdict(job.comparisons[job.metric]))
     weights = job.expert_weights()
     if weights:
         console.print(
             "Mean weight of each expert: "
             + ", ".join(f"{name} {value:.2f}" for name, value in weights.items())
         )
+    costs = []
+    for method, results in job.results.items():
+        seconds = sum(result["seconds"]["total"] for result in results) / len(results)
+        costs.append(
+            f"{METHOD_NAMES[method]} {results[0]['parameters']:,} parameters, {seconds:.1f} s a run"
+        )
+    console.print(f"Cost: {'; '.join(costs)}")
     for note in job.notes:
         console.print(Text(f"Note: {note}", style="yellow"))
     folder = next(iter(job.runs.values()))[0].path.parent
@@ -112,40 +109,38 @@ def show_job(console: Console, job: JobResult) -> None:
     console.print(Text(f"Runs: {sum(map(len, job.runs.values()))} in {folder}{again}"))
 
 
-def _verdict(job: JobResult) -> Text:
-    item = job.comparisons[job.metric]
-    name = METRIC_NAMES.get(job.metric, job.metric)
+def _verdict(item: Comparison) -> Text:
+    name = METRIC_NAMES.get(item.metric, item.metric).removesuffix(" %")
     sentences = {
         "better": f"I2MoE is better than vanilla on {name}",
         "worse": f"I2MoE is worse than vanilla on {name}",
-        "no difference shown": f"No difference shown between I2MoE and vanilla on {name}",
-        "too few seeds to tell": "Too few seeds to tell: at least 3 are needed",
+        "no difference shown": f"no difference shown between I2MoE and vanilla on {name}",
+        "too few seeds to tell": "too few seeds to tell: at least 3 are needed",
     }
     text = Text("Verdict: ")
     text.append(sentences[item.verdict], style=VERDICT_STYLE.get(item.verdict, "bold"))
-    if item.low is not None and item.high is not None:
-        text.append(
-            f" ({item.difference:+.4f}, 95 % interval {item.low:+.4f} to {item.high:+.4f}, "
-            f"paired over {item.seeds} seeds)."
-        )
+    text.append(
+        f" (paired over {item.seeds} seeds, on this one split)." if item.low is not None else "."
+    )
     return text
 
 
-def _mean(values: list[float]) -> str:
-    summary = summarise(values)
-    if summary["mean"] is None or summary["mean"] != summary["mean"]:
+def _mean(name: str, values: list[float]) -> str:
+    mean, deviation, _ = summarise(values).values()
+    if deviation is None or mean != mean:
+        return _number(name, mean)
+    return f"{_number(name, mean)} ± {_number(name, deviation)}"
+
+
+def _number(name: str, value: float | None, sign: str = "") -> str:
+    """In per cent, where that is how the field reports the metric."""
+    if value is None or value != value:
         return "undefined"
-    spread = "" if summary["deviation"] is None else f" ± {summary['deviation']:.4f}"
-    return f"{summary['mean']:.4f}{spread}"
-
-
-def _number(value: float) -> str:
-    return "undefined" if value != value else f"{value:.4f}"
+    percent = METRIC_NAMES.get(name, name).endswith("%")
+    return f"{100 * value:{sign}.2f}" if percent else f"{value:{sign}.4f}"
 
 
 def _interval(item: Comparison) -> str:
-    if item.difference != item.difference:
-        return "undefined"
-    if item.low is None or item.high is None:
-        return f"{item.difference:+.4f}"
-    return f"{item.difference:+.4f}\n[{item.low:+.4f}, {item.high:+.4f}]"
+    if item.low is None or item.low != item.low:
+        return ""
+    return f"{_number(item.metric, item.low, '+')} to {_number(item.metric, item.high, '+')}"

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
 from i2moe_plugin.benchmarks.datasets import datasets
 from i2moe_plugin.benchmarks.settings import RunSettings, setting_names
@@ -25,13 +29,13 @@ def show_backbones(as_json: bool) -> None:
             "modalities": f"{entry.min_modalities}+"
             if entry.max_modalities is None
             else f"{entry.min_modalities}-{entry.max_modalities}",
-            "settings": ", ".join(str(parameter) for parameter in entry.settings.values()),
             "what": entry.description,
-            "source": entry.paper or entry.upstream,
+            "settings": _settings(entry.settings),
+            "source": "; ".join(filter(None, (entry.paper, entry.upstream))),
         }
         for entry in list_backbones()
     ]
-    _show("Backbones", rows, as_json, backbone_registry.broken)
+    _show(rows, as_json, backbone_registry.broken)
 
 
 def show_datasets(as_json: bool) -> None:
@@ -39,30 +43,27 @@ def show_datasets(as_json: bool) -> None:
     rows = [
         {
             "name": entry.name,
-            "title": entry.build.card.title,
+            "what": entry.build.card.title,
             "modalities": ", ".join(entry.build.modalities),
             "metric": entry.build.metric,
             "data": "in the package" if entry.build.card.embedded else "published files",
-            "settings": ", ".join(str(parameter) for parameter in entry.settings.values()),
+            "settings": _settings(entry.settings),
+            "source": entry.build.card.source,
         }
         for entry in datasets
     ]
-    _show("Data sets", rows, as_json, datasets.broken)
+    _show(rows, as_json, datasets.broken)
 
 
 def show_settings(as_json: bool) -> None:
     """Every plain setting with its default."""
     rows = [
-        {
-            "key": name,
-            "default": str(RunSettings.model_fields[name].default),
-            "what": what,
-        }
+        {"name": name, "default": str(RunSettings.model_fields[name].default), "what": what}
         for name, what in setting_names().items()
     ]
-    rows.append({"key": "fusion.NAME", "default": "", "what": "a setting of the backbone"})
-    rows.append({"key": "data.NAME", "default": "", "what": "a setting of the data set"})
-    _show("Settings", rows, as_json, {})
+    rows.append({"name": "fusion.NAME", "default": "", "what": "a setting of the backbone"})
+    rows.append({"name": "data.NAME", "default": "", "what": "a setting of the data set"})
+    _show(rows, as_json, {})
 
 
 def show_status(names: tuple[str, ...], root: Path | None, as_json: bool) -> bool:
@@ -106,16 +107,25 @@ def show_status(names: tuple[str, ...], root: Path | None, as_json: bool) -> boo
     return not names or all(row["ready"] for row in rows)
 
 
-def _show(title: str, rows: list[dict[str, Any]], as_json: bool, broken: dict[str, str]) -> None:
+def _settings(parameters: Mapping[str, inspect.Parameter]) -> str:
+    """``rank=32, width``: each with its default, if it has one."""
+    return ", ".join(
+        name if p.default is inspect.Parameter.empty else f"{name}={p.default}"
+        for name, p in parameters.items()
+    )
+
+
+def _show(rows: list[dict[str, str]], as_json: bool, broken: Mapping[str, str]) -> None:
+    """One block a row: its name, then each fact it has."""
     if as_json:
         click.echo(json.dumps(rows, indent=1))
         return
-    table = Table(title=title)
-    for column in rows[0] if rows else ():
-        table.add_column(column, overflow="fold", no_wrap=column in ("name", "key"))
+    console = Console(highlight=False)
     for row in rows:
-        table.add_row(*(str(value) for value in row.values()))
-    console = Console()
-    console.print(table)
+        console.print(Text(row["name"], style="bold"))
+        for key, value in row.items():
+            if key != "name" and value:
+                fact = Text.assemble((f"{key}: ", "dim"), value)
+                console.print(Padding(fact, (0, 0, 0, 4)))
     for name, reason in broken.items():
         console.print(f"{name} is installed but cannot be loaded: {reason}", markup=False)

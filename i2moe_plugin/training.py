@@ -82,8 +82,13 @@ class Trainer:
         self.model, self.metric, self.seed = model, metric, seed
         self.clip_grad_norm = clip_grad_norm
         self.fabric = fabric if fabric is not None else Fabric(devices=1)
+        # One kernel for all parameters; a scaled fp16 gradient could not be clipped before it.
+        scaled = self.fabric._precision.precision == "16-mixed"
         optimizer = torch.optim.AdamW(
-            [p for p in model.parameters() if p.requires_grad], lr=lr, weight_decay=weight_decay
+            [p for p in model.parameters() if p.requires_grad],
+            lr=lr,
+            weight_decay=weight_decay,
+            fused=self.fabric.device.type in ("cpu", "cuda") and not scaled,
         )
         self._wrapped, self._optimizer = self.fabric.setup(model, optimizer)
         self.history: list[dict[str, Any]] = []

@@ -165,7 +165,7 @@ def test_lists(kind):
     assert invoke("list", kind).exit_code == 0
     rows = json.loads(invoke("list", kind, "--json").stdout)
     first = {"backbones": "concat", "datasets": "brca", "settings": "epochs"}[kind]
-    assert first in {row.get("name", row.get("key")) for row in rows}
+    assert first in {row["name"] for row in rows}
 
 
 def test_data_status(tmp_path):
