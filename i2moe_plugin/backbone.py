@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from i2moe_plugin.adoption import adopt_hidden_parameters
 from i2moe_plugin.errors import BackboneError, ShapeError
 from i2moe_plugin.registry import BackboneEntry
 
@@ -63,7 +64,8 @@ class Backbone(nn.Module):
 
     Args:
         entry: the registered facts.
-        fusion: the module under the contract above.
+        fusion: the module under the contract above; parameters that it hides are registered
+            (:func:`~i2moe_plugin.adoption.adopt_hidden_parameters`).
         latents: the latents' shapes.
         num_outputs: C.
         own_head: the fusion already returns [B, C].
@@ -90,6 +92,7 @@ class Backbone(nn.Module):
                 f"backbone {entry.name!r} built a {type(fusion).__name__}; "
                 "a torch.nn.Module is expected."
             )
+        adopt_hidden_parameters(fusion)
         self.entry, self.num_outputs = entry, num_outputs
         self.fusion = fusion
         self.head: nn.Module | None = None
