@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from i2moe_plugin.errors import BackboneError
@@ -37,6 +36,8 @@ def adopt_hidden_parameters(module: nn.Module) -> list[str]:
             registered; all of them are named.
 
     Example:
+        >>> import torch
+        >>> from torch import nn
         >>> class Hiding(nn.Module):
         ...     def __init__(self):
         ...         super().__init__()

@@ -52,7 +52,8 @@ class Registry(Generic[EntryT]):
     Args:
         kind: what the entries are, for messages ("backbone").
         group: entry point group; an entry point's name is the entry's, and importing its object
-            registers it.
+            registers it. An entry point of the group ``<group>.sources`` makes the entries of all
+            names that begin with its own name and a colon: it is a function, name -> entry.
         hint: what to do about an unknown name.
     """
 
@@ -84,10 +85,13 @@ class Registry(Generic[EntryT]):
 
         Raises:
             UnknownNameError: no such entry; names close matches.
-            PluginError: an installed package offers the name, but cannot be imported.
+            PluginError: an installed package offers the name, but cannot be imported, or its source
+                refuses it.
         """
         if name not in self._entries:
             self._load(only=name)
+        if name not in self._entries:
+            self._ask_source(name)
         if name not in self._entries:
             if name in self.broken:
                 raise PluginError(f"{self.kind} {name!r} cannot be loaded: {self.broken[name]}")
@@ -104,6 +108,13 @@ class Registry(Generic[EntryT]):
 
     def __contains__(self, name: object) -> bool:
         return name in self._entries or name in self.names()
+
+    def _ask_source(self, name: str) -> None:
+        prefix, colon, _ = name.partition(":")
+        if colon:
+            group = f"{self.group}.sources"
+            for point in importlib.metadata.entry_points(group=group, name=prefix):
+                self.add(point.load()(name))
 
     def _load(self, only: str | None = None) -> None:
         for point in importlib.metadata.entry_points(group=self.group):
