@@ -101,6 +101,11 @@ def test_an_auxiliary_loss_that_is_no_scalar_is_refused(bad):
         backbone_of(lambda z: (concat(z), bad), auxiliary=True)
 
 
+def test_an_auxiliary_loss_may_be_left_out():
+    for function in (concat, lambda z: (concat(z),)):
+        assert backbone_of(function, auxiliary=True)(INPUTS)[1] == 0
+
+
 def test_an_auxiliary_loss_counts_only_where_it_is_declared():
     for declared, expected in ((True, 5.0), (False, 0.0)):
         name = f"test-{declared}"
@@ -191,6 +196,10 @@ def test_padding_masks_go_to_the_fusion_that_asks_for_them():
     assert seen[1][0][1] is mask
     backbone(inputs)
     assert seen[2][0] == [None, None]
+    seen.clear()
+    both = [LatentSpec(4, 5, padded=True), LatentSpec(4, 6, padded=True)]
+    backbone_of(lambda z, *masks: (seen.append(masks), concat(z))[1], latents=both, padding=True)
+    assert [mask.shape for mask in seen[0][0]] == [(2, 5), (2, 6)]
 
 
 def test_head_shapes():

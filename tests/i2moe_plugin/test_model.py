@@ -430,6 +430,13 @@ def test_d2_d3_the_backbones_own_loss_has_a_gradient_from_every_call(small, meth
     assert_close(sum(g.grad for g in gates) * 2, 0.5 * output.auxiliary)
 
 
+def test_the_defaults_are_the_papers(small):
+    model = small(2).model()
+    assert (model.interaction_weight, model.reweighting.temperature) == (0.5, 1.0)
+    assert type(model.masking) is MASKINGS["random"]
+    assert torch.equal(*(expert.head[0].weight for expert in list(model.bank.experts)[:2]))
+
+
 def test_experts_are_named_in_order(small):
     assert small(3).model().expert_names == expert_names(3)
     assert expert_names(3) == [*(f"uniqueness_{i}" for i in (1, 2, 3)), "synergy", "redundancy"]

@@ -350,6 +350,16 @@ def test_a_gradient_that_is_not_finite_is_told(clip):
         trainer_of(model, clip_grad_norm=clip).fit(*loaders(), epochs=2)
 
 
+@pytest.mark.parametrize("clip", [None, 1.0])
+def test_targets_that_are_not_finite_are_told_as_the_training_loss(clip):
+    task = Regression(1)
+    data = split(37, task)
+    data.tensors[2][30] = math.nan
+    trainer = trainer_of(model_of(task=task), "mae", clip_grad_norm=clip)
+    with pytest.raises(TrainingError, match=r"training loss is not finite in epoch 1 \(loss nan"):
+        trainer.fit(DataLoader(data, batch_size=8), loaders(task=task)[1], epochs=2)
+
+
 def test_d8_clipping_acts_before_the_step():
     """D8: upstream clips after it. So small a norm leaves Adam's epsilon to decide."""
     moved = {}
