@@ -65,37 +65,45 @@ class Checkout:
             raise PluginError(
                 f"{path!r} is not of the form MODULE.CLASS, such as fusions.common_fusions.Concat."
             )
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of code that is not the user's
-                module = importlib.import_module(f"{self.package}.{module_name}")
-        except ModuleNotFoundError as error:
-            missing = error.name or ""
-            if missing.startswith(f"{self.package}."):
-                inside = missing.removeprefix(f"{self.package}.")
-                raise PluginError(
-                    f"{path}: the checkout {self.root} has no module {inside}."
-                ) from error
-            raise PluginError(
-                f"{path} needs the package {missing.partition('.')[0]!r}, which is not "
-                "installed here."
-            ) from error
-        except (Exception, SystemExit) as error:
-            raise PluginError(
-                f"{path} could not be imported: {type(error).__name__}: {error}"
-            ) from error
-        cls = getattr(module, name, None)
-        if not (inspect.isclass(cls) and issubclass(cls, nn.Module)):
-            classes = [
-                key
-                for key, value in vars(module).items()
-                if inspect.isclass(value) and issubclass(value, nn.Module)
-            ]
+        module = self.module(module_name)
+        classes = {
+            key: value
+            for key, value in vars(module).items()
+            if inspect.isclass(value) and issubclass(value, nn.Module)
+        }
+        if name not in classes:
             raise PluginError(
                 f"{module_name} of {self.root} has no module class {name!r}."
                 f"{did_you_mean(name, classes)} It has: {', '.join(classes) or 'none'}."
             )
-        return cls
+        return classes[name]
+
+    def module(self, name: str) -> types.ModuleType:
+        """A module by its name there, ``training_structures.Supervised_Learning``.
+
+        Raises:
+            PluginError: no such module, a missing package, or a failed import.
+        """
+        search_path = list(sys.path)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of code that is not the user's
+                return importlib.import_module(f"{self.package}.{name}")
+        except ModuleNotFoundError as error:
+            missing = error.name or ""
+            if missing.startswith(f"{self.package}."):
+                inside = missing.removeprefix(f"{self.package}.")
+                raise PluginError(f"the checkout {self.root} has no module {inside}.") from error
+            raise PluginError(
+                f"{name} of {self.root} needs the package {missing.partition('.')[0]!r}, which is "
+                "not installed here."
+            ) from error
+        except (Exception, SystemExit) as error:
+            raise PluginError(
+                f"{name} of {self.root} could not be imported: {type(error).__name__}: {error}"
+            ) from error
+        finally:
+            sys.path[:] = search_path  # some modules append the working folder
 
     def _is_ours(self, name: str) -> bool:
         """As Python decides with the root first on its path: bare folders come last."""

@@ -23,6 +23,21 @@ PLUGIN = click.option(
     metavar="FILE|MODULE",
     help="A Python file or dotted module that registers backbones or data sets; repeatable.",
 )
+
+
+def _checkout(_ctx: click.Context, _param: click.Parameter, value: str | None) -> None:
+    """The environment is where worker processes find it too."""
+    if value is not None:
+        os.environ["MULTIBENCH_ROOT"] = value
+
+
+MULTIBENCH = click.option(
+    "--multibench",
+    metavar="PATH",
+    callback=_checkout,
+    expose_value=False,
+    help="A MultiBench checkout, for --fusion multibench:MODULE.CLASS.  [env: MULTIBENCH_ROOT]",
+)
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object, and no table.")
 
 
@@ -55,6 +70,7 @@ def main() -> None:
       i2moe-bench run                                  lrtf on htad, 5 seeds, both methods
       i2moe-bench run --fusion lrtf --dataset emoji
       i2moe-bench run --plugin my_fusion.py --fusion mine
+      i2moe-bench check my_fusion.py
       i2moe-bench list backbones
       i2moe-bench data sample enrico ./enrico-sample
     """
@@ -99,6 +115,7 @@ def _seeds(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[in
 @click.option("--no-vanilla", is_flag=True, help="Train I2MoE alone.")
 @click.option("--fresh", is_flag=True, help="Repeat runs that are finished.")
 @click.option("--out", default="runs", show_default=True, metavar="DIR", help="Where runs go.")
+@MULTIBENCH
 @PLUGIN
 @JSON
 def run(
@@ -170,6 +187,55 @@ def run(
         click.echo(json.dumps(plain(job.as_dict()), indent=1))
     else:
         show_job(Console(), job)
+
+
+@main.command()
+@click.argument("targets", nargs=-1, required=True, metavar="FILE|MODULE|NAME...")
+@click.option(
+    "--set", "assignments", multiple=True, metavar="fusion.KEY=VALUE", help="A setting; repeatable."
+)
+@click.option(
+    "--unused",
+    multiple=True,
+    metavar="PATTERN",
+    help="Parameters that are meant to receive no gradient, such as 'fusion.old.*'; repeatable.",
+)
+@PLUGIN
+@JSON
+def check(
+    targets: tuple[str, ...],
+    assignments: tuple[str, ...],
+    unused: tuple[str, ...],
+    plugins: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    r"""Check backbones against the contract: what passed, what failed, and what to do.
+
+    Give a file or dotted module, and all that it registers is checked, or a registered name. Takes
+    seconds and no data; 1 is returned where a check failed.
+
+    \b
+    Examples:
+      i2moe-bench check my_fusion.py
+      i2moe-bench check my_fusion.py --set fusion.width=16
+      i2moe-bench check my_package.fusions --json
+      i2moe-bench check --plugin my_fusion.py mine
+      i2moe-bench check lrtf tensor
+    """
+    from i2moe_plugin.benchmarks.check import check as check_targets
+    from i2moe_plugin.benchmarks.settings import parse_assignments
+    from i2moe_plugin.errors import ConfigError
+    from i2moe_plugin.registry import load_plugin
+
+    values = parse_assignments(assignments)
+    wrong = [key for key in values if not key.startswith("fusion.")]
+    if wrong:
+        raise ConfigError([f"{key}: check takes settings of the fusion only." for key in wrong])
+    settings = {key.removeprefix("fusion."): value for key, value in values.items()}
+    for plugin in plugins:
+        load_plugin(plugin)
+    if not check_targets(targets, unused, settings, as_json):
+        sys.exit(1)
 
 
 @main.group(name="list")

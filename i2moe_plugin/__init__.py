@@ -25,6 +25,7 @@ __getattr__, __dir__, _names = lazy_loader.attach(
             "UnknownNameError",
         ],
         "experts": ["ExpertBank"],
+        "injection": ["inject"],
         "losses": ["expert_names", "interaction_losses"],
         "masking": ["create_masking"],
         "model": ["I2MoE", "ModelOutput", "Vanilla", "latent_specs"],
