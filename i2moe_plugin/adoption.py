@@ -61,7 +61,7 @@ def adopt_hidden_parameters(module: nn.Module) -> list[str]:
         for key, value in list(vars(owner).items()):
             name = f"{path}{key}"
             # What is registered as well (a tuple of two parameters, say) follows by itself.
-            if key in _REGISTERED or not any(_is_hidden(item, module) for item in _leaves(value)):
+            if key in _REGISTERED or not any(_is_hidden(item, module) for item in leaves(value)):
                 continue
             try:
                 new = _registered(value, module)
@@ -83,16 +83,16 @@ def adopt_hidden_parameters(module: nn.Module) -> list[str]:
 _REGISTERED = ("_parameters", "_buffers", "_modules")
 
 
-def _leaves(value: Any) -> Iterator[Any]:
+def leaves(value: Any) -> Iterator[Any]:
     """The tensors and modules in nested plain containers."""
     if isinstance(value, (Tensor, nn.Module)):
         yield value
     elif isinstance(value, dict):
         for item in value.values():
-            yield from _leaves(item)
+            yield from leaves(item)
     elif isinstance(value, (list, tuple, set, frozenset)):
         for item in value:
-            yield from _leaves(item)
+            yield from leaves(item)
 
 
 def _is_hidden(item: Tensor | nn.Module, module: nn.Module) -> bool:
@@ -121,7 +121,7 @@ def _registered(value: Any, module: nn.Module) -> Any:
         if isinstance(value, dict):
             return nn.ParameterDict(dict(zip(value, tensors, strict=True)))
         return nn.ParameterList(tensors)
-    if any(isinstance(item, Tensor) or not list(_leaves(item)) for item in items):
+    if any(isinstance(item, Tensor) or not list(leaves(item)) for item in items):
         raise ValueError("parameters or layers lie beside other things; keep them apart")
     modules = [_registered(item, module) for item in items]
     if isinstance(value, dict):

@@ -92,7 +92,7 @@ class Backbone(nn.Module):
                 f"backbone {entry.name!r} built a {type(fusion).__name__}; "
                 "a torch.nn.Module is expected."
             )
-        adopt_hidden_parameters(fusion)
+        self.adopted = adopt_hidden_parameters(fusion)  # names of what was repaired
         self.entry, self.num_outputs = entry, num_outputs
         self.fusion = fusion
         self.head: nn.Module | None = None
