@@ -276,6 +276,15 @@ def test_more_epochs_on_the_same_trainer_go_on_from_the_last_one():
     assert_same_training(whole, twice)
 
 
+def test_no_epoch_leaves_the_model_as_it_was():
+    model = model_of()
+    before = copy.deepcopy(model.state_dict())
+    trainer = trainer_of(model)
+    trainer.fit(*loaders(), epochs=0)
+    assert trainer.history == []
+    assert_same_state(model.state_dict(), before)
+
+
 @pytest.mark.parametrize(
     ("values", "metric", "best"),
     [
