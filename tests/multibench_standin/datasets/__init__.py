@@ -1,0 +1,3 @@
+"""A top-level name that an installed package has too."""
+
+STANDIN = True

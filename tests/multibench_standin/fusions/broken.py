@@ -1,0 +1,1 @@
+raise OSError("a library does not load")

@@ -1,0 +1,1 @@
+"""In a bare folder: an installed package of that name comes first."""
