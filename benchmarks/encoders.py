@@ -90,7 +90,7 @@ def feature_encoder(in_features: int, settings: EncoderSettings) -> nn.Module:
 class ImageCNN(nn.Module):
     """A small convolutional encoder for small pictures: [B, 3, H, W] -> [B, D].
 
-    Three stages of convolution 3x3, batch norm, ReLU and 2x2 max pooling, then a global mean over
+    Three stages of convolution 3x3 with stride 2, batch norm and ReLU, then a global mean over
     positions and one linear layer. Pictures come as uint8 or as floats in [0, 1].
     """
 
@@ -100,10 +100,9 @@ class ImageCNN(nn.Module):
         width = 3
         for out in (channels, 2 * channels, 4 * channels):
             stages += [
-                nn.Conv2d(width, out, 3, padding=1, bias=False),
+                nn.Conv2d(width, out, 3, stride=2, padding=1, bias=False),
                 nn.BatchNorm2d(out),
                 nn.ReLU(),
-                nn.MaxPool2d(2),
             ]
             width = out
         self.stages = nn.Sequential(*stages)

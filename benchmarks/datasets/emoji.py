@@ -22,7 +22,7 @@ from i2moe_plugin.errors import DatasetError
 
 SIZE = 48
 WORD_EPOCHS = 30
-CHANNELS = 16
+CHANNELS = 32
 
 
 @register_dataset("emoji")
