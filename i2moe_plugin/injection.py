@@ -110,7 +110,9 @@ def inject(
     def backbone() -> nn.Module:
         if isinstance(fusion, str):
             return create_backbone(fusion, specs, task.num_outputs, **(fusion_settings or {}))
-        entry = BackboneEntry(name=type(fusion).__name__, build=type(fusion))
+        parts = [fusion] if head is None else [fusion, head]
+        name = " + ".join(type(part).__name__ for part in parts)
+        entry = BackboneEntry(name=name, build=type(fusion))
         whole = fusion if head is None else FusionWithHead(fusion, head)
         return Backbone(entry, whole, specs, task.num_outputs, own_head=head is not None)
 
