@@ -100,8 +100,9 @@ class ExpertBank(nn.Module):
                     )
         if replacements is not None and self.plan == "auto":
             self.plan = self._choose(latents, replacements, padding_masks)
-        run = self._batched if replacements is not None and self.plan == "batched" else self._loop
-        return run(latents, replacements, padding_masks)
+        if replacements is not None and self.plan == "batched":
+            return self._batched(latents, replacements, padding_masks)
+        return self._loop(latents, replacements, padding_masks)
 
     def _loop(
         self, latents: Latents, replacements: Latents | None, masks: PaddingMasks

@@ -41,7 +41,12 @@ class Masking(nn.Module):
         """What stands for a modality that is absent altogether: [B, ...], as ``like``."""
         return self.replacement(like, modality, 1)[0]
 
-    def forward(self, latents: Sequence[Tensor], copies: int) -> list[Tensor]:
+    def forward(
+        self,
+        latents: Sequence[Tensor],
+        copies: int,
+        padding_masks: Sequence[Tensor | None] | None = None,
+    ) -> list[Tensor]:
         """Replacements of all modalities: M tensors [copies, B, ...], without gradient."""
         with torch.no_grad():
             return [
@@ -135,8 +140,24 @@ class MarginalMasking(StatisticsMasking):
     """Another sample's latent of the same modality, drawn within the batch.
 
     An expert cannot tell it from a real latent. Never the sample's own; where there is no other
-    (a batch of one, an absent modality) the running mean stands in.
+    (a batch of one, an absent modality, a token past the end of the other sample's) the running
+    mean stands in.
     """
+
+    def forward(
+        self,
+        latents: Sequence[Tensor],
+        copies: int,
+        padding_masks: Sequence[Tensor | None] | None = None,
+    ) -> list[Tensor]:
+        masks = padding_masks if padding_masks is not None else [None] * len(latents)
+        filled = [
+            latent
+            if mask is None
+            else torch.where(mask.unsqueeze(-1), self.statistics(latent, modality)[0], latent)
+            for modality, (latent, mask) in enumerate(zip(latents, masks, strict=True))
+        ]
+        return super().forward(filled, copies)
 
     def replacement(self, latent: Tensor, modality: int, copies: int) -> Tensor:
         batch = latent.shape[0]

@@ -243,7 +243,7 @@ class I2MoE(MultimodalModel):
         if self.training:
             if not absent:  # what stands for an absent latent tells nothing about real ones
                 self.masking.observe(latents, masks)
-            replacements = self.masking(latents, len(self.expert_names))
+            replacements = self.masking(latents, len(self.expert_names), masks)
         outputs, auxiliary = self.bank(latents, replacements, masks)
         weights = self.reweighting(latents, masks)
         # Not a matrix product: autocast would lower it, and the mixture stays in the weights' type.

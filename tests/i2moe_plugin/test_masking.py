@@ -39,10 +39,9 @@ def real_rows(latents, masks):
 def test_one_replacement_for_each_expert_without_gradient(name):
     masking = create_masking(name, SPECS)
     latents, masks = batch(7)
-    latents[2] = latents[2].nan_to_num()
     latents = [latent.requires_grad_() for latent in latents]
     masking.observe(latents, masks)
-    for latent, new in zip(latents, masking(latents, copies=4), strict=True):
+    for latent, new in zip(latents, masking(latents, 4, masks), strict=True):
         assert new.shape == (4, *latent.shape)
         assert new.dtype == latent.dtype
         assert not new.requires_grad
@@ -184,6 +183,16 @@ def test_marginal_draws_every_other_sample_equally_often():
         share = torch.bincount(donors[:, own], minlength=5) / 8000
         others = [b for b in range(5) if b != own]
         assert_close(share[others], torch.full((4,), 0.25), atol=0.02, rtol=0)
+
+
+def test_marginal_never_shows_another_samples_padding_as_a_token():
+    """A longer sample keeps its own mask; past the other's end stands the mean."""
+    masking = create_masking("marginal", [LatentSpec(1, tokens=3, padded=True)])
+    latent = torch.tensor([[[1.0], [1.0], [1.0]], [[2.0], [2.0], [99.0]]])
+    mask = torch.tensor([[False, False, False], [False, False, True]])
+    masking.observe([latent], [mask])
+    new = masking([latent], 1, [mask])[0][0, :, :, 0]
+    assert_close(new, torch.tensor([[2.0, 2.0, 1.4], [1.0, 1.0, 1.0]]))
 
 
 def test_marginal_of_one_sample_is_the_mean():
