@@ -215,10 +215,7 @@ def _require_nothing_hidden(backbone: nn.Module) -> None:
     _require(not found, f"torch does not see {'; '.join(found)}.")
 
 
-_COMPUTES = (*_SOUND, "registered")
-
-
-@_check(*_COMPUTES)
+@_check(*_SOUND, "registered")
 def _copies(subject: Subject) -> None:
     """A deep copy gives the same numbers and shares nothing; nor do two that were built.
 
@@ -237,7 +234,10 @@ def _copies(subject: Subject) -> None:
             _require(torch.equal(backbone(values)[0], before), f"changing {what} changes it.")
 
 
-@_check(*_COMPUTES, "copies")
+_OWN = (*_SOUND, "registered", "copies")
+
+
+@_check(*_OWN)
 def _state_dict(subject: Subject) -> None:
     """Another instance with its state_dict gives the same numbers.
 
@@ -252,7 +252,7 @@ def _state_dict(subject: Subject) -> None:
     _require(same, "another instance with the same state_dict gives other numbers.")
 
 
-@_check(*_WORKS, "inputs unchanged", "registered")
+@_check(*_OWN)
 def _gradients(subject: Subject) -> None:
     """Within a few training steps a gradient reaches every parameter and every latent.
 
@@ -282,7 +282,7 @@ def _gradients(subject: Subject) -> None:
     _require(not left, f"no gradient reaches {', '.join(sorted(left))}.")
 
 
-@_check(*_COMPUTES)
+@_check(*_OWN)
 def _float64(subject: Subject) -> None:
     """A module moved to double precision computes in it.
 
@@ -296,7 +296,7 @@ def _float64(subject: Subject) -> None:
         _require(_close(double.float(), single), "float64 and float32 give different numbers.")
 
 
-@_check(*_COMPUTES)
+@_check(*_OWN)
 def _mixed_precision(subject: Subject) -> None:
     """A training step under autocast in bfloat16 is finite.
 
@@ -313,7 +313,7 @@ def _mixed_precision(subject: Subject) -> None:
         _require(finite, "a gradient is not finite.")
 
 
-@_check(*_COMPUTES)
+@_check(*_OWN)
 def _cuda(subject: Subject) -> None:
     """A module moved to a GPU computes there, and gives the CPU's numbers.
 
@@ -342,7 +342,7 @@ def _auxiliary_loss(subject: Subject) -> None:
         _require(backbone(values)[1].requires_grad, "no loss with a gradient is returned.")
 
 
-@_check(*_COMPUTES)
+@_check(*_OWN)
 def _padding(subject: Subject) -> None:
     """Neither what stands at padding nor how much there is matters, and gradients are finite.
 
@@ -382,7 +382,7 @@ def _padding(subject: Subject) -> None:
     _require(finite, "gradients are not finite where a sample is padding alone.")
 
 
-@_check(*_WORKS, "inputs unchanged", "registered")
+@_check(*_OWN)
 def _trains_as_I2MoE(subject: Subject) -> None:
     """After two steps of M+2 experts the loss is finite, and every expert has learned.
 
