@@ -54,7 +54,10 @@ def _find(target: str) -> list[BackboneEntry]:
         try:
             return [backbones.get(target)]
         except UnknownNameError:
-            if "." not in target and importlib.util.find_spec(target) is None:
+            words = target.split(".")
+            if not all(map(str.isidentifier, words)):
+                raise
+            if len(words) == 1 and importlib.util.find_spec(target) is None:
                 raise
     before = set(backbones.names())
     load_plugin(target)

@@ -201,6 +201,7 @@ def run(
     help="Parameters that are meant to receive no gradient, such as 'fusion.old.*'; repeatable.",
 )
 @PLUGIN
+@MULTIBENCH
 @JSON
 def check(
     targets: tuple[str, ...],
