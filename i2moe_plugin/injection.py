@@ -101,7 +101,7 @@ def inject(
             )
     if problems:
         raise ConfigError(problems)
-    ours = [PackedEncoder(encoder) for encoder in encoders] if is_packed else list(encoders)
+    ours = [PackedEncoder(encoder) if is_packed else encoder for encoder in encoders]
     if latents is None:
         assert batch is not None
         latents = _measure(ours, batch, is_packed)

@@ -32,6 +32,7 @@ from i2moe_plugin import (
 from i2moe_plugin.adapters.checkout import open_checkout
 from i2moe_plugin.benchmarks.cli import main
 from i2moe_plugin.benchmarks.datasets import open_dataset
+from i2moe_plugin.benchmarks.encoders import EncoderSettings
 from i2moe_plugin.errors import BackboneError, ConfigError, ShapeError
 from i2moe_plugin.injection import MultiBenchBatches
 
@@ -336,7 +337,6 @@ def test_training_parity(theirs, loop):
     weightstats = pytest.importorskip("statsmodels.stats.weightstats")
     accuracies = np.array([parity_pair(theirs, loop, seed) for seed in range(10)])
     p_value, *_ = weightstats.ttost_paired(accuracies[:, 0], accuracies[:, 1], -0.02, 0.02)
-    print(accuracies.mean(0), accuracies.std(0, ddof=1), p_value)
     assert p_value < 0.05, accuracies
 
 
@@ -344,9 +344,8 @@ def parity_pair(theirs, loop, seed, epochs=40):
     """Test accuracies of their loop and ours, from equal encoders, fusion, head and settings."""
     data = open_dataset("htad")
     latents = [LatentSpec(64)] * 2
-    mlp = theirs("unimodals.common_models").MLP
     torch.manual_seed(seed)
-    parts = [mlp(36, 128, 64, dropout=True), mlp(16, 128, 64, dropout=True)]
+    parts = data.encoders(EncoderSettings(dim=64, hidden=128, dropout=0.2, input_dropout=0.3))
     backbone = create_backbone("concat", latents, 7, head_hidden=64)
     ours = Vanilla(copy.deepcopy(parts), latents, copy.deepcopy(backbone), data.task)
     fusion = theirs("fusions.common_fusions").Concat()
