@@ -59,6 +59,8 @@ def _size(latent: LatentSpec) -> int:
 
 
 def _sizes(latents: Latents, _: Settings) -> list[int]:
+    if any(latent.padded for latent in latents):
+        raise ValueError("it flattens tokens, and their number varies; use vector latents")
     return [_size(latent) for latent in latents]
 
 
@@ -102,7 +104,10 @@ FACTS: dict[str, Facts] = {
     ),
     f"{_COMMON}MultiplicativeInteractions2Modal": Facts(
         max_modalities=2,
-        supplied={"input_dims": _sizes},
+        supplied={
+            "input_dims": _sizes,
+            "flatten": lambda latents, _: any(latent.tokens for latent in latents),
+        },
         # Hooks on parameters are lost where a module is copied; clip_grad_norm does the same.
         fixed={"grad_clip": None},
     ),

@@ -186,7 +186,8 @@ _HEAD_SETTINGS = ("head_hidden", "head_dropout")
 backbones: Registry[BackboneEntry] = Registry(
     "backbone",
     "i2moe_plugin.backbones",
-    hint="A backbone in a file of yours is added with --plugin FILE.",
+    hint="A backbone in a file of yours is added with --plugin FILE; a class of a MultiBench "
+    "checkout is multibench:MODULE.CLASS.",
 )
 
 BuildT = TypeVar("BuildT", bound=Callable[..., Any])

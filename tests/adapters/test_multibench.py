@@ -20,8 +20,9 @@ from i2moe_plugin import Classification, I2MoE, LatentSpec, create_backbone
 from i2moe_plugin.adapters.checkout import open_checkout
 from i2moe_plugin.adapters.multibench import FACTS, resolve
 from i2moe_plugin.benchmarks.cli import main
-from i2moe_plugin.errors import BackboneError, ConfigError, PluginError
+from i2moe_plugin.errors import BackboneError, ConfigError, PluginError, UnknownNameError
 from i2moe_plugin.registry import backbones
+from i2moe_plugin.testing import assert_backbone
 
 STANDIN = Path(__file__).parents[1] / "multibench_standin"
 ROOT = os.environ.get("MULTIBENCH_ROOT") or str(STANDIN)
@@ -51,6 +52,11 @@ CASES = [
         f"{COMMON}MultiplicativeInteractions2Modal",
         VECTORS,
         {"output_dim": [2, 3], "output": "matrix3D"},
+    ),
+    (
+        f"{COMMON}MultiplicativeInteractions2Modal",
+        TOKENS,
+        {"output_dim": 5, "output": "matrix"},
     ),
     (f"{COMMON}MultiplicativeInteractions3Modal", THREE, {"output_dim": 5}),
     (f"{COMMON}NLgate", VECTORS, {"thw_dim": 2, "c_dim": 3, "tf_dim": 4}),
@@ -117,6 +123,26 @@ def test_a_class_becomes_experts(name, latents, settings):
     assert sum(moved) / len(moved) > 0.9  # a dead ReLU's bias may stay
 
 
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("Concat", {}),
+        ("ConcatEarly", {}),
+        ("Stack", {}),
+        ("ConcatWithLinear", {"output_dim": 5}),
+        ("TensorFusion", {}),
+        ("LowRankTensorFusion", {"rank": 2, "output_dim": 5}),
+        ("MultiplicativeInteractions2Modal", {"output_dim": 5, "output": "matrix"}),
+        ("MultiplicativeInteractions3Modal", {"output_dim": 5}),
+        ("NLgate", {"thw_dim": 2, "c_dim": 3, "tf_dim": 4}),
+        ("EarlyFusionTransformer", {}),
+        ("LateFusionTransformer", {}),
+    ],
+)
+def test_the_contract(name, settings):
+    assert_backbone(COMMON + name, **settings)
+
+
 def test_low_rank_fusion_with_its_hidden_factors_is_ours():
     theirs = create_backbone(LRTF, VECTORS, 3, rank=2, output_dim=5).eval()
     names = {name for name, _ in theirs.fusion.named_parameters()}
@@ -180,6 +206,7 @@ def test_what_cannot_be_a_backbone_is_refused_with_the_reason(path):
         ("NLgate", THREE, {"thw_dim": 2, "c_dim": 3, "tf_dim": 4}),
         ("EarlyFusionTransformer", VECTORS, {}),
         ("ConcatEarly", [LatentSpec(3, 4), LatentSpec(3, 5)], {}),
+        ("LowRankTensorFusion", [LatentSpec(3, 4, True)] * 2, {"rank": 2, "output_dim": 3}),
         ("NLgate", VECTORS, {"thw_dim": 2, "c_dim": 2, "tf_dim": 3, "q_linear": None}),
     ],
 )
@@ -204,6 +231,8 @@ def test_names_that_lead_nowhere(monkeypatch, tmp_path):
     monkeypatch.delenv("MULTIBENCH_ROOT")
     with pytest.raises(PluginError, match="--multibench PATH"):
         resolve(f"{COMMON}Concat")
+    with pytest.raises(UnknownNameError, match=r"multibench:MODULE\.CLASS"):
+        backbones.get("nobody:fusions.Concat")
 
 
 @standin_only
@@ -248,6 +277,21 @@ def test_unlisted_classes():
         resolve("multibench:fusions.traps.TwoArguments")
     with pytest.raises(BackboneError, match=r"Stale.double.*MulBackward0"):
         create_backbone("multibench:fusions.traps.Stale", [LatentSpec(4)] * 2, 3)
+
+
+def test_another_process_unpickles_once_it_has_opened_the_checkout(tmp_path):
+    backbone = create_backbone(LRTF, VECTORS, 3, rank=2, output_dim=5)
+    torch.save(backbone, tmp_path / "backbone.pt")
+    source = (
+        "import torch; from i2moe_plugin.adapters.checkout import open_checkout;"
+        f"open_checkout({ROOT!r});"
+        f"backbone = torch.load({str(tmp_path / 'backbone.pt')!r}, weights_only=False);"
+        "print(backbone([torch.ones(2, 8), torch.ones(2, 6)])[0].shape)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", source], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "torch.Size([2, 3])"
 
 
 def test_a_checkout_is_opened_once():

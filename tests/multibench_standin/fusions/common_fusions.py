@@ -67,9 +67,11 @@ class MultiplicativeInteractions2Modal(nn.Module):
     ):
         super().__init__()
         shape = output_dim if output == "matrix3D" else [output_dim]
-        self.W = nn.Parameter(torch.randn(*input_dims, *shape) / 8)
+        self.W, self.flatten = nn.Parameter(torch.randn(*input_dims, *shape) / 8), flatten
 
     def forward(self, modalities):
+        if self.flatten:
+            modalities = [m.flatten(1) for m in modalities]
         return torch.einsum("bn,bm,nm...->b...", *modalities, self.W)
 
 
