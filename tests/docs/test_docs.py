@@ -1,0 +1,95 @@
+"""Every code block of the guide is executed, and what README shows of Python and plugins.
+
+A block that begins with ``# path`` is that file; other Python blocks run one after the other in one
+namespace, bash blocks in a shell, all in one empty folder.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+PATH = re.compile(r"# (\S+\.\w+)\n")
+
+
+@dataclass(frozen=True)
+class Block:
+    language: str
+    text: str
+
+    @property
+    def file(self) -> str | None:
+        """Where it is to be written, if its first line says so."""
+        found = PATH.match(self.text)
+        return found[1] if found else None
+
+
+def blocks(document: str) -> list[Block]:
+    return [Block(*found.groups()) for found in BLOCK.finditer((ROOT / document).read_text())]
+
+
+def shell(script: str) -> None:
+    """Run it with this interpreter's commands first; any failing line fails."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script],
+        env=os.environ | {"PATH": path},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}"
+
+
+def execute(block: Block, namespace: dict[str, object]) -> None:
+    if block.file is not None:
+        Path(block.file).parent.mkdir(parents=True, exist_ok=True)
+        Path(block.file).write_text(block.text)
+    elif block.language == "python":
+        exec(compile(block.text, "<block>", "exec"), namespace)
+    elif block.language == "bash":
+        shell(block.text)
+    else:
+        raise AssertionError(f"a {block.language or 'plain'} block that nothing executes")
+
+
+@pytest.fixture(autouse=True)
+def _empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def test_adding_a_fusion():
+    pytest.importorskip("setuptools")
+    namespace: dict[str, object] = {}
+    for block in blocks("docs/adding_a_fusion.md"):
+        execute(block, namespace)
+
+
+def test_readme():
+    namespace: dict[str, object] = {}
+    found = blocks("README.md")
+    for block in found:
+        if block.language == "python":
+            execute(block, namespace)
+    assert Path("my_fusion.py").is_file()
+    lines = [line for block in found for line in block.text.splitlines()]
+    run = [line for line in lines if line.startswith("i2moe-bench run --plugin my_fusion.py ")]
+    assert run
+    for line in run:
+        shell(f"{line} --seeds 1 --epochs 1 --device cpu")
+    shell("i2moe-bench check my_fusion.py")
+
+
+def test_the_module_of_readme_and_guide_fits_the_promise():
+    """At most 15 lines beyond the module's own."""
+    for document in ("README.md", "docs/adding_a_fusion.md"):
+        (block,) = [block for block in blocks(document) if block.file == "my_fusion.py"]
+        beyond = block.text.split("class ")[0].strip().splitlines()
+        assert len(beyond) <= 15
