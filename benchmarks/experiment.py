@@ -51,7 +51,9 @@ def run_name(settings: RunSettings, data: MultimodalDataset) -> tuple[str, str]:
     """
     build = backbones.get(settings.fusion).build
     try:
-        source = Path(inspect.getsourcefile(inspect.unwrap(build)) or "").read_text(encoding="utf-8")
+        source = Path(inspect.getsourcefile(inspect.unwrap(build)) or "").read_text(
+            encoding="utf-8"
+        )
     except (OSError, TypeError):
         source = ""
     identity = settings.identity(
