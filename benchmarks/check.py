@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import json
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -61,18 +62,22 @@ def _find(target: str) -> list[BackboneEntry]:
                 raise
     before = set(backbones.names())
     load_plugin(target)
-    # What was imported before, by a package's __init__ or an entry point, is told by its module.
-    found = [
-        entry
-        for entry in backbones
-        if entry.name not in before or f"{entry.build.__module__}.".startswith(f"{target}.")
-    ]
+    found = [entry for entry in backbones if entry.name not in before or _is_from(target, entry)]
     if not found:
         raise PluginError(
             f"{target} registers no backbone. Put @register_backbone(NAME) above the module's "
             "class: from i2moe_plugin import register_backbone."
         )
     return found
+
+
+def _is_from(target: str, entry: BackboneEntry) -> bool:
+    """Whether it was registered by that file or module before, by a package's __init__, say."""
+    module = entry.build.__module__
+    if f"{module}.".startswith(f"{target}."):
+        return True
+    file = getattr(sys.modules.get(module), "__file__", None)
+    return file is not None and Path(file).resolve() == Path(target).resolve()
 
 
 def _show(console: Console, name: str, results: list[CheckResult]) -> None:

@@ -210,7 +210,7 @@ def check(
     plugins: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    r"""Check backbones against the contract: what passed, what failed, and what to do.
+    """Check backbones against the contract: what passed, what failed, and what to do.
 
     Give a file or dotted module, and all that it registers is checked, or a registered name. Takes
     seconds and no data; 1 is returned where a check failed.
@@ -222,6 +222,7 @@ def check(
       i2moe-bench check my_package.fusions --json
       i2moe-bench check --plugin my_fusion.py mine
       i2moe-bench check lrtf tensor
+      i2moe-bench check --multibench ./MultiBench multibench:fusions.common_fusions.Concat
     """
     from i2moe_plugin.benchmarks.check import check as check_targets
     from i2moe_plugin.benchmarks.settings import parse_assignments
