@@ -91,7 +91,7 @@ def _show(console: Console, name: str, results: list[CheckResult]) -> None:
             found.append(f"\n{result.advice}", style="yellow")
         table.add_row(result.name, Text(result.outcome, STYLE[result.outcome]), found)
     console.print(table)
-    counts = Counter(result.outcome for result in results)
+    counts = Counter[str](result.outcome for result in results)
     console.print(
         Text(f"{name}: " + ", ".join(f"{counts[outcome]} {outcome}" for outcome in STYLE))
     )

@@ -15,6 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from i2moe_plugin import load_plugin
+from i2moe_plugin.testing import assert_backbone
+
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PATH = re.compile(r"# (\S+\.\w+)\n")
@@ -84,7 +87,8 @@ def test_readme():
     assert run
     for line in run:
         shell(f"{line} --seeds 1 --epochs 1 --device cpu")
-    shell("i2moe-bench check my_fusion.py")
+    load_plugin("my_fusion.py")
+    assert_backbone("mine")
 
 
 def test_the_module_of_readme_and_guide_fits_the_promise():
