@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import inspect
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from typing import TYPE_CHECKING
@@ -98,8 +98,7 @@ def _shapes(subject: Subject) -> None:
 
     Return [B, ...], or [B, num_outputs] where you take num_outputs, for any batch size B.
     """
-    for latents, training in itertools.product(subject.cases(), BOTH):
-        output, auxiliary = subject.build(latents, training=training)(subject.draw(latents))
+    for latents, output, auxiliary, _ in _outputs(subject):
         _require(
             output.shape == (subject.batch, subject.outputs) and auxiliary.shape == (),
             f"{_describe(latents)}: output {list(output.shape)}, auxiliary {list(auxiliary.shape)}",
@@ -112,12 +111,19 @@ def _finite(subject: Subject) -> None:
 
     Look for a division by zero, a logarithm or root of what may be negative, an empty tensor.
     """
-    for latents, training in itertools.product(subject.cases(), BOTH):
-        output, auxiliary = subject.build(latents, training=training)(subject.draw(latents))
+    for latents, output, auxiliary, training in _outputs(subject):
         _require(
             bool(output.isfinite().all() and auxiliary.isfinite()),
             f"{_describe(latents)}: NaN or infinity in {_mode(training)} mode.",
         )
+
+
+def _outputs(subject: Subject) -> Iterator[tuple[list[LatentSpec], Tensor, Tensor, bool]]:
+    """Latents, output, auxiliary loss, and whether in training, for all that it takes."""
+    for latents in subject.cases():
+        backbone = subject.build(latents)
+        for training in BOTH:
+            yield latents, *backbone.train(training)(subject.draw(latents)), training
 
 
 def _mode(training: bool) -> str:
