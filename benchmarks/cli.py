@@ -28,7 +28,7 @@ PLUGIN = click.option(
 def _checkout(_ctx: click.Context, _param: click.Parameter, value: str | None) -> None:
     """The environment is where worker processes find it too."""
     if value is not None:
-        os.environ["MULTIBENCH_ROOT"] = value
+        os.environ["MULTIBENCH_ROOT"] = str(Path(value).expanduser().absolute())
 
 
 MULTIBENCH = click.option(

@@ -332,6 +332,7 @@ def test_their_batches_in_the_native_loop(theirs):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_training_parity(theirs, loop):
     """Vanilla concat on htad by both loops: equivalent within 2 accuracy points, 10 seeds."""
     weightstats = pytest.importorskip("statsmodels.stats.weightstats")
