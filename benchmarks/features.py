@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 FORMAT = 1  # of the cache files; part of their key
 VGG11_FEATURES = 25088  # 512 channels x 7 x 7
+#: torchvision's VGG11_BN_Weights.IMAGENET1K_V1, which takes a second to import.
+VGG11_URL = "https://download.pytorch.org/models/vgg11_bn-6002323d.pth"
 
 
 class Inputs(Protocol):
@@ -211,14 +213,14 @@ def find_vgg11_weights(choice: str | Path = "auto", *, random_allowed: bool = Fa
         if not path.is_file():
             raise DatasetError(f"weights file {path} does not exist.")
         return path
-    path, url = _published_vgg11()
+    path = _published_vgg11()
     if path.is_file():
         return path
     if random_allowed:
         return None
     raise DatasetError(
-        f"no ImageNet weights of VGG11-BN at {path}. Download {url} to that place, or name a file "
-        "with --weights FILE; --weights none trains on random features, whose figures are not "
+        f"no ImageNet weights of VGG11-BN at {path}. Download {VGG11_URL} to that place, or name a "
+        "file with --weights FILE; --weights none trains on random features, whose figures are not "
         "comparable with published ones."
     )
 
@@ -236,9 +238,9 @@ def vgg11_fingerprint(weights: Path | None) -> str:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise DatasetError(f"{weights}: cannot be read ({error}).") from error
-    path, url = _published_vgg11()
-    if weights.name == path.name and not digest.startswith(path.stem.split("-")[-1]):
-        raise DatasetError(f"{weights}: damaged or cut short; download it again from {url}")
+    name = _published_vgg11().name
+    if weights.name == name and not digest.startswith(weights.stem.split("-")[-1]):
+        raise DatasetError(f"{weights}: damaged or cut short; download it again from {VGG11_URL}")
     return digest
 
 
@@ -303,8 +305,6 @@ def _read_state(path: Path) -> dict[str, Tensor]:
     return dict(state)
 
 
-def _published_vgg11() -> tuple[Path, str]:
-    from torchvision.models import VGG11_BN_Weights
-
-    url = VGG11_BN_Weights.IMAGENET1K_V1.url
-    return Path(torch.hub.get_dir(), "checkpoints", url.rsplit("/", 1)[-1]), url
+def _published_vgg11() -> Path:
+    """Where torch hub keeps the published weights; the name ends in the start of their sha256."""
+    return Path(torch.hub.get_dir(), "checkpoints", VGG11_URL.rsplit("/", 1)[-1])

@@ -12,9 +12,9 @@ from __future__ import annotations
 import csv
 import os
 import random
-import shutil
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from PIL import Image, ImageDraw
@@ -23,7 +23,8 @@ from i2moe_plugin.errors import DatasetError
 
 MARKER = "SAMPLE.txt"
 UNIT_X, UNIT_Y, COLUMNS, ROWS = 27, 30, 20, 32  # a grid over the published 540 x 960 pixels
-MISSING = 0.12
+MISSING = 0.05
+STRAY = 0.5
 CONFUSED = 0.3
 
 #: (component, x, y, width, height, columns, rows of repetitions), in grid units; a repetition
@@ -125,20 +126,18 @@ def write(folder: Path, topics: Sequence[str], seed: int = 0) -> None:
     folder = Path(folder).expanduser()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DatasetError(f"{folder} is not an empty folder: a sample is written into a new one.")
-    aside: Path | None = None
+    new = not folder.exists()
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-        _write(aside, topics, seed)
-        aside.chmod(0o755)
-        if folder.exists():
-            folder.rmdir()
-        os.replace(aside, folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".unfinished-") as aside:
+            _write(Path(aside), topics, seed)
+            for part in sorted(Path(aside).iterdir()):
+                os.replace(part, folder / part.name)
     except OSError as error:
+        if new:
+            with suppress(OSError):
+                folder.rmdir()
         raise DatasetError(f"the sample cannot be written to {folder} ({error}).") from error
-    finally:
-        if aside is not None:
-            shutil.rmtree(aside, ignore_errors=True)
 
 
 def _write(folder: Path, topics: Sequence[str], seed: int) -> None:
@@ -172,11 +171,14 @@ def _shown(topic: str, distance: int, dice: random.Random) -> str:
 
 
 def _boxes(topic: str, dice: random.Random) -> list[Box]:
-    """The components of one screen: the topic's, jittered, some missing, and a stray one."""
-    stray = dice.choice(LAYOUTS[dice.choice(list(LAYOUTS))])
+    """The components of one screen: the topic's, jittered, some missing, perhaps a stray one."""
+    parts = list(LAYOUTS[topic])
+    if dice.random() < STRAY:
+        stray = dice.choice(LAYOUTS[dice.choice(list(LAYOUTS))])
+        parts.append((*stray[:5], 1, 1))
     boxes = []
-    for kind, x, y, width, height, columns, rows in (*LAYOUTS[topic], (*stray[:5], 1, 1)):
-        shift_x, shift_y = dice.uniform(-0.7, 0.7), dice.uniform(-0.7, 0.7)
+    for kind, x, y, width, height, columns, rows in parts:
+        shift_x, shift_y = dice.uniform(-0.5, 0.5), dice.uniform(-0.5, 0.5)
         for row in range(rows):
             for column in range(columns):
                 if dice.random() < MISSING:
@@ -196,15 +198,14 @@ def _wireframe(boxes: Sequence[Box]) -> Image.Image:
 
 
 def _screenshot(boxes: Sequence[Box], dice: random.Random) -> Image.Image:
-    dark = dice.random() < 0.2
-    back, ink = ("#303030", "#E0E0E0") if dark else ("#FAFAFA", "#404040")
-    accent = f"hsl({dice.randrange(360)}, 70%, 45%)"
+    back, ink, field = "#FAFAFA", "#404040", "#E0E0E0"
+    accent = f"hsl({dice.randrange(360)}, 60%, 45%)"
     image = Image.new("RGB", (COLUMNS * UNIT_X, ROWS * UNIT_Y), back)
     draw = ImageDraw.Draw(image)
     for kind, x0, y0, x1, y1 in boxes:
         place = (x0, y0, x1, y1)
         if kind in PICTURES:
-            colours = [f"hsl({dice.randrange(360)}, 50%, {dice.randrange(30, 80)}%)" for _ in "ab"]
+            colours = [f"hsl({dice.randrange(360)}, 50%, {light}%)" for light in (40, 65)]
             draw.rectangle(place, fill=colours[0])
             draw.ellipse((x0 + (x1 - x0) / 4, y0, x1, y1 - (y1 - y0) / 4), fill=colours[1])
         elif kind in ("Toolbar", "Text Button", "Button Bar", "Drawer"):
@@ -212,7 +213,7 @@ def _screenshot(boxes: Sequence[Box], dice: random.Random) -> Image.Image:
         elif kind in ("Icon", "Pager Indicator", "On/Off Switch"):
             draw.ellipse(place, fill=accent, outline=ink)
         elif kind in ("Input", "Slider", "Modal", "Card", "Multi-Tab"):
-            draw.rectangle(place, fill="#9E9E9E" if dark else "#E0E0E0", outline=ink, width=3)
+            draw.rectangle(place, fill=field, outline=ink, width=3)
         else:  # text, list items, a page: lines of writing
             for y in range(int(y0) + 6, int(y1), 20):
                 draw.rectangle((x0 + 6, y, x0 + (x1 - x0) * dice.uniform(0.5, 1), y + 9), fill=ink)

@@ -263,11 +263,13 @@ def test_bad_weights(tmp_path, state, kind, reason):
 
 
 def test_weights_are_looked_for_and_never_downloaded(tmp_path):
+    from torchvision.models import VGG11_BN_Weights
+
     with pytest.raises(DatasetError) as error:
         features.find_vgg11_weights()
     message = str(error.value)
     assert str(tmp_path / "torch" / "hub" / "checkpoints") in message
-    assert "https://download.pytorch.org/models/vgg11_bn-6002323d.pth" in message
+    assert VGG11_BN_Weights.IMAGENET1K_V1.url in message
     assert "--weights FILE" in message
     assert "--weights none" in message
     assert features.find_vgg11_weights(random_allowed=True) is None
@@ -286,7 +288,7 @@ def test_the_published_file_is_found_and_its_checksum_compared(tmp_path, monkeyp
         features.vgg11_fingerprint(path)
     digest = hashlib.sha256(b"cut short").hexdigest()
     whole = path.rename(folder / f"vgg11_bn-{digest[:8]}.pth")
-    monkeypatch.setattr(features, "_published_vgg11", lambda: (whole, "https://..."))
+    monkeypatch.setattr(features, "VGG11_URL", f"https://host/{whole.name}")
     assert features.vgg11_fingerprint(whole) == digest
     assert features.vgg11_fingerprint(None) != digest
     with pytest.raises(DatasetError, match="cannot be read"):

@@ -605,7 +605,7 @@ def test_every_topic_of_a_sample_is_trained_on(per_topic, tmp_path, monkeypatch)
     assert {topics.count(topic) for topic in TOPICS} == {per_topic}
 
 
-def test_a_sample_goes_into_an_empty_folder_only(tmp_path):
+def test_a_sample_goes_into_an_empty_folder_only(tmp_path, monkeypatch):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").write_text("mine")
     with pytest.raises(DatasetError, match="not an empty folder"):
@@ -618,7 +618,8 @@ def test_a_sample_goes_into_an_empty_folder_only(tmp_path):
         Enrico.write_sample(tmp_path / "new", per_topic=1)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["full"]
     (tmp_path / "empty").mkdir()
-    Enrico.write_sample(tmp_path / "empty", per_topic=2)
+    monkeypatch.chdir(tmp_path / "empty")
+    Enrico.write_sample(Path("."), per_topic=2)
     assert Enrico.status(tmp_path / "empty").ready
 
 
