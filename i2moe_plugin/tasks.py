@@ -25,7 +25,6 @@ HIGHER_IS_BETTER = {
     "correlation": True,
     "mae": False,
     "mse": False,
-    "loss": False,
 }
 
 
