@@ -88,6 +88,8 @@ def _linear(modality: int, *factors: str) -> Callable[[Latents, Settings], Any]:
 
 #: Where a class not listed below names its arguments as these do.
 _BY_NAME = {"input_dims": _sizes, "input_dim": _total_width, "n_modalities": _count}
+#: For arguments that their classes leave to the caller: what our own low-rank fusion takes.
+_DEFAULTS = {"output_dim": 64, "rank": 32}
 _COMMON = "fusions.common_fusions."
 _NOT_A_FUSION = "it does not take a list of latents and return a fused tensor: "
 _BROKEN_SENSORS = (
@@ -221,7 +223,7 @@ class Builder:
             hyper = _hyper_parameters(parameter.default)
             settings += [
                 inspect.Parameter(one, inspect.Parameter.KEYWORD_ONLY, default=default)
-                for one, default in ({key: parameter.default} if hyper is None else hyper).items()
+                for one, default in ({key: _default(parameter)} if hyper is None else hyper).items()
                 if one not in hidden
             ]
         return inspect.Signature([*named, *settings])
@@ -240,6 +242,8 @@ class Builder:
                 arguments[key] = given[key]
             elif key in facts.supplied:
                 arguments[key] = facts.supplied[key](latents, settings)
+            elif parameter.default is parameter.empty and key in _DEFAULTS:
+                arguments[key] = _DEFAULTS[key]
         with warnings.catch_warnings():
             # What the user cannot mend: deprecated initialisers, layouts of torch's encoder.
             warnings.filterwarnings("ignore", r".*is now deprecated in favor", FutureWarning)
@@ -260,6 +264,12 @@ class Builder:
         if self.cls.__init__ is nn.Module.__init__:
             return {}
         return inspect.signature(self.cls).parameters
+
+
+def _default(parameter: inspect.Parameter) -> Any:
+    if parameter.default is parameter.empty:
+        return _DEFAULTS.get(parameter.name, parameter.empty)
+    return parameter.default
 
 
 def _check_forward(name: str, cls: type[nn.Module]) -> None:

@@ -176,8 +176,10 @@ def test_settings_are_what_is_neither_supplied_nor_fixed():
     mult = settings("fusions.mult.MULTModel")
     assert {"num_heads", "layers", "embed_dim"} <= mult
     assert not {"hyp_params", "output_dim", "all_steps", "n_features"} & mult
-    with pytest.raises(ConfigError, match="needs the setting 'rank'"):
-        create_backbone(LRTF, VECTORS, 3, output_dim=5)
+    with pytest.raises(ConfigError, match="needs the setting 'thw_dim'"):
+        create_backbone(f"{COMMON}NLgate", VECTORS[:2], 3, c_dim=5, tf_dim=2)
+    # What their class leaves to the caller has our own low-rank fusion's value.
+    assert create_backbone(LRTF, VECTORS, 3, rank=8).head[0].in_features == 64
     with pytest.raises(ConfigError, match="Did you mean 'rank'"):
         create_backbone(LRTF, VECTORS, 3, output_dim=5, rnak=3)
 
