@@ -232,7 +232,7 @@ class Builder:
         """The module for these latents, with what it needs in front."""
         facts = self._facts
         given = {**settings, **facts.fixed, **({facts.head: num_outputs} if facts.head else {})}
-        arguments = {}
+        arguments: dict[str, Any] = {}
         for key, parameter in self._arguments.items():
             hyper = _hyper_parameters(parameter.default)
             if hyper is not None:
