@@ -198,7 +198,8 @@ def _unknown_names(dataset: str, fusion: str) -> list[str]:
         try:
             registry.get(name)
         except (UnknownNameError, PluginError) as error:
-            problems.append(str(error))
+            hint = " (--plugin FILE, --multibench PATH)" if registry is backbones else ""
+            problems.append(f"{error}{hint}")
     return problems
 
 

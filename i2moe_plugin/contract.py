@@ -263,7 +263,7 @@ def _gradients(subject: Subject) -> None:
     """Within a few training steps a gradient reaches every parameter and every latent.
 
     Use the parameter, freeze it with requires_grad_(False), or declare it: unused= in
-    check_backbone, --unused on the command line. detach() and argmax stop gradients.
+    check_backbone. detach() and argmax stop gradients.
     """
     latents = subject.latents()
     backbone = subject.build(latents, training=True)

@@ -186,8 +186,8 @@ _HEAD_SETTINGS = ("head_hidden", "head_dropout")
 backbones: Registry[BackboneEntry] = Registry(
     "backbone",
     "i2moe_plugin.backbones",
-    hint="A backbone in a file of yours is added with --plugin FILE; a class of a MultiBench "
-    "checkout is multibench:MODULE.CLASS.",
+    hint="A file of yours is imported with load_plugin; a class of a MultiBench checkout is "
+    "multibench:MODULE.CLASS.",
 )
 
 BuildT = TypeVar("BuildT", bound=Callable[..., Any])
@@ -341,7 +341,7 @@ def setting_problems(entry: BackboneEntry, settings: dict[str, Any]) -> list[str
     for key in names:
         if known[key].default is inspect.Parameter.empty and key not in settings:
             problems.append(
-                f"backbone {entry.name!r} needs the setting {key!r}: --set fusion.{key}=..."
+                f"backbone {entry.name!r} needs the setting {key!r}, which has no default."
             )
     return problems
 

@@ -152,7 +152,7 @@ def test_an_unknown_name_offers_the_close_ones():
     with pytest.raises(UnknownNameError, match="unknown backbone 'lrft'") as caught:
         create_backbone("lrft", LATENTS, num_outputs=2)
     assert "Did you mean 'lrtf'" in str(caught.value)
-    assert "--plugin FILE" in str(caught.value)
+    assert "load_plugin" in str(caught.value)
     assert set(caught.value.known) >= {"concat", "lrtf"}
     with pytest.raises(UnknownNameError) as caught:
         create_backbone("zzzzzz", LATENTS, num_outputs=2)
@@ -168,7 +168,7 @@ def test_settings_that_do_not_fit_are_all_told_at_once():
     assert "no setting 'scal'. Did you mean 'scale'?" in first
     assert "no setting 'widht'. Did you mean 'width'?" in second
     assert "It has: width, scale, head_hidden, head_dropout." in second
-    assert "needs the setting 'width': --set fusion.width=..." in third
+    assert "needs the setting 'width', which has no default." in third
     assert all(problem in str(caught.value) for problem in caught.value.problems)
 
 
