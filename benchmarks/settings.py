@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import inspect
 import json
 from collections.abc import Iterable, Mapping
 from importlib import resources
+from types import NoneType
 from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from i2moe_plugin.errors import ConfigError, did_you_mean
+from i2moe_plugin.registry import HEAD_SETTINGS
 
 Method = Literal["vanilla", "i2moe"]
 PREFIXES = ("fusion.", "data.")
@@ -149,6 +152,7 @@ def resolve(
                 "fusion.NAME, data.NAME."
             )
     problems += _open_ended_problems(record)
+    _fill_defaults(record)
     try:
         settings = RunSettings(**record)
     except ValidationError as error:
@@ -223,6 +227,27 @@ def _open_ended_problems(record: Mapping[str, Any]) -> list[str]:
             f"{did_you_mean(str(masking), MASKINGS)}"
         )
     return problems
+
+
+def _fill_defaults(record: dict[str, Any]) -> None:
+    """Write out what the backbone's and the data set's constructors would take by default."""
+    from i2moe_plugin.backbone import Backbone
+    from i2moe_plugin.benchmarks.datasets import datasets
+    from i2moe_plugin.registry import backbones
+
+    parameters = []
+    if record["fusion"] in backbones:
+        entry = backbones.get(record["fusion"])
+        parameters += [("fusion_settings", p) for p in entry.settings.values()]
+        if "num_outputs" not in entry.parameters:
+            head = inspect.signature(Backbone).parameters
+            parameters += [("fusion_settings", head[key]) for key in HEAD_SETTINGS]
+    if record["dataset"] in datasets:
+        known = datasets.get(record["dataset"]).settings.values()
+        parameters += [("data_settings", p) for p in known]
+    for part, parameter in parameters:
+        if isinstance(parameter.default, (bool, int, float, str, NoneType)):
+            record[part].setdefault(parameter.name, parameter.default)
 
 
 def _say(item: Any) -> str:

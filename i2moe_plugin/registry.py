@@ -181,7 +181,8 @@ def _module_init() -> Any:
 
 
 _SUPPLIED = ("input_dims", "latents", "num_outputs")
-_HEAD_SETTINGS = ("head_hidden", "head_dropout")
+#: Settings of the head that is added behind a fusion without one.
+HEAD_SETTINGS = ("head_hidden", "head_dropout")
 
 backbones: Registry[BackboneEntry] = Registry(
     "backbone",
@@ -298,7 +299,7 @@ def create_backbone(
     if problems:
         raise ConfigError(problems)
     own_head = "num_outputs" in entry.parameters
-    head = {} if own_head else {key: settings.pop(key) for key in _HEAD_SETTINGS if key in settings}
+    head = {} if own_head else {key: settings.pop(key) for key in HEAD_SETTINGS if key in settings}
     supplied = {
         "input_dims": [latent.dim for latent in latents],
         "latents": list(latents),
@@ -329,7 +330,7 @@ def setting_problems(entry: BackboneEntry, settings: dict[str, Any]) -> list[str
     kinds = {parameter.kind for parameter in known.values()}
     names = [n for n, p in known.items() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
     own_head = "num_outputs" in entry.parameters
-    allowed = names if own_head else [*names, *_HEAD_SETTINGS]
+    allowed = names if own_head else [*names, *HEAD_SETTINGS]
     problems = []
     if inspect.Parameter.VAR_KEYWORD not in kinds:
         for key in settings:

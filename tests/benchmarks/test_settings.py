@@ -45,7 +45,13 @@ def test_later_sources_win(monkeypatch):
     }
     monkeypatch.setattr(module, "load_recipe", lambda _: recipe)
     settings, sources = resolve("htad", "lrtf", {"epochs": 9, "fusion.rank": 3})
-    assert (settings.lr, settings.epochs, settings.fusion_settings) == (0.2, 9, {"rank": 3})
+    assert (settings.lr, settings.epochs) == (0.2, 9)
+    assert settings.fusion_settings == {  # complete, with every default
+        "rank": 3,
+        "output_dim": 64,
+        "head_hidden": 128,
+        "head_dropout": 0.0,
+    }
     assert sources == {"lr": "script", "epochs": "given", "fusion.rank": "given"}
     assert resolve("htad", "concat", {})[0].lr == 0.1
 
