@@ -223,6 +223,8 @@ def start(root, out, *more):
         stdout=subprocess.PIPE,
         text=True,
         cwd=root,
+        # A job in the background of a shell ignores Ctrl-C, and its children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
 
@@ -241,8 +243,10 @@ def test_stopped_in_the_middle_of_an_epoch(small_htad, tmp_path, how):
     wait_for(lambda: list(out.glob(".unfinished/*")) or process.poll() is not None)
     time.sleep(1)
     process.send_signal(how)
-    with process:
+    try:
         _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert list(RunStore(out)) == []  # no half run is read as a finished one
     if how == signal.SIGINT:
         assert process.returncode == 130
