@@ -98,7 +98,7 @@ def _seeds(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[in
 @click.option(
     "--seeds", default="5", show_default=True, callback=_seeds, help="How many, or a list: 0,3,7."
 )
-@click.option("--seed", type=click.IntRange(min=0), help="One seed only; same as --seeds SEED,.")
+@click.option("--seed", type=click.IntRange(min=0), help="This one seed alone.")
 @click.option("--epochs", type=int, help="Epochs of each run.")
 @click.option("--batch-size", type=int, help="Samples a step.")
 @click.option("--lr", type=float, help="Learning rate.")

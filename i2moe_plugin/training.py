@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from i2moe_plugin.errors import BackboneError, ConfigError, TrainingError, did_you_mean
 from i2moe_plugin.model import Losses, ModelOutput, MultimodalModel
-from i2moe_plugin.seeding import derive_seed, seeded
+from i2moe_plugin.seeding import seeded
 from i2moe_plugin.tasks import HIGHER_IS_BETTER
 
 Batches = Iterable[Sequence[Any]]
@@ -278,11 +278,6 @@ def _on_cpu(state: dict[str, Tensor]) -> dict[str, Tensor]:
 def count_parameters(module: nn.Module) -> int:
     """Number of trainable parameters."""
     return sum(p.numel() for p in module.parameters() if p.requires_grad)
-
-
-def seed_for_init(seed: int, part: str) -> int:
-    """Seed of the initial weights of one part; the same for every method, so runs are paired."""
-    return derive_seed(seed, "init", part)
 
 
 def _terms(losses: Losses, output: ModelOutput) -> dict[str, Tensor]:

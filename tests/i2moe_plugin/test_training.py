@@ -31,7 +31,7 @@ from i2moe_plugin import (
 from i2moe_plugin.benchmarks.encoders import Frozen
 from i2moe_plugin.masking import MASKINGS
 from i2moe_plugin.seeding import seeded
-from i2moe_plugin.training import count_parameters, seed_for_init
+from i2moe_plugin.training import count_parameters
 
 LATENTS = [LatentSpec(4), LatentSpec(5)]
 CPU = Fabric(accelerator="cpu", devices=1)
@@ -45,7 +45,7 @@ def model_of(method="i2moe", task=None, seed=0, dropout=0.2, **options):
     def factory():
         return create_backbone("concat", LATENTS, task.num_outputs, **settings)
 
-    with seeded(seed_for_init(seed, "model")):
+    with seeded(seed, "init", "model"):
         encoders = [nn.Linear(3, 4), nn.Linear(2, 5)]
         if method == "vanilla":
             return Vanilla(encoders, LATENTS, factory(), task)
