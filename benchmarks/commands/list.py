@@ -1,0 +1,70 @@
+"""``i2moe-bench list``: what is registered."""
+
+from __future__ import annotations
+
+import click
+
+from i2moe_plugin.benchmarks.commands.options import JSON, PLUGIN
+
+
+@click.group(name="list")
+def list_() -> None:
+    """List what is registered, with its facts.
+
+    \b
+    Examples:
+      i2moe-bench list backbones
+      i2moe-bench list datasets --json
+      i2moe-bench list settings
+    """
+
+
+@list_.command()
+@PLUGIN
+@JSON
+def backbones(plugins: tuple[str, ...], as_json: bool) -> None:
+    """The backbones: what they take, and where they come from.
+
+    \b
+    Examples:
+      i2moe-bench list backbones
+      i2moe-bench list backbones --plugin my_fusion.py --json
+    """
+    from i2moe_plugin.benchmarks.listing import show_backbones
+    from i2moe_plugin.registry import load_plugin
+
+    for plugin in plugins:
+        load_plugin(plugin)
+    show_backbones(as_json)
+
+
+@list_.command()
+@PLUGIN
+@JSON
+def datasets(plugins: tuple[str, ...], as_json: bool) -> None:
+    """The data sets: modalities, task, metric, source.
+
+    \b
+    Example:
+      i2moe-bench list datasets
+    """
+    from i2moe_plugin.benchmarks.listing import show_datasets
+    from i2moe_plugin.registry import load_plugin
+
+    for plugin in plugins:
+        load_plugin(plugin)
+    show_datasets(as_json)
+
+
+@list_.command()
+@JSON
+def settings(as_json: bool) -> None:
+    """Every setting that --set takes, with its default.
+
+    \b
+    Example:
+      i2moe-bench list settings
+    """
+    from i2moe_plugin.benchmarks.listing import show_settings
+
+    show_settings(as_json)

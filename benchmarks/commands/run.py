@@ -1,0 +1,121 @@
+"""``i2moe-bench run``: vanilla beside I2MoE."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from i2moe_plugin.benchmarks.commands.options import JSON, MULTIBENCH, PLUGIN
+
+
+def _seeds(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[int, ...]:
+    """``5`` is seeds 0 to 4; ``0,3,7`` are just those."""
+    try:
+        seeds = [int(part) for part in value.split(",")]
+    except ValueError as error:
+        raise click.BadParameter("give a number of seeds (5) or a list (0,3,7).") from error
+    if "," not in value:
+        seeds = list(range(seeds[0]))
+    if not seeds or min(seeds) < 0 or len(set(seeds)) != len(seeds):
+        raise click.BadParameter("seeds must be distinct, not negative, and at least one.")
+    return tuple(seeds)
+
+
+@click.command()
+@click.option("--fusion", default="lrtf", show_default=True, help="Name of a backbone.")
+@click.option("--dataset", default="htad", show_default=True, help="Name of a data set.")
+@click.option("--data-root", metavar="DIR", help="Folder of the data set's published files.")
+@click.option(
+    "--seeds", default="5", show_default=True, callback=_seeds, help="How many, or a list: 0,3,7."
+)
+@click.option("--seed", type=click.IntRange(min=0), help="This one seed alone.")
+@click.option("--epochs", type=int, help="Epochs of each run.")
+@click.option("--batch-size", type=int, help="Samples a step.")
+@click.option("--lr", type=float, help="Learning rate.")
+@click.option("--interaction-weight", type=float, help="Lambda of the interaction losses.")
+@click.option("--masking", help="random, mean, zero, matched or marginal.")
+@click.option("--temperature", type=float, help="Of the reweighting softmax.")
+@click.option("--precision", type=click.Choice(["32", "bf16-mixed", "16-mixed"]))
+@click.option("--device", help="auto, cpu, cuda, cuda:1 or mps.  [default: auto]")
+@click.option("--workers", type=int, help="Processes that load data.")
+@click.option("--weights", metavar="FILE|none", help="Pretrained encoder weights, or none.")
+@click.option(
+    "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any setting; repeatable."
+)
+@click.option("--no-vanilla", is_flag=True, help="Train I2MoE alone.")
+@click.option("--fresh", is_flag=True, help="Repeat runs that are finished.")
+@click.option("--out", default="runs", show_default=True, metavar="DIR", help="Where runs go.")
+@MULTIBENCH
+@PLUGIN
+@JSON
+def run(
+    fusion: str,
+    dataset: str,
+    data_root: str | None,
+    seeds: tuple[int, ...],
+    seed: int | None,
+    weights: str | None,
+    assignments: tuple[str, ...],
+    no_vanilla: bool,
+    fresh: bool,
+    out: str,
+    plugins: tuple[str, ...],
+    as_json: bool,
+    **given: Any,
+) -> None:
+    """Train the vanilla fusion and its I2MoE ensemble, and say whether I2MoE helped.
+
+    Both use the same encoders, splits and seeds. Settings come from the data set's recipe unless
+    given; the epoch is selected on validation data, and test data is touched once, at the end. The
+    same command again finds its finished runs and only shows them.
+
+    \b
+    Examples:
+      i2moe-bench run
+      i2moe-bench run --fusion concat --dataset brca --seeds 3
+      i2moe-bench run --set fusion.rank=8 --set weight_decay=1e-3
+      i2moe-bench run --dataset enrico --data-root ./enrico
+      i2moe-bench run --plugin my_fusion.py --fusion mine --json
+    """
+    from rich.console import Console
+
+    from i2moe_plugin.benchmarks.settings import parse_assignments, resolve
+    from i2moe_plugin.registry import load_plugin
+
+    for plugin in plugins:
+        load_plugin(plugin)
+    values = {key: value for key, value in given.items() if value is not None}
+    if weights is not None:
+        values["data.weights"] = weights
+    values |= parse_assignments(assignments)
+    settings, sources = resolve(dataset, fusion, values)
+    seeds = (seed,) if seed is not None else seeds
+
+    from i2moe_plugin.benchmarks.datasets import open_dataset
+    from i2moe_plugin.benchmarks.display import job_progress, show_job
+    from i2moe_plugin.benchmarks.experiment import resolve_device
+    from i2moe_plugin.benchmarks.job import run_job
+    from i2moe_plugin.benchmarks.runs import RunStore, plain
+
+    resolve_device(settings.device)
+    methods: tuple[Any, ...] = ("i2moe",) if no_vanilla else ("vanilla", "i2moe")
+    data = open_dataset(dataset, data_root, **settings.data_settings)
+    console = Console(stderr=True)
+    total = settings.epochs * len(seeds) * len(methods)
+    with job_progress(console, total, settings.metric or data.metric) as progress:
+        job = run_job(
+            settings,
+            data,
+            RunStore(out),
+            seeds=seeds,
+            methods=methods,
+            fresh=fresh,
+            sources=sources,
+            progress=progress,
+        )
+    if as_json:
+        click.echo(json.dumps(plain(job.as_dict()), indent=1))
+    else:
+        show_job(Console(), job)
