@@ -1,20 +1,25 @@
-"""Tasks: classification, multilabel, regression; each with its loss, decision and metrics."""
+"""Tasks: classification, multilabel, regression; each with its loss, decision and metrics.
+
+torch is imported by what computes losses alone: stored outputs are read and judged without it.
+"""
 
 from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn import functional as F
 
 from i2moe_plugin.errors import ConfigError, DatasetError, ShapeError
-from i2moe_plugin.losses import InteractionKind
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from i2moe_plugin.losses import InteractionKind
 
 #: For each metric, whether a larger value is better.
 HIGHER_IS_BETTER = {
@@ -69,6 +74,38 @@ class Task(ABC):
         """Every metric, by name."""
         return {name: self.metric(name, prediction, target) for name in self.metric_names}
 
+    def describe(self) -> dict[str, Any]:
+        """The kind of task and its settings, for JSON; :func:`task_from` reads it."""
+        return {"name": self.name, **asdict(self)}
+
+
+def task_from(record: Mapping[str, Any]) -> Task:
+    """The task that :meth:`Task.describe` wrote.
+
+    Raises:
+        ConfigError: no such task, or settings that it does not have.
+
+    >>> task_from(Classification(3, auroc="ovo").describe())
+    Classification(num_outputs=3, class_weights=None, auroc='ovo')
+    """
+    kinds = {kind.name: kind for kind in _kinds(Task) if "name" in vars(kind)}
+    values = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in record.items()
+    }
+    name = values.pop("name", None)
+    if name not in kinds:
+        raise ConfigError(f"{name!r} is no task. Known: {', '.join(sorted(kinds))}.")
+    try:
+        return kinds[name](**values)
+    except TypeError as error:
+        raise ConfigError(f"not the settings of a {name} task: {error}.") from error
+
+
+def _kinds(base: type[Task]) -> Iterator[type[Task]]:
+    for kind in base.__subclasses__():
+        yield kind
+        yield from _kinds(kind)
+
 
 @dataclass(frozen=True)
 class Classification(Task):
@@ -100,6 +137,9 @@ class Classification(Task):
             )
 
     def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
+        import torch
+        from torch.nn import functional as F
+
         weight = None
         if self.class_weights is not None:
             weight = torch.as_tensor(
@@ -174,6 +214,8 @@ class Multilabel(Task):
             )
 
     def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
+        from torch.nn import functional as F
+
         return F.binary_cross_entropy_with_logits(prediction, target.to(prediction.dtype))
 
     def prepare(self, target: Tensor) -> Tensor:
@@ -209,6 +251,8 @@ class Regression(Task):
             raise ConfigError(f"regression needs at least 1 output, not {self.num_outputs}.")
 
     def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
+        from torch.nn import functional as F
+
         if target.shape != prediction.shape:  # [B] against [B, 1] would broadcast to [B, B]
             raise ShapeError(
                 f"target {list(target.shape)} does not match prediction {list(prediction.shape)}."

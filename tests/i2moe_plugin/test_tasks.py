@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -17,7 +21,7 @@ from i2moe_plugin import (
     Regression,
     ShapeError,
 )
-from i2moe_plugin.tasks import HIGHER_IS_BETTER
+from i2moe_plugin.tasks import HIGHER_IS_BETTER, task_from
 
 TASKS = [Classification(2), Classification(4), Multilabel(3), Regression(1), Regression(2)]
 
@@ -246,3 +250,22 @@ def test_tasks_that_make_no_sense_are_refused(build, message):
 def test_each_task_names_its_interaction_losses():
     kinds = [task.interaction for task in (Classification(2), Multilabel(2), Regression(1))]
     assert kinds == ["classification", "classification", "regression"]
+
+
+@pytest.mark.parametrize(
+    "task", [*TASKS, Classification(2, class_weights=(0.25, 0.75)), Classification(3, auroc="ovo")]
+)
+def test_a_task_comes_back_from_its_description(task):
+    record = json.loads(json.dumps(task.describe()))
+    assert task_from(record) == task
+
+
+@pytest.mark.parametrize("record", [{}, {"name": "task"}, {"name": "regression", "classes": 3}])
+def test_what_describes_no_task_is_refused(record):
+    with pytest.raises(ConfigError, match="task"):
+        task_from(record)
+
+
+def test_tasks_judge_without_torch():
+    code = "import sys, i2moe_plugin.tasks; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
