@@ -24,7 +24,14 @@ from i2moe_plugin.backbone import LatentSpec
 from i2moe_plugin.benchmarks.checkpoints import load_state, save_state, save_tensors
 from i2moe_plugin.benchmarks.datasets import MultimodalDataset
 from i2moe_plugin.benchmarks.encoders import EncoderSettings
-from i2moe_plugin.benchmarks.runs import Run, RunStore, explained, plain, write_json
+from i2moe_plugin.benchmarks.runs import (
+    Run,
+    RunStore,
+    explained,
+    plain,
+    write_json,
+    write_outputs,
+)
 from i2moe_plugin.benchmarks.settings import RunSettings
 from i2moe_plugin.errors import ConfigError, RunError
 from i2moe_plugin.model import I2MoE, MultimodalModel, Vanilla, latent_specs
@@ -313,8 +320,10 @@ def _write(
         "parameters": count_parameters(trainer.model),
         "seconds": seconds,
         "notes": data.notes,
+        "task": trainer.model.task.describe(),
         "class_names": data.class_names,
         "modalities": list(data.modalities),
+        "data_root": None if data.root is None else str(data.root.absolute()),
     }
     arrays: dict[str, Any] = {
         "prediction": test.prediction,
@@ -333,6 +342,6 @@ def _write(
     with explained(folder):
         lines = [json.dumps(plain(record), allow_nan=False) + "\n" for record in trainer.history]
         (folder / "metrics.jsonl").write_text("".join(lines), encoding="utf-8")
-        np.savez_compressed(folder / "outputs.npz", **arrays)
+    write_outputs(folder, arrays)
     save_tensors(folder / "weights.safetensors", trainer.model.state_dict())
     (folder / STATE).unlink(missing_ok=True)

@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -25,7 +25,10 @@ from i2moe_plugin.errors import RunError
 
 MANIFEST = "manifest.json"
 LOCK = ".lock"
-FORMAT = 1
+FORMAT = 2
+OUTPUTS = "outputs.h5"
+#: Rows of outputs that are read and checked at once.
+CHUNK = 1024
 
 
 @dataclass(frozen=True)
@@ -41,16 +44,25 @@ class Run:
     manifest: Mapping[str, Any]
 
     @classmethod
-    def load(cls, path: Path) -> Run:
-        """Open a finished run and check every file against the manifest.
+    def load(cls, path: Path, only: Collection[str] | None = None) -> Run:
+        """Open a finished run and check its files against the manifest.
+
+        Args:
+            path: its directory.
+            only: the files to check; all by default. Weights may be large.
 
         Raises:
             RunError: no manifest, or a file that is missing or differs from it.
         """
         manifest = _read_json(path / MANIFEST)
         if manifest.get("format") != FORMAT or not isinstance(manifest.get("files"), dict):
-            raise RunError(f"{path / MANIFEST}: not a manifest of format {FORMAT}.")
+            raise RunError(
+                f"{path / MANIFEST}: not a manifest of format {FORMAT}; a run of another version "
+                "has to be run again."
+            )
         for name, facts in manifest["files"].items():
+            if only is not None and name not in only:
+                continue
             file = path / name
             if not file.is_file():
                 raise RunError(f"{path}: {name} is missing, although the manifest lists it.")
@@ -67,11 +79,31 @@ class Run:
         text = (self.path / "metrics.jsonl").read_text(encoding="utf-8")
         return [json.loads(line) for line in text.splitlines()]
 
-    def outputs(self) -> dict[str, NDArray[Any]]:
-        """Per-sample test outputs: prediction [N, C], target, sample_id [N]; for I2MoE also
-        expert_outputs [N, E, C], weights [N, E]."""  # noqa: D209
-        with np.load(self.path / "outputs.npz", allow_pickle=False) as archive:
-            return dict(archive)
+    def outputs(
+        self, *names: str, rows: slice | NDArray[Any] | None = None
+    ) -> dict[str, NDArray[Any]]:
+        """Per-sample test outputs; nothing but the columns and rows asked for is read.
+
+        Args:
+            names: of prediction [N, C], target [N] or [N, C], sample_id [N]; for I2MoE also
+                expert_outputs [N, E, C] and weights [N, E]. All there are by default.
+            rows: which samples; increasing positions, or a slice.
+
+        Raises:
+            RunError: the file is not readable, or has no such column.
+        """
+        import h5py
+
+        path = self.path / OUTPUTS
+        try:
+            with h5py.File(path, "r", locking=False) as file:
+                missing = [name for name in names if name not in file]
+                if missing:
+                    raise RunError(f"{path}: no {', '.join(missing)}; it holds {', '.join(file)}.")
+                chosen = slice(None) if rows is None else rows
+                return {name: _read_column(file[name], chosen) for name in names or file}
+        except OSError as error:
+            raise RunError(f"{path}: not readable ({error}).") from error
 
 
 class RunStore:
@@ -92,6 +124,12 @@ class RunStore:
         """
         path = self.folder / name
         return Run.load(path) if path.exists() else None
+
+    def unfinished(self) -> dict[str, bool]:
+        """The runs that were begun and not finished, and of each whether it is under way now."""
+        folder = self.folder / ".unfinished"
+        paths = sorted(folder.iterdir()) if folder.is_dir() else []
+        return {path.name: _locked(path / LOCK) for path in paths if (path / LOCK).exists()}
 
     def __iter__(self) -> Iterator[Run]:
         """All finished runs, by name."""
@@ -146,6 +184,30 @@ class RunStore:
         (final / LOCK).unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # not empty: other runs are under way
             aside.parent.rmdir()
+
+
+def write_outputs(folder: Path, columns: Mapping[str, NDArray[Any]]) -> None:
+    """Write per-sample outputs as :meth:`Run.outputs` reads them: a column a data set, in rows.
+
+    Raises:
+        RunError: the file cannot be written.
+    """
+    import h5py
+
+    with explained(folder), h5py.File(folder / OUTPUTS, "w") as file:
+        for name, values in columns.items():
+            text = values.dtype.kind in "UO"
+            file.create_dataset(
+                name,
+                data=values.astype(object) if text else values,
+                dtype=h5py.string_dtype() if text else values.dtype,
+                chunks=(min(max(len(values), 1), CHUNK), *values.shape[1:])
+                if len(values)
+                else None,
+                compression="gzip" if len(values) else None,
+                compression_opts=1 if len(values) else None,
+                shuffle=not text and len(values) > 0,
+            )
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -205,6 +267,24 @@ def _lock(file: IO[str], aside: Path) -> None:
     current = aside / LOCK
     if not current.exists() or current.stat().st_ino != os.fstat(file.fileno()).st_ino:
         raise RunError(f"{aside}: another process has just finished this run; start again.")
+
+
+def _locked(lock: Path) -> bool:
+    """Whether another process holds it."""
+    with contextlib.suppress(OSError), lock.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def _read_column(column: Any, rows: slice | NDArray[Any]) -> NDArray[Any]:
+    """A column's rows; text as str."""
+    values = np.asarray(column[rows])
+    if values.dtype.kind != "O":
+        return values
+    return np.array([text.decode("utf-8") for text in values], dtype=str)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -79,7 +79,7 @@ def test_no_vanilla_and_one_seed(small_htad, tmp_path):
 def test_a_damaged_run_is_computed_again(small_htad, tmp_path):
     run_quick(small_htad, tmp_path)
     run = next(iter(RunStore(tmp_path)))
-    (run.path / "outputs.npz").write_bytes(b"")
+    (run.path / "outputs.h5").write_bytes(b"")
     assert run_quick(small_htad, tmp_path).exit_code == 0
     assert run.outputs()["prediction"].shape == (15, 3)
 

@@ -37,7 +37,7 @@ def test_what_a_run_leaves_behind(tmp_path, data, method):
         "environment.json",
         "metrics.jsonl",
         "result.json",
-        "outputs.npz",
+        "outputs.h5",
         "weights.safetensors",
     }
     stored = run.json("settings.json")

@@ -8,7 +8,14 @@ import time
 import numpy as np
 import pytest
 
-from i2moe_plugin.benchmarks.runs import Run, RunStore, explained, plain, write_json
+from i2moe_plugin.benchmarks.runs import (
+    Run,
+    RunStore,
+    explained,
+    plain,
+    write_json,
+    write_outputs,
+)
 from i2moe_plugin.errors import RunError
 
 
@@ -89,10 +96,13 @@ def test_two_processes_do_not_write_one_run_and_a_killed_one_lets_go(tmp_path):
     store = RunStore(tmp_path)
     with pytest.raises(RunError, match="another process"), store.writing("run", "id"):
         pass
+    assert store.unfinished() == {"run": True}
     os.kill(process.pid, signal.SIGKILL)
     process.join()
     assert store.find("run") is None
+    assert store.unfinished() == {"run": False}
     write_run(store)
+    assert store.unfinished() == {}
 
 
 def test_a_folder_that_cannot_be_made_is_explained(tmp_path):
@@ -122,3 +132,61 @@ def test_json_has_no_nan(tmp_path):
 def test_what_is_not_a_run_is_refused(tmp_path):
     with pytest.raises(RunError, match="not a finished run"):
         Run.load(tmp_path)
+
+
+COLUMNS = {
+    "prediction": np.random.default_rng(0).normal(size=(2500, 3)).astype(np.float32),
+    "target": np.arange(2500) % 3,
+    "sample_id": np.array([f"Übung-{i} <b>\N{SNOWMAN}</b>" for i in range(2500)]),
+}
+
+
+def run_with_outputs(folder, columns):
+    with RunStore(folder).writing("run", "id") as aside:
+        write_outputs(aside, columns)
+    return RunStore(folder).find("run")
+
+
+@pytest.mark.parametrize("length", [0, 1, 2500])
+def test_outputs_come_back_as_they_were_written(tmp_path, length):
+    columns = {name: values[:length] for name, values in COLUMNS.items()}
+    found = run_with_outputs(tmp_path, columns).outputs()
+    assert set(found) == set(columns)
+    for name, values in columns.items():
+        np.testing.assert_array_equal(found[name], values)
+        assert found[name].dtype.kind == values.dtype.kind
+
+
+def test_outputs_are_read_by_column_and_row(tmp_path):
+    run = run_with_outputs(tmp_path, COLUMNS)
+    assert list(run.outputs("target")) == ["target"]
+    part = run.outputs("sample_id", "prediction", rows=slice(1500, 1501))
+    assert part["sample_id"].tolist() == [COLUMNS["sample_id"][1500]]
+    np.testing.assert_array_equal(part["prediction"], COLUMNS["prediction"][1500:1501])
+    rows = np.array([3, 1023, 1024, 2499])
+    np.testing.assert_array_equal(run.outputs("target", rows=rows)["target"], rows % 3)
+    with pytest.raises(RunError, match=r"no weights; it holds prediction, sample_id, target"):
+        run.outputs("weights")
+
+
+def test_equal_outputs_are_equal_files(tmp_path):
+    digests = [
+        run_with_outputs(tmp_path / name, COLUMNS).manifest["files"]["outputs.h5"]
+        for name in ("one", "two")
+    ]
+    assert digests[0] == digests[1]
+
+
+def test_outputs_that_cannot_be_read_are_explained(tmp_path):
+    run = run_with_outputs(tmp_path, COLUMNS)
+    (run.path / "outputs.h5").write_bytes(b"no HDF5")
+    with pytest.raises(RunError, match="not readable"):
+        run.outputs()
+
+
+def test_only_the_files_asked_for_are_checked(tmp_path):
+    run = write_run(RunStore(tmp_path))
+    (run.path / "file.txt").write_text("hallo")
+    assert Run.load(run.path, only=["result.json"]).json("result.json") == {"x": 1}
+    with pytest.raises(RunError, match=r"file\.txt"):
+        Run.load(run.path, only=["file.txt"])
