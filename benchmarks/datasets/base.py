@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from i2moe_plugin.benchmarks.datasets.shown import Shown, shown_from
 from i2moe_plugin.benchmarks.encoders import EncoderSettings
 from i2moe_plugin.errors import ConfigError, DatasetError, did_you_mean
 from i2moe_plugin.registry import Registry
@@ -127,6 +128,15 @@ class MultimodalDataset(ABC):
     @abstractmethod
     def fingerprint(self) -> str:
         """A hash of the data and of everything the constructor was told: equal data, equal hash."""
+
+    def show(self, name: SplitName, index: int) -> list[Shown]:
+        """One sample's modalities for people, before :meth:`prepare`; by default by their shapes.
+
+        A data set overrides it where a split's items are not what people would look at, such as
+        word vectors in place of words.
+        """
+        *inputs, _ = self.split(name)[index]
+        return [shown_from(*pair) for pair in zip(self.modalities, inputs, strict=True)]
 
     def features(self, name: SplitName) -> NDArray[Any] | None:
         """All modalities as one [N, F] matrix for a linear baseline, where all are features."""
