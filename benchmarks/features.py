@@ -89,9 +89,6 @@ def frozen_features(
 class FeatureSplit(ArraySplit):
     """A split of features that are kept in half precision and given in single precision."""
 
-    def __getitem__(self, index: int) -> tuple[Tensor, ...]:
-        return _single(super().__getitem__(index))
-
     def __getitems__(self, indices: list[int]) -> tuple[Tensor, ...]:
         return _single(super().__getitems__(indices))
 

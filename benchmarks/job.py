@@ -137,7 +137,7 @@ def run_job(
                     progress(one, None)
             runs[method].append(found)
     results = {method: [run.json("result.json") for run in found] for method, found in runs.items()}
-    metric = settings.metric or data.metric
+    metric = data.metric if settings.metric in (None, "loss") else settings.metric
     job = JobResult(
         dataset=settings.dataset,
         fusion=settings.fusion,

@@ -45,7 +45,7 @@ class RunSettings(BaseModel):
     weight_decay: float = Field(0.0, ge=0, description="decoupled weight decay (AdamW)")
     clip_grad_norm: float | None = Field(None, gt=0, description="clip the gradient norm")
     metric: str | None = Field(
-        None, description="metric that selects the epoch; the data set's own by default"
+        None, description="metric that selects the epoch, or loss; the data set's own by default"
     )
 
     latent_dim: int = Field(64, ge=1, description="width of every latent")

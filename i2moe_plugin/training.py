@@ -52,7 +52,7 @@ class Trainer:
     Args:
         model: vanilla or I2MoE; it is moved to the device.
         metric: what the validation split selects the epoch by (strict improvement; the first epoch
-            is kept whatever its value).
+            is kept whatever its value): a metric of the task, or ``loss``, the task's loss.
         lr, weight_decay: of AdamW (Adam, where there is no decay).
         clip_grad_norm: clip the gradient's norm before the step; None: never.
         seed: the run's.
@@ -73,7 +73,7 @@ class Trainer:
         seed: int = 0,
         fabric: Fabric | None = None,
     ) -> None:
-        names = model.task.metric_names
+        names = (*model.task.metric_names, "loss")
         if metric not in names:
             raise ConfigError(
                 f"{model.task.name} has no metric {metric!r}.{did_you_mean(metric, names)} "
@@ -131,7 +131,9 @@ class Trainer:
             if not len(result.prediction):
                 raise TrainingError("the validation split is empty: no epoch can be selected.")
             # Only what selects: AUROC over 20 classes would cost more than a small epoch.
-            value = self.model.task.metric(self.metric, result.prediction, result.target)
+            value = result.loss
+            if self.metric != "loss":
+                value = self.model.task.metric(self.metric, result.prediction, result.target)
             record["valid"] = {"loss": result.loss, self.metric: value}
             record["seconds"] = time.perf_counter() - start
             self.history.append(record)
@@ -238,7 +240,7 @@ class Trainer:
         return {"train": means}
 
     def _keep_if_best(self, epoch: int, value: float) -> None:
-        sign = 1 if HIGHER_IS_BETTER[self.metric] else -1
+        sign = 1 if HIGHER_IS_BETTER.get(self.metric) else -1  # the loss: lower
         better = sign * value > sign * self._best_value  # False where either is NaN
         if not self._best_state or better or (math.isnan(self._best_value) and value == value):
             self.best_epoch, self._best_value = epoch, value

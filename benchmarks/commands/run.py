@@ -104,7 +104,7 @@ def run(
     data = open_dataset(dataset, data_root, **settings.data_settings)
     console = Console(stderr=True)
     total = settings.epochs * len(seeds) * len(methods)
-    with job_progress(console, total, settings.metric or data.metric) as progress:
+    with job_progress(console, total, settings.metric or data.selection or data.metric) as progress:
         job = run_job(
             settings,
             data,

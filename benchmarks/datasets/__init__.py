@@ -1,13 +1,13 @@
 """The data sets, one file each, found through the entry point group ``i2moe_plugin.datasets``."""
 
 from i2moe_plugin.benchmarks.datasets.base import (
-    Card,
     MultimodalDataset,
     Status,
     datasets,
     open_dataset,
     register_dataset,
 )
+from i2moe_plugin.benchmarks.datasets.manifest import Card
 
 __all__ = [
     "Card",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from i2moe_plugin.benchmarks.datasets.manifest import Card
 from i2moe_plugin.benchmarks.datasets.shown import Shown, shown_from
 from i2moe_plugin.benchmarks.encoders import EncoderSettings
 from i2moe_plugin.errors import ConfigError, DatasetError, did_you_mean
@@ -24,27 +27,6 @@ from i2moe_plugin.tasks import Task
 
 SplitName = Literal["train", "valid", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "valid", "test")
-
-
-@dataclass(frozen=True)
-class Card:
-    """A data set's facts, for people.
-
-    Attributes:
-        title: its full name.
-        source: where it comes from and how it is cited.
-        licence: what it may be used for.
-        files: what lies under the root folder, one line each; empty where the data is packaged.
-        how_to_get: what to do to have it.
-        embedded: it ships in the package.
-    """
-
-    title: str
-    source: str
-    licence: str
-    files: tuple[str, ...] = ()
-    how_to_get: str = ""
-    embedded: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,6 +57,9 @@ class MultimodalDataset(ABC):
     Attributes:
         name: the registered name, set by :func:`register_dataset`.
         notes: sentences that must stand beside every result, for instance that features are random.
+        metric: what methods are compared by.
+        selection: what selects the epoch on validation data (``loss``: the task's); the metric,
+            where empty.
 
     Raises:
         DatasetError: files that are missing, damaged or not in the published format; all problems.
@@ -84,6 +69,7 @@ class MultimodalDataset(ABC):
     card: ClassVar[Card]
     modalities: ClassVar[tuple[str, ...]]
     metric: ClassVar[str] = "accuracy"
+    selection: ClassVar[str] = ""
 
     def __init__(self, root: str | Path | None = None) -> None:
         self.root = Path(root).expanduser() if root is not None else None
@@ -129,6 +115,11 @@ class MultimodalDataset(ABC):
     def fingerprint(self) -> str:
         """A hash of the data and of everything the constructor was told: equal data, equal hash."""
 
+    def split_hash(self) -> str:
+        """A hash of the ids in each split, in order."""
+        ids = [self.sample_ids(name) for name in SPLITS]
+        return hashlib.sha256(json.dumps(ids).encode()).hexdigest()
+
     def show(self, name: SplitName, index: int) -> list[Shown]:
         """One sample's modalities for people, before :meth:`prepare`; by default by their shapes.
 
@@ -151,6 +142,15 @@ class MultimodalDataset(ABC):
     @abstractmethod
     def status(cls, root: Path | None) -> Status:
         """What is here; looks, and reads nothing large."""
+
+    @classmethod
+    def verify(cls, root: Path | None) -> list[str]:
+        """How the files differ from the published ones, one sentence each; reads all of them."""
+        try:
+            cls(root)
+        except DatasetError as error:
+            return [str(error)]
+        return []
 
     @classmethod
     def write_sample(cls, folder: Path, seed: int = 0) -> None:
@@ -187,7 +187,7 @@ class MultimodalDataset(ABC):
             batch_size=batch_size,
             sampler=EpochShuffle(len(data), seed) if shuffle else None,  # type: ignore[arg-type]
             num_workers=num_workers,
-            collate_fn=_as_is if isinstance(data, ArraySplit) else None,
+            collate_fn=_as_is if isinstance(data, BatchSplit) else None,
         )
 
     @classmethod
@@ -226,7 +226,22 @@ class MultimodalDataset(ABC):
         return train, valid, test
 
 
-class ArraySplit(Dataset[Any]):
+class BatchSplit(Dataset[Any], ABC):
+    """A split that gives whole batches ``(x_1, ..., x_M, y)``, each modality stacked or padded."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def __getitems__(self, indices: list[int]) -> tuple[Any, ...]:
+        """The batch of these samples."""
+
+    def __getitem__(self, index: int) -> tuple[Any, ...]:
+        """One sample, without the batch's dimension."""
+        return _first(self.__getitems__([index]))
+
+
+class ArraySplit(BatchSplit):
     """A split held in memory; whole batches are cut out at once.
 
     Args:
@@ -239,9 +254,6 @@ class ArraySplit(Dataset[Any]):
 
     def __len__(self) -> int:
         return len(self.columns[-1])
-
-    def __getitem__(self, index: int) -> tuple[Tensor, ...]:
-        return tuple(column[index] for column in self.columns)
 
     def __getitems__(self, indices: list[int]) -> tuple[Tensor, ...]:
         rows = torch.as_tensor(indices)
@@ -269,6 +281,10 @@ class EpochShuffle(Sampler[int]):
 
 def _as_is(batch: Any) -> Any:
     return batch
+
+
+def _first(columns: Any) -> Any:
+    return tuple(_first(c) if isinstance(c, (tuple, list)) else c[0] for c in columns)
 
 
 @dataclass(frozen=True)

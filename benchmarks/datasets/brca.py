@@ -6,7 +6,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from i2moe_plugin.benchmarks.datasets.base import Card, register_dataset
+from i2moe_plugin.benchmarks.datasets.base import register_dataset
+from i2moe_plugin.benchmarks.datasets.manifest import Card
 from i2moe_plugin.benchmarks.datasets.packaged import Arrays, FeatureDataset
 
 

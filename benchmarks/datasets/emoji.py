@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from i2moe_plugin.benchmarks.datasets.base import Card, register_dataset
+from i2moe_plugin.benchmarks.datasets.base import register_dataset
+from i2moe_plugin.benchmarks.datasets.manifest import Card
 from i2moe_plugin.benchmarks.datasets.packaged import Arrays, PackagedDataset
 from i2moe_plugin.benchmarks.encoders import (
     EncoderSettings,

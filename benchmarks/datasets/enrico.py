@@ -24,13 +24,14 @@ from torch.utils.data import DataLoader, Dataset
 from i2moe_plugin.benchmarks import features
 from i2moe_plugin.benchmarks.datasets import enrico_sample
 from i2moe_plugin.benchmarks.datasets.base import (
-    Card,
     MultimodalDataset,
     SplitName,
     Status,
     register_dataset,
 )
 from i2moe_plugin.benchmarks.datasets.images import AugmentationSampler, ImageFiles, ImageSplit
+from i2moe_plugin.benchmarks.datasets.manifest import Card, Download, File, Key
+from i2moe_plugin.benchmarks.datasets.samples import is_sample, sample_note, writing_sample
 from i2moe_plugin.benchmarks.encoders import (
     EncoderSettings,
     Frozen,
@@ -104,10 +105,37 @@ class Enrico(MultimodalDataset):
         source="Leiva, Hota, Oulasvirta: Enrico, MobileHCI Adjunct 2020; "
         "https://github.com/luileito/enrico",
         licence="MIT",
+        citation="Leiva, Hota, Oulasvirta. Enrico: A Dataset for Topic Modeling of Mobile UI "
+        "Designs. MobileHCI 2020 Adjunct.",
+        splits="Random(42) shuffle of the csv's order, 65/15/20 %: 947, 219, 292; ids 50105 and "
+        "50109 left out",
         files=(
-            "design_topics.csv: screen_id, topic",
-            "screenshots/ID.jpg",
-            "wireframes/ID.png",
+            File(
+                "design_topics.csv",
+                "one screen a row",
+                (Key("screen_id", ("N",), "text"), Key("topic", ("N",), "text", "one of 20")),
+            ),
+            File("screenshots/{id}.jpg", "the screen, resized to 256 x 128"),
+            File("wireframes/{id}.png", "its components as coloured blocks, resized alike"),
+        ),
+        sizes=(("N", 1460),),
+        downloads=(
+            Download(
+                "https://raw.githubusercontent.com/luileito/enrico/master/design_topics.csv",
+                "design_topics.csv",
+            ),
+            Download(
+                "http://userinterfaces.aalto.fi/enrico/resources/screenshots.zip",
+                "screenshots.zip",
+                size=110_000_000,
+                unpack="screenshots",
+            ),
+            Download(
+                "http://userinterfaces.aalto.fi/enrico/resources/wireframes.zip",
+                "wireframes.zip",
+                size=5_000_000,
+                unpack="wireframes",
+            ),
         ),
         how_to_get="Get design_topics.csv from "
         "https://raw.githubusercontent.com/luileito/enrico/master/design_topics.csv, and unpack "
@@ -125,7 +153,7 @@ class Enrico(MultimodalDataset):
         super().__init__(DEFAULT_ROOT if root is None else root)
         self.augment = augment
         found = _survey(self.folder)
-        self.is_sample = (self.folder / enrico_sample.MARKER).is_file()
+        self.is_sample = is_sample(self.folder)
         try:
             self._weights = features.find_vgg11_weights(weights, random_allowed=self.is_sample)
         except DatasetError as error:
@@ -141,10 +169,7 @@ class Enrico(MultimodalDataset):
         self._check_training_topics()
         self._features: list[Tensor] | None = None
         if self.is_sample:
-            self.notes.append(
-                "This is a drawn sample, not ENRICO: its figures are not comparable with "
-                "published ones."
-            )
+            self.notes.append(sample_note("ENRICO"))
         if self._weights is None:
             self.notes.append(
                 "The VGG11-BN has random weights, not ImageNet's: figures are not comparable with "
@@ -263,8 +288,7 @@ class Enrico(MultimodalDataset):
         folder = Path(DEFAULT_ROOT if root is None else root).expanduser()
         found = _survey(folder)
         try:
-            sample = (folder / enrico_sample.MARKER).is_file()
-            features.find_vgg11_weights(random_allowed=sample)
+            features.find_vgg11_weights(random_allowed=is_sample(folder))
         except DatasetError as error:
             found.problems.append(str(error))
         return Status(not found.problems, str(folder), found.size, tuple(found.problems))
@@ -289,7 +313,8 @@ class Enrico(MultimodalDataset):
         topics = [""] * len(rows)
         for turn, row in enumerate(rows):
             topics[row] = TOPICS[turn % len(TOPICS)]
-        enrico_sample.write(folder, topics, seed)
+        with writing_sample(folder, "ENRICO", seed) as aside:
+            enrico_sample.write(aside, topics, seed)
 
     @cached_property
     def _images_digest(self) -> str:

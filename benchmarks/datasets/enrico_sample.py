@@ -10,18 +10,12 @@ open, and both together tell which it is.
 from __future__ import annotations
 
 import csv
-import os
 import random
-import tempfile
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from PIL import Image, ImageDraw
 
-from i2moe_plugin.errors import DatasetError
-
-MARKER = "SAMPLE.txt"
 UNIT_X, UNIT_Y, COLUMNS, ROWS = 27, 30, 20, 32  # a grid over the published 540 x 960 pixels
 MISSING = 0.05
 STRAY = 0.5
@@ -116,31 +110,10 @@ def write(folder: Path, topics: Sequence[str], seed: int = 0) -> None:
     """Draw a screenshot and a wireframe for each of these topics, and list them in the csv.
 
     Args:
-        folder: a new or empty folder.
+        folder: an empty folder.
         topics: the topic of each screen, in the csv's order.
         seed: equal seeds draw equal pictures.
-
-    Raises:
-        DatasetError: the folder is not empty, or cannot be written.
     """
-    folder = Path(folder).expanduser()
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise DatasetError(f"{folder} is not an empty folder: a sample is written into a new one.")
-    new = not folder.exists()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".unfinished-") as aside:
-            _write(Path(aside), topics, seed)
-            for part in sorted(Path(aside).iterdir()):
-                os.replace(part, folder / part.name)
-    except OSError as error:
-        if new:
-            with suppress(OSError):
-                folder.rmdir()
-        raise DatasetError(f"the sample cannot be written to {folder} ({error}).") from error
-
-
-def _write(folder: Path, topics: Sequence[str], seed: int) -> None:
     (folder / "screenshots").mkdir()
     (folder / "wireframes").mkdir()
     ids = random.Random(f"{seed} ids").sample(range(100, 50000), len(topics))
@@ -154,11 +127,6 @@ def _write(folder: Path, topics: Sequence[str], seed: int) -> None:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(["screen_id", "topic"])
         table.writerows(zip(ids, topics, strict=True))
-    (folder / MARKER).write_text(
-        "Drawn screens in the format of ENRICO, for trying things out; not ENRICO's own. Figures "
-        f"are not comparable with published ones. Seed {seed}.\n",
-        encoding="utf-8",
-    )
 
 
 def _shown(topic: str, distance: int, dice: random.Random) -> str:

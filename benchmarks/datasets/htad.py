@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from i2moe_plugin.benchmarks.datasets.base import Card, register_dataset
+from i2moe_plugin.benchmarks.datasets.base import register_dataset
+from i2moe_plugin.benchmarks.datasets.manifest import Card
 from i2moe_plugin.benchmarks.datasets.packaged import FeatureDataset
 
 

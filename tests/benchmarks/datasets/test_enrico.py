@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from torchvision import transforms
 
 from i2moe_plugin.benchmarks import features
-from i2moe_plugin.benchmarks.datasets import enrico_sample
+from i2moe_plugin.benchmarks.datasets import enrico_sample, samples
 from i2moe_plugin.benchmarks.datasets.base import SPLITS, open_dataset
 from i2moe_plugin.benchmarks.datasets.enrico import TOPICS, Enrico, get_dataloader, split_rows
 from i2moe_plugin.benchmarks.datasets.images import augmented
@@ -44,7 +44,7 @@ def sample(drawn, tmp_path) -> Path:
 @pytest.fixture
 def published(sample) -> Path:
     """The same files without what marks them as a sample."""
-    (sample / enrico_sample.MARKER).unlink()
+    (sample / samples.MARKER).unlink()
     return sample
 
 

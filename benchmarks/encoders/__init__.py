@@ -1,0 +1,15 @@
+"""Encoders: one modality's input -> a latent, a vector [B, D] or tokens [B, T, D]."""
+
+from i2moe_plugin.benchmarks.encoders.features import MLPEncoder, PatchEmbedding, feature_encoder
+from i2moe_plugin.benchmarks.encoders.frozen import Frozen
+from i2moe_plugin.benchmarks.encoders.images import ImageCNN
+from i2moe_plugin.benchmarks.encoders.settings import EncoderSettings
+
+__all__ = [
+    "EncoderSettings",
+    "Frozen",
+    "ImageCNN",
+    "MLPEncoder",
+    "PatchEmbedding",
+    "feature_encoder",
+]
