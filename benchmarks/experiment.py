@@ -255,7 +255,7 @@ def _train_and_test(
     start = time.perf_counter()
     trainer = Trainer(
         model,
-        metric=settings.metric or data.metric,
+        metric=settings.metric or data.selection or data.metric,
         lr=settings.lr,
         weight_decay=settings.weight_decay,
         clip_grad_norm=settings.clip_grad_norm,
@@ -336,7 +336,10 @@ def _write(
             zip(names, test.weights.mean(0).astype(float).tolist(), strict=True)
         )
         arrays |= {"expert_outputs": test.outputs, "weights": test.weights}
-    write_json(folder / "settings.json", {**settings.model_dump(), "sources": sources})
+    write_json(
+        folder / "settings.json",
+        {**settings.model_dump(), "splits": data.split_hash(), "sources": sources},
+    )
     write_json(folder / "environment.json", environment(settings))
     write_json(folder / "result.json", result)
     with explained(folder):
