@@ -42,6 +42,7 @@ def test_what_a_run_leaves_behind(tmp_path, data, method):
     }
     stored = run.json("settings.json")
     assert stored.pop("sources") == {"lr": "given"}
+    assert len(stored.pop("splits")) == 64
     assert stored == quick(method=method).model_dump()  # complete, with every default
     environment = run.json("environment.json")
     assert environment["packages"]["torch"] == torch.__version__.split("+")[0]
