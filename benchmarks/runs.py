@@ -16,12 +16,15 @@ import shutil
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from i2moe_plugin.errors import RunError
+from i2moe_plugin.errors import ConfigError, RunError, ShapeError
+
+if TYPE_CHECKING:
+    from i2moe_plugin.interpretation import Outputs
 
 MANIFEST = "manifest.json"
 LOCK = ".lock"
@@ -104,6 +107,30 @@ class Run:
                 return {name: _read_column(file[name], chosen) for name in names or file}
         except OSError as error:
             raise RunError(f"{path}: not readable ({error}).") from error
+
+    def interpretable(self, rows: slice | NDArray[Any] | None = None) -> Outputs:
+        """The outputs as :mod:`i2moe_plugin.interpretation` takes them.
+
+        Args:
+            rows: see :meth:`outputs`.
+
+        Raises:
+            RunError: the outputs or the result are not readable, or do not belong together.
+        """
+        from i2moe_plugin.interpretation import Outputs
+        from i2moe_plugin.tasks import task_from
+
+        result = self.json("result.json")
+        try:
+            return Outputs(
+                task=task_from(result["task"]),
+                class_names=tuple(result["class_names"]),
+                modalities=tuple(result["modalities"]),
+                experts=tuple(result.get("expert_weights", ())),
+                **self.outputs(rows=rows),
+            )
+        except (ConfigError, ShapeError, KeyError, TypeError) as error:
+            raise RunError(f"{self.path}: not a run's outputs ({error}).") from error
 
 
 class RunStore:

@@ -88,8 +88,8 @@ def task_from(record: Mapping[str, Any]) -> Task:
     >>> task_from(Classification(3, auroc="ovo").describe())
     Classification(num_outputs=3, class_weights=None, auroc='ovo')
     """
-    kinds = {kind.name: kind for kind in _kinds(Task) if "name" in vars(kind)}
-    values = {
+    kinds = {kind.name: kind for kind in _kinds() if "name" in vars(kind)}
+    values: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in record.items()
     }
     name = values.pop("name", None)
@@ -101,7 +101,7 @@ def task_from(record: Mapping[str, Any]) -> Task:
         raise ConfigError(f"not the settings of a {name} task: {error}.") from error
 
 
-def _kinds(base: type[Task]) -> Iterator[type[Task]]:
+def _kinds(base: Any = Task) -> Iterator[type[Task]]:
     for kind in base.__subclasses__():
         yield kind
         yield from _kinds(kind)

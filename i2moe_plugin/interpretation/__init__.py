@@ -1,0 +1,27 @@
+"""What carried a prediction: local, global, and how much a weight is worth.
+
+Everything is computed from stored outputs, without torch and without retraining; functions return
+pandas frames, and those in ``figures`` return plotly figures.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submodules=["figures"],
+    submod_attrs={
+        "outputs": ["Outputs"],
+        "local": ["Explanation", "explain"],
+        "global_": [
+            "agreement",
+            "calibration",
+            "calibration_error",
+            "expert_metrics",
+            "similarity",
+            "training_curves",
+            "weight_summary",
+        ],
+        "honesty": ["deletion", "permuted_labels", "stability"],
+        "verdict": ["CAVEAT", "weight_verdict", "worth"],
+    },
+)
