@@ -13,12 +13,7 @@ from torch import nn
 from i2moe_plugin.benchmarks.datasets.base import register_dataset
 from i2moe_plugin.benchmarks.datasets.manifest import Card
 from i2moe_plugin.benchmarks.datasets.packaged import Arrays, PackagedDataset
-from i2moe_plugin.benchmarks.encoders import (
-    EncoderSettings,
-    ImageCNN,
-    PatchEmbedding,
-    feature_encoder,
-)
+from i2moe_plugin.benchmarks.encoders import EncoderSettings, feature_encoder, picture_encoder
 from i2moe_plugin.errors import DatasetError
 
 SIZE = 48
@@ -123,14 +118,7 @@ class Emoji(PackagedDataset):
 
     def encoders(self, settings: EncoderSettings) -> list[nn.Module]:
         text = feature_encoder(self.word_vectors, settings)
-        if settings.latents == "vector":
-            return [ImageCNN(CHANNELS, settings.dim, settings.dropout), text]
-        features = settings.patches * settings.dim
-        image = nn.Sequential(
-            ImageCNN(CHANNELS, features, settings.dropout),
-            PatchEmbedding(features, settings.patches, settings.dim),
-        )
-        return [image, text]
+        return [picture_encoder(CHANNELS, settings), text]
 
 
 get_dataloader = Emoji.get_dataloader

@@ -2,7 +2,7 @@
 
 from i2moe_plugin.benchmarks.encoders.features import MLPEncoder, PatchEmbedding, feature_encoder
 from i2moe_plugin.benchmarks.encoders.frozen import Frozen
-from i2moe_plugin.benchmarks.encoders.images import ImageCNN
+from i2moe_plugin.benchmarks.encoders.images import ImageCNN, picture_encoder
 from i2moe_plugin.benchmarks.encoders.settings import EncoderSettings
 
 __all__ = [
@@ -12,4 +12,5 @@ __all__ = [
     "MLPEncoder",
     "PatchEmbedding",
     "feature_encoder",
+    "picture_encoder",
 ]

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from i2moe_plugin.benchmarks.encoders.features import PatchEmbedding
+from i2moe_plugin.benchmarks.encoders.settings import EncoderSettings
+
 
 class ImageCNN(nn.Module):
     """A small convolutional encoder for small pictures: [B, 3, H, W] -> [B, D].
@@ -33,3 +36,14 @@ class ImageCNN(nn.Module):
         if not x.is_floating_point():
             x = x.to(self.projection.weight.dtype) / 255
         return self.projection(self.dropout(self.stages(x).mean((2, 3))))
+
+
+def picture_encoder(channels: int, settings: EncoderSettings) -> nn.Module:
+    """An :class:`ImageCNN` for the kind of latent that is asked for."""
+    if settings.latents == "vector":
+        return ImageCNN(channels, settings.dim, settings.dropout)
+    features = settings.patches * settings.dim
+    return nn.Sequential(
+        ImageCNN(channels, features, settings.dropout),
+        PatchEmbedding(features, settings.patches, settings.dim),
+    )
