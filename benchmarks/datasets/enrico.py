@@ -113,7 +113,10 @@ class Enrico(MultimodalDataset):
             File(
                 "design_topics.csv",
                 "one screen a row",
-                (Key("screen_id", ("N",), "text"), Key("topic", ("N",), "text", "one of 20")),
+                (
+                    Key("screen_id", ("N",), "text", "the screen's number in RICO"),
+                    Key("topic", ("N",), "text", "design topic, one of 20"),
+                ),
             ),
             File("screenshots/{id}.jpg", "the screen, resized to 256 x 128"),
             File("wireframes/{id}.png", "its components as coloured blocks, resized alike"),
