@@ -1,17 +1,14 @@
-"""What the ``list`` and ``data`` commands show."""
+"""What the ``list`` commands show."""
 
 from __future__ import annotations
 
 import inspect
 import json
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
 
 import click
 from rich.console import Console
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from i2moe_plugin.benchmarks.datasets import datasets
@@ -64,47 +61,6 @@ def show_settings(as_json: bool) -> None:
     rows.append({"name": "fusion.NAME", "default": "", "what": "a setting of the backbone"})
     rows.append({"name": "data.NAME", "default": "", "what": "a setting of the data set"})
     _show(rows, as_json, {})
-
-
-def show_status(names: tuple[str, ...], root: Path | None, as_json: bool) -> bool:
-    """What is here of the named data sets (all by default); True where all of them are ready."""
-    rows: list[dict[str, Any]] = []
-    for name in names or datasets.names():
-        build = datasets.get(name).build
-        status = build.status(root if root is not None and not build.card.embedded else None)
-        rows.append(
-            {
-                "name": name,
-                "ready": status.ready,
-                "where": status.where,
-                "size": status.size,
-                "licence": build.card.licence,
-                "problems": list(status.problems),
-                "how_to_get": build.card.how_to_get,
-            }
-        )
-    if as_json:
-        click.echo(json.dumps(rows, indent=1))
-        return not names or all(row["ready"] for row in rows)
-    table = Table(title="Data")
-    for column in ("name", "here", "where", "size", "licence"):
-        table.add_column(column)
-    for row in rows:
-        table.add_row(
-            row["name"],
-            "[green]yes[/]" if row["ready"] else "[red]no[/]",
-            row["where"],
-            f"{row['size'] / 1e6:.1f} MB" if row["size"] else "",
-            row["licence"],
-        )
-    console = Console()
-    console.print(table)
-    for row in rows:
-        for problem in row["problems"]:
-            console.print(f"{row['name']}: {problem}", markup=False)
-        if not row["ready"] and row["how_to_get"]:
-            console.print(f"{row['name']}: {row['how_to_get']}", markup=False)
-    return not names or all(row["ready"] for row in rows)
 
 
 def _settings(parameters: Mapping[str, inspect.Parameter]) -> str:

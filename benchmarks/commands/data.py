@@ -7,25 +7,53 @@ from pathlib import Path
 
 import click
 
-from i2moe_plugin.benchmarks.commands.options import JSON
+from i2moe_plugin.benchmarks.commands.options import JSON, PLUGIN
+
+ROOT = click.option(
+    "--data-root",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Folder of the files.  [default: data/NAME]",
+)
 
 
 @click.group()
 def data() -> None:
-    """Data sets on disk: what is here, and small samples.
+    """Data sets: what there is, in which format, what is here, and how to get it.
 
     \b
     Examples:
-      i2moe-bench data status
+      i2moe-bench data list
+      i2moe-bench data describe mosi
       i2moe-bench data sample enrico ./enrico-sample
+      i2moe-bench data fetch enrico
+      i2moe-bench data verify enrico --data-root ./enrico
     """
+
+
+@data.command(name="list")
+@PLUGIN
+@JSON
+def list_(plugins: tuple[str, ...], as_json: bool) -> None:
+    """Every data set in one line.
+
+    \b
+    Example:
+      i2moe-bench data list
+    """
+    from i2moe_plugin.benchmarks.data_display import show_data
+    from i2moe_plugin.registry import load_plugin
+
+    for plugin in plugins:
+        load_plugin(plugin)
+    show_data(as_json)
 
 
 @data.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
-@click.option("--data-root", metavar="DIR", help="Folder to look in.")
+@ROOT
 @JSON
-def status(names: tuple[str, ...], data_root: str | None, as_json: bool) -> None:
+def status(names: tuple[str, ...], data_root: Path | None, as_json: bool) -> None:
     """What is here, what is missing, size and licence.
 
     \b
@@ -33,10 +61,26 @@ def status(names: tuple[str, ...], data_root: str | None, as_json: bool) -> None
       i2moe-bench data status
       i2moe-bench data status enrico --data-root ./enrico
     """
-    from i2moe_plugin.benchmarks.listing import show_status
+    from i2moe_plugin.benchmarks.data_display import show_status
 
-    if not show_status(names, Path(data_root) if data_root else None, as_json):
+    if not show_status(names, data_root, as_json):
         sys.exit(1)
+
+
+@data.command()
+@click.argument("name")
+@JSON
+def describe(name: str, as_json: bool) -> None:
+    """Files, keys, shapes, units, splits, licence, how to get access, citation.
+
+    \b
+    Examples:
+      i2moe-bench data describe mimic
+      i2moe-bench data describe ./my-data
+    """
+    from i2moe_plugin.benchmarks.data_display import show_description
+
+    show_description(name, as_json)
 
 
 @data.command()
@@ -57,3 +101,68 @@ def sample(name: str, folder: Path, seed: int) -> None:
     entry.build.write_sample(folder, seed)
     click.echo(f"wrote a sample of {name} into {folder}; use it with:")
     click.echo(f"  i2moe-bench run --dataset {name} --data-root {folder}")
+
+
+@data.command()
+@click.argument("name")
+@ROOT
+def fetch(name: str, data_root: Path | None) -> None:
+    """Download the public files of NAME; where access must be asked for, print the steps.
+
+    An interrupted download goes on where it stopped; checksums are compared where they are known.
+
+    \b
+    Examples:
+      i2moe-bench data fetch enrico
+      i2moe-bench data fetch enrico --data-root ./enrico
+    """
+    from i2moe_plugin.benchmarks.datasets import datasets as registered
+    from i2moe_plugin.benchmarks.datasets.fetch import fetch as fetch_files
+    from i2moe_plugin.errors import DatasetError
+
+    build = registered.get(name).build
+    if build.card.embedded:
+        raise DatasetError(f"{name} ships in the package; there is nothing to fetch.")
+    folder = data_root if data_root is not None else Path("data", name)
+    for path in fetch_files(name, build.card, folder):
+        click.echo(f"{path}")
+    click.echo(f"check it with: i2moe-bench data verify {name} --data-root {folder}")
+
+
+@data.command()
+@click.argument("name")
+@ROOT
+@JSON
+def verify(name: str, data_root: Path | None, as_json: bool) -> None:
+    """Compare the files of NAME with the published format; all differences at once.
+
+    Names, keys, shapes, types, counts and, where published, checksums are compared, and the data
+    set is opened. 1 is returned where something differs.
+
+    \b
+    Examples:
+      i2moe-bench data verify mosi --data-root ./mosi
+      i2moe-bench data verify ./my-data
+    """
+    from i2moe_plugin.benchmarks.data_display import show_verification
+
+    if not show_verification(name, data_root, as_json):
+        sys.exit(1)
+
+
+@data.command()
+@click.argument("name")
+@ROOT
+def convert(name: str, data_root: Path | None) -> None:
+    """Write the published pickles of NAME as HDF5, beside them; they are not needed afterwards.
+
+    A run does this by itself, into the cache folder. Pickles are read without running what is in
+    them; anything but data is refused.
+
+    \b
+    Example:
+      i2moe-bench data convert mosi --data-root ./mosi
+    """
+    from i2moe_plugin.benchmarks.data_display import convert_pickles
+
+    convert_pickles(name, data_root)

@@ -25,7 +25,12 @@ def _seeds(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[in
 
 @click.command()
 @click.option("--fusion", default="lrtf", show_default=True, help="Name of a backbone.")
-@click.option("--dataset", default="htad", show_default=True, help="Name of a data set.")
+@click.option(
+    "--dataset",
+    default="htad",
+    show_default=True,
+    help="Name of a data set, or a folder with dataset.yaml.",
+)
 @click.option("--data-root", metavar="DIR", help="Folder of the data set's published files.")
 @click.option(
     "--seeds", default="5", show_default=True, callback=_seeds, help="How many, or a list: 0,3,7."
@@ -81,11 +86,13 @@ def run(
     """
     from rich.console import Console
 
+    from i2moe_plugin.benchmarks.datasets import find_dataset, open_dataset
     from i2moe_plugin.benchmarks.settings import parse_assignments, resolve
     from i2moe_plugin.registry import load_plugin
 
     for plugin in plugins:
         load_plugin(plugin)
+    dataset, root = find_dataset(dataset, data_root)
     values = {key: value for key, value in given.items() if value is not None}
     if weights is not None:
         values["data.weights"] = weights
@@ -93,7 +100,6 @@ def run(
     settings, sources = resolve(dataset, fusion, values)
     seeds = (seed,) if seed is not None else seeds
 
-    from i2moe_plugin.benchmarks.datasets import open_dataset
     from i2moe_plugin.benchmarks.display import job_progress, show_job
     from i2moe_plugin.benchmarks.experiment import resolve_device
     from i2moe_plugin.benchmarks.job import run_job
@@ -101,7 +107,7 @@ def run(
 
     resolve_device(settings.device)
     methods: tuple[Any, ...] = ("i2moe",) if no_vanilla else ("vanilla", "i2moe")
-    data = open_dataset(dataset, data_root, **settings.data_settings)
+    data = open_dataset(dataset, root, **settings.data_settings)
     console = Console(stderr=True)
     total = settings.epochs * len(seeds) * len(methods)
     with job_progress(console, total, settings.metric or data.selection or data.metric) as progress:

@@ -4,6 +4,7 @@ from i2moe_plugin.benchmarks.datasets.base import (
     MultimodalDataset,
     Status,
     datasets,
+    find_dataset,
     open_dataset,
     register_dataset,
 )
@@ -14,6 +15,7 @@ __all__ = [
     "MultimodalDataset",
     "Status",
     "datasets",
+    "find_dataset",
     "open_dataset",
     "register_dataset",
 ]

@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -65,11 +65,11 @@ class MultimodalDataset(ABC):
         DatasetError: files that are missing, damaged or not in the published format; all problems.
     """
 
-    name: ClassVar[str] = ""
-    card: ClassVar[Card]
-    modalities: ClassVar[tuple[str, ...]]
-    metric: ClassVar[str] = "accuracy"
-    selection: ClassVar[str] = ""
+    name: str = ""
+    card: Card
+    modalities: tuple[str, ...]
+    metric: str = "accuracy"
+    selection: str = ""
 
     def __init__(self, root: str | Path | None = None) -> None:
         self.root = Path(root).expanduser() if root is not None else None
@@ -319,6 +319,23 @@ def register_dataset(name: str) -> Callable[[DatasetT], DatasetT]:
         return cls
 
     return decorate
+
+
+def find_dataset(given: str, root: str | Path | None = None) -> tuple[str, Path | None]:
+    """The name and the root of what a user calls a data set: a name, or a folder of their own.
+
+    A folder with a ``dataset.yaml`` is called ``folder:NAME``, with the name it gives itself.
+
+    Raises:
+        DatasetError: a path without ``dataset.yaml``, or one that is not of the form.
+    """
+    place = None if root is None else Path(root).expanduser()
+    path = Path(given).expanduser()
+    if not (path.is_dir() and (path / "dataset.yaml").exists()) and not set("/\\") & set(given):
+        return given, place
+    from i2moe_plugin.benchmarks.datasets.folder_spec import read_spec
+
+    return f"folder:{read_spec(path).name}", path
 
 
 def open_dataset(name: str, root: str | Path | None = None, **options: Any) -> MultimodalDataset:

@@ -52,11 +52,10 @@ class FileDataset(MultimodalDataset):
         self.folder = self.root
         missing = missing_files(self.card, self.folder)
         if missing:
+            drawn = f"For a small drawn one: i2moe-bench data sample {self.name} DIR"
             raise DatasetError(
                 f"{self.name} cannot be read from {self.folder}:\n{listed(missing)}\n"
-                f"{self.card.how_to_get}\n"
-                f"For a small drawn data set in the same format: i2moe-bench data sample "
-                f"{self.name} DIR"
+                f"{self.card.how_to_get}{'' if self.card.access == 'yours' else chr(10) + drawn}"
             )
         self.is_sample = is_sample(self.folder)
         if self.is_sample:
