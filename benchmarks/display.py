@@ -28,6 +28,7 @@ METRIC_NAMES = {
     "macro_f1": "macro F1 %",
     "micro_f1": "micro F1 %",
     "auroc": "AUROC %",
+    "auprc": "AUPRC %",
     "mae": "MAE",
     "mse": "MSE",
     "correlation": "correlation",

@@ -27,6 +27,7 @@ HIGHER_IS_BETTER = {
     "macro_f1": True,
     "micro_f1": True,
     "auroc": True,
+    "auprc": True,
     "correlation": True,
     "mae": False,
     "mse": False,
@@ -40,14 +41,17 @@ class Task(ABC):
     Attributes:
         num_outputs: C, the width of a prediction.
         name: of the kind of task.
-        metric_names: the metrics it is judged by.
         interaction: the kind of interaction loss that fits its outputs.
     """
 
     num_outputs: int
     name: ClassVar[str] = "task"
-    metric_names: ClassVar[tuple[str, ...]] = ()
     interaction: ClassVar[InteractionKind] = "classification"
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """The metrics it is judged by."""
+        return ()
 
     @abstractmethod
     def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
@@ -86,7 +90,7 @@ def task_from(record: Mapping[str, Any]) -> Task:
         ConfigError: no such task, or settings that it does not have.
 
     >>> task_from(Classification(3, auroc="ovo").describe())
-    Classification(num_outputs=3, class_weights=None, auroc='ovo')
+    Classification(num_outputs=3, class_weights=None, auroc='ovo', auprc=False)
     """
     kinds = {kind.name: kind for kind in _kinds() if "name" in vars(kind)}
     values: dict[str, Any] = {
@@ -115,6 +119,8 @@ class Classification(Task):
         class_weights: weight of each class in the loss.
         auroc: ``ovr`` (one class against the rest) or ``ovo`` (every pair), macro mean. With two
             classes it is the AUROC of the second class's probability.
+        auprc: judge by the average precision too: of the second of two classes; of more, the mean
+            of each against the rest.
 
     Raises:
         ConfigError: fewer than 2 classes, or weights that do not match.
@@ -122,8 +128,8 @@ class Classification(Task):
 
     class_weights: tuple[float, ...] | None = None
     auroc: Literal["ovr", "ovo"] = "ovr"
+    auprc: bool = False
     name = "classification"
-    metric_names = ("accuracy", "macro_f1", "auroc")
 
     def __post_init__(self) -> None:
         if self.num_outputs < 2:
@@ -135,6 +141,10 @@ class Classification(Task):
             raise ConfigError(
                 f"{len(self.class_weights)} class weights for {self.num_outputs} classes."
             )
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        return ("accuracy", "macro_f1", "auroc", *(["auprc"] if self.auprc else []))
 
     def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
         import torch
@@ -174,14 +184,22 @@ class Classification(Task):
         if name == "macro_f1":
             decided = self.decide(prediction)
             return float(f1_score(target, decided, average="macro", zero_division=0))
-        return self._auroc(softmax(prediction.astype(np.float64), axis=1), target)
+        # Undefined where a class has no sample here: NaN, never a number for fewer classes.
+        if len(np.unique(target)) < self.num_outputs:
+            return float("nan")
+        scores = softmax(prediction.astype(np.float64), axis=1)
+        return self._auprc(scores, target) if name == "auprc" else self._auroc(scores, target)
+
+    def _auprc(self, scores: NDArray[Any], target: NDArray[Any]) -> float:
+        from sklearn.metrics import average_precision_score
+
+        return float(
+            average_precision_score(target, scores[:, 1] if len(scores[0]) == 2 else scores)
+        )
 
     def _auroc(self, scores: NDArray[Any], target: NDArray[Any]) -> float:
         from sklearn.metrics import roc_auc_score
 
-        # Undefined where a class has no sample here: NaN, never a number for fewer classes.
-        if len(np.unique(target)) < self.num_outputs:
-            return float("nan")
         if self.num_outputs == 2:
             return float(roc_auc_score(target, scores[:, 1]))
         return float(

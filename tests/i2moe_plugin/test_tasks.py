@@ -134,6 +134,19 @@ def test_auroc_with_an_absent_class_is_nan_without_a_warning(outputs):
         assert 0 <= found["macro_f1"] <= 1
 
 
+@pytest.mark.parametrize("outputs", [2, 5])
+def test_auprc_is_average_precision_where_it_is_asked_for(outputs):
+    prediction, target = drawn(Classification(outputs), 60)
+    task = Classification(outputs, auprc=True)
+    scores = scipy_softmax(prediction.astype(np.float64), 1)
+    places = [1] if outputs == 2 else range(outputs)
+    expected = np.mean([sk.average_precision_score(target == c, scores[:, c]) for c in places])
+    assert task.metrics(prediction, target)["auprc"] == pytest.approx(expected)
+    assert np.isnan(task.metric("auprc", prediction[target != 1], target[target != 1]))
+    assert "auprc" not in Classification(outputs).metrics(prediction, target)
+    assert task_from(task.describe()) == task
+
+
 def test_multilabel_decides_above_one_half_and_counts_whole_vectors():
     task = Multilabel(2)
     logits = np.array([[0.0, 1e-3], [-1e-3, 5.0]], dtype=np.float32)
