@@ -169,9 +169,19 @@ class H5Array:
             array = self._array()
             if isinstance(rows, (slice, int, np.integer)):
                 values = np.asarray(array[rows])
-            else:  # HDF5 wants row numbers in order, each once
+            else:
                 unique, place = np.unique(np.asarray(rows, dtype=np.int64), return_inverse=True)
-                values = np.asarray(array[unique])[place]
+                values = self._runs(array, unique)[place]
+        return values
+
+    def _runs(self, array: Any, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """Ascending rows, run by run: h5py's own lists of rows are many times slower."""
+        if len(rows) and not (rows[0] >= 0 and rows[-1] < len(self)):
+            raise IndexError(f"row {rows[0]} or {rows[-1]} of {len(self)}")
+        values = np.empty((len(rows), *self.shape[1:]), dtype=self.dtype)
+        for run in np.split(np.arange(len(rows)), np.flatnonzero(np.diff(rows) != 1) + 1):
+            if len(run):
+                values[run[0] : run[-1] + 1] = array[rows[run[0]] : rows[run[-1]] + 1]
         return values
 
     def __getstate__(self) -> dict[str, Any]:
