@@ -51,6 +51,7 @@ def fetch(name: str, card: Card, folder: Path, *, progress: bool = True) -> list
 def _fetch_one(item: Download, folder: Path, progress: bool) -> Path:
     import pooch
 
+    pooch.get_logger().setLevel("WARNING")
     target = folder / (item.unpack or item.path)
     if item.unpack and target.is_dir() and any(target.iterdir()):
         return target
