@@ -258,8 +258,13 @@ class Multilabel(Task):
 
 @dataclass(frozen=True)
 class Regression(Task):
-    """C real values: smooth L1 (beta 1), MAE, MSE and the Pearson correlation."""
+    """C real values; MAE, MSE and the Pearson correlation.
 
+    Attributes:
+        criterion: the loss: ``smooth_l1`` (beta 1), ``mae`` or ``mse``.
+    """
+
+    criterion: Literal["smooth_l1", "mae", "mse"] = "smooth_l1"
     name = "regression"
     metric_names = ("mae", "mse", "correlation")
     interaction = "regression"
@@ -267,6 +272,8 @@ class Regression(Task):
     def __post_init__(self) -> None:
         if self.num_outputs < 1:
             raise ConfigError(f"regression needs at least 1 output, not {self.num_outputs}.")
+        if self.criterion not in ("smooth_l1", "mae", "mse"):
+            raise ConfigError(f"criterion {self.criterion!r} is not smooth_l1, mae or mse.")
 
     def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
         from torch.nn import functional as F
@@ -275,7 +282,8 @@ class Regression(Task):
             raise ShapeError(
                 f"target {list(target.shape)} does not match prediction {list(prediction.shape)}."
             )
-        return F.smooth_l1_loss(prediction, target)
+        losses = {"smooth_l1": F.smooth_l1_loss, "mae": F.l1_loss, "mse": F.mse_loss}
+        return losses[self.criterion](prediction, target)
 
     def prepare(self, target: Tensor) -> Tensor:
         if not target.dim() or target.numel() != target.shape[0] * self.num_outputs:
