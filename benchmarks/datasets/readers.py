@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -138,6 +139,10 @@ def read_npy(path: Path) -> NDArray[Any]:
 class H5Array:
     """One array of an HDF5 file; rows are read from disk when asked for, in any process.
 
+    Numbers that lie in one piece, uncompressed, are read at their place in the file, past HDF5:
+    several times faster than through it, and unlike a memory map it leaves nothing in the
+    process's memory and survives a file that is cut short meanwhile.
+
     Args:
         path: the file.
         key: the array's path in it.
@@ -154,11 +159,16 @@ class H5Array:
         self.path, self.key = Path(path), key
         self._file: Any = None
         self._owner = -1
+        self._descriptor: int | None = None
         with reading(self.path, "HDF5 file"):
             array = self._array()
             self.shape: tuple[int, ...] = tuple(array.shape or ())
             self.dtype = array.dtype
             self._check_storage(array)
+            self._start = _start(array)
+            if self._start is not None:
+                self._file.close()
+                self._file = None
 
     def __len__(self) -> int:
         return self.shape[0] if self.shape else 0
@@ -166,26 +176,50 @@ class H5Array:
     def __getitem__(self, rows: Any) -> NDArray[Any]:
         """Rows: a slice, a number, or an array of row numbers in any order, repeats allowed."""
         with reading(self.path, "HDF5 file"):
-            array = self._array()
-            if isinstance(rows, (slice, int, np.integer)):
-                values = np.asarray(array[rows])
-            else:
-                unique, place = np.unique(np.asarray(rows, dtype=np.int64), return_inverse=True)
-                values = self._runs(array, unique)[place]
-        return values
-
-    def _runs(self, array: Any, rows: NDArray[np.int64]) -> NDArray[Any]:
-        """Ascending rows, run by run: h5py's own lists of rows are many times slower."""
-        if len(rows) and not (rows[0] >= 0 and rows[-1] < len(self)):
-            raise IndexError(f"row {rows[0]} or {rows[-1]} of {len(self)}")
-        values = np.empty((len(rows), *self.shape[1:]), dtype=self.dtype)
-        for run in np.split(np.arange(len(rows)), np.flatnonzero(np.diff(rows) != 1) + 1):
-            if len(run):
-                values[run[0] : run[-1] + 1] = array[rows[run[0]] : rows[run[-1]] + 1]
-        return values
+            if isinstance(rows, (int, np.integer)):
+                return self._rows(np.array([rows]))[0]
+            if isinstance(rows, slice):
+                if self._start is None:
+                    return np.asarray(self._array()[rows])
+                rows = np.arange(len(self))[rows]
+            return self._rows(np.asarray(rows, dtype=np.int64))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_file": None, "_owner": -1}
+        return {**self.__dict__, "_file": None, "_owner": -1, "_descriptor": None}
+
+    def _rows(self, rows: NDArray[Any]) -> NDArray[Any]:
+        if len(rows) and not -len(self) <= rows.min() <= rows.max() < len(self):
+            raise IndexError(f"row {rows.min()} or {rows.max()} of {len(self)}")
+        rows = rows % max(len(self), 1)
+        if self._start is not None:
+            return self._read_in_place(rows)
+        # Each row once, in order, one by one: by far faster than HDF5's own selection of many.
+        unique, place = np.unique(rows, return_inverse=True)
+        values = np.empty((len(unique), *self.shape[1:]), self.dtype)
+        array = self._array()
+        for number, row in enumerate(unique.tolist()):
+            values[number] = array[row]
+        return values[place]
+
+    def _read_in_place(self, rows: NDArray[Any]) -> NDArray[Any]:
+        assert self._start is not None
+        values = np.empty((len(rows), *self.shape[1:]), self.dtype)
+        if not values.nbytes:
+            return values
+        if self._descriptor is None:  # has no position of its own, so processes may share it
+            self._descriptor = os.open(self.path, os.O_RDONLY)
+            weakref.finalize(self, os.close, self._descriptor)
+        size = values.nbytes // len(rows)
+        buffer = memoryview(values.reshape(-1).view(np.uint8))
+        starts = np.flatnonzero(np.diff(rows, prepend=rows[0] - 2) != 1)  # of runs of rows
+        for first, last in zip(starts.tolist(), [*starts[1:].tolist(), len(rows)], strict=True):
+            place, done, end = self._start + int(rows[first]) * size, first * size, last * size
+            while done < end:
+                count = os.preadv(self._descriptor, [buffer[done:end]], place)
+                if not count:
+                    raise EOFError(f"{self.key} is cut short")
+                place, done = place + count, done + count
+        return values
 
     def _array(self) -> Any:
         import h5py
@@ -211,6 +245,33 @@ class H5Array:
             raise DatasetError(
                 f"{self.path}: {self.key} claims {claimed:.0f} bytes, but {stored} are stored."
             )
+
+
+def _start(array: Any) -> int | None:
+    """The byte of its file where an array's numbers begin, if they lie there in one piece."""
+    if array.chunks is not None or array.dtype.kind not in "biufS" or not hasattr(os, "preadv"):
+        return None
+    start: int | None = array.id.get_offset()
+    return start
+
+
+class Section:
+    """Rows ``start`` to ``stop`` of an array, read when asked for.
+
+    Args:
+        array: [N, ...].
+        start, stop: 0 <= start <= stop <= N.
+    """
+
+    def __init__(self, array: Rows, start: int, stop: int) -> None:
+        self.array, self.start, self.stop = array, start, stop
+        self.shape, self.dtype = (stop - start, *array.shape[1:]), array.dtype
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    def __getitem__(self, rows: Any) -> Any:
+        return self.array[np.arange(self.start, self.stop)[rows]]
 
 
 def same_length(path: Path, arrays: Mapping[str, Rows | NDArray[Any]]) -> int:
