@@ -2,13 +2,14 @@
 
 from i2moe_plugin.benchmarks.encoders.features import MLPEncoder, PatchEmbedding, feature_encoder
 from i2moe_plugin.benchmarks.encoders.frozen import Frozen
-from i2moe_plugin.benchmarks.encoders.images import ImageCNN, picture_encoder
+from i2moe_plugin.benchmarks.encoders.images import ImageCNN, LeNet, picture_encoder
 from i2moe_plugin.benchmarks.encoders.settings import EncoderSettings
 
 __all__ = [
     "EncoderSettings",
     "Frozen",
     "ImageCNN",
+    "LeNet",
     "MLPEncoder",
     "PatchEmbedding",
     "feature_encoder",

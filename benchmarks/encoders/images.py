@@ -47,3 +47,37 @@ def picture_encoder(channels: int, settings: EncoderSettings) -> nn.Module:
         ImageCNN(channels, features, settings.dropout),
         PatchEmbedding(features, settings.patches, settings.dim),
     )
+
+
+class LeNet(nn.Module):
+    """MultiBench's LeNet: one-channel pictures [B, 1, H, W] -> [B, F] (``common_models.LeNet``).
+
+    Each layer is a convolution (5x5, then 3x3) that doubles the channels, batch norm, ReLU and
+    maximum pooling by 2; weights start as there (Kaiming, uniform).
+
+    Args:
+        channels: of the first layer.
+        layers: how many; the last leaves fewer than 2 x 2 pixels of the published sizes.
+        size: H, W.
+
+    Attributes:
+        features: F.
+    """
+
+    def __init__(self, channels: int, layers: int, size: tuple[int, int]) -> None:
+        super().__init__()
+        stages: list[nn.Module] = []
+        width = 1
+        for layer in range(layers):
+            kernel = 3 if layer else 5
+            out = channels * 2**layer
+            convolution = nn.Conv2d(width, out, kernel, padding=kernel // 2, bias=False)
+            nn.init.kaiming_uniform_(convolution.weight)
+            stages += [convolution, nn.BatchNorm2d(out), nn.ReLU(), nn.MaxPool2d(2)]
+            width = out
+        self.stages = nn.Sequential(*stages, nn.Flatten())
+        self.features = width * (size[0] >> layers) * (size[1] >> layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, 1, H, W] -> [B, F]."""
+        return self.stages(x)
