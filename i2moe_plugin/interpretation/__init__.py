@@ -22,6 +22,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "weight_summary",
         ],
         "honesty": ["deletion", "permuted_labels", "stability"],
-        "verdict": ["CAVEAT", "weight_verdict", "worth"],
+        "verdict": ["CAVEAT", "WeightVerdict", "weight_verdict", "worth"],
     },
 )

@@ -17,12 +17,18 @@ Draw = Callable[..., Outputs]
 
 
 def draw(
-    task: Any, samples: int = 60, modalities: int = 2, seed: int = 0, **changes: Any
+    task: Any,
+    samples: int = 60,
+    modalities: int | tuple[str, ...] = 2,
+    seed: int = 0,
+    **changes: Any,
 ) -> Outputs:
     """Outputs whose prediction is the weighted sum of what the experts say."""
     rng = np.random.default_rng(seed)
     width = task.num_outputs
-    names = [*(f"uniqueness_{m + 1}" for m in range(modalities)), "synergy", "redundancy"]
+    if isinstance(modalities, int):
+        modalities = ("audio", "video", "text", "touch")[:modalities]
+    names = [*(f"uniqueness_{m + 1}" for m in range(len(modalities))), "synergy", "redundancy"]
     said = rng.normal(size=(samples, len(names), width)).astype(np.float32)
     raw = np.exp(rng.normal(size=(samples, len(names))))
     weights = (raw / raw.sum(1, keepdims=True)).astype(np.float32)
@@ -39,7 +45,7 @@ def draw(
         target=target,
         sample_id=np.array([f"s{row}" for row in range(samples)]),
         class_names=tuple(f"class {c}" for c in range(width)),
-        modalities=("audio", "video", "text", "touch")[:modalities],
+        modalities=modalities,
         experts=tuple(names),
         expert_outputs=said,
         weights=weights,
