@@ -4,6 +4,7 @@ from i2moe_plugin.benchmarks.encoders.features import MLPEncoder, PatchEmbedding
 from i2moe_plugin.benchmarks.encoders.frozen import Frozen
 from i2moe_plugin.benchmarks.encoders.images import ImageCNN, LeNet, picture_encoder
 from i2moe_plugin.benchmarks.encoders.settings import EncoderSettings
+from i2moe_plugin.benchmarks.encoders.volume import VolumeCNN, volume_encoder
 
 __all__ = [
     "EncoderSettings",
@@ -12,6 +13,8 @@ __all__ = [
     "LeNet",
     "MLPEncoder",
     "PatchEmbedding",
+    "VolumeCNN",
     "feature_encoder",
     "picture_encoder",
+    "volume_encoder",
 ]

@@ -1,0 +1,388 @@
+"""ADNI as the I2MoE paper uses it: brain volumes, genotypes, clinical and biospecimen tables.
+
+File names and contents are the released loader's (``src/common/datasets/adni.py``) and those of
+Flex-MoE's preprocessing, which makes them. Everything fitted (the genotypes' modes and ranges, the
+volumes' mean and deviation) is fitted on training ids alone; the release fits on all.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from i2moe_plugin.benchmarks.datasets import adni_sample
+from i2moe_plugin.benchmarks.datasets.anndata_file import read_h5ad
+from i2moe_plugin.benchmarks.datasets.base import BatchSplit, SplitName, register_dataset
+from i2moe_plugin.benchmarks.datasets.files import FileDataset, single
+from i2moe_plugin.benchmarks.datasets.id_splits import SPLIT_KEYS, listed_rows
+from i2moe_plugin.benchmarks.datasets.manifest import Card, File, Key
+from i2moe_plugin.benchmarks.datasets.readers import (
+    Rows,
+    check_ids,
+    numbers,
+    read_csv,
+    read_npy,
+    reading,
+    same_length,
+)
+from i2moe_plugin.benchmarks.datasets.samples import writing_sample
+from i2moe_plugin.benchmarks.encoders import EncoderSettings, feature_encoder, volume_encoder
+from i2moe_plugin.errors import ConfigError, DatasetError
+from i2moe_plugin.tasks import Classification
+
+DIAGNOSES = ["cognitively normal", "mild cognitive impairment", "dementia"]
+TEMPLATE = "image/BLSA_SPGR+MPRAGE_averagetemplate_muse_seg_DS222.nii.gz"
+GREY = 150  # grey matter's value in the template
+MISSING = -2.0  # what stands for every value of a modality that a subject lacks
+#: Clinical columns that tell when symptoms began or dementia was diagnosed.
+TELLING = ("PTCOGBEG", "PTADDX", "PTADBEG")
+BLOCK = 4096  # columns at once, while modes and ranges are looked for
+LARGEST = 256  # voxels along an edge of a template
+
+
+class Range(NamedTuple):
+    """What genotypes are filled and scaled with; [F] each."""
+
+    mode: NDArray[Any]
+    scale: NDArray[Any]
+    offset: NDArray[Any]
+
+
+@register_dataset("adni")
+class ADNI(FileDataset):
+    """Four modalities a subject; cognitively normal, mild cognitive impairment, or dementia.
+
+    The volume [X, Y, Z] (91 x 109 x 91 as published) holds the subject's latest scan in the
+    template's grey matter and 0 elsewhere, standardised. Genotypes are scaled to [-1, 1]; a missing
+    one is the column's most frequent. The tables come scaled in their files; an empty cell is the
+    column's mean. Volumes and genotypes are read when asked for.
+
+    Args:
+        root: the folder; data/adni if not told.
+        common_ids: take the subjects that have all four modalities alone, as the paper; otherwise
+            -2 stands for every value of what a subject lacks.
+
+    Raises:
+        DatasetError: missing or damaged files, rows that do not fit the subjects, a diagnosis other
+            than 1, 2 and 3, or nibabel is not installed.
+    """
+
+    card = Card(
+        title="ADNI: diagnosis from brain volumes, genotypes, clinical and biospecimen tables",
+        source="Alzheimer's Disease Neuroimaging Initiative, https://adni.loni.usc.edu; "
+        "preprocessed as https://github.com/UNITES-Lab/Flex-MoE/tree/main/data/adni says",
+        licence="ADNI Data Use Agreement",
+        citation="Petersen et al. Alzheimer's Disease Neuroimaging Initiative (ADNI): clinical "
+        "characterization. Neurology 74, 2010.",
+        files=(
+            File(
+                "label.csv",
+                "one subject a row",
+                (
+                    Key("PTID", ("N",), "text", "the subject, as 002_S_0295"),
+                    Key("DIAGNOSIS", ("N",), "text", "1 normal, 2 impaired, 3 dementia"),
+                ),
+            ),
+            File(
+                "PTID_splits.json",
+                "the subjects of each split",
+                tuple(Key(key, (name,), "text", "PTIDs") for name, key in SPLIT_KEYS.items()),
+            ),
+            File(
+                "image/ADNI_G.npy",
+                "RAVENS maps: grey matter's density, one scan a row",
+                (Key("", ("S", "V"), "f", "voxels of the template's grey matter"),),
+            ),
+            File("image/ADNI_subj.txt", "each scan's name, a line: PTID_date"),
+            File(
+                TEMPLATE,
+                "the template's regions, NIfTI-1, 91 x 109 x 91 voxels of 2 mm; 150 is grey matter",
+                sha256="ee7ed74c1381ad204d534207d52dd77d0337d5ec1917df2f541151252c27a633",
+            ),
+            File(
+                "genomic/genomic_merged.h5ad",
+                "AnnData: genotypes, one subject a row",
+                (
+                    Key("X", ("G", "P"), "number", "copies of an allele; NaN: missing", True),
+                    Key("X/data", None, "number", "the same as a sparse matrix", True),
+                    Key("obs/_index", ("G",), "text", "PTIDs", True),
+                ),
+            ),
+            File(
+                "clinical/clinical_merged_mean.csv",
+                "one subject a row: history, examination, demography, medication, vital signs",
+                (Key("PTID", ("C",), "text", "the subject; other columns are features"),),
+            ),
+            File(
+                "biospecimen/biospecimen_merged_mean.csv",
+                "one subject a row: APOE genotype, biomarkers of cerebrospinal fluid",
+                (Key("PTID", ("B",), "text", "the subject; other columns are features"),),
+            ),
+        ),
+        splits="the id lists of PTID_splits.json, about 70/15/15 % of the 2,380 subjects with all "
+        "modalities; the lists are not published",
+        sizes=(("V", 84090),),
+        how_to_get="Apply at https://ida.loni.usc.edu/collaboration/access/appApply.jsp?"
+        "project=ADNI (see https://adni.loni.usc.edu), download what "
+        "https://github.com/UNITES-Lab/Flex-MoE/tree/main/data/adni lists for each modality, and "
+        "run its preprocessing; the template lies there too, in image/. PTID_splits.json (lists "
+        "training, validation and testing of PTIDs) is not published: write your own.",
+        access="request",
+    )
+    modalities = ("image", "genomic", "clinical", "biospecimen")
+
+    def __init__(self, root: str | Path | None = None, common_ids: bool = True) -> None:
+        if not isinstance(common_ids, bool):
+            raise ConfigError(f"data.common_ids is true or false, not {common_ids!r}.")
+        super().__init__(root)
+        self.common_ids = common_ids
+        ids, self._labels = _read_labels(self.folder / "label.csv")
+        self._grey = _read_template(self.folder / TEMPLATE)
+        self._maps, scans = self._read_image()
+        self._genotypes, genotyped = read_h5ad(self.folder / "genomic/genomic_merged.h5ad")
+        self._tables, in_tables = {}, []
+        for name in ("clinical", "biospecimen"):
+            self._tables[name], who = _read_table(self.folder / name / f"{name}_merged_mean.csv")
+            in_tables.append(who)
+        places = [scans, *({i: row for row, i in enumerate(n)} for n in (genotyped, *in_tables))]
+        #: [N, 4]: the row of each labelled subject in each modality's file; -1 where it is not.
+        self._places = np.array([[where.get(i, -1) for where in places] for i in ids])
+        here = self._places >= 0
+        used = here.all(1) if common_ids else here.any(1)
+        subjects = {i: row for row, i in enumerate(ids) if used[row]}
+        self._set_splits(listed_rows(self.folder / "PTID_splits.json", subjects), ids)
+
+    @property
+    def task(self) -> Classification:
+        """One of three diagnoses."""
+        return Classification(len(DIAGNOSES), auroc="ovr")
+
+    @property
+    def class_names(self) -> list[str]:
+        return list(DIAGNOSES)
+
+    def prepare(self, device: torch.device | str = "cpu", progress: bool = False) -> None:
+        """Fit on training ids, which reads all of their volumes and genotypes."""
+        _ = self._volume_statistics, self._genotype_range, self._filled_tables
+
+    def split(self, name: SplitName) -> BatchSplit:
+        """Items (volume [X, Y, Z], genotypes [P], clinical [C], biospecimen [B], diagnosis)."""
+        self.prepare()
+        return _Subjects(self, self._rows[name])
+
+    def labels(self, name: SplitName) -> NDArray[Any]:
+        return self._labels[self._rows[name]]
+
+    def encoders(self, settings: EncoderSettings) -> list[nn.Module]:
+        """The paper's 3-D CNN for volumes; patch embeddings of the others, or MLPs for vectors."""
+        widths = [self._genotypes.shape[1], *(t.shape[1] for t in self._tables.values())]
+        return [volume_encoder(settings), *(feature_encoder(width, settings) for width in widths)]
+
+    def _told(self) -> dict[str, Any]:
+        return {"common_ids": self.common_ids}
+
+    @classmethod
+    def write_sample(cls, folder: Path, seed: int = 0, count: int = 300) -> None:
+        """Draw subjects in the published format, with a template of 12 x 14 x 12 voxels."""
+        _nibabel()
+        with writing_sample(folder, "ADNI", seed) as aside:
+            adni_sample.write(aside, count, seed)
+
+    def columns(self, subjects: NDArray[Any]) -> tuple[Tensor, ...]:
+        """A batch of every modality, of these rows of label.csv."""
+        rows = self._places[subjects]
+        voxels = (_taken(self._maps, rows[:, 0]) - self._volume_statistics[0]) / (
+            self._volume_statistics[1]
+        )
+        outside = -self._volume_statistics[0] / self._volume_statistics[1]
+        volumes = np.full((len(rows), self._grey.size), outside, np.float32)
+        volumes[:, self._grey.ravel()] = voxels
+        volumes[rows[:, 0] < 0] = MISSING
+        fit = self._genotype_range
+        genes = _taken(self._genotypes, rows[:, 1])
+        genes = np.where(np.isnan(genes), fit.mode, genes) * fit.scale + fit.offset
+        genes[rows[:, 1] < 0] = MISSING
+        tables = []
+        for place, values in zip(rows.T[2:], self._filled_tables, strict=True):
+            table = values[place]
+            table[place < 0] = MISSING
+            tables.append(table)
+        volumes = volumes.reshape(-1, *self._grey.shape)
+        return tuple(single(part) for part in (volumes, genes, *tables))
+
+    def _read_image(self) -> tuple[Rows, dict[str, int]]:
+        """The maps [S, V], and the row of each subject's latest scan."""
+        path = self.folder / "image/ADNI_G.npy"
+        maps = read_npy(path)
+        voxels = int(self._grey.sum())
+        if maps.ndim != 2 or maps.dtype.kind != "f" or maps.shape[1] != voxels:
+            raise DatasetError(
+                f"{path}: expected floats [S, {voxels}], one column for each voxel of the "
+                f"template's grey matter; it holds {maps.dtype} {list(maps.shape)}."
+            )
+        listed = self.folder / "image/ADNI_subj.txt"
+        scans = _read_scans(listed)
+        same_length(listed.parent, {"ADNI_G.npy": maps, "ADNI_subj.txt": np.array(scans)})
+        latest: dict[str, int] = {}
+        for row, (subject, date) in enumerate(scans):
+            if subject not in latest or date > scans[latest[subject]][1]:
+                latest[subject] = row
+        return maps, latest
+
+    def _training_places(self, modality: int) -> NDArray[Any]:
+        places = self._places[self._rows["train"], modality]
+        found: NDArray[Any] = places[places >= 0]
+        if not len(found):
+            raise DatasetError(
+                f"{self.folder}: no training subject has {self.modalities[modality]} data."
+            )
+        return found
+
+    @cached_property
+    def _volume_statistics(self) -> tuple[float, float]:
+        """Mean and deviation of the training subjects' grey matter."""
+        rows = self._training_places(0)
+        sums = np.zeros(2)
+        for row in rows:
+            voxels = np.asarray(self._maps[row], np.float64)
+            sums += voxels.sum(), np.square(voxels).sum()
+        mean, square = sums / (len(rows) * self._maps.shape[1])
+        if not np.isfinite(square):
+            raise DatasetError(f"{self.folder / 'image/ADNI_G.npy'}: holds NaN or infinite values.")
+        return float(mean), float(np.sqrt(max(square - mean**2, 0.0))) or 1.0
+
+    @cached_property
+    def _genotype_range(self) -> Range:
+        """Each genotype's mode and range on training subjects, some columns at a time."""
+        from sklearn.impute import SimpleImputer
+        from sklearn.preprocessing import MinMaxScaler
+
+        path = self.folder / "genomic/genomic_merged.h5ad"
+        rows, width = self._training_places(1), self._genotypes.shape[1]
+        parts = []
+        for start in range(0, width, BLOCK):
+            block = self._genotypes.columns(start, min(start + BLOCK, width)).astype(np.float64)
+            if np.isinf(block).any():
+                raise DatasetError(f"{path}: X holds infinite values.")
+            block = block[rows]
+            imputer = SimpleImputer(strategy="most_frequent", keep_empty_features=True)
+            scaler = MinMaxScaler((-1, 1)).fit(imputer.fit_transform(block))
+            parts.append((imputer.statistics_, scaler.scale_, scaler.min_))
+        return Range(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+
+    @cached_property
+    def _filled_tables(self) -> list[NDArray[Any]]:
+        from sklearn.impute import SimpleImputer
+
+        filled = []
+        for place, values in enumerate(self._tables.values(), start=2):
+            imputer = SimpleImputer(keep_empty_features=True)
+            filled.append(imputer.fit(values[self._training_places(place)]).transform(values))
+        return filled
+
+
+get_dataloader = ADNI.get_dataloader
+
+
+class _Subjects(BatchSplit):
+    """A split; batches are made by the data set."""
+
+    def __init__(self, data: ADNI, rows: NDArray[Any]) -> None:
+        self.data, self.rows = data, rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitems__(self, indices: list[int]) -> tuple[Any, ...]:
+        subjects = self.rows[indices]
+        labels = torch.from_numpy(self.data._labels[subjects])
+        return (*self.data.columns(subjects), labels)
+
+
+def _taken(values: Rows, places: NDArray[Any]) -> NDArray[Any]:
+    """Rows of these numbers as float64; where there is none (-1), row 0 stands in."""
+    return np.asarray(values[np.maximum(places, 0)], np.float64)
+
+
+def _nibabel() -> Any:
+    try:
+        import nibabel
+    except ImportError as error:
+        raise DatasetError(
+            "ADNI's template is a NIfTI file, which is read with nibabel; it is not installed: "
+            'pip install "i2moe-plugin[adni]".'
+        ) from error
+    return nibabel
+
+
+def _read_template(path: Path) -> NDArray[np.bool_]:
+    """Where the template's grey matter is: [X, Y, Z]."""
+    nibabel = _nibabel()
+    with reading(path, "NIfTI file"):
+        image = nibabel.load(path)
+        if len(image.shape) != 3 or max(image.shape) > LARGEST:
+            raise DatasetError(
+                f"{path}: expected a volume of at most {LARGEST} voxels an edge, not "
+                f"{list(image.shape)}."
+            )
+        grey: NDArray[np.bool_] = np.asarray(image.dataobj) == GREY
+    if not grey.any():
+        raise DatasetError(f"{path}: no voxel has the value {GREY}, grey matter's.")
+    return grey
+
+
+def _read_labels(path: Path) -> tuple[list[str], NDArray[np.int64]]:
+    table = read_csv(path, ("PTID", "DIAGNOSIS"))
+    ids = [cell.strip() for cell in table["PTID"]]
+    check_ids(str(path), ids)
+    values = numbers(path, "DIAGNOSIS", table["DIAGNOSIS"])
+    wrong = sorted({str(value) for value in values[~np.isin(values, (1, 2, 3))].tolist()})
+    if wrong:
+        raise DatasetError(f"{path}: DIAGNOSIS is 1, 2 or 3; it holds {', '.join(wrong[:5])}.")
+    return ids, values.astype(np.int64) - 1
+
+
+def _read_scans(path: Path) -> list[tuple[str, Any]]:
+    """The subject and the date of each line, ``002_S_0295_2006-04-18``."""
+    import pandas as pd
+
+    with reading(path, "list of scans"), warnings.catch_warnings():
+        warnings.simplefilter("error")  # dates of no one form, which pandas would guess one by one
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        lines = [line for line in lines if line]
+        parts = [re.fullmatch(r"([^_]+_[^_]+_[^_]+)_(?:.*_)?([^_]+)", line) for line in lines]
+        wrong = [line for line, part in zip(lines, parts, strict=True) if part is None]
+        if wrong:
+            raise DatasetError(f"{path}: {wrong[0][:60]!r} is not of the form PTID_date.")
+        dates = pd.to_datetime([part[2] for part in parts if part is not None])
+    return [(part[1], date) for part, date in zip(parts, dates, strict=True) if part is not None]
+
+
+def _read_table(path: Path) -> tuple[NDArray[np.float64], list[str]]:
+    """A table's features [N, F], NaN where a cell is empty; and its subjects."""
+    table = read_csv(path)
+    first, *names = table
+    ids = [cell.strip() for cell in table[first]]
+    check_ids(str(path), ids)
+    names = [name for name in names if not name.startswith(TELLING)]
+    if not ids or not names:
+        raise DatasetError(f"{path}: has no {'subjects' if names else 'features'}.")
+    columns = [_numbers(path, name, table[name]) for name in names]
+    return np.stack(columns, 1), ids
+
+
+def _numbers(path: Path, name: str, cells: Sequence[str]) -> NDArray[np.float64]:
+    truths = {"True": "1", "False": "-1"}
+    values = numbers(path, name, [truths.get(c, c) for c in cells], missing=float("nan"))
+    if np.isinf(values).any():
+        raise DatasetError(f"{path}: column {name} holds infinite values.")
+    return np.asarray(values)
