@@ -272,13 +272,13 @@ def curves(frame: pd.DataFrame, best_epoch: int | None = None) -> go.Figure:
         lines = rows.groupby(["part", "term", "expert"], sort=False)
         for index, (group, line) in enumerate(lines):
             part, term, expert = map(str, group)
-            name = expert or f"{term} ({part})"
+            name = plain_text(expert or f"{term} ({part})")
             figure.add_trace(
                 go.Scatter(
                     x=line["epoch"].to_numpy(),
                     y=line["value"].to_numpy(),
                     mode="lines",
-                    name=plain_text(name),
+                    name=name,
                     legendgroup=name,
                     showlegend=name not in shown,
                     line={
