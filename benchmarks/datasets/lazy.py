@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import os
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from i2moe_plugin.benchmarks.datasets.readers import check_finite, read_npy
+from i2moe_plugin.benchmarks.datasets.readers import (
+    check_finite,
+    check_storage,
+    h5_dataset,
+    read_npy,
+    reading,
+)
 from i2moe_plugin.errors import DatasetError
 
 
@@ -54,3 +64,82 @@ class NpyArray:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_map": None}  # pickled, the map would be a copy of the file
+
+
+class H5Files:
+    """Arrays of any number of HDF5 files, of which a few are open at a time, in any process.
+
+    Args:
+        limit: how many.
+    """
+
+    def __init__(self, limit: int = 8) -> None:
+        self.limit = limit
+        self._open: OrderedDict[Path, Any] = OrderedDict()
+        self._owner = os.getpid()
+
+    def names(self, path: Path) -> list[str]:
+        """What lies at the top of a file.
+
+        Raises:
+            DatasetError: missing or damaged.
+        """
+        with self._file(path) as file:
+            names = list(file)
+        return names
+
+    def check(self, path: Path, rows: Mapping[str, tuple[int, ...]]) -> int:
+        """The number of rows, which these arrays have in common.
+
+        Args:
+            path: the file.
+            rows: key -> the shape of a row.
+
+        Raises:
+            DatasetError: an array that is missing, damaged, not of numbers, or of another shape.
+        """
+        counts = {}
+        with self._file(path) as file:
+            for key, shape in rows.items():
+                array = h5_dataset(path, file, key)
+                if array.dtype.kind not in "fiub":
+                    raise DatasetError(f"{path}: {key} holds {array.dtype}; expected numbers.")
+                if not array.shape or array.shape[1:] != shape:
+                    expected = ", ".join(["N", *map(str, shape)])
+                    raise DatasetError(
+                        f"{path}: {key} has shape {list(array.shape or ())}; expected [{expected}]."
+                    )
+                check_storage(path, key, array)
+                counts[key] = len(array)
+        if len(set(counts.values())) > 1:
+            said = ", ".join(f"{key} {count}" for key, count in counts.items())
+            raise DatasetError(f"{path}: the arrays differ in their number of rows: {said}.")
+        return next(iter(counts.values()))
+
+    def read(self, path: Path, key: str, rows: Any = slice(None)) -> NDArray[Any]:
+        """Rows of one array, as float32: a slice, or a number.
+
+        Raises:
+            DatasetError: missing, damaged, or NaN or infinite values.
+        """
+        with self._file(path) as file:
+            values = np.asarray(h5_dataset(path, file, key)[rows]).astype(np.float32)
+        check_finite(f"{path}: {key}", values)
+        return values
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"limit": self.limit, "_open": OrderedDict(), "_owner": -1}
+
+    @contextmanager
+    def _file(self, path: Path) -> Iterator[Any]:
+        import h5py
+
+        with reading(path, "HDF5 file"):
+            if self._owner != os.getpid():  # handles do not survive a fork
+                self._open, self._owner = OrderedDict(), os.getpid()
+            if path not in self._open:
+                while len(self._open) >= self.limit:
+                    self._open.popitem(last=False)[1].close()
+                self._open[path] = h5py.File(path, "r")
+            self._open.move_to_end(path)
+            yield self._open[path]

@@ -164,7 +164,7 @@ class H5Array:
             array = self._array()
             self.shape: tuple[int, ...] = tuple(array.shape or ())
             self.dtype = array.dtype
-            self._check_storage(array)
+            check_storage(self.path, key, array)
             self._start = _start(array)
             if self._start is not None:
                 self._file.close()
@@ -226,25 +226,33 @@ class H5Array:
 
         if self._file is None or self._owner != os.getpid():  # handles do not survive a fork
             self._file, self._owner = h5py.File(self.path, "r"), os.getpid()
-        item = self._file.get(self.key)
-        if not isinstance(item, h5py.Dataset):
-            held = ", ".join(list(self._file)[:12])
-            raise DatasetError(
-                f"{self.path}: lacks the array {self.key!r}; it holds {held or 'nothing'}."
-            )
-        return item
+        return h5_dataset(self.path, self._file, self.key)
 
-    def _check_storage(self, array: Any) -> None:
-        """A header may claim more than the file holds, or point to another file."""
-        if array.is_virtual or array.external:
-            raise DatasetError(f"{self.path}: {self.key} points to other files; that is not read.")
-        claimed = float(np.prod(self.shape, dtype=np.float64)) * self.dtype.itemsize
-        stored = array.id.get_storage_size()
-        most = stored if array.chunks is None else 1100.0 * stored  # deflate's best is 1032
-        if claimed > most:
-            raise DatasetError(
-                f"{self.path}: {self.key} claims {claimed:.0f} bytes, but {stored} are stored."
-            )
+
+def h5_dataset(path: Path, file: Any, key: str) -> Any:
+    """The array of that key in an open HDF5 file.
+
+    Raises:
+        DatasetError: there is none.
+    """
+    import h5py
+
+    array = file.get(key)
+    if not isinstance(array, h5py.Dataset):
+        held = ", ".join(list(file)[:12])
+        raise DatasetError(f"{path}: lacks the array {key!r}; it holds {held or 'nothing'}.")
+    return array
+
+
+def check_storage(path: Path, key: str, array: Any) -> None:
+    """Raise DatasetError where a header claims more than the file holds, or names another file."""
+    if array.is_virtual or array.external:
+        raise DatasetError(f"{path}: {key} points to other files; that is not read.")
+    claimed = float(np.prod(array.shape or (), dtype=np.float64)) * array.dtype.itemsize
+    stored = array.id.get_storage_size()
+    most = stored if array.chunks is None else 1100.0 * stored  # deflate's best is 1032
+    if claimed > most:
+        raise DatasetError(f"{path}: {key} claims {claimed:.0f} bytes, but {stored} are stored.")
 
 
 def _start(array: Any) -> int | None:
