@@ -1,4 +1,4 @@
-"""Features of a frozen network, computed once and kept on disk; and the network, VGG11-BN."""
+"""Features of a frozen network, computed once and kept on disk."""
 
 from __future__ import annotations
 
@@ -12,19 +12,18 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from i2moe_plugin.benchmarks.datasets.base import ArraySplit
+from i2moe_plugin.benchmarks.datasets.readers import H5Array, Rows
 from i2moe_plugin.errors import DatasetError, listed
-from i2moe_plugin.seeding import seeded
 
 log = logging.getLogger(__name__)
 
 FORMAT = 1  # of the cache files; part of their key
-VGG11_FEATURES = 25088  # 512 channels x 7 x 7
-#: torchvision's VGG11_BN_Weights.IMAGENET1K_V1, which takes a second to import.
-VGG11_URL = "https://download.pytorch.org/models/vgg11_bn-6002323d.pth"
+BLOCK = 1 << 24  # bytes of features that are looked at together
 
 
 class Inputs(Protocol):
@@ -53,11 +52,12 @@ def frozen_features(
     device: torch.device | str = "cpu",
     batch_size: int = 16,
     progress: bool = False,
-) -> Tensor:
+    cache: bool = True,
+) -> Rows:
     """The extractor's output for every input: from the cache, or computed and put there.
 
     They are kept in half precision, whose rounding (a relative 5e-4) is far below the difference
-    between two seeds, and held in memory.
+    between two seeds.
 
     Args:
         name: what the cache file's name starts with.
@@ -67,34 +67,66 @@ def frozen_features(
         device: where to compute; features of one kind of device are not taken for another's.
         batch_size: inputs at once.
         progress: show a progress bar, if standard error is a terminal.
+        cache: take what is kept; else compute again, and keep that.
 
     Returns:
-        [N, F], float16.
+        [N, F], float16; rows are read from disk when asked for.
 
     Raises:
         DatasetError: inputs that cannot be read (all of them are named), or features that are not
             finite.
     """
     device = torch.device(device)
-    facts = {**key, "device": device.type, "count": str(len(inputs)), "format": str(FORMAT)}
+    facts = {**key, "device": device.type}
+
+    def compute() -> Iterator[NDArray[Any]]:
+        return _compute(name, inputs, extractor, device, batch_size, progress)
+
+    return kept_rows(name, len(inputs), compute, facts, cache=cache)
+
+
+def kept_rows(
+    name: str,
+    count: int,
+    compute: Callable[[], Iterator[NDArray[Any]]],
+    key: Mapping[str, str],
+    *,
+    cache: bool = True,
+) -> Rows:
+    """An array that takes long to compute: from the cache, or computed and put there.
+
+    It is never in memory as a whole, unless the cache folder cannot be written.
+
+    Args:
+        name: what the cache file's name starts with.
+        count: N.
+        compute: gives the array in blocks of rows; called only where there is no cache.
+        key: everything that decides the array.
+        cache: take what is kept; else compute again, and keep that.
+
+    Returns:
+        [N, ...]; rows are read from disk when asked for.
+
+    Raises:
+        DatasetError: what ``compute`` raises.
+    """
+    facts = {**key, "count": str(count), "format": str(FORMAT)}
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
     path = cache_dir() / "features" / f"{name}-{digest[:16]}.h5"
-    features = _read(path, digest)
-    if features is None:
-        features = _compute(name, inputs, extractor, device, batch_size, progress)
-        _write(path, digest, features)
-    return features
-
-
-class FeatureSplit(ArraySplit):
-    """A split of features that are kept in half precision and given in single precision."""
-
-    def __getitems__(self, indices: list[int]) -> tuple[Tensor, ...]:
-        return _single(super().__getitems__(indices))
-
-
-def _single(columns: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    return tuple(column.float() if column.is_floating_point() else column for column in columns)
+    rows = _read(path, digest) if cache else None
+    if rows is not None:
+        return rows
+    try:
+        _write(path, digest, count, compute)
+        return H5Array(path, "features")
+    except OSError as error:
+        log.warning(
+            "features cannot be kept in %s (%s); they are held in memory, and will be computed "
+            "again next time. Another folder is chosen with the environment variable I2MOE_CACHE.",
+            path.parent,
+            error,
+        )
+    return np.concatenate(list(compute()))
 
 
 @contextmanager
@@ -119,12 +151,12 @@ def _compute(
     device: torch.device,
     batch_size: int,
     progress: bool,
-) -> Tensor:
+) -> Iterator[NDArray[Any]]:
+    """The features, batch by batch; after the first bad input the rest is only checked."""
     # Channels last: a fifth faster on a CPU, and what tensor cores want.
     network = extractor().eval().to(device).to(memory_format=torch.channels_last)
     problems: list[str] = []
-    rows: list[Tensor] = []
-    with torch.no_grad(), progress_bar(f"{name}: features", len(inputs), progress) as advance:
+    with progress_bar(f"{name}: features", len(inputs), progress) as advance:
         for start in range(0, len(inputs), batch_size):
             batch = []
             for index in range(start, min(start + batch_size, len(inputs))):
@@ -132,20 +164,21 @@ def _compute(
                     batch.append(inputs[index])
                 except DatasetError as error:
                     problems.append(str(error))
-            if not problems:  # after the first bad input the rest is only checked
-                rows.append(network(torch.stack(batch).to(device)).half().cpu())
+            if not problems:
+                with torch.no_grad():
+                    features = network(torch.stack(batch).to(device)).half().cpu()
+                if not torch.isfinite(features).all():
+                    raise DatasetError(
+                        f"{name}: features hold NaN or infinite values: the extractor's weights "
+                        "are damaged."
+                    )
+                yield features.numpy()
             advance(len(batch))
     if problems:
         raise DatasetError(f"{len(problems)} inputs cannot be read:\n{listed(problems)}")
-    features = torch.cat(rows)
-    if not torch.isfinite(features).all():
-        raise DatasetError(
-            f"{name}: features hold NaN or infinite values: the extractor's weights are damaged."
-        )
-    return features
 
 
-def _read(path: Path, digest: str) -> Tensor | None:
+def _read(path: Path, digest: str) -> Rows | None:
     """What the file holds, if it is whole and was written for this key."""
     import h5py
 
@@ -153,9 +186,10 @@ def _read(path: Path, digest: str) -> Tensor | None:
         return None
     try:
         with h5py.File(path, "r") as file:
-            array = file["features"][()]
-            if file.attrs["key"] == digest and file.attrs["sha256"] == _hash(array):
-                return torch.from_numpy(array)
+            key, content = file.attrs["key"], file.attrs["sha256"]
+        rows = H5Array(path, "features")
+        if key == digest and content == _hash(rows):
+            return rows
         reason = "its content does not match its checksum"
     except Exception as error:  # h5py meets damage with nearly any exception
         reason = f"{type(error).__name__}: {error}"
@@ -163,145 +197,38 @@ def _read(path: Path, digest: str) -> Tensor | None:
     return None
 
 
-def _write(path: Path, digest: str, features: Tensor) -> None:
-    """Write aside and rename; a folder that cannot be written costs the cache, not the run."""
+def _write(
+    path: Path, digest: str, count: int, compute: Callable[[], Iterator[NDArray[Any]]]
+) -> None:
+    """Write aside and rename.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
     import h5py
 
-    array = features.numpy()
-    aside: str | None = None
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        os.close(handle)
+        content, done = hashlib.sha256(), 0
         with h5py.File(aside, "w") as file:
-            file["features"] = array
-            file.attrs["key"], file.attrs["sha256"] = digest, _hash(array)
+            for block in compute():
+                if not done:  # in one piece, uncompressed: rows are read at their place
+                    array = file.create_dataset("features", (count, *block.shape[1:]), block.dtype)
+                array[done : done + len(block)] = block
+                content.update(block.tobytes())
+                done += len(block)
+            file.attrs["key"], file.attrs["sha256"] = digest, content.hexdigest()
         os.replace(aside, path)
-    except OSError as error:
-        log.warning(
-            "features cannot be kept in %s (%s); they will be computed again next time. "
-            "Another folder is chosen with the environment variable I2MOE_CACHE.",
-            path.parent,
-            error,
-        )
-        if aside is not None:
-            with suppress(OSError):
-                os.unlink(aside)
+    finally:
+        with suppress(OSError):
+            os.unlink(aside)
 
 
-def _hash(array: Any) -> str:
-    return hashlib.sha256(array.tobytes()).hexdigest()
-
-
-def find_vgg11_weights(choice: str | Path = "auto", *, random_allowed: bool = False) -> Path | None:
-    """The file with VGG11-BN's weights; None for random weights. Nothing is downloaded.
-
-    Args:
-        choice: ``auto`` (ImageNet weights in the torch hub cache), ``none`` (random), or a file.
-        random_allowed: with ``auto`` and no file in the cache, take random weights.
-
-    Raises:
-        DatasetError: there is no such file; says where to get it.
-    """
-    if str(choice).lower() == "none":
-        return None
-    if str(choice).lower() != "auto":
-        path = Path(choice).expanduser()
-        if not path.is_file():
-            raise DatasetError(f"weights file {path} does not exist.")
-        return path
-    path = _published_vgg11()
-    if path.is_file():
-        return path
-    if random_allowed:
-        return None
-    raise DatasetError(
-        f"no ImageNet weights of VGG11-BN at {path}. Download {VGG11_URL} to that place, or name a "
-        "file with --weights FILE; --weights none trains on random features, whose figures are not "
-        "comparable with published ones."
-    )
-
-
-def vgg11_fingerprint(weights: Path | None) -> str:
-    """A hash of the weights; for random ones, what decides them.
-
-    Raises:
-        DatasetError: the published file's content does not have the checksum in its name.
-    """
-    if weights is None:
-        return f"random, seed 0, torch {torch.__version__}"
-    try:
-        with weights.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise DatasetError(f"{weights}: cannot be read ({error}).") from error
-    name = _published_vgg11().name
-    if weights.name == name and not digest.startswith(weights.stem.split("-")[-1]):
-        raise DatasetError(f"{weights}: damaged or cut short; download it again from {VGG11_URL}")
-    return digest
-
-
-def vgg11_features(weights: Path | None) -> nn.Module:
-    """VGG11-BN up to its classifier: [B, 3, H, W] -> [B, 25088] (512 x 7 x 7, flattened).
-
-    Args:
-        weights: a state dict of torchvision's ``vgg11_bn``, as ``.safetensors`` or as a file of
-            ``torch.save``; None for random weights, always the same ones.
-
-    Raises:
-        DatasetError: the file is damaged, holds anything but tensors, or does not fit.
-    """
-    from torchvision.models import vgg11_bn
-
-    with torch.device("meta"):  # the classifier alone would be 500 MB
-        layers = vgg11_bn(weights=None).features
-    layers = layers.to_empty(device="cpu")
-    if weights is None:
-        _draw_weights(layers)
-    else:
-        state = _read_state(weights)
-        try:
-            layers.load_state_dict(
-                {k.removeprefix("features."): v for k, v in state.items() if "features." in k}
-            )
-        except RuntimeError as error:
-            reasons = [line.strip() for line in str(error).splitlines()[1:]]
-            raise DatasetError(
-                f"{weights}: not the weights of torchvision's vgg11_bn:\n{listed(reasons, 4)}"
-            ) from error
-    return nn.Sequential(layers, nn.AdaptiveAvgPool2d(7), nn.Flatten()).eval()
-
-
-def _draw_weights(layers: nn.Module) -> None:
-    with seeded(0, "vgg11 random features"):
-        for layer in layers.modules():
-            if isinstance(layer, nn.Conv2d):
-                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-                if layer.bias is not None:
-                    nn.init.zeros_(layer.bias)
-            elif isinstance(layer, nn.BatchNorm2d):
-                layer.reset_parameters()
-
-
-def _read_state(path: Path) -> dict[str, Tensor]:
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            state = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # damage surfaces as nearly any exception
-        reason = str(error).strip().splitlines()
-        raise DatasetError(
-            f"{path}: not a readable weights file ({type(error).__name__}"
-            f"{': ' + reason[0] if reason else ''})."
-        ) from error
-    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise DatasetError(f"{path}: holds no state dict (a mapping of names to tensors).")
-    return dict(state)
-
-
-def _published_vgg11() -> Path:
-    """Where torch hub keeps the published weights; the name ends in the start of their sha256."""
-    return Path(torch.hub.get_dir(), "checkpoints", VGG11_URL.rsplit("/", 1)[-1])
+def _hash(rows: Rows) -> str:
+    content = hashlib.sha256()
+    step = max(1, BLOCK * len(rows) // max(1, int(np.prod(rows.shape)) * rows.dtype.itemsize))
+    for start in range(0, len(rows), step):
+        content.update(rows[start : start + step].tobytes())
+    return content.hexdigest()

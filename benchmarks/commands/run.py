@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from i2moe_plugin.benchmarks.commands.options import JSON, MULTIBENCH, PLUGIN
+from i2moe_plugin.benchmarks.commands.options import JSON, MULTIBENCH, PLUGIN, load_plugins
 
 
 def _seeds(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[int, ...]:
@@ -51,6 +51,7 @@ def _seeds(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[in
 )
 @click.option("--no-vanilla", is_flag=True, help="Train I2MoE alone.")
 @click.option("--fresh", is_flag=True, help="Repeat runs that are finished.")
+@click.option("--no-cache", is_flag=True, help="Compute kept features of frozen networks again.")
 @click.option("--out", default="runs", show_default=True, metavar="DIR", help="Where runs go.")
 @MULTIBENCH
 @PLUGIN
@@ -65,6 +66,7 @@ def run(
     assignments: tuple[str, ...],
     no_vanilla: bool,
     fresh: bool,
+    no_cache: bool,
     out: str,
     plugins: tuple[str, ...],
     as_json: bool,
@@ -88,10 +90,8 @@ def run(
 
     from i2moe_plugin.benchmarks.datasets import find_dataset, open_dataset
     from i2moe_plugin.benchmarks.settings import parse_assignments, resolve
-    from i2moe_plugin.registry import load_plugin
 
-    for plugin in plugins:
-        load_plugin(plugin)
+    load_plugins(plugins)
     dataset, root = find_dataset(dataset, data_root)
     values = {key: value for key, value in given.items() if value is not None}
     if weights is not None:
@@ -108,6 +108,7 @@ def run(
     resolve_device(settings.device)
     methods: tuple[Any, ...] = ("i2moe",) if no_vanilla else ("vanilla", "i2moe")
     data = open_dataset(dataset, root, **settings.data_settings)
+    data.cache = not no_cache
     console = Console(stderr=True)
     total = settings.epochs * len(seeds) * len(methods)
     with job_progress(console, total, settings.metric or data.selection or data.metric) as progress:

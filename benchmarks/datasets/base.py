@@ -57,6 +57,7 @@ class MultimodalDataset(ABC):
     Attributes:
         name: the registered name, set by :func:`register_dataset`.
         notes: sentences that must stand beside every result, for instance that features are random.
+        cache: frozen features that are kept on disk are taken; False: they are computed again.
         metric: what methods are compared by.
         selection: what selects the epoch on validation data (``loss``: the task's); the metric,
             where empty.
@@ -74,6 +75,7 @@ class MultimodalDataset(ABC):
     def __init__(self, root: str | Path | None = None) -> None:
         self.root = Path(root).expanduser() if root is not None else None
         self.notes: list[str] = []
+        self.cache = True
 
     @property
     @abstractmethod

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from i2moe_plugin.benchmarks import features
@@ -29,14 +29,17 @@ from i2moe_plugin.benchmarks.datasets.base import (
     Status,
     register_dataset,
 )
+from i2moe_plugin.benchmarks.datasets.files import LazySplit
 from i2moe_plugin.benchmarks.datasets.images import AugmentationSampler, ImageFiles, ImageSplit
 from i2moe_plugin.benchmarks.datasets.manifest import Card, Download, File, Key
+from i2moe_plugin.benchmarks.datasets.readers import Section
 from i2moe_plugin.benchmarks.datasets.samples import is_sample, sample_note, writing_sample
 from i2moe_plugin.benchmarks.encoders import (
     EncoderSettings,
     Frozen,
     PatchEmbedding,
     feature_encoder,
+    vgg,
 )
 from i2moe_plugin.errors import ConfigError, DatasetError, did_you_mean, listed
 from i2moe_plugin.tasks import Classification
@@ -158,7 +161,7 @@ class Enrico(MultimodalDataset):
         found = _survey(self.folder)
         self.is_sample = is_sample(self.folder)
         try:
-            self._weights = features.find_vgg11_weights(weights, random_allowed=self.is_sample)
+            self._weights = vgg.find_weights(vgg.VGG11, weights, random_allowed=self.is_sample)
         except DatasetError as error:
             found.problems.append(str(error))
         if found.problems:
@@ -170,14 +173,11 @@ class Enrico(MultimodalDataset):
         self._labels = np.array([TOPICS.index(s.topic) for s in found.screens], dtype=np.int64)
         self._rows = split_rows(len(found.screens))
         self._check_training_topics()
-        self._features: list[Tensor] | None = None
+        self._features: list[Section] | None = None
         if self.is_sample:
             self.notes.append(sample_note("ENRICO"))
         if self._weights is None:
-            self.notes.append(
-                "The VGG11-BN has random weights, not ImageNet's: figures are not comparable with "
-                "published ones."
-            )
+            self.notes.append(vgg.random_note(vgg.VGG11))
 
     @property
     def folder(self) -> Path:
@@ -218,20 +218,20 @@ class Enrico(MultimodalDataset):
         values = features.frozen_features(
             self.name,
             files,
-            partial(features.vgg11_features, self._weights),
+            partial(vgg.vgg11_features, self._weights),
             key,
             device=device,
             progress=progress,
+            cache=self.cache,
         )
-        self._features = list(values.split(len(self._screens)))
+        count = len(self._screens)
+        self._features = [Section(values, 0, count), Section(values, count, 2 * count)]
 
     def split(self, name: SplitName) -> Dataset[Any]:
         """Items (screenshot, wireframe, topic): [3, 256, 128] in [0, 1], or features [25088]."""
         rows = self._rows[name]
         if self._features is not None:
-            return features.FeatureSplit(
-                [column[rows] for column in self._features], torch.from_numpy(self._labels[rows])
-            )
+            return LazySplit(self._features, torch.from_numpy(self._labels), np.array(rows))
         columns = [ImageFiles([paths[i] for i in rows], SIZE) for paths in self._paths()]
         return ImageSplit(columns, self._labels[rows].tolist())
 
@@ -275,7 +275,7 @@ class Enrico(MultimodalDataset):
         if self._features is not None:
             return [_projection(settings) for _ in self.modalities]
         return [
-            nn.Sequential(Frozen(features.vgg11_features(self._weights)), _projection(settings))
+            nn.Sequential(Frozen(vgg.vgg11_features(self._weights)), _projection(settings))
             for _ in self.modalities
         ]
 
@@ -291,7 +291,7 @@ class Enrico(MultimodalDataset):
         folder = Path(DEFAULT_ROOT if root is None else root).expanduser()
         found = _survey(folder)
         try:
-            features.find_vgg11_weights(random_allowed=is_sample(folder))
+            vgg.find_weights(vgg.VGG11, random_allowed=is_sample(folder))
         except DatasetError as error:
             found.problems.append(str(error))
         return Status(not found.problems, str(folder), found.size, tuple(found.problems))
@@ -332,7 +332,7 @@ class Enrico(MultimodalDataset):
 
     @cached_property
     def _weights_digest(self) -> str:
-        return features.vgg11_fingerprint(self._weights)
+        return vgg.weights_fingerprint(vgg.VGG11, self._weights)
 
     def _paths(self) -> list[list[Path]]:
         """The screenshots, and the wireframes, in the csv's order."""
@@ -442,10 +442,10 @@ def _read_topics(path: Path) -> tuple[list[Screen], list[str]]:
 def _projection(settings: EncoderSettings) -> nn.Module:
     """VGG features [B, 25088] -> a latent; see :meth:`Enrico.encoders`."""
     if settings.latents == "vector" or not settings.hidden:
-        return feature_encoder(features.VGG11_FEATURES, settings)
+        return feature_encoder(vgg.VGG11_FEATURES, settings)
     return nn.Sequential(
         nn.Dropout(settings.input_dropout),
-        nn.Linear(features.VGG11_FEATURES, settings.hidden),
+        nn.Linear(vgg.VGG11_FEATURES, settings.hidden),
         nn.Dropout(settings.dropout),
         PatchEmbedding(settings.hidden, settings.patches, settings.dim),
     )

@@ -1,17 +1,17 @@
-"""Frozen features: cached by what decides them, never trusted when damaged; VGG11's weights."""
+"""Frozen features: cached by what decides them, read lazily, never trusted when damaged."""
 
 from __future__ import annotations
 
-import hashlib
 import logging
 
 import h5py
+import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
 from torch import nn
 
 from i2moe_plugin.benchmarks import features
+from i2moe_plugin.benchmarks.datasets.readers import H5Array
 from i2moe_plugin.errors import DatasetError
 
 KEY = {"images": "a", "weights": "b"}
@@ -40,8 +40,12 @@ class Extractor:
 INPUTS = torch.arange(7 * 12).reshape(7, 3, 2, 2) / 12
 
 
-def compute(extractor, inputs=INPUTS, key=KEY):
-    return features.frozen_features("test", inputs, extractor, key, batch_size=3)
+def lazily(extractor, inputs=INPUTS, key=KEY, **options):
+    return features.frozen_features("test", inputs, extractor, key, batch_size=3, **options)
+
+
+def compute(*args, **options):
+    return torch.from_numpy(lazily(*args, **options)[:])
 
 
 def test_features_are_those_of_the_network_and_are_computed_once(cache):
@@ -66,6 +70,47 @@ def test_another_key_is_another_cache(name):
 def test_fewer_inputs_are_another_cache():
     compute(Extractor())
     assert len(compute(Extractor(), INPUTS[:3])) == 3
+
+
+def test_kept_features_are_read_by_row():
+    expected = compute(Extractor())
+    kept = lazily(Extractor())
+    assert isinstance(kept, H5Array)
+    assert kept._start is not None, "they lie in one piece"
+    rows = np.array([5, 0, 5])
+    np.testing.assert_array_equal(kept[rows], expected[rows].numpy())
+
+
+def test_features_are_computed_again_where_the_cache_is_not_wanted(cache):
+    compute(Extractor())
+    other = Extractor(3.0)
+    changed = compute(other, cache=False)
+    assert other.calls == 1
+    assert torch.equal(compute(Extractor()), changed), "and kept in the others' place"
+    assert len(list((cache / "features").iterdir())) == 1
+
+
+def test_large_features_are_checked_in_blocks(monkeypatch):
+    right = compute(Extractor())
+    monkeypatch.setattr(features, "BLOCK", 30)  # three rows of five half-precision numbers
+    extractor = Extractor()
+    assert torch.equal(compute(extractor), right)
+    assert extractor.calls == 0
+
+
+def test_rows_of_any_type_and_shape_are_kept():
+    blocks = [np.arange(12.0).reshape(2, 2, 3), np.ones((3, 2, 3))]
+    calls = []
+
+    def make():
+        calls.append(1)
+        yield from blocks
+
+    for _ in range(2):
+        kept = features.kept_rows("test", 5, make, KEY)
+        assert kept.dtype == np.float64
+        np.testing.assert_array_equal(kept[:], np.concatenate(blocks))
+    assert len(calls) == 1
 
 
 def test_the_network_is_left_in_evaluation_mode():
@@ -165,131 +210,16 @@ class Damaged:
 def test_every_damaged_input_is_named(cache):
     with pytest.raises(DatasetError, match=r"2 inputs(.|\n)*1\.png(.|\n)*5\.png"):
         compute(Extractor(), Damaged({1, 5}))
-    assert not cache.exists()
+    assert not list((cache / "features").iterdir())
 
 
 def test_features_that_are_not_finite_are_refused(cache):
     with pytest.raises(DatasetError, match="NaN"):
         compute(Extractor(float("nan")))
-    assert not cache.exists()
+    assert not list((cache / "features").iterdir())
 
 
 def test_no_bar_without_a_terminal(capsys):
     with features.progress_bar("work", 3, show=True) as advance:
         advance(3)
     assert capsys.readouterr() == ("", "")
-
-
-# VGG11
-
-
-@pytest.fixture(scope="module")
-def state():
-    """Weights in torchvision's names (without its classifier, which is never used)."""
-    network = features.vgg11_features(None)
-    return {f"features.{key}": value for key, value in network[0].state_dict().items()}
-
-
-@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-def test_vgg11_is_torchvisions(tmp_path, state, suffix):
-    from torchvision.models import vgg11_bn
-
-    changed = {key: value * 1.5 for key, value in state.items()}
-    path = tmp_path / f"weights{suffix}"
-    torch.save(changed, path) if suffix == ".pth" else save_file(changed, path)
-    with torch.device("meta"):
-        whole = vgg11_bn(weights=None)
-    whole.features.to_empty(device="cpu")
-    whole.load_state_dict(changed, strict=False)
-    whole.eval()
-    images = torch.rand(1, 3, 64, 32)
-    with torch.no_grad():
-        expected = torch.flatten(whole.avgpool(whole.features(images)), 1)
-        ours = features.vgg11_features(path)(images)
-    assert ours.shape == (1, features.VGG11_FEATURES)
-    assert torch.equal(ours, expected)
-
-
-def test_random_weights_are_always_the_same_and_leave_the_generator_alone(state):
-    torch.manual_seed(1)
-    before = torch.random.get_rng_state()
-    again = features.vgg11_features(None)[0].state_dict()
-    assert torch.equal(torch.random.get_rng_state(), before)
-    assert all(torch.equal(state[f"features.{key}"], value) for key, value in again.items())
-
-
-def bad_weights(tmp_path, state, kind):
-    path = tmp_path / f"{kind}.pth"
-    if kind == "text":
-        path.write_text("no weights")
-    elif kind == "empty":
-        path.write_bytes(b"")
-    elif kind == "truncated":
-        torch.save(state, path)
-        path.write_bytes(path.read_bytes()[:10000])
-    elif kind == "objects":
-        torch.save({"features.0.weight": Damaged(set())}, path)
-    elif kind == "tensor":
-        torch.save(torch.zeros(2), path)
-    elif kind == "shapes":
-        torch.save({**state, "features.0.weight": torch.zeros(64, 1, 3, 3)}, path)
-    elif kind == "other network":
-        torch.save({"layer1.0.conv1.weight": torch.zeros(2)}, path)
-    elif kind == "safetensors":
-        path = path.with_suffix(".safetensors")
-        path.write_bytes(b"\x00" * 20)
-    return path
-
-
-@pytest.mark.parametrize(
-    ("kind", "reason"),
-    [
-        ("text", "not a readable weights file"),
-        ("empty", "not a readable weights file"),
-        ("truncated", "not a readable weights file"),
-        ("objects", "not a readable weights file"),
-        ("safetensors", "not a readable weights file"),
-        ("tensor", "holds no state dict"),
-        ("shapes", "0.weight"),
-        ("other network", "not the weights of torchvision's vgg11_bn"),
-    ],
-)
-def test_bad_weights(tmp_path, state, kind, reason):
-    path = bad_weights(tmp_path, state, kind)
-    with pytest.raises(DatasetError, match=reason) as error:
-        features.vgg11_features(path)
-    assert str(path) in str(error.value)
-    assert len(str(error.value).splitlines()) < 8
-
-
-def test_weights_are_looked_for_and_never_downloaded(tmp_path):
-    from torchvision.models import VGG11_BN_Weights
-
-    with pytest.raises(DatasetError) as error:
-        features.find_vgg11_weights()
-    message = str(error.value)
-    assert str(tmp_path / "torch" / "hub" / "checkpoints") in message
-    assert VGG11_BN_Weights.IMAGENET1K_V1.url in message
-    assert "--weights FILE" in message
-    assert "--weights none" in message
-    assert features.find_vgg11_weights(random_allowed=True) is None
-    assert features.find_vgg11_weights("none") is None
-    with pytest.raises(DatasetError, match="does not exist"):
-        features.find_vgg11_weights(tmp_path / "nowhere.pth", random_allowed=True)
-
-
-def test_the_published_file_is_found_and_its_checksum_compared(tmp_path, monkeypatch):
-    folder = tmp_path / "torch" / "hub" / "checkpoints"
-    folder.mkdir(parents=True)
-    path = folder / "vgg11_bn-6002323d.pth"
-    path.write_bytes(b"cut short")
-    assert features.find_vgg11_weights() == path
-    with pytest.raises(DatasetError, match="damaged or cut short"):
-        features.vgg11_fingerprint(path)
-    digest = hashlib.sha256(b"cut short").hexdigest()
-    whole = path.rename(folder / f"vgg11_bn-{digest[:8]}.pth")
-    monkeypatch.setattr(features, "VGG11_URL", f"https://host/{whole.name}")
-    assert features.vgg11_fingerprint(whole) == digest
-    assert features.vgg11_fingerprint(None) != digest
-    with pytest.raises(DatasetError, match="cannot be read"):
-        features.vgg11_fingerprint(tmp_path / "gone.pth")

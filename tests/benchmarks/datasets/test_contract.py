@@ -25,7 +25,7 @@ from i2moe_plugin.benchmarks.datasets import MultimodalDataset, datasets
 from i2moe_plugin.benchmarks.datasets.base import SPLITS
 from i2moe_plugin.benchmarks.datasets.manifest import Download, File
 from i2moe_plugin.benchmarks.datasets.samples import MARKER
-from i2moe_plugin.benchmarks.encoders import EncoderSettings
+from i2moe_plugin.benchmarks.encoders import EncoderSettings, vgg
 from i2moe_plugin.errors import DatasetError
 from i2moe_plugin.model import encode_one
 
@@ -92,9 +92,9 @@ def _no_large_networks(monkeypatch):
     """What frozen networks compute does not matter here, and would take minutes."""
     widths = {"vgg11": "VGG11_FEATURES", "vgg16": "VGG16_FEATURES"}
     for network, width in widths.items():
-        for module in (features, *_modules_of_builds()):
+        for module in (vgg, *_modules_of_builds()):
             if hasattr(module, f"{network}_features"):
-                size = getattr(module, width, None) or getattr(features, width)
+                size = getattr(module, width, None) or getattr(vgg, width)
                 monkeypatch.setattr(
                     module, f"{network}_features", lambda weights, n=size: Thumbnail(n)
                 )

@@ -17,12 +17,11 @@ from torch import nn
 from torch.nn import functional as F
 from torchvision import transforms
 
-from i2moe_plugin.benchmarks import features
 from i2moe_plugin.benchmarks.datasets import enrico_sample, samples
 from i2moe_plugin.benchmarks.datasets.base import SPLITS, open_dataset
 from i2moe_plugin.benchmarks.datasets.enrico import TOPICS, Enrico, get_dataloader, split_rows
 from i2moe_plugin.benchmarks.datasets.images import augmented
-from i2moe_plugin.benchmarks.encoders import EncoderSettings
+from i2moe_plugin.benchmarks.encoders import EncoderSettings, vgg
 from i2moe_plugin.errors import ConfigError, DatasetError
 
 PER_TOPIC = 2  # 40 screens: 26 train, 6 valid, 8 test
@@ -71,7 +70,7 @@ def thumbnails(monkeypatch):
         built.append(weights)
         return Thumbnail()
 
-    monkeypatch.setattr(features, "vgg11_features", build)
+    monkeypatch.setattr(vgg, "vgg11_features", build)
     return built
 
 
@@ -356,13 +355,13 @@ def test_results_of_a_sample_say_so(drawn, published):
 
 
 def test_a_file_with_weights_is_used(published, tmp_path):
-    state = features.vgg11_features(None)[0].state_dict()
+    state = vgg.vgg11_features(None).state_dict()
     path = tmp_path / "weights.pth"
-    torch.save({f"features.{key}": value * 2 for key, value in state.items()}, path)
+    torch.save({key: value * 2 for key, value in state.items()}, path)
     data = Enrico(published, weights=path)
     assert data.notes == []
     frozen = data.encoders(EncoderSettings(dim=2, hidden=0))[0][0].module
-    assert torch.equal(frozen[0][0].weight, state["0.weight"] * 2)
+    assert torch.equal(frozen.features[0].weight, state["features.0.weight"] * 2)
     assert data.fingerprint() != Enrico(published, weights="none").fingerprint()
 
 

@@ -1,0 +1,205 @@
+"""VGG networks of torchvision, used frozen: their weights, and the network up to some layer."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from i2moe_plugin.errors import DatasetError, listed
+from i2moe_plugin.seeding import seeded
+
+VGG11_FEATURES = 25088  # 512 channels x 7 x 7
+VGG16_FEATURES = 4096  # the last hidden layer
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network of torchvision that is used frozen, up to some layer.
+
+    Attributes:
+        name: torchvision's function.
+        title: for messages.
+        url: of its ImageNet weights; ends in the start of their sha256.
+        hidden: how many of its classifier's layers belong to it.
+        normalise: it takes images with ImageNet's mean and deviation; else as they are, in [0, 1].
+    """
+
+    name: str
+    title: str
+    url: str
+    hidden: int
+    normalise: bool
+
+    @property
+    def weights(self) -> Path:
+        """Where torch hub keeps the published weights."""
+        return Path(torch.hub.get_dir(), "checkpoints", self.url.rsplit("/", 1)[-1])
+
+
+# The addresses are those of torchvision's ..._Weights.IMAGENET1K_V1, which take a second to import.
+#: As MultiBench and I2MoE use it on ENRICO: images in [0, 1], [B, 512 * 7 * 7].
+VGG11 = Network(
+    "vgg11_bn",
+    "VGG11-BN",
+    "https://download.pytorch.org/models/vgg11_bn-6002323d.pth",
+    hidden=0,
+    normalise=False,
+)
+#: Up to its last hidden layer's activations, as in MM-IMDb's published features.
+VGG16 = Network(
+    "vgg16",
+    "VGG16",
+    "https://download.pytorch.org/models/vgg16-397923af.pth",
+    hidden=5,
+    normalise=True,
+)
+
+
+def find_weights(
+    network: Network, choice: str | Path = "auto", *, random_allowed: bool = False
+) -> Path | None:
+    """The file with a network's weights; None for random weights. Nothing is downloaded.
+
+    Args:
+        network: of :data:`VGG11` and :data:`VGG16`.
+        choice: ``auto`` (ImageNet weights in the torch hub cache), ``none`` (random), or a file.
+        random_allowed: with ``auto`` and no file in the cache, take random weights.
+
+    Raises:
+        DatasetError: there is no such file; says where to get it.
+    """
+    if str(choice).lower() == "none":
+        return None
+    if str(choice).lower() != "auto":
+        path = Path(choice).expanduser()
+        if not path.is_file():
+            raise DatasetError(f"weights file {path} does not exist.")
+        return path
+    path = network.weights
+    if path.is_file():
+        return path
+    if random_allowed:
+        return None
+    raise DatasetError(
+        f"no ImageNet weights of {network.title} at {path}. Download {network.url} to that place, "
+        "or name a file with --weights FILE; --weights none trains on random features, whose "
+        "figures are not comparable with published ones."
+    )
+
+
+def weights_fingerprint(network: Network, weights: Path | None) -> str:
+    """A hash of the weights; for random ones, what decides them.
+
+    Raises:
+        DatasetError: the published file's content does not have the checksum in its name.
+    """
+    if weights is None:
+        return f"random, seed 0, torch {torch.__version__}"
+    try:
+        with weights.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DatasetError(f"{weights}: cannot be read ({error}).") from error
+    if weights.name == network.weights.name and not digest.startswith(weights.stem.split("-")[-1]):
+        raise DatasetError(f"{weights}: damaged or cut short; download it again from {network.url}")
+    return digest
+
+
+def random_note(network: Network) -> str:
+    """The sentence that stands beside every result of random features."""
+    return (
+        f"The {network.title} has random weights, not ImageNet's: figures are not comparable with "
+        "published ones."
+    )
+
+
+def vgg11_features(weights: Path | None) -> nn.Module:
+    """VGG11-BN up to its classifier: [B, 3, H, W] in [0, 1] -> [B, 25088]."""
+    return frozen(VGG11, weights)
+
+
+def vgg16_features(weights: Path | None) -> nn.Module:
+    """VGG16 up to its last hidden layer: [B, 3, H, W] in [0, 1] -> [B, 4096]."""
+    return frozen(VGG16, weights)
+
+
+def frozen(network: Network, weights: Path | None) -> nn.Module:
+    """A network with its weights, in evaluation mode: images [B, 3, H, W] in [0, 1] -> [B, F].
+
+    Args:
+        network: of :data:`VGG11` and :data:`VGG16`.
+        weights: a state dict in torchvision's names, as ``.safetensors`` or as a file of
+            ``torch.save``; None for random weights, always the same ones.
+
+    Raises:
+        DatasetError: the file is damaged, holds anything but tensors, or does not fit.
+    """
+    from torchvision import models
+
+    with torch.device("meta"):  # classifiers are large, and partly not used
+        model = getattr(models, network.name)(weights=None)
+    model.classifier = model.classifier[: network.hidden]
+    model = model.to_empty(device="cpu").eval()
+    if weights is None:
+        _draw_weights(model, f"{network.name.removesuffix('_bn')} random features")
+    else:
+        state = _read_state(weights)
+        try:
+            model.load_state_dict({k: v for k, v in state.items() if k in model.state_dict()})
+        except RuntimeError as error:
+            reasons = [line.strip() for line in str(error).splitlines()[1:]]
+            raise DatasetError(
+                f"{weights}: not the weights of torchvision's {network.name}:\n{listed(reasons, 4)}"
+            ) from error
+    return nn.Sequential(_Normalise(), model).eval() if network.normalise else model
+
+
+class _Normalise(nn.Module):
+    """Images in [0, 1] with ImageNet's mean and deviation, [B, 3, H, W]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name, values in {
+            "mean": (0.485, 0.456, 0.406),
+            "deviation": (0.229, 0.224, 0.225),
+        }.items():
+            self.register_buffer(name, torch.tensor(values).view(3, 1, 1), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, 3, H, W] -> the same."""
+        return (x - self.mean) / self.deviation
+
+
+def _draw_weights(model: nn.Module, purpose: str) -> None:
+    with seeded(0, purpose):
+        for layer in model.modules():
+            if isinstance(layer, (nn.Conv2d, nn.Linear)):
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
+            elif isinstance(layer, nn.BatchNorm2d):
+                layer.reset_parameters()
+
+
+def _read_state(path: Path) -> dict[str, Tensor]:
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            state = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # damage surfaces as nearly any exception
+        reason = str(error).strip().splitlines()
+        raise DatasetError(
+            f"{path}: not a readable weights file ({type(error).__name__}"
+            f"{': ' + reason[0] if reason else ''})."
+        ) from error
+    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise DatasetError(f"{path}: holds no state dict (a mapping of names to tensors).")
+    return dict(state)
