@@ -3,6 +3,7 @@
 from i2moe_plugin.benchmarks.encoders.features import MLPEncoder, PatchEmbedding, feature_encoder
 from i2moe_plugin.benchmarks.encoders.frozen import Frozen
 from i2moe_plugin.benchmarks.encoders.images import ImageCNN, LeNet, picture_encoder
+from i2moe_plugin.benchmarks.encoders.maxout import MaxoutMLP, maxout_encoder
 from i2moe_plugin.benchmarks.encoders.settings import EncoderSettings
 from i2moe_plugin.benchmarks.encoders.volume import VolumeCNN, volume_encoder
 
@@ -12,9 +13,11 @@ __all__ = [
     "ImageCNN",
     "LeNet",
     "MLPEncoder",
+    "MaxoutMLP",
     "PatchEmbedding",
     "VolumeCNN",
     "feature_encoder",
+    "maxout_encoder",
     "picture_encoder",
     "volume_encoder",
 ]
