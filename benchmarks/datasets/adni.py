@@ -7,6 +7,7 @@ volumes' mean and deviation) is fitted on training ids alone; the release fits o
 
 from __future__ import annotations
 
+import gzip
 import re
 import warnings
 from collections.abc import Sequence
@@ -27,6 +28,7 @@ from i2moe_plugin.benchmarks.datasets.id_splits import SPLIT_KEYS, listed_rows
 from i2moe_plugin.benchmarks.datasets.manifest import Card, File, Key
 from i2moe_plugin.benchmarks.datasets.readers import (
     Rows,
+    check_finite,
     check_ids,
     numbers,
     read_csv,
@@ -46,7 +48,7 @@ MISSING = -2.0  # what stands for every value of a modality that a subject lacks
 #: Clinical columns that tell when symptoms began or dementia was diagnosed.
 TELLING = ("PTCOGBEG", "PTADDX", "PTADBEG")
 BLOCK = 4096  # columns at once, while modes and ranges are looked for
-LARGEST = 256  # voxels along an edge of a template
+LARGEST = 1 << 28  # bytes of an unpacked template; the published one has 3.6 MB
 
 
 class Range(NamedTuple):
@@ -199,25 +201,26 @@ class ADNI(FileDataset):
 
     def columns(self, subjects: NDArray[Any]) -> tuple[Tensor, ...]:
         """A batch of every modality, of these rows of label.csv."""
-        rows = self._places[subjects]
-        voxels = (_taken(self._maps, rows[:, 0]) - self._volume_statistics[0]) / (
-            self._volume_statistics[1]
-        )
-        outside = -self._volume_statistics[0] / self._volume_statistics[1]
-        volumes = np.full((len(rows), self._grey.size), outside, np.float32)
-        volumes[:, self._grey.ravel()] = voxels
-        volumes[rows[:, 0] < 0] = MISSING
+        places = self._places[subjects].T
         fit = self._genotype_range
-        genes = _taken(self._genotypes, rows[:, 1])
-        genes = np.where(np.isnan(genes), fit.mode, genes) * fit.scale + fit.offset
-        genes[rows[:, 1] < 0] = MISSING
-        tables = []
-        for place, values in zip(rows.T[2:], self._filled_tables, strict=True):
-            table = values[place]
-            table[place < 0] = MISSING
-            tables.append(table)
-        volumes = volumes.reshape(-1, *self._grey.shape)
-        return tuple(single(part) for part in (volumes, genes, *tables))
+        with np.errstate(over="ignore"):  # of damaged numbers, which are looked for below
+            genes = _taken(self._genotypes, places[1])
+            genes = np.where(np.isnan(genes), fit.mode, genes) * fit.scale + fit.offset
+            tables = [_taken(t, p) for t, p in zip(self._filled_tables, places[2:], strict=True)]
+            parts = [self._volumes(places[0]), genes, *tables]
+            for part, where in zip(parts, places, strict=True):
+                part[where < 0] = MISSING
+            batch = tuple(single(part) for part in parts)
+        for name, part in zip(self.modalities, batch, strict=True):
+            check_finite(f"{self.folder / name}", part.numpy())
+        return batch
+
+    def _volumes(self, places: NDArray[Any]) -> NDArray[np.float32]:
+        """Standardised volumes [B, X, Y, Z] of these rows of ADNI_G.npy."""
+        mean, deviation = self._volume_statistics
+        volumes = np.full((len(places), self._grey.size), -mean / deviation, np.float32)
+        volumes[:, self._grey.ravel()] = (_taken(self._maps, places) - mean) / deviation
+        return volumes.reshape(-1, *self._grey.shape)
 
     def _read_image(self) -> tuple[Rows, dict[str, int]]:
         """The maps [S, V], and the row of each subject's latest scan."""
@@ -226,8 +229,8 @@ class ADNI(FileDataset):
         voxels = int(self._grey.sum())
         if maps.ndim != 2 or maps.dtype.kind != "f" or maps.shape[1] != voxels:
             raise DatasetError(
-                f"{path}: expected floats [S, {voxels}], one column for each voxel of the "
-                f"template's grey matter; it holds {maps.dtype} {list(maps.shape)}."
+                f"{path}: expected floats [S, {voxels}], one column for each voxel of grey matter "
+                f"in {TEMPLATE}; it holds {maps.dtype} {list(maps.shape)}."
             )
         listed = self.folder / "image/ADNI_subj.txt"
         scans = _read_scans(listed)
@@ -252,12 +255,14 @@ class ADNI(FileDataset):
         """Mean and deviation of the training subjects' grey matter."""
         rows = self._training_places(0)
         sums = np.zeros(2)
-        for row in rows:
-            voxels = np.asarray(self._maps[row], np.float64)
-            sums += voxels.sum(), np.square(voxels).sum()
+        with np.errstate(over="ignore"):  # of damaged numbers
+            for row in rows:
+                voxels = np.asarray(self._maps[row], np.float64)
+                sums += voxels.sum(), np.square(voxels).sum()
         mean, square = sums / (len(rows) * self._maps.shape[1])
         if not np.isfinite(square):
-            raise DatasetError(f"{self.folder / 'image/ADNI_G.npy'}: holds NaN or infinite values.")
+            path = self.folder / "image/ADNI_G.npy"
+            raise DatasetError(f"{path}: holds NaN, infinite or huge values.")
         return float(mean), float(np.sqrt(max(square - mean**2, 0.0))) or 1.0
 
     @cached_property
@@ -328,12 +333,13 @@ def _read_template(path: Path) -> NDArray[np.bool_]:
     """Where the template's grey matter is: [X, Y, Z]."""
     nibabel = _nibabel()
     with reading(path, "NIfTI file"):
-        image = nibabel.load(path)
-        if len(image.shape) != 3 or max(image.shape) > LARGEST:
-            raise DatasetError(
-                f"{path}: expected a volume of at most {LARGEST} voxels an edge, not "
-                f"{list(image.shape)}."
-            )
+        with gzip.open(path) as file:  # all of it, so that its checksum is looked at
+            content = file.read(LARGEST + 1)
+        if len(content) > LARGEST:
+            raise DatasetError(f"{path}: unpacks to more than {LARGEST >> 20} MB.")
+        image = nibabel.Nifti1Image.from_bytes(content)
+        if len(image.shape) != 3:
+            raise DatasetError(f"{path}: expected a volume [X, Y, Z], not {list(image.shape)}.")
         grey: NDArray[np.bool_] = np.asarray(image.dataobj) == GREY
     if not grey.any():
         raise DatasetError(f"{path}: no voxel has the value {GREY}, grey matter's.")

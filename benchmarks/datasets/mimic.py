@@ -171,7 +171,8 @@ def _features(path: Path) -> NDArray[np.float32]:
         raise DatasetError(
             f"{path}: expected numbers [N, F], not {values.dtype} {list(values.shape)}."
         )
-    values = values.astype(np.float32)
+    with np.errstate(over="ignore"):  # of damaged numbers, which are looked for
+        values = values.astype(np.float32)
     if np.isinf(values).any():
-        raise DatasetError(f"{path}: holds infinite values.")
+        raise DatasetError(f"{path}: holds infinite or huge values.")
     return np.where(np.isnan(values), np.float32(0), values)
