@@ -164,10 +164,10 @@ def convert_pickles(given: str, root: Path | None) -> None:
     name, place = find_dataset(given, root)
     build = datasets.get(name).build
     where = place if place is not None else Path("data", name)
-    pickles = [file for file in build.card.files if file.path.endswith((".pkl", ".pk"))]
+    pickles = [file for file in build.card.files if file.is_pickle]
     if not pickles:
         raise DatasetError(f"{name} is not published as pickles; there is nothing to convert.")
-    found = [path for file in pickles for path in file.found(where)]
+    found = [path for path in (where / file.path for file in pickles) if path.is_file()]
     if not found:
         names = ", ".join(file.path for file in pickles)
         raise DatasetError(f"{where}: no such file: {names}. {build.card.how_to_get}")

@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from i2moe_plugin.benchmarks.datasets.files import digest, digests
-from i2moe_plugin.benchmarks.datasets.pickles import flatten, read_pickle
-from i2moe_plugin.benchmarks.datasets.readers import reading
+from i2moe_plugin.benchmarks.datasets.pickles import read_arrays
 from i2moe_plugin.errors import DatasetError
 
 FORMAT = 1  # of the HDF5 files; one of another format is written anew
@@ -98,10 +97,9 @@ def _made_from(path: Path) -> str | None:
 
 
 def _arrays(path: Path) -> dict[str, NDArray[Any]]:
-    with reading(path, "pickle"):
-        arrays = flatten(read_pickle(path))
-        if "" in arrays:
-            raise DatasetError(f"{path}: holds no named arrays; expected a mapping.")
+    arrays = read_arrays(path)
+    if "" in arrays:
+        raise DatasetError(f"{path}: holds no named arrays; expected a mapping.")
     return arrays
 
 

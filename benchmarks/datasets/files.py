@@ -87,8 +87,12 @@ class FileDataset(MultimodalDataset):
 
     def fingerprint(self) -> str:
         """A hash of every file of the card, of the splits and of the settings."""
-        paths = [path for file in self.card.files for path in file.found(self.folder)]
-        found = digests(self.folder, paths)
+        from i2moe_plugin.benchmarks.datasets.convert import source_digest
+
+        pickles = [f for f in self.card.files if f.is_pickle and f.found(self.folder)]
+        others = [f for f in self.card.files if not f.is_pickle]
+        found = digests(self.folder, [p for f in others for p in f.found(self.folder)])
+        found |= {f.path: source_digest(self.folder / f.path) for f in pickles}
         facts = [sorted(found.items()), self.split_hash(), self._told()]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 

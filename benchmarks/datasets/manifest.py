@@ -60,11 +60,18 @@ class File:
         """What to glob for, if this is not one file."""
         return self.path.replace("{id}", "*") if "{id}" in self.path else None
 
+    @property
+    def is_pickle(self) -> bool:
+        """Whether it is published as a pickle."""
+        return self.path.endswith((".pkl", ".pk"))
+
     def found(self, folder: Path) -> list[Path]:
         """The files that are there."""
         if self.pattern:
             return sorted(path for path in folder.glob(self.pattern) if path.is_file())
         path = folder / self.path
+        if self.is_pickle and not path.is_file():
+            path = path.with_suffix(".h5")  # what was made from it does as well
         return [path] if path.is_file() else []
 
 

@@ -308,6 +308,18 @@ def check_finite(where: str, values: NDArray[Any]) -> None:
         )
 
 
+def finite_single(where: str, values: NDArray[Any]) -> NDArray[np.float32]:
+    """Numbers in single precision.
+
+    Raises:
+        DatasetError: some are NaN, infinite, or too large for it.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        result = values.astype(np.float32)
+    check_finite(where, result)
+    return result
+
+
 def check_ids(where: str, ids: Sequence[str]) -> None:
     """Raise DatasetError where an id stands twice."""
     seen: set[str] = set()
@@ -368,12 +380,9 @@ def inspect_json(path: Path) -> Summary:
 
 def inspect_pickle(path: Path) -> Summary:
     """The arrays of a pickle, read through the allow-list."""
-    from i2moe_plugin.benchmarks.datasets.pickles import flatten, read_pickle
+    from i2moe_plugin.benchmarks.datasets.pickles import read_arrays
 
-    return {
-        name: (array.shape, _kind(array.dtype))
-        for name, array in flatten(read_pickle(path)).items()
-    }
+    return {name: (array.shape, _kind(array.dtype)) for name, array in read_arrays(path).items()}
 
 
 def inspect_torch(path: Path) -> Summary:
