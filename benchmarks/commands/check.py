@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from i2moe_plugin.benchmarks.commands.options import JSON, MULTIBENCH, PLUGIN
+from i2moe_plugin.benchmarks.commands.options import JSON, MULTIBENCH, PLUGIN, load_plugins
 
 
 @click.command()
@@ -47,14 +47,12 @@ def check(
     from i2moe_plugin.benchmarks.check import check as check_targets
     from i2moe_plugin.benchmarks.settings import parse_assignments
     from i2moe_plugin.errors import ConfigError
-    from i2moe_plugin.registry import load_plugin
 
     values = parse_assignments(assignments)
     wrong = [key for key in values if not key.startswith("fusion.")]
     if wrong:
         raise ConfigError([f"{key}: check takes settings of the fusion only." for key in wrong])
     settings = {key.removeprefix("fusion."): value for key, value in values.items()}
-    for plugin in plugins:
-        load_plugin(plugin)
+    load_plugins(plugins)
     if not check_targets(targets, unused, settings, as_json):
         sys.exit(1)

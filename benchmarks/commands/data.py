@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from i2moe_plugin.benchmarks.commands.options import JSON, PLUGIN
+from i2moe_plugin.benchmarks.commands.options import JSON, PLUGIN, load_plugins
 
 ROOT = click.option(
     "--data-root",
@@ -42,10 +42,8 @@ def list_(plugins: tuple[str, ...], as_json: bool) -> None:
       i2moe-bench data list
     """
     from i2moe_plugin.benchmarks.data_display import show_data
-    from i2moe_plugin.registry import load_plugin
 
-    for plugin in plugins:
-        load_plugin(plugin)
+    load_plugins(plugins)
     show_data(as_json)
 
 
@@ -53,7 +51,10 @@ def list_(plugins: tuple[str, ...], as_json: bool) -> None:
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @ROOT
 @JSON
-def status(names: tuple[str, ...], data_root: Path | None, as_json: bool) -> None:
+@PLUGIN
+def status(
+    names: tuple[str, ...], data_root: Path | None, plugins: tuple[str, ...], as_json: bool
+) -> None:
     """What is here, what is missing, size and licence.
 
     \b
@@ -63,6 +64,7 @@ def status(names: tuple[str, ...], data_root: Path | None, as_json: bool) -> Non
     """
     from i2moe_plugin.benchmarks.data_display import show_status
 
+    load_plugins(plugins)
     if not show_status(names, data_root, as_json):
         sys.exit(1)
 
@@ -70,7 +72,8 @@ def status(names: tuple[str, ...], data_root: Path | None, as_json: bool) -> Non
 @data.command()
 @click.argument("name")
 @JSON
-def describe(name: str, as_json: bool) -> None:
+@PLUGIN
+def describe(name: str, plugins: tuple[str, ...], as_json: bool) -> None:
     """Files, keys, shapes, units, splits, licence, how to get access, citation.
 
     \b
@@ -80,6 +83,7 @@ def describe(name: str, as_json: bool) -> None:
     """
     from i2moe_plugin.benchmarks.data_display import show_description
 
+    load_plugins(plugins)
     show_description(name, as_json)
 
 
@@ -87,7 +91,8 @@ def describe(name: str, as_json: bool) -> None:
 @click.argument("name")
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
-def sample(name: str, folder: Path, seed: int) -> None:
+@PLUGIN
+def sample(name: str, folder: Path, seed: int, plugins: tuple[str, ...]) -> None:
     """Write a small drawn data set in the published format of NAME into FOLDER.
 
     \b
@@ -97,6 +102,7 @@ def sample(name: str, folder: Path, seed: int) -> None:
     """
     from i2moe_plugin.benchmarks.datasets import datasets as registered
 
+    load_plugins(plugins)
     entry = registered.get(name)
     entry.build.write_sample(folder, seed)
     click.echo(f"wrote a sample of {name} into {folder}; use it with:")
@@ -106,7 +112,8 @@ def sample(name: str, folder: Path, seed: int) -> None:
 @data.command()
 @click.argument("name")
 @ROOT
-def fetch(name: str, data_root: Path | None) -> None:
+@PLUGIN
+def fetch(name: str, data_root: Path | None, plugins: tuple[str, ...]) -> None:
     """Download the public files of NAME; where access must be asked for, print the steps.
 
     An interrupted download goes on where it stopped; checksums are compared where they are known.
@@ -120,6 +127,7 @@ def fetch(name: str, data_root: Path | None) -> None:
     from i2moe_plugin.benchmarks.datasets.fetch import fetch as fetch_files
     from i2moe_plugin.errors import DatasetError
 
+    load_plugins(plugins)
     build = registered.get(name).build
     if build.card.embedded:
         raise DatasetError(f"{name} ships in the package; there is nothing to fetch.")
@@ -133,7 +141,8 @@ def fetch(name: str, data_root: Path | None) -> None:
 @click.argument("name")
 @ROOT
 @JSON
-def verify(name: str, data_root: Path | None, as_json: bool) -> None:
+@PLUGIN
+def verify(name: str, data_root: Path | None, plugins: tuple[str, ...], as_json: bool) -> None:
     """Compare the files of NAME with the published format; all differences at once.
 
     Names, keys, shapes, types, counts and, where published, checksums are compared, and the data
@@ -146,6 +155,7 @@ def verify(name: str, data_root: Path | None, as_json: bool) -> None:
     """
     from i2moe_plugin.benchmarks.data_display import show_verification
 
+    load_plugins(plugins)
     if not show_verification(name, data_root, as_json):
         sys.exit(1)
 
@@ -153,7 +163,8 @@ def verify(name: str, data_root: Path | None, as_json: bool) -> None:
 @data.command()
 @click.argument("name")
 @ROOT
-def convert(name: str, data_root: Path | None) -> None:
+@PLUGIN
+def convert(name: str, data_root: Path | None, plugins: tuple[str, ...]) -> None:
     """Write the published pickles of NAME as HDF5, beside them; they are not needed afterwards.
 
     A run does this by itself, into the cache folder. Pickles are read without running what is in
@@ -165,4 +176,5 @@ def convert(name: str, data_root: Path | None) -> None:
     """
     from i2moe_plugin.benchmarks.data_display import convert_pickles
 
+    load_plugins(plugins)
     convert_pickles(name, data_root)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from i2moe_plugin.benchmarks.commands.options import JSON, PLUGIN
+from i2moe_plugin.benchmarks.commands.options import JSON, PLUGIN, load_plugins
 
 
 @click.group(name="list")
@@ -31,10 +31,8 @@ def backbones(plugins: tuple[str, ...], as_json: bool) -> None:
       i2moe-bench list backbones --plugin my_fusion.py --json
     """
     from i2moe_plugin.benchmarks.listing import show_backbones
-    from i2moe_plugin.registry import load_plugin
 
-    for plugin in plugins:
-        load_plugin(plugin)
+    load_plugins(plugins)
     show_backbones(as_json)
 
 
@@ -49,10 +47,8 @@ def datasets(plugins: tuple[str, ...], as_json: bool) -> None:
       i2moe-bench list datasets
     """
     from i2moe_plugin.benchmarks.listing import show_datasets
-    from i2moe_plugin.registry import load_plugin
 
-    for plugin in plugins:
-        load_plugin(plugin)
+    load_plugins(plugins)
     show_datasets(as_json)
 
 

@@ -16,6 +16,15 @@ PLUGIN = click.option(
 )
 
 
+def load_plugins(plugins: tuple[str, ...]) -> None:
+    """Import what the user named; nothing heavy is imported where there is none."""
+    if plugins:
+        from i2moe_plugin.registry import load_plugin
+
+        for plugin in plugins:
+            load_plugin(plugin)
+
+
 def _checkout(_ctx: click.Context, _param: click.Parameter, value: str | None) -> None:
     """The environment is where worker processes find it too."""
     if value is not None:

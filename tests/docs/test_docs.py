@@ -75,6 +75,12 @@ def test_adding_a_fusion():
         execute(block, namespace)
 
 
+def test_adding_a_dataset():
+    namespace: dict[str, object] = {}
+    for block in blocks("docs/adding_a_dataset.md"):
+        execute(block, namespace)
+
+
 def test_readme():
     namespace: dict[str, object] = {}
     found = blocks("README.md")

@@ -1,0 +1,391 @@
+"""A folder of the user's own, against naive restatements; and every mistake in it."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import torch
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.impute import SimpleImputer
+from sklearn.preprocessing import StandardScaler
+
+from i2moe_plugin.benchmarks.datasets import find_dataset, open_dataset
+from i2moe_plugin.benchmarks.datasets.base import SPLITS
+from i2moe_plugin.benchmarks.datasets.columns import Standardised
+from i2moe_plugin.benchmarks.datasets.folder import FolderDataset
+from i2moe_plugin.benchmarks.encoders import EncoderSettings
+from i2moe_plugin.errors import DatasetError
+from i2moe_plugin.model import latent_specs
+
+N = 40
+SPLIT = np.array(["train", "train", "valid", "test"] * 10)
+LABEL = np.arange(N) % 3
+SPEC: dict[str, Any] = {
+    "name": "own",
+    "modalities": {
+        "numbers": {"file": "arrays.npz", "key": "numbers", "kind": "features"},
+        "cells": {"file": "table.csv", "columns": "x_*", "kind": "features"},
+        "steps": {"file": "arrays.h5", "key": "steps", "kind": "series", "lengths": "lengths"},
+        "bag": {"file": "bag.npy", "kind": "tokens"},
+        "words": {"file": "table.csv", "column": "words", "kind": "text"},
+        "photo": {"file": "table.csv", "column": "photo", "kind": "image", "size": [16, 24]},
+        "pixels": {"file": "arrays.npz", "key": "pixels", "kind": "image"},
+    },
+    "target": {"file": "table.csv", "column": "label"},
+    "ids": {"file": "table.csv", "column": "id"},
+    "task": "classification",
+    "split": {"file": "table.csv", "column": "split"},
+}
+
+
+@pytest.fixture
+def own(tmp_path) -> Path:
+    random = np.random.default_rng(0)
+    folder = tmp_path / "own"
+    (folder / "photos").mkdir(parents=True)
+    numbers = random.normal(3, 2, size=(N, 4))
+    numbers[random.random((N, 4)) < 0.2] = np.nan
+    numbers[:, 3] = 7  # a constant column
+    pixels = random.integers(0, 256, (N, 20, 10, 3)).astype(np.uint8)
+    np.savez(folder / "arrays.npz", numbers=numbers, pixels=pixels)
+    np.save(folder / "bag.npy", random.normal(size=(N, 5, 3)).astype(np.float32))
+    with h5py.File(folder / "arrays.h5", "w") as file:
+        file["steps"] = random.normal(size=(N, 6, 2)).astype(np.float32)
+        file["lengths"] = random.integers(1, 7, N)
+    with (folder / "table.csv").open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(["id", "label", "split", "x_a", "x_b", "words", "photo"])
+        for row in range(N):
+            Image.new("RGB", (9, 9), (row, 2 * row, 0)).save(folder / f"photos/{row}.png")
+            cell = "" if row % 7 == 0 else row * 1.5
+            words = ["cat dog", "dog bird bird", "only-in-test fish"][row % 3]
+            table.writerow(
+                [f"s{row}", "abc"[LABEL[row]], SPLIT[row], cell, row**2, words, f"photos/{row}.png"]
+            )
+    write(folder, SPEC)
+    return folder
+
+
+def write(folder: Path, spec: Any) -> None:
+    (folder / "dataset.yaml").write_text(yaml.safe_dump(spec, sort_keys=False), encoding="utf-8")
+
+
+def changed(**parts: Any) -> dict[str, Any]:
+    return {**SPEC, **parts}
+
+
+def batch(data: FolderDataset, name: Any) -> list[Any]:
+    return next(iter(data.loader(name, batch_size=N)))
+
+
+def test_a_path_is_a_name_and_a_root(own, monkeypatch) -> None:
+    assert find_dataset(str(own)) == ("folder:own", own)
+    assert find_dataset("htad", "x") == ("htad", Path("x"))
+    monkeypatch.chdir(own.parent)
+    assert find_dataset("own") == ("folder:own", Path("own"))
+    with pytest.raises(DatasetError, match=r"no dataset\.yaml there"):
+        find_dataset("./nowhere")
+    assert open_dataset("folder:own", own).name == "folder:own"
+
+
+def test_batches_are_what_the_files_hold(own) -> None:
+    data = FolderDataset(own)
+    assert data.modalities == tuple(SPEC["modalities"])
+    assert data.class_names == ["a", "b", "c"]
+    rows = {name: np.flatnonzero(name == SPLIT) for name in SPLITS}
+    arrays = np.load(own / "arrays.npz")
+    with h5py.File(own / "arrays.h5") as file:
+        steps, lengths = file["steps"][()], file["lengths"][()]
+    train = rows["train"]
+    real = np.arange(6) < lengths[:, None]
+    scaler = StandardScaler().fit(steps[train][real[train]])
+    for name in SPLITS:
+        numbers, cells, (series, said), bag, words, photo, pixels, target = batch(data, name)
+        here = rows[name]
+        assert data.sample_ids(name) == [f"s{row}" for row in here]
+        np.testing.assert_array_equal(target, LABEL[here])
+        np.testing.assert_array_equal(data.labels(name), LABEL[here])
+        imputer = SimpleImputer(strategy="mean", add_indicator=True)
+        filled = imputer.fit(arrays["numbers"][train]).transform(arrays["numbers"][here])
+        fitted = StandardScaler().fit(imputer.transform(arrays["numbers"][train])[:, :4])
+        # The deviation is of the values that are there, not of those that were filled in.
+        there = np.nanstd(arrays["numbers"][train], 0)
+        there[3] = 1
+        expected = (filled[:, :4] - fitted.mean_) / there
+        np.testing.assert_allclose(numbers[:, :4], expected, rtol=1e-4, atol=1e-5)
+        np.testing.assert_array_equal(numbers[:, 4:], filled[:, 4:])
+        assert cells.shape == (len(here), 3)
+        expected = scaler.transform(steps[here].reshape(-1, 2)).reshape(-1, 6, 2)
+        expected[~real[here]] = 0
+        np.testing.assert_allclose(series, expected, rtol=1e-4, atol=1e-5)
+        np.testing.assert_array_equal(said, lengths[here])
+        assert bag.shape == (len(here), 5, 3)
+        vectorizer = TfidfVectorizer(sublinear_tf=True)
+        texts = [["cat dog", "dog bird bird", "only-in-test fish"][row % 3] for row in range(N)]
+        vectorizer.fit([texts[row] for row in train])
+        dense = vectorizer.transform([texts[row] for row in here]).toarray()
+        np.testing.assert_allclose(words, dense, rtol=1e-6)
+        assert photo.shape == (len(here), 3, 16, 24)
+        np.testing.assert_allclose(photo[:, 0, 0, 0] * 255, here, atol=0.5)
+        np.testing.assert_array_equal(pixels, arrays["pixels"][here].transpose(0, 3, 1, 2))
+
+
+@pytest.mark.parametrize("latents", ["vector", "tokens"])
+def test_encoders_read_every_kind(own, latents) -> None:
+    data = FolderDataset(own)
+    *inputs, _ = next(iter(data.loader("train", batch_size=4)))
+    encoders = data.encoders(EncoderSettings(latents=latents, dim=8))
+    specs = latent_specs(encoders, inputs)
+    assert [spec.dim for spec in specs] == [8] * 7
+    assert [spec.tokens is not None or spec.padded for spec in specs] == [latents == "tokens"] * 7
+
+
+def test_nothing_is_learned_from_other_rows_than_training(own) -> None:
+    before = batch(FolderDataset(own), "train")
+    arrays = dict(np.load(own / "arrays.npz"))
+    arrays["numbers"][SPLIT != "train"] += 1e6
+    np.savez(own / "arrays.npz", **arrays)
+    text = (own / "table.csv").read_text(encoding="utf-8").splitlines()
+    text = [
+        line.replace("fish", "whale").replace("dog", "eel") if ",test," in line else line
+        for line in text
+    ]
+    (own / "table.csv").write_text("\n".join(text), encoding="utf-8")
+    after = batch(FolderDataset(own), "train")
+    for old, new in zip(before, after, strict=True):
+        for a, b in zip(*(x if isinstance(x, list) else [x] for x in (old, new)), strict=True):
+            torch.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+def test_drawn_splits_are_of_their_seed_and_disjoint(own) -> None:
+    parts = {"train": 0.5, "valid": 0.25, "test": 0.25}
+    write(own, changed(split={**parts, "seed": 3}))
+    data = FolderDataset(own)
+    ids = [data.sample_ids(name) for name in SPLITS]
+    assert [len(part) for part in ids] == [20, 10, 10]
+    assert len({i for part in ids for i in part}) == N
+    assert [FolderDataset(own).sample_ids(name) for name in SPLITS] == ids
+    write(own, changed(split={**parts, "seed": 4}))
+    assert FolderDataset(own).sample_ids("test") != ids[2]
+
+
+def test_other_tasks(own) -> None:
+    columns = {"file": "table.csv", "columns": ["x_b"]}
+    write(own, changed(task="regression", target=columns))
+    data = FolderDataset(own)
+    assert data.metric == "mae"
+    np.testing.assert_array_equal(data.labels("test")[:, 0], np.flatnonzero(SPLIT == "test") ** 2)
+    np.savez(own / "many.npz", y=np.eye(N, 3, dtype=np.int8))
+    write(own, changed(task="multilabel", target={"file": "many.npz", "key": "y"}))
+    data = FolderDataset(own)
+    assert data.task.num_outputs == 3
+    assert data.class_names == ["output 1", "output 2", "output 3"]
+
+
+def test_classes_are_names_or_their_numbers(own) -> None:
+    write(own, changed(classes=["c", "b", "a"]))
+    assert FolderDataset(own).labels("train")[0] == 2
+    np.savez(own / "codes.npz", y=LABEL)
+    target = {"file": "codes.npz", "key": "y"}
+    write(own, changed(target=target, classes=["rain", "sun", "snow"]))
+    data = FolderDataset(own)
+    assert data.class_names == ["rain", "sun", "snow"]
+    np.testing.assert_array_equal(data.labels("train"), LABEL[SPLIT == "train"])
+    np.savez(own / "codes.npz", y=LABEL * 5 + 6)  # 6, 11, 16: sorted as numbers, not as text
+    write(own, changed(target=target))
+    assert FolderDataset(own).class_names == ["6", "11", "16"]
+
+
+def test_parquet_is_read_like_csv(own) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    import pyarrow
+
+    with (own / "table.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    table = pyarrow.table({key: [row[key] for row in rows] for key in rows[0]})
+    parquet.write_table(table, own / "table.parquet")
+    expected = batch(FolderDataset(own), "test")
+    text = (own / "dataset.yaml").read_text(encoding="utf-8")
+    (own / "dataset.yaml").write_text(text.replace("table.csv", "table.parquet"), encoding="utf-8")
+    (own / "table.csv").unlink()
+    found = batch(FolderDataset(own), "test")
+    torch.testing.assert_close(found[1], expected[1])
+    torch.testing.assert_close(found[4], expected[4])
+
+
+def test_the_fingerprint_is_of_the_content(own) -> None:
+    first = FolderDataset(own).fingerprint()
+    assert FolderDataset(own).fingerprint() == first
+    Image.new("RGB", (9, 9), "red").save(own / "photos" / "3.png")
+    second = FolderDataset(own).fingerprint()
+    assert second != first
+    write(own, changed(title="another"))
+    assert FolderDataset(own).fingerprint() != second
+
+
+def test_what_people_see(own) -> None:
+    shown = {item.modality: item for item in FolderDataset(own).show("test", 0)}
+    assert shown["words"].kind == "text"
+    assert shown["words"].value == "cat dog"
+    assert shown["photo"].kind == "image"
+    assert shown["steps"].kind == "series"
+
+
+MISTAKES = {
+    "no such file": (
+        lambda s: s["modalities"]["bag"].update(file="nothing.npy"),
+        r"nothing\.npy is missing",
+    ),
+    "no such key": (
+        lambda s: s["modalities"]["numbers"].update(key="nombers"),
+        "lacks nombers; it holds numbers",
+    ),
+    "no such column": (
+        lambda s: s["target"].update(column="lable"),
+        "lacks the column 'lable'. Did you mean 'label'",
+    ),
+    "no column fits": (lambda s: s["modalities"]["cells"].update(columns="z_*"), "no column match"),
+    "text as numbers": (
+        lambda s: s["modalities"]["cells"].update(columns=["words"]),
+        "'cat dog' is not a number",
+    ),
+    "numbers as text": (
+        lambda s: s["modalities"].update(words={**s["modalities"]["words"], "column": "x_b"}),
+        "text must be strings",
+    ),
+    "outside": (
+        lambda s: s["modalities"]["bag"].update(file="../bag.npy"),
+        "must lie inside the folder",
+    ),
+    "absolute": (lambda s: s["target"].update(file="/etc/passwd"), "must lie inside the folder"),
+    "unknown kind": (lambda s: s["modalities"]["bag"].update(kind="audio"), "kind"),
+    "unknown entry": (lambda s: s.update(taks="x"), "taks: no such setting. Did you mean 'task'"),
+    "missing entry": (lambda s: s.pop("split"), "split is missing"),
+    "one modality": (
+        lambda s: s.update(modalities={"bag": SPEC["modalities"]["bag"]}),
+        "at least two modalities",
+    ),
+    "fractions": (
+        lambda s: s.update(split={"train": 0.5, "valid": 0.2, "test": 0.2}),
+        "must add up to 1",
+    ),
+    "split words": (
+        lambda s: s["split"].update(column="words"),
+        "expected train, valid and test",
+    ),
+    "metric": (lambda s: s.update(metric="acuracy"), "Did you mean 'accuracy'"),
+    "classes": (lambda s: s.update(classes=["a", "b"]), "none of the classes"),
+    "rank": (lambda s: s["modalities"]["bag"].update(kind="features"), "features are .N, F."),
+    "lengths": (lambda s: s["modalities"]["steps"].update(lengths="steps"), "must be integers"),
+    "photo": (
+        lambda s: s["modalities"]["photo"].update(column="words"),
+        "40 of 40 image files are missing",
+    ),
+    "ids": (lambda s: s["ids"].update(column="split"), "listed twice: train"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_mistakes_are_named(own, mistake) -> None:
+    spec = yaml.safe_load((own / "dataset.yaml").read_text(encoding="utf-8"))
+    change, message = MISTAKES[mistake]
+    change(spec)
+    write(own, spec)
+    with pytest.raises(DatasetError, match=message):
+        FolderDataset(own)
+    assert FolderDataset.verify(own)
+    assert not FolderDataset.status(own).ready
+
+
+def test_several_mistakes_at_once(own) -> None:
+    write(own, changed(task="klassify", taks=1, modalities={"a": {"file": "x.txt", "kind": "b"}}))
+    with pytest.raises(DatasetError) as caught:
+        FolderDataset(own)
+    for part in ("taks", "task", "modalities.a.file", "modalities.a.kind"):
+        assert part in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[1, 2]",
+        "a: [",
+        "a: !!python/object/apply:os.system ['touch pwned']",
+        "a: &a [1, 2]\nb: *a",
+        "x" * 2_000_000,
+        "\x00\x01",
+    ],
+)
+def test_hostile_yaml_is_refused(own, text, monkeypatch) -> None:
+    monkeypatch.chdir(own)
+    (own / "dataset.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(DatasetError, match=r"dataset\.yaml"):
+        FolderDataset(own)
+    assert not (own / "pwned").exists()
+
+
+def test_too_few_rows_or_classes(own) -> None:
+    np.savez(own / "arrays.npz", **{k: v[:-1] for k, v in np.load(own / "arrays.npz").items()})
+    with pytest.raises(DatasetError, match="numbers has 39 rows, the target has 40"):
+        FolderDataset(own)
+
+
+def test_a_class_that_is_never_trained(own) -> None:
+    text = (own / "table.csv").read_text(encoding="utf-8").replace(",a,train,", ",b,train,")
+    (own / "table.csv").write_text(text, encoding="utf-8")
+    with pytest.raises(DatasetError, match="no training sample of a"):
+        FolderDataset(own)
+
+
+@given(
+    st.integers(2, 40),
+    st.integers(1, 4),
+    st.floats(-1e6, 1e6),
+    st.floats(1e-3, 1e3),
+    st.integers(0, 2**32 - 1),
+)
+@settings(max_examples=50, deadline=None)
+def test_standardised_training_rows_have_mean_0_and_deviation_1(rows, width, shift, scale, seed):
+    random = np.random.default_rng(seed)
+    values = random.normal(size=(rows, width)) * scale + shift
+    train = random.permutation(rows)[: max(2, rows // 2)]
+    made = Standardised("x", values, train)[train].astype(np.float64)
+    np.testing.assert_allclose(made.mean(0), 0, atol=1e-3)
+    spread = values[train].std(0) > 1e-9 * max(abs(shift), 1)
+    np.testing.assert_allclose(made.std(0)[spread], 1, atol=1e-3)
+
+
+@given(data=st.data())
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_damaged_files_give_data_or_a_dataset_error(own, data) -> None:
+    path = own / data.draw(
+        st.sampled_from(["arrays.npz", "arrays.h5", "bag.npy", "table.csv", "dataset.yaml"])
+    )
+    content = path.read_bytes()
+    try:
+        damaged = bytearray(content[: data.draw(st.integers(0, len(content)))])
+        for _ in range(data.draw(st.integers(0, 3))):
+            if damaged:
+                damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(
+                    st.integers(0, 255)
+                )
+        path.write_bytes(damaged)
+        with contextlib.suppress(DatasetError):
+            opened = FolderDataset(own)
+            for name in SPLITS:
+                batch(opened, name)
+    finally:
+        path.write_bytes(content)
