@@ -327,7 +327,7 @@ def _write(
     }
     arrays: dict[str, Any] = {
         "prediction": test.prediction,
-        "target": test.target,
+        "target": trainer.model.task.truth(test.target),
         "sample_id": np.asarray(data.sample_ids("test")),
     }
     if isinstance(trainer.model, I2MoE) and test.weights is not None:

@@ -37,7 +37,13 @@ __getattr__, __dir__, _names = lazy_loader.attach(
             "register_backbone",
         ],
         "reweighting": ["GlobalReweighting", "MLPReweighting"],
-        "tasks": ["Classification", "Multilabel", "Regression"],
+        "tasks": [
+            "Classification",
+            "Multilabel",
+            "Regression",
+            "SignClassification",
+            "SignedRegression",
+        ],
         "training": ["Predictions", "Trainer"],
     },
 )

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 #: For each metric, whether a larger value is better.
 HIGHER_IS_BETTER = {
     "accuracy": True,
+    "accuracy_nonzero": True,
     "macro_f1": True,
     "micro_f1": True,
     "auroc": True,
@@ -69,6 +70,10 @@ class Task(ABC):
     @abstractmethod
     def decide(self, prediction: NDArray[Any]) -> NDArray[Any]:
         """The decision from outputs [N, C]."""
+
+    def truth(self, target: NDArray[Any]) -> NDArray[Any]:
+        """The decision that would be right, from targets; what is kept beside outputs."""
+        return target
 
     @abstractmethod
     def metric(self, name: str, prediction: NDArray[Any], target: NDArray[Any]) -> float:
@@ -214,6 +219,42 @@ class Classification(Task):
 
 
 @dataclass(frozen=True)
+class SignClassification(Classification):
+    """Is a score above zero? Two classes, and targets [B] that are the scores themselves.
+
+    So beside the accuracy, for which a score of zero is not above zero (I2MoE's), stands the
+    accuracy without zero scores, ``accuracy_nonzero`` (MultiBench's, ``eval_affect``). Kept outputs
+    are judged as any classification is, by the classes that :meth:`truth` gives.
+    """
+
+    num_outputs: int = 2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.num_outputs != 2:
+            raise ConfigError(f"a sign is one of 2 classes, not of {self.num_outputs}.")
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        first, *more = super().metric_names
+        return (first, "accuracy_nonzero", *more)
+
+    def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
+        return super().loss(prediction, (target > 0).long())
+
+    def prepare(self, target: Tensor) -> Tensor:
+        return _scores(target, "sign classification")
+
+    def truth(self, target: NDArray[Any]) -> NDArray[Any]:
+        return (np.asarray(target) > 0).astype(np.int64)
+
+    def metric(self, name: str, prediction: NDArray[Any], target: NDArray[Any]) -> float:
+        if name == "accuracy_nonzero":
+            return _sign_accuracy(self.decide(prediction) > 0, target, zeros=False)
+        return super().metric(name, prediction, self.truth(target))
+
+
+@dataclass(frozen=True)
 class Multilabel(Task):
     """Any of C labels: mean binary cross entropy on logits, probability above one half.
 
@@ -317,3 +358,41 @@ class Regression(Task):
                     ]
                 )
             )
+
+
+@dataclass(frozen=True)
+class SignedRegression(Regression):
+    """One real value whose sign matters: a regression judged also by the sign.
+
+    ``accuracy``: the share of predictions on the right side, above zero or not (I2MoE's);
+    ``accuracy_nonzero``: the same without targets of zero (MultiBench's, ``eval_affect``).
+    """
+
+    num_outputs: int = 1
+    name = "signed-regression"
+    metric_names = ("mae", "mse", "correlation", "accuracy", "accuracy_nonzero")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.num_outputs != 1:
+            raise ConfigError(f"a signed regression has 1 output, not {self.num_outputs}.")
+
+    def metric(self, name: str, prediction: NDArray[Any], target: NDArray[Any]) -> float:
+        if name not in ("accuracy", "accuracy_nonzero"):
+            return super().metric(name, prediction, target)
+        return _sign_accuracy(prediction > 0, target, zeros=name == "accuracy")
+
+
+def _scores(target: Tensor, kind: str) -> Tensor:
+    if not target.dim() or target.numel() != target.shape[0]:
+        raise ShapeError(f"a target of {kind} is [B]; got {list(target.shape)}.")
+    target = target.reshape(-1)
+    return target if target.is_floating_point() else target.float()
+
+
+def _sign_accuracy(above: NDArray[Any], target: NDArray[Any], *, zeros: bool) -> float:
+    """The share of samples rightly said to be above zero or not; NaN where there are none."""
+    scores = np.asarray(target).reshape(-1)
+    kept = np.ones(len(scores), bool) if zeros else scores != 0
+    right = above.reshape(-1) == (scores > 0)
+    return float(right[kept].mean()) if kept.any() else float("nan")

@@ -20,6 +20,8 @@ from i2moe_plugin import (
     Multilabel,
     Regression,
     ShapeError,
+    SignClassification,
+    SignedRegression,
 )
 from i2moe_plugin.tasks import HIGHER_IS_BETTER, task_from
 
@@ -291,3 +293,79 @@ def test_what_describes_no_task_is_refused(record):
 def test_tasks_judge_without_torch():
     code = "import sys, i2moe_plugin.tasks; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# Signs of scores
+
+
+def _scored(samples=60):
+    rng = np.random.default_rng(5)
+    score = np.round(rng.normal(size=samples) * 2) / 2  # some are zero
+    assert (score == 0).sum() > 3
+    return rng.normal(size=(samples, 2)).astype(np.float32), score.astype(np.float32)
+
+
+def test_a_sign_is_a_class_and_its_loss_cross_entropy():
+    prediction, score = _scored()
+    task = SignClassification()
+    target = task.prepare(torch.from_numpy(score)[:, None])
+    assert torch.equal(target, torch.from_numpy(score))
+    classes = (score > 0).astype(int)
+    expected = Classification(2).loss(torch.from_numpy(prediction), torch.from_numpy(classes))
+    assert torch.equal(task.loss(torch.from_numpy(prediction), target), expected)
+    np.testing.assert_array_equal(task.truth(score), classes)
+
+
+def test_a_score_of_zero_is_not_above_zero_or_is_left_out():
+    prediction, score = _scored()
+    found = SignClassification().metrics(prediction, score)
+    classes = (score > 0).astype(int)
+    plain = Classification(2).metrics(prediction, classes)
+    assert {name: found[name] for name in plain} == plain
+    kept = score != 0
+    decided = prediction.argmax(1)
+    assert found["accuracy_nonzero"] == sk.accuracy_score(classes[kept], decided[kept])
+    assert found["accuracy_nonzero"] != found["accuracy"]
+
+
+def test_what_is_kept_of_signs_is_judged_as_a_classification():
+    prediction, score = _scored()
+    task = SignClassification()
+    kept = task_from(json.loads(json.dumps(task.describe())))
+    assert kept == Classification(2)
+    found = kept.metrics(prediction, task.truth(score))
+    assert found["accuracy"] == task.metric("accuracy", prediction, score)
+
+
+def test_signed_regression_judges_values_and_signs():
+    prediction, score = _scored()
+    prediction = prediction[:, :1]
+    task = SignedRegression()
+    target = task.prepare(torch.from_numpy(score))
+    found = task.metrics(prediction, target.numpy())
+    plain = Regression(1).metrics(prediction, target.numpy())
+    assert {name: found[name] for name in plain} == plain  # against values, never their signs
+    assert found["mae"] == pytest.approx(np.abs(prediction[:, 0] - score).mean())
+    above = prediction[:, 0] > 0
+    assert found["accuracy"] == sk.accuracy_score(score > 0, above)
+    kept = score != 0
+    assert found["accuracy_nonzero"] == sk.accuracy_score(score[kept] > 0, above[kept])
+    assert found["accuracy"] != found["accuracy_nonzero"]
+    assert task_from(json.loads(json.dumps(task.describe()))) == task
+
+
+@pytest.mark.parametrize("task", [SignClassification(), SignedRegression()])
+def test_scores_of_zero_alone_have_no_accuracy_without_zeros(task):
+    found = task.metric("accuracy_nonzero", np.zeros((3, task.num_outputs)), np.zeros(3))
+    assert np.isnan(found)
+
+
+@pytest.mark.parametrize("build", [lambda: SignClassification(3), lambda: SignedRegression(2)])
+def test_tasks_of_signs_have_one_width(build):
+    with pytest.raises(ConfigError, match="not"):
+        build()
+
+
+def test_scores_are_one_a_sample():
+    with pytest.raises(ShapeError, match=r"is \[B\]; got \[2, 3\]"):
+        SignClassification().prepare(torch.zeros(2, 3))
