@@ -49,6 +49,7 @@ class Checkout:
             for path in root.iterdir()
             if (path.is_dir() or path.suffix == ".py") and self._is_ours(path.stem)
         }
+        self.without: set[str] = set()
         package = types.ModuleType(self.package)
         package.__path__ = [str(root)]
         sys.modules[self.package] = package
@@ -78,13 +79,19 @@ class Checkout:
             )
         return classes[name]
 
-    def module(self, name: str) -> types.ModuleType:
+    def module(self, name: str, without: Sequence[str] = ()) -> types.ModuleType:
         """A module by its name there, ``training_structures.Supervised_Learning``.
+
+        Args:
+            name: of the module.
+            without: packages that may be missing; an empty module stands for them, for what is
+                imported at the top of a file and used in parts of it that are not called.
 
         Raises:
             PluginError: no such module, a missing package, or a failed import.
         """
         search_path = list(sys.path)
+        self.without.update(without)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of code that is not the user's
@@ -123,6 +130,8 @@ class Checkout:
     ) -> Any:
         """``__import__`` as the checkout's modules see it: their own names come first."""
         top = name.partition(".")[0]
+        if top in self.without and not level and PathFinder.find_spec(top) is None:
+            return types.ModuleType(top)
         if level or top not in self.top:
             return builtins.__import__(name, globals, locals, fromlist, level)
         if fromlist:

@@ -68,6 +68,10 @@ class RunSettings(BaseModel):
     )
     auxiliary_weight: float = Field(0.01, ge=0, description="weight of a backbone's own loss")
 
+    loader: Literal["own", "multibench"] = Field(
+        "own", description="who reads the data: ours, or a MultiBench checkout's own loader"
+    )
+
     fusion_settings: dict[str, Any] = Field(default_factory=dict, description="of the backbone")
     data_settings: dict[str, Any] = Field(default_factory=dict, description="of the data set")
 

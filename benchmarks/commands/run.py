@@ -45,6 +45,11 @@ def _seeds(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[in
 @click.option("--precision", type=click.Choice(["32", "bf16-mixed", "16-mixed"]))
 @click.option("--device", help="auto, cpu, cuda, cuda:1 or mps.  [default: auto]")
 @click.option("--workers", type=int, help="Processes that load data.")
+@click.option(
+    "--loader",
+    type=click.Choice(["own", "multibench"]),
+    help="Who reads the data; multibench: the loader of the checkout in --multibench.",
+)
 @click.option("--weights", metavar="FILE|none", help="Pretrained encoder weights, or none.")
 @click.option(
     "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any setting; repeatable."
@@ -109,6 +114,10 @@ def run(
     methods: tuple[Any, ...] = ("i2moe",) if no_vanilla else ("vanilla", "i2moe")
     data = open_dataset(dataset, root, **settings.data_settings)
     data.cache = not no_cache
+    if settings.loader == "multibench":
+        from i2moe_plugin.benchmarks.multibench_loading import load_from_multibench
+
+        load_from_multibench(data)
     console = Console(stderr=True)
     total = settings.epochs * len(seeds) * len(methods)
     with job_progress(console, total, settings.metric or data.selection or data.metric) as progress:

@@ -1,0 +1,161 @@
+"""``--loader multibench``: a data set's batches from MultiBench's own loader, out of a checkout.
+
+Task, encoders, splits' names and everything else stay ours, so that a difference in figures is the
+loader's. Where that loader cannot run, or where a figure from it could not be trusted, the reason
+is said.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from i2moe_plugin.adapters.checkout import Checkout, open_checkout
+from i2moe_plugin.benchmarks.datasets.base import SPLITS, MultimodalDataset, SplitName
+from i2moe_plugin.errors import ConfigError, DatasetError, I2MoEError
+
+Loaders = tuple[Any, Any, Any]
+
+#: Why MultiBench's loader of a data set is not taken; each was found by running or reading it.
+REASONS = {
+    "enrico": "its 'test' loaders are built from the training split, so no test figure of it could "
+    "be trusted (datasets/enrico/get_data.py, mode is never 'test')",
+    "mmimdb": "it needs theano, which current Python cannot install, and folders that are written "
+    "into its source (datasets/imdb/get_data.py)",
+    "push": "it needs fannypack and downloads at every start (datasets/gentle_push)",
+    "vision-touch": "it gives the validation split as test split (datasets/robotics/get_data.py)",
+    "stocks": "it downloads prices at every start and reads no files (datasets/stocks/get_data.py)",
+}
+
+
+def load_from_multibench(data: MultimodalDataset, root: str | None = None) -> None:
+    """Have a data set take its batches from MultiBench's loader.
+
+    Args:
+        data: changed: its loaders, fingerprint and notes.
+        root: the checkout; ``$MULTIBENCH_ROOT`` by default.
+
+    Raises:
+        ConfigError: no checkout was named.
+        DatasetError: MultiBench has no such loader, or it cannot be used; says why.
+        PluginError: the folder is no checkout, or its module cannot be imported.
+    """
+    root = root or os.environ.get("MULTIBENCH_ROOT")
+    if not root:
+        raise ConfigError("loader=multibench needs a checkout: --multibench PATH.")
+    if data.name in REASONS:
+        raise DatasetError(
+            f"MultiBench's loader of {data.name} cannot be used: {REASONS[data.name]}."
+        )
+    build = BUILDERS.get(data.name)
+    if build is None:
+        raise DatasetError(
+            f"MultiBench has no loader of {data.name}; it has {', '.join([*BUILDERS, *REASONS])}."
+        )
+    checkout = open_checkout(root)
+    ours = data.fingerprint()
+    made: dict[int, dict[SplitName, Any]] = {}
+
+    def loader(name: SplitName, *, batch_size: int, **_: Any) -> Batches:
+        if batch_size not in made:
+            three = _guarded(build, checkout, data, batch_size)
+            made[batch_size] = dict(zip(SPLITS, three, strict=True))
+        return Batches(made[batch_size][name], data)
+
+    def fingerprint() -> str:
+        return hashlib.sha256(f"{ours} multibench".encode()).hexdigest()
+
+    data.loader = loader  # type: ignore[method-assign, assignment]
+    data.fingerprint = fingerprint  # type: ignore[method-assign]
+    data.notes.append("Batches come from MultiBench's own loader, with what it does to the data.")
+
+
+class Batches:
+    """Batches of a MultiBench loader as ``(x_1, ..., x_M, y)`` in single precision.
+
+    Packed batches ``([x_m], [lengths_m], rows, y)`` become pairs of values and lengths.
+    """
+
+    def __init__(self, batches: Any, data: MultimodalDataset) -> None:
+        self.batches, self.data = batches, data
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        for batch in self.batches:
+            if isinstance(batch[0], (list, tuple)):
+                values, lengths, _rows, target = batch
+                inputs: list[Any] = [
+                    (_single(x), length) for x, length in zip(values, lengths, strict=True)
+                ]
+            else:
+                *inputs, target = batch
+                inputs = [_single(x) for x in inputs]
+            yield (*inputs, target)
+
+
+def _single(values: Tensor) -> Tensor:
+    return values.float() if values.is_floating_point() else values
+
+
+def _guarded(
+    build: Callable[..., Loaders], checkout: Checkout, data: MultimodalDataset, batch_size: int
+) -> Loaders:
+    try:
+        return build(checkout, data, batch_size)
+    except I2MoEError:
+        raise
+    except (Exception, SystemExit) as error:  # code that is not ours
+        raise DatasetError(
+            f"MultiBench's loader of {data.name} fails on these files: {type(error).__name__}: "
+            f"{error}. Without --loader multibench they are read by ours."
+        ) from error
+
+
+def _avmnist(checkout: Checkout, data: MultimodalDataset, batch_size: int) -> Loaders:
+    module = checkout.module("datasets.avmnist.get_data")
+    three: Loaders = module.get_dataloader(str(data.root), batch_size=batch_size, num_workers=0)
+    return three
+
+
+def _mimic3(checkout: Checkout, data: Any, batch_size: int) -> Loaders:
+    module = checkout.module("datasets.mimic.get_data")
+    train, valid, tests = module.get_dataloader(
+        data._group,
+        batch_size=batch_size,
+        num_workers=0,
+        flatten_time_series=data.flatten_time_series,
+        imputed_path=str(Path(data.folder, "im.pk")),
+        tabular_robust=False,
+        timeseries_robust=False,
+    )
+    return train, valid, tests["timeseries"][0]  # the one without noise
+
+
+def _affect(kind: str) -> Callable[..., Loaders]:
+    def build(checkout: Checkout, data: Any, batch_size: int) -> Loaders:
+        # torchtext has no build for current torch; it is needed for noise on words alone.
+        module = checkout.module("datasets.affect.get_data", without=("torchtext",))
+        three: Loaders = module.get_dataloader(
+            str(data.pickle), batch_size=batch_size, num_workers=0, data_type=kind
+        )
+        return three
+
+    return build
+
+
+BUILDERS: dict[str, Callable[..., Loaders]] = {
+    "avmnist": _avmnist,
+    "mimic3": _mimic3,
+    "mosi": _affect("mosi"),
+    "mosi-regression": _affect("mosi"),
+    "mosei": _affect("mosei"),
+    "mustard": _affect("sarcasm"),
+    "urfunny": _affect("humor"),
+}
