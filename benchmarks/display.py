@@ -33,6 +33,7 @@ METRIC_NAMES = {
     "mse": "MSE",
     "correlation": "correlation",
 }
+COLUMNS = 3  # metrics side by side: what 80 characters hold
 METHOD_NAMES: dict[Method, str] = {"vanilla": "vanilla", "i2moe": "I2MoE"}
 VERDICT_STYLE = {"better": "bold green", "worse": "bold red"}
 
@@ -68,26 +69,8 @@ def job_progress(console: Console, total_epochs: int, metric: str) -> Iterator[J
 def show_job(console: Console, job: JobResult) -> None:
     """The tables and sentences of a finished job."""
     names = job.metrics()
-    seeds = f"{len(job.seeds)} seed{'s' * (len(job.seeds) != 1)}"
-    table = Table(title=f"{job.fusion} on {job.dataset}: test split, mean ± deviation over {seeds}")
-    table.add_column("", min_width=15)
-    for name in names:
-        table.add_column(METRIC_NAMES.get(name, name), justify="right", no_wrap=True)
-    for method in job.results:
-        table.add_row(
-            METHOD_NAMES[method], *(_mean(name, job.values(method, name)) for name in names)
-        )
-    if job.linear is not None:
-        cells = [_number(name, job.linear["test"][name]) for name in names]
-        table.add_row("logistic regression", *cells, style="dim")
-    if job.comparisons:
-        items = [job.comparisons[name] for name in names]
-        table.add_section()
-        table.add_row(
-            "I2MoE − vanilla", *(_number(item.metric, item.difference, "+") for item in items)
-        )
-        table.add_row("95 % interval", *map(_interval, items))
-    console.print(table)
+    for start in range(0, len(names), COLUMNS):
+        console.print(_table(job, names[start : start + COLUMNS], titled=not start))
     if job.comparisons:
         console.print(_verdict(job.comparisons[job.metric]))
     weights = job.expert_weights()
@@ -108,6 +91,31 @@ def show_job(console: Console, job: JobResult) -> None:
     folder = next(iter(job.runs.values()))[0].path.parent
     again = f" ({job.reused} finished before)" if job.reused else ""
     console.print(Text(f"Runs: {sum(map(len, job.runs.values()))} in {folder}{again}"))
+
+
+def _table(job: JobResult, names: list[str], titled: bool) -> Table:
+    """Every method's values of these metrics, and their differences."""
+    seeds = f"{len(job.seeds)} seed{'s' * (len(job.seeds) != 1)}"
+    title = f"{job.fusion} on {job.dataset}: test split, mean ± deviation over {seeds}"
+    table = Table(title=title if titled else None)
+    table.add_column("", min_width=15)
+    for name in names:
+        table.add_column(METRIC_NAMES.get(name, name), justify="right", no_wrap=True)
+    for method in job.results:
+        table.add_row(
+            METHOD_NAMES[method], *(_mean(name, job.values(method, name)) for name in names)
+        )
+    if job.linear is not None:
+        cells = [_number(name, job.linear["test"][name]) for name in names]
+        table.add_row("logistic regression", *cells, style="dim")
+    if job.comparisons:
+        items = [job.comparisons[name] for name in names]
+        table.add_section()
+        table.add_row(
+            "I2MoE − vanilla", *(_number(item.metric, item.difference, "+") for item in items)
+        )
+        table.add_row("95 % interval", *map(_interval, items))
+    return table
 
 
 def _verdict(item: Comparison) -> Text:
