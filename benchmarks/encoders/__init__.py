@@ -4,6 +4,7 @@ from i2moe_plugin.benchmarks.encoders.features import MLPEncoder, PatchEmbedding
 from i2moe_plugin.benchmarks.encoders.frozen import Frozen
 from i2moe_plugin.benchmarks.encoders.images import ImageCNN, LeNet, picture_encoder
 from i2moe_plugin.benchmarks.encoders.maxout import MaxoutMLP, maxout_encoder
+from i2moe_plugin.benchmarks.encoders.recurrent import RecurrentEncoder, recurrent_encoder
 from i2moe_plugin.benchmarks.encoders.settings import EncoderSettings
 from i2moe_plugin.benchmarks.encoders.volume import VolumeCNN, volume_encoder
 
@@ -15,9 +16,11 @@ __all__ = [
     "MLPEncoder",
     "MaxoutMLP",
     "PatchEmbedding",
+    "RecurrentEncoder",
     "VolumeCNN",
     "feature_encoder",
     "maxout_encoder",
     "picture_encoder",
+    "recurrent_encoder",
     "volume_encoder",
 ]

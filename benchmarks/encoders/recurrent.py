@@ -1,0 +1,92 @@
+"""Encoders of sequences: a GRU or an LSTM, its last state or each of its steps."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from i2moe_plugin.benchmarks.encoders.features import PatchEmbedding
+from i2moe_plugin.benchmarks.encoders.settings import EncoderSettings
+
+NETWORKS: dict[str, type[nn.GRU] | type[nn.LSTM]] = {"gru": nn.GRU, "lstm": nn.LSTM}
+
+
+class RecurrentEncoder(nn.Module):
+    """One recurrent layer over [B, T, F]; padded steps are packed away and never read.
+
+    Args:
+        in_features: F.
+        width: H, of the state.
+        kind: ``gru`` or ``lstm``.
+        steps: give the state of every step, not only the last.
+        head: what the last state [B, H] goes through.
+        dropout: on the states given.
+        input_dropout: on the input.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        width: int,
+        *,
+        kind: Literal["gru", "lstm"] = "gru",
+        steps: bool = False,
+        head: nn.Module | None = None,
+        dropout: float = 0.0,
+        input_dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.steps = steps
+        self.input_dropout, self.dropout = nn.Dropout(input_dropout), nn.Dropout(dropout)
+        self.network = NETWORKS[kind](in_features, width, batch_first=True)
+        self.head = nn.Identity() if head is None else head
+
+    def forward(
+        self, values: Tensor, lengths: Tensor | None = None
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """Values [B, T, F], and how many steps [B] of each are no padding (all, if not told).
+
+        Returns:
+            The head's output for the last state [B, H]; or states [B, T, H], and if lengths were
+            told the padding mask [B, T], true where a step is padding.
+        """
+        values, time = self.input_dropout(values), values.shape[1]
+        if lengths is None:
+            states, last = self.network(values)
+        else:  # packing wants lengths on the CPU
+            packed = pack_padded_sequence(values, lengths.cpu(), True, enforce_sorted=False)
+            packed_states, last = self.network(packed)
+            if self.steps:
+                states, _ = pad_packed_sequence(packed_states, True, total_length=time)
+        if self.steps:
+            states = self.dropout(states)
+            if lengths is None:
+                return states
+            return states, torch.arange(time, device=values.device) >= lengths[:, None]
+        hidden = last[0] if isinstance(last, tuple) else last  # an LSTM gives its cell too
+        return self.head(self.dropout(hidden[-1]))
+
+
+def recurrent_encoder(
+    in_features: int,
+    settings: EncoderSettings,
+    *,
+    kind: Literal["gru", "lstm"] = "gru",
+    steps: bool = False,
+) -> RecurrentEncoder:
+    """Encoder of a sequence [B, T, F], for the kind of latent that is asked for.
+
+    A vector is the last state, ``settings.dim`` wide. Tokens are the last state of a layer
+    ``settings.hidden`` wide (256 in I2MoE's code; ``dim``, where it is 0), cut into patches, as in
+    I2MoE's code; or, with ``steps``, the state of each step.
+    """
+    dropout = {"dropout": settings.dropout, "input_dropout": settings.input_dropout}
+    if settings.latents == "vector" or steps:
+        every = steps and settings.latents == "tokens"
+        return RecurrentEncoder(in_features, settings.dim, kind=kind, steps=every, **dropout)
+    width = settings.hidden or settings.dim
+    patches = PatchEmbedding(width, settings.patches, settings.dim)
+    return RecurrentEncoder(in_features, width, kind=kind, head=patches, **dropout)
