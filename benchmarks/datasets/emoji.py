@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from i2moe_plugin.benchmarks.datasets.base import register_dataset
+from i2moe_plugin.benchmarks.datasets.base import SplitName, register_dataset
 from i2moe_plugin.benchmarks.datasets.manifest import Card
 from i2moe_plugin.benchmarks.datasets.packaged import Arrays, PackagedDataset
+from i2moe_plugin.benchmarks.datasets.shown import Shown
 from i2moe_plugin.benchmarks.encoders import EncoderSettings, feature_encoder, picture_encoder
 from i2moe_plugin.errors import DatasetError
 
@@ -51,7 +52,13 @@ class Emoji(PackagedDataset):
         super().__init__(root)
 
     def _prepare(self, data: Arrays) -> list[NDArray[Any]]:
-        return [self._pictures(data), self._word_means([str(text) for text in data["text"]])]
+        self._texts = [str(text) for text in data["text"]]
+        return [self._pictures(data), self._word_means(self._texts)]
+
+    def show(self, name: SplitName, index: int) -> list[Shown]:
+        """The picture, and the keywords in place of their vector."""
+        picture, _ = super().show(name, index)
+        return [picture, Shown("text", "text", self._texts[self._rows[name][index]])]
 
     def _pictures(self, data: Arrays) -> NDArray[Any]:
         """All pictures on white, uint8 [N, 3, 48, 48]."""

@@ -1,0 +1,203 @@
+"""The command `explain`: what it tells, of what it warns, how fast it answers."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from i2moe_plugin import Classification, Multilabel, Regression
+from i2moe_plugin.benchmarks.cli import main
+from i2moe_plugin.benchmarks.datasets import open_dataset
+from i2moe_plugin.benchmarks.explain_display import sparkline
+from i2moe_plugin.benchmarks.stored import find_runs, printable, siblings
+from i2moe_plugin.errors import RunError
+
+EVIL = "\x1b[31m\x9b2J\u202eevil[bold]x[/bold]\x07"
+
+
+def explain(*arguments):
+    return CliRunner().invoke(main, ["explain", *map(str, arguments)], catch_exceptions=False)
+
+
+def told(run, *more):
+    result = explain(run.path, "--no-data", "--json", *more)
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+@pytest.mark.parametrize("task", [Classification(3), Multilabel(6), Regression(1)], ids=str)
+def test_json_is_the_stored_sample(tmp_path, write_run, task):
+    run = write_run(tmp_path, task)
+    found = told(run, "--sample", "s5")
+    outputs = run.outputs(rows=slice(5, 6))
+    assert found["sample"] == "s5"
+    for e, expert in enumerate(found["experts"]):
+        assert expert["weight"] == pytest.approx(float(outputs["weights"][0, e]))
+        for cell in expert["classes"]:
+            c = run.json("result.json")["class_names"].index(cell["class"])
+            said = float(outputs["expert_outputs"][0, e, c])
+            assert cell["output"] == pytest.approx(said)
+            assert cell["product"] == pytest.approx(said * expert["weight"], rel=1e-5)
+    for row in found["classes"]:
+        total = sum(
+            cell["product"]
+            for expert in found["experts"]
+            for cell in expert["classes"]
+            if cell["class"] == row["class"]
+        )
+        assert row["prediction"] == pytest.approx(total, abs=1e-5)
+    assert found["modalities_missing"] == "left out by --no-data"
+    assert any("does not show that the interaction" in line for line in found["worth"])
+
+
+def test_the_terminal_shows_weights_products_and_their_worth(tmp_path, write_run):
+    run = write_run(tmp_path)
+    result = explain(run.path, "--sample", "s4", "--no-data")
+    assert result.exit_code == 0
+    shown = " ".join(result.stdout.split())
+    for words in ("unique: video", "Predicted class", "label class 1", "One seed alone"):
+        assert words in shown
+    weight = run.outputs("weights")["weights"][4, 2]
+    assert f"{weight:.3f}" in shown
+
+
+def test_other_seeds_give_ranges(tmp_path, write_run):
+    runs = [write_run(tmp_path, seed=seed) for seed in range(3)]
+    write_run(tmp_path, seed=4, lr=0.5)  # another configuration
+    write_run(tmp_path, seed=0, method="vanilla")
+    found = told(runs[1], "--sample", "s7")
+    assert found["other_seeds"] == [0, 2]
+    values = np.array([run.outputs("weights")["weights"][7] for run in runs])
+    for e, expert in enumerate(found["experts"]):
+        assert expert["weight_over_seeds"]["low"] == pytest.approx(values[:, e].min())
+        assert expert["weight_over_seeds"]["high"] == pytest.approx(values[:, e].max())
+    assert [other.seed for other in siblings(find_runs([runs[1].path]).runs[0])] == [0, 2]
+
+
+def test_what_cannot_be_explained_says_what_to_do(tmp_path, write_run):
+    run = write_run(tmp_path / "runs")
+    vanilla = write_run(tmp_path / "runs", method="vanilla")
+    cases = [
+        ([run.path], "no sample named: --sample ID, for instance s"),
+        ([run.path, "--sample", "S4"], "Did you mean"),
+        ([vanilla.path, "--sample", "s4"], "a vanilla run has no experts"),
+        ([tmp_path / "runs", "--sample", "s4"], "2 runs; give one of them: drawn-concat-i2moe"),
+        ([tmp_path / "none", "--sample", "s4"], "no such directory"),
+        ([tmp_path, "--sample", "s4"], "no run and no folder of runs"),
+    ]
+    for arguments, words in cases:
+        result = explain(*arguments)
+        assert result.exit_code == 1
+        assert words in result.stderr
+    (run.path / "outputs.h5").write_bytes(b"")
+    result = explain(run.path, "--sample", "s4")
+    assert (result.exit_code, "not the file the manifest" in result.stderr) == (1, True)
+
+
+def test_a_data_set_that_is_not_at_hand_is_said_so(tmp_path, write_run):
+    run = write_run(tmp_path, dataset="enrico", data_root=str(tmp_path / "moved"))
+    result = explain(run.path, "--sample", "s4")
+    assert result.exit_code == 0
+    assert "Its modalities are not shown: the data set enrico is not at hand" in " ".join(
+        result.stdout.split()
+    )
+
+
+def test_the_samples_own_features_are_shown(tmp_path, write_run):
+    data = open_dataset("htad")
+    ids = data.sample_ids("test")
+    make = {"dataset": "htad", "modalities": data.modalities, "samples": len(ids), "ids": ids}
+    run = write_run(tmp_path, splits=data.split_hash(), **make)
+    result = explain(run.path, "--sample", ids[3], "--json")
+    found = json.loads(result.stdout)
+    assert found["modalities_missing"] == ""
+    *inputs, _ = data.split("test")[3]
+    for item, x in zip(found["modalities"], inputs, strict=True):
+        assert item["kind"] == "features"
+        np.testing.assert_allclose(item["value"], x.numpy(), rtol=1e-6)
+    other = write_run(tmp_path / "other", splits="another", **make)
+    result = explain(other.path, "--sample", ids[3])
+    assert "other samples than the run" in " ".join(result.stdout.split())
+
+
+def test_text_of_the_data_does_not_steer_the_terminal(tmp_path, write_run):
+    run = write_run(tmp_path, class_names=[EVIL, "b", "c"], modalities=(EVIL, "video"))
+    result = explain(run.path, "--sample", "s3", "--no-data")
+    assert result.exit_code == 0
+    for character in "\x1b\x9b\u202e\x07":
+        assert character not in result.stdout
+    assert "[bold]" in "".join(result.stdout.split())  # text, not markup
+    assert printable("a\u202eb", 2) == "a…"
+
+
+def test_a_picture_of_a_sample(tmp_path, write_run):
+    run = write_run(tmp_path, class_names=["$\\frac$", "b" * 300, "c"])
+    file = tmp_path / "sample.png"
+    assert explain(run.path, "--sample", "s3", "--no-data", "--png", file).exit_code == 0
+    with Image.open(file) as image:
+        assert min(image.size) > 500
+        assert len(np.unique(np.asarray(image.convert("L")))) > 20
+    result = explain(run.path, "--sample", "s3", "--no-data", "--png", tmp_path / "no" / "x.png")
+    assert (result.exit_code, "cannot write" in result.stderr) == (1, True)
+
+
+def test_sparklines():
+    assert sparkline([1, 1, 1]) == "▁▁▁"
+    assert sparkline([0, np.nan, 7]) == "▁ █"
+    assert sparkline([]) == sparkline([np.nan]) == ""
+    assert len(sparkline(range(1000))) == 60
+
+
+def test_runs_and_what_is_none(tmp_path, write_run):
+    run = write_run(tmp_path)
+    broken = write_run(tmp_path, seed=1)
+    (broken.path / "result.json").write_text("{}")
+    (tmp_path / ".unfinished" / "later").mkdir(parents=True)
+    (tmp_path / ".unfinished" / "later" / ".lock").write_text("")
+    found = find_runs([tmp_path, run.path])
+    assert [stored.run.path for stored in found.runs] == [run.path]
+    reasons = dict(found.problems)
+    assert "not the file" in reasons[broken.path.name]
+    assert reasons["later"] == "stopped before it was finished"
+    with pytest.raises(RunError, match="no finished run to show"):
+        find_runs([broken.path])
+
+
+LARGE = {"samples": 25_959, "modalities": ("language", "image")}
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
+def test_a_large_run_is_explained_within_bounds(tmp_path, write_run):
+    """25,959 samples of 23 labels: process start included, without torch."""
+    run = write_run(tmp_path, Multilabel(23), **LARGE)
+    code = (
+        "import re, sys, json\n"
+        "from i2moe_plugin.benchmarks.cli import main\n"
+        "main(['explain', *sys.argv[1:]], standalone_mode=False)\n"
+        # Not getrusage, which counts what the parent had before exec.
+        "status = open('/proc/self/status').read()\n"
+        "peak = int(re.search(r'VmHWM:\\s*(\\d+) kB', status)[1]) // 1024\n"
+        "print(json.dumps([peak, 'torch' in sys.modules]), file=sys.stderr)\n"
+    )
+    command = [sys.executable, "-c", code, str(run.path), "--sample", "s20000", "--no-data"]
+    before, start = os.times(), time.perf_counter()
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+    wall, after = time.perf_counter() - start, os.times()
+    peak, torch = json.loads(done.stderr.splitlines()[-1])
+    assert "s20000" in done.stdout
+    assert not torch
+    assert peak < 500
+    processor = sum(after[2:4]) - sum(before[2:4])  # a busy machine takes longer by the clock
+    assert min(wall, processor) < 2
+
+
+@pytest.fixture(autouse=True)
+def _home(tmp_path, monkeypatch):
+    monkeypatch.chdir(Path(tmp_path))
