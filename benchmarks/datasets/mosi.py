@@ -1,0 +1,57 @@
+"""CMU-MOSI: 2,199 clips of people who speak of films, with a sentiment from -3 to 3."""
+
+from __future__ import annotations
+
+from i2moe_plugin.benchmarks.datasets.affect import Affect
+from i2moe_plugin.benchmarks.datasets.affect_file import pickle_of
+from i2moe_plugin.benchmarks.datasets.affect_sample import Drawing, clips, sentiment
+from i2moe_plugin.benchmarks.datasets.base import register_dataset
+from i2moe_plugin.benchmarks.datasets.manifest import Card
+
+CARD = Card(
+    title="CMU-MOSI: sentiment of spoken film reviews",
+    source="Zadeh, Zellers, Pincus, Morency: MOSI, 2016; features and splits as MultiBench and "
+    "I2MoE's code use them; https://github.com/pliang279/MultiBench",
+    licence="not stated with the pickle; for research, see the CMU Multimodal SDK, "
+    "https://github.com/CMU-MultiComp-Lab/CMU-MultimodalSDK",
+    citation="Zadeh, Zellers, Pincus, Morency. MOSI: Multimodal Corpus of Sentiment Intensity and "
+    "Subjectivity Analysis in Online Opinion Videos. arXiv 1606.06259, 2016.",
+    splits="the pickle's own train, valid and test: 1,284, 229 and 686 clips, less those whose "
+    "text sums to 0",
+    files=(
+        pickle_of(
+            "mosi_data.pkl",
+            (20, 5, 300),
+            "sentiment from -3 to 3, [N, 1, 1]",
+            "video, start and end in seconds, [N, 3]",
+        ),
+    ),
+    sizes=(("train", 1284), ("valid", 229), ("test", 686), ("T", 50)),
+    how_to_get="MultiBench's README links the folder of mosi_data.pkl under 'Affective Computing': "
+    "https://github.com/pliang279/MultiBench#affective-computing (Google Drive, by hand). "
+    "--data-root takes the folder, or the pickle itself, whatever its name: mosi_raw.pkl too.",
+)
+
+
+@register_dataset("mosi")
+class Mosi(Affect):
+    """MOSI as two classes: a sentiment above zero, or not (zero is not)."""
+
+    card = CARD
+    metric = "accuracy"
+    labels_are = "signs"
+    names = ("not positive", "positive")
+    drawing = Drawing((20, 5, 300), 50, sentiment, clips)
+    multibench = "mosi"
+
+
+@register_dataset("mosi-regression")
+class MosiRegression(Mosi):
+    """MOSI's sentiment as a value; the epoch is selected by the smooth L1 loss, as in I2MoE."""
+
+    selection = "loss"
+    labels_are = "scores"
+    names = ("sentiment",)
+
+
+get_dataloader = Mosi.get_dataloader
