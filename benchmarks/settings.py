@@ -100,6 +100,8 @@ def setting_names() -> dict[str, str]:
 def load_recipe(dataset: str) -> dict[str, Any]:
     """The recipe of a data set as published in the package; empty where there is none.
 
+    ``like: NAME`` takes over the parts of another data set's recipe that it does not have itself.
+
     Raises:
         ConfigError: the file is not a recipe.
     """
@@ -107,9 +109,12 @@ def load_recipe(dataset: str) -> dict[str, Any]:
     if not file.is_file():
         return {}
     recipe = yaml.safe_load(file.read_text(encoding="utf-8"))
-    if not isinstance(recipe, dict) or not set(recipe) <= {"about", "settings", "fusions"}:
-        raise ConfigError(f"recipe {dataset}.yaml must hold about, settings and fusions only.")
-    return recipe
+    if not isinstance(recipe, dict) or not set(recipe) <= {"about", "like", "settings", "fusions"}:
+        raise ConfigError(
+            f"recipe {dataset}.yaml must hold about, like, settings and fusions only."
+        )
+    like = recipe.pop("like", None)
+    return {**load_recipe(like), **recipe} if like else recipe
 
 
 def resolve(

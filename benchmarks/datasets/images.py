@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
@@ -19,26 +21,51 @@ from i2moe_plugin.errors import DatasetError, listed
 from i2moe_plugin.seeding import derive_seed
 
 
-def read_image(path: Path, size: tuple[int, int]) -> Tensor:
+def read_image(path: Path, size: tuple[int, int], crop: bool = False) -> Tensor:
     """An image file as [3, H, W] in [0, 1]: what torchvision's Resize and ToTensor make of it.
 
     Args:
         path: a file that Pillow reads.
         size: H, W.
+        crop: keep the proportions and cut what is over, alike on both sides.
 
     Raises:
         DatasetError: it is missing, empty, cut short, damaged, or large enough to be a
             decompression bomb.
     """
+    bilinear = Image.Resampling.BILINEAR
+    with _opened(path) as image:
+        colours = image.convert("RGB")
+        width, height = size[::-1]
+        if crop:
+            resized = ImageOps.fit(colours, (width, height), bilinear)
+        else:
+            resized = colours.resize((width, height), bilinear)
+    return torch.from_numpy(np.array(resized)).permute(2, 0, 1).contiguous().float().div(255)
+
+
+def read_picture(path: Path, longest: int = 512) -> NDArray[np.uint8]:
+    """An image file for people: uint8 [H, W, 3] in its proportions, neither side over ``longest``.
+
+    Raises:
+        DatasetError: see :func:`read_image`.
+    """
+    with _opened(path) as image:
+        colours = image.convert("RGB")
+        colours.thumbnail((longest, longest))
+    return np.array(colours)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as image:
-                resized = image.convert("RGB").resize(size[::-1], Image.Resampling.BILINEAR)
+                yield image
     except Exception as error:  # Pillow meets damage with nearly any exception
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise DatasetError(f"{path}: not a readable image ({reason}).") from error
-    return torch.from_numpy(np.array(resized)).permute(2, 0, 1).contiguous().float().div(255)
 
 
 class ImageFiles:
@@ -47,16 +74,17 @@ class ImageFiles:
     Args:
         paths: the files.
         size: H, W of the images [3, H, W] given.
+        crop: see :func:`read_image`.
     """
 
-    def __init__(self, paths: Sequence[Path], size: tuple[int, int]) -> None:
-        self.paths, self.size = paths, size
+    def __init__(self, paths: Sequence[Path], size: tuple[int, int], crop: bool = False) -> None:
+        self.paths, self.size, self.crop = paths, size, crop
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> Tensor:
-        return read_image(self.paths[index], self.size)
+        return read_image(self.paths[index], self.size, self.crop)
 
     def check(self, progress: bool = False) -> None:
         """Read every file.
@@ -74,6 +102,20 @@ class ImageFiles:
                 advance(1)
         if problems:
             raise DatasetError(f"{len(problems)} images cannot be read:\n{listed(problems)}")
+
+
+class ImageRows:
+    """Image files as an array [N, 3, H, W] whose rows are read when asked for."""
+
+    def __init__(self, files: ImageFiles) -> None:
+        self.files = files
+        self.shape, self.dtype = (len(files), 3, *files.size), np.dtype(np.float32)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, rows: NDArray[Any]) -> NDArray[Any]:
+        return torch.stack([self.files[row] for row in rows.tolist()]).numpy()
 
 
 class ImageSplit(Dataset[Any]):

@@ -186,7 +186,7 @@ def inspect_file(path: Path) -> dict[str, Found]:
     Raises:
         DatasetError: damaged, or of a kind that is not known.
     """
-    from i2moe_plugin.benchmarks.datasets import readers
+    from i2moe_plugin.benchmarks.datasets import readers, words
 
     kinds = {
         ".h5": readers.inspect_hdf5,
@@ -199,6 +199,7 @@ def inspect_file(path: Path) -> dict[str, Found]:
         ".pkl": readers.inspect_pickle,
         ".pk": readers.inspect_pickle,
         ".pt": readers.inspect_torch,
+        ".bin": words.inspect_vectors,
     }
     reader = kinds.get(path.suffix.lower())
     if reader is None:
