@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from i2moe_plugin.benchmarks.datasets.readers import (
-    check_finite,
     check_storage,
+    finite_single,
     h5_dataset,
     read_npy,
     reading,
@@ -54,13 +54,11 @@ class NpyArray:
         return self.shape[0]
 
     def __getitem__(self, rows: Any) -> NDArray[Any]:
-        """A copy of rows: a slice, a number, or an array of row numbers."""
+        """A copy of rows, floats as float32: a slice, a number, or an array of row numbers."""
         if self._map is None:
             self._map = read_npy(self.path)
         values = np.array(self._map[rows])
-        if self.dtype.kind == "f":
-            check_finite(str(self.path), values)
-        return values
+        return finite_single(str(self.path), values) if self.dtype.kind == "f" else values
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_map": None}  # pickled, the map would be a copy of the file
@@ -123,9 +121,8 @@ class H5Files:
             DatasetError: missing, damaged, or NaN or infinite values.
         """
         with self._file(path) as file:
-            values = np.asarray(h5_dataset(path, file, key)[rows]).astype(np.float32)
-        check_finite(f"{path}: {key}", values)
-        return values
+            values = np.asarray(h5_dataset(path, file, key)[rows])
+        return finite_single(f"{path}: {key}", values)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"limit": self.limit, "_open": OrderedDict(), "_owner": -1}

@@ -1,0 +1,144 @@
+"""MultiBench's encoders of robots' sensors (``unimodals/gentle_push``, ``unimodals/robotics``)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from math import prod
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from i2moe_plugin.benchmarks.encoders.settings import EncoderSettings
+
+
+class Residual(nn.Module):
+    """x -> ReLU(x + second(ReLU(first(x))))."""
+
+    def __init__(self, first: nn.Module, second: nn.Module) -> None:
+        super().__init__()
+        self.first, self.second = first, second
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape that both take."""
+        return F.relu(x + self.second(F.relu(self.first(x))))
+
+
+def _residual_linear(units: int) -> nn.Module:
+    return Residual(nn.Linear(units, units), nn.Linear(units, units))
+
+
+def step_vector_layers(in_features: int, units: int) -> nn.Module:
+    """A time step's vector: [N, F] -> [N, units]."""
+    return nn.Sequential(nn.Linear(in_features, units), nn.ReLU(), _residual_linear(units))
+
+
+def step_image_layers(size: tuple[int, int], units: int) -> nn.Module:
+    """A time step's picture: [N, H, W] -> [N, units], without any pooling."""
+    return nn.Sequential(
+        nn.Unflatten(1, (1, size[0])),
+        nn.Conv2d(1, 32, 5, padding=2),
+        nn.ReLU(),
+        Residual(nn.Conv2d(32, 32, 3, padding=1), nn.Conv2d(32, 32, 3, padding=1)),
+        nn.Conv2d(32, 16, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(16, 8, 3, padding=1),
+        nn.Flatten(),
+        nn.Linear(8 * prod(size), units),
+        nn.ReLU(),
+        _residual_linear(units),
+    )
+
+
+class PerStep(nn.Module):
+    """A network on each time step, then an LSTM: [B, T, ...] -> [B, D], or tokens [B, T, D].
+
+    Args:
+        network: [N, ...] -> [N, units].
+        units: its width.
+        settings: ``latents`` says whether the last state or every state is given.
+    """
+
+    def __init__(self, network: nn.Module, units: int, settings: EncoderSettings) -> None:
+        super().__init__()
+        self.last = settings.latents == "vector"
+        self.input_dropout = nn.Dropout(settings.input_dropout)
+        self.network = network
+        self.dropout = nn.Dropout(settings.dropout)
+        self.lstm = nn.LSTM(units, settings.dim, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, T, ...] -> the last state [B, D], or all of them [B, T, D]."""
+        steps = self.network(self.input_dropout(x).flatten(0, 1)).unflatten(0, x.shape[:2])
+        states: Tensor = self.lstm(self.dropout(steps))[0]
+        return states[:, -1] if self.last else states
+
+
+class StridedCNN(nn.Sequential):
+    """Convolutions of stride 2 and one linear layer: [B, C, 128, 128] -> [B, F].
+
+    Args:
+        channels: C.
+        layers: (width, kernel) of each convolution; leaky ReLU (0.1) after it.
+        features: F.
+    """
+
+    def __init__(
+        self, channels: int, layers: Sequence[tuple[int, int]], features: int = 256
+    ) -> None:
+        stages: list[nn.Module] = []
+        for width, kernel in layers:
+            convolution = nn.Conv2d(channels, width, kernel, stride=2, padding=(kernel - 1) // 2)
+            nn.init.kaiming_normal_(convolution.weight)
+            nn.init.zeros_(convolution.bias)  # type: ignore[arg-type]
+            stages += [convolution, nn.LeakyReLU(0.1)]
+            channels = width
+        super().__init__(*stages, nn.Flatten(), nn.Linear(4 * channels, features))
+
+
+class CausalCNN(nn.Module):
+    """Causal convolutions over time, each halving it: [B, C, 2^layers] -> [B, F].
+
+    Args:
+        channels: C.
+        widths: of each convolution (kernel 2, stride 2, leaky ReLU 0.1); the last is F.
+    """
+
+    def __init__(self, channels: int, widths: Sequence[int]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            nn.Conv1d(before, after, 2, stride=2) for before, after in pairwise([channels, *widths])
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, T] -> [B, F]."""
+        for layer in self.layers:
+            x = F.leaky_relu(layer(F.pad(x, (1, 0))), 0.1)
+        return x.flatten(1)
+
+
+class LeakyMLP(nn.Sequential):
+    """[B, widths[0]] -> [B, widths[-1]]: linear layers, leaky ReLU (0.1) after each."""
+
+    def __init__(self, *widths: int) -> None:
+        layers: list[nn.Module] = []
+        for before, after in pairwise(widths):
+            layers += [nn.Linear(before, after), nn.LeakyReLU(0.1)]
+        super().__init__(*layers)
+
+
+class ColourPlanes(nn.Module):
+    """Pictures as cameras give them: [B, H, W, 3] from 0 to 255 -> [B, 3, H, W] from 0 to 1."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Channels first."""
+        return x.permute(0, 3, 1, 2) / 255
+
+
+class DepthFilter(nn.Module):
+    """Distances that are no measurement (at most 1e-7 or at least 2 metres) become 0."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape."""
+        return torch.where((x > 1e-7) & (x < 2), x, 0.0)
