@@ -103,18 +103,19 @@ def _table(job: JobResult, names: list[str], titled: bool) -> Table:
         table.add_column(METRIC_NAMES.get(name, name), justify="right", no_wrap=True)
     for method in job.results:
         table.add_row(
-            METHOD_NAMES[method], *(_mean(name, job.values(method, name)) for name in names)
+            METHOD_NAMES[method],
+            *(mean_and_deviation(name, job.values(method, name)) for name in names),
         )
     if job.linear is not None:
-        cells = [_number(name, job.linear["test"][name]) for name in names]
+        cells = [number(name, job.linear["test"][name]) for name in names]
         table.add_row("logistic regression", *cells, style="dim")
     if job.comparisons:
         items = [job.comparisons[name] for name in names]
         table.add_section()
         table.add_row(
-            "I2MoE − vanilla", *(_number(item.metric, item.difference, "+") for item in items)
+            "I2MoE − vanilla", *(number(item.metric, item.difference, "+") for item in items)
         )
-        table.add_row("95 % interval", *map(_interval, items))
+        table.add_row("95 % interval", *map(interval, items))
     return table
 
 
@@ -134,14 +135,15 @@ def _verdict(item: Comparison) -> Text:
     return text
 
 
-def _mean(name: str, values: list[float]) -> str:
+def mean_and_deviation(name: str, values: list[float]) -> str:
+    """Over seeds."""
     mean, deviation, _ = summarise(values).values()
     if deviation is None or mean != mean:
-        return _number(name, mean)
-    return f"{_number(name, mean)} ± {_number(name, deviation)}"
+        return number(name, mean)
+    return f"{number(name, mean)} ± {number(name, deviation)}"
 
 
-def _number(name: str, value: float | None, sign: str = "") -> str:
+def number(name: str, value: float | None, sign: str = "") -> str:
     """In per cent, where that is how the field reports the metric."""
     if value is None or value != value:
         return "undefined"
@@ -149,7 +151,8 @@ def _number(name: str, value: float | None, sign: str = "") -> str:
     return f"{100 * value:{sign}.2f}" if percent else f"{value:{sign}.4f}"
 
 
-def _interval(item: Comparison) -> str:
+def interval(item: Comparison) -> str:
+    """The 95 % interval of a difference; nothing where there is none."""
     if item.low is None or item.low != item.low:
         return ""
-    return f"{_number(item.metric, item.low, '+')} to {_number(item.metric, item.high, '+')}"
+    return f"{number(item.metric, item.low, '+')} to {number(item.metric, item.high, '+')}"
