@@ -25,6 +25,7 @@ from i2moe_plugin.benchmarks.settings import Method, RunSettings
 
 METRIC_NAMES = {
     "accuracy": "accuracy %",
+    "accuracy_nonzero": "without zeros %",
     "macro_f1": "macro F1 %",
     "micro_f1": "micro F1 %",
     "auroc": "AUROC %",
