@@ -31,7 +31,12 @@ from i2moe_plugin.model import encode_one
 
 BUILDS = {entry.name: entry.build for entry in datasets if not entry.build.card.embedded}
 #: Fewer drawn samples where a data set's own sample takes long to read.
-SMALL: dict[str, dict[str, Any]] = {"enrico": {"per_topic": 2}}
+SMALL: dict[str, dict[str, Any]] = {
+    "enrico": {"per_topic": 2},
+    **dict.fromkeys(
+        ("mosi", "mosi-regression", "mosei", "mustard", "urfunny"), {"clips": 36}
+    ),
+}
 PICTURES = {".jpg", ".jpeg", ".png", ".gz", ".txt"}  # their content has no keys
 
 each = pytest.mark.parametrize("name", BUILDS)
