@@ -1,30 +1,47 @@
-"""Comparing two methods over paired seeds: mean difference, 95 % interval, verdict in words."""
+"""Comparing two methods over paired seeds: how much, how sure, and a verdict in words.
+
+``docs/statistics.md`` says what each number means, and what it does not.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from i2moe_plugin.errors import ConfigError
 from i2moe_plugin.tasks import HIGHER_IS_BETTER
 
 Verdict = Literal["better", "worse", "no difference shown", "too few seeds to tell"]
+Interval = tuple[float, float]
 FEWEST_SEEDS = 3
+LEVEL = 0.05
+#: Sign flips and bootstrap samples that are drawn where there are more than can be gone through.
+RESAMPLES = 9999
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """I2MoE against vanilla on one metric.
+    """A method against a reference on one metric.
 
     Attributes:
         metric: its name.
-        difference: mean over seeds of I2MoE - vanilla.
+        difference: mean over seeds of method - reference.
         low, high: 95 % interval of that mean (paired t); None with fewer than 2 seeds.
         seeds: number of pairs.
-        verdict: of I2MoE; ``better`` or ``worse`` only where the interval excludes 0.
+        verdict: of the method; ``better`` or ``worse`` only where the interval excludes 0.
+        p: of the paired t test, two-sided; None with fewer than 2 seeds or without any spread.
+        p_permutation: of the paired permutation test (signs of the differences flipped), two-sided.
+        p_smallest: the smallest p that this test can give with so many seeds.
+        bootstrap: 95 % percentile interval of the mean; too narrow for few seeds.
+        effect: Cohen's d of the differences with Hedges' correction; None without any spread.
+        cliffs_delta: share of pairs (any two seeds) where the method is above the reference, less
+            the share where it is below: -1 to 1.
+        p_adjusted: ``p`` by Holm over a table's comparisons; see :func:`correct`.
+        verdict_adjusted: the verdict that ``p_adjusted`` gives.
     """
 
     metric: str
@@ -33,22 +50,30 @@ class Comparison:
     high: float | None
     seeds: int
     verdict: Verdict
+    p: float | None = None
+    p_permutation: float | None = None
+    p_smallest: float | None = None
+    bootstrap: Interval | None = None
+    effect: float | None = None
+    cliffs_delta: float | None = None
+    p_adjusted: float | None = None
+    verdict_adjusted: Verdict | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         return asdict(self)
 
 
-def compare(metric: str, vanilla: Sequence[float], i2moe: Sequence[float]) -> Comparison:
+def compare(metric: str, reference: Sequence[float], values: Sequence[float]) -> Comparison:
     """Paired comparison over seeds; the pairs are given in the same order.
 
     The interval says how much of the difference is seed noise on this one split of this one data
     set; it does not cover other samples of the population. A permutation test cannot reach 5 %
-    with five pairs (its smallest p is 1/16), hence the paired t interval.
+    with five pairs (its smallest p is 1/16), hence the verdict is by the paired t interval.
 
     Args:
         metric: a name in ``HIGHER_IS_BETTER``.
-        vanilla, i2moe: one value a seed.
+        reference, values: one value a seed, of the reference and of the method.
 
     Raises:
         ConfigError: unpaired or no values.
@@ -57,33 +82,173 @@ def compare(metric: str, vanilla: Sequence[float], i2moe: Sequence[float]) -> Co
         >>> compare("accuracy", [0.90, 0.91, 0.92], [0.93, 0.94, 0.96]).verdict
         'better'
     """
+    first, second = _paired(reference, values)
+    difference = second - first
+    mean, count = float(difference.mean()), len(difference)
+    if not np.isfinite(mean):
+        verdict: Verdict = (
+            "no difference shown" if count >= FEWEST_SEEDS else "too few seeds to tell"
+        )
+        return Comparison(metric, mean, None, None, count, verdict)
+    interval = t_interval(difference)
+    return Comparison(
+        metric,
+        mean,
+        interval[0] if interval else None,
+        interval[1] if interval else None,
+        count,
+        _verdict(metric, mean, count, interval is not None and not _within(0.0, interval)),
+        p=_paired_t(difference),
+        p_permutation=permutation_p(difference),
+        p_smallest=min(1.0, 2.0 ** (1 - count)),
+        bootstrap=bootstrap_interval(difference),
+        effect=hedges_g(difference),
+        cliffs_delta=float(np.sign(second[:, None] - first[None, :]).mean()),
+    )
+
+
+def correct(comparisons: Sequence[Comparison]) -> list[Comparison]:
+    """Holm's correction over all comparisons of a table, so that few of many are chance.
+
+    Args:
+        comparisons: those without a p (one seed, undefined, no spread) stay as they are and do not
+            count.
+
+    Returns:
+        the same comparisons with ``p_adjusted`` and ``verdict_adjusted``.
+    """
+    tested = [item.p for item in comparisons if item.p is not None]
+    adjusted = iter(holm(tested))
+    out = []
+    for item in comparisons:
+        if item.p is None:
+            out.append(replace(item, verdict_adjusted=item.verdict))
+            continue
+        p = next(adjusted)
+        verdict = _verdict(item.metric, item.difference, item.seeds, p < LEVEL)
+        out.append(replace(item, p_adjusted=p, verdict_adjusted=verdict))
+    return out
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down adjusted p values, in the order given.
+
+    >>> holm([0.01, 0.04, 0.03])
+    [0.03, 0.06, 0.06]
+    """
+    if not p_values:
+        return []
+    from statsmodels.stats.multitest import multipletests
+
+    return [float(p) for p in multipletests(p_values, method="holm")[1]]
+
+
+def permutation_p(difference: NDArray[Any]) -> float:
+    """Two-sided p of the mean under all 2^n flips of signs; 9999 drawn ones beyond 13 pairs."""
     from scipy import stats
 
-    if len(vanilla) != len(i2moe) or not len(vanilla):
-        raise ConfigError(
-            f"a paired comparison needs as many values of both methods; got {len(vanilla)} and "
-            f"{len(i2moe)}."
-        )
-    difference = np.asarray(i2moe, dtype=float) - np.asarray(vanilla, dtype=float)
-    mean, count = float(difference.mean()), len(difference)
-    low = high = None
-    if count > 1 and np.isfinite(mean):
-        spread = float(difference.std(ddof=1))
-        low = high = mean
-        if spread > 0:
-            low, high = map(
-                float, stats.t.interval(0.95, count - 1, loc=mean, scale=spread / count**0.5)
-            )
-    verdict: Verdict = "no difference shown"
-    if count < FEWEST_SEEDS:
-        verdict = "too few seeds to tell"
-    elif low is not None and high is not None and (low > 0 or high < 0):
-        verdict = "better" if (low > 0) == HIGHER_IS_BETTER[metric] else "worse"
-    return Comparison(metric, mean, low, high, count, verdict)
+    if len(difference) < 2:
+        return 1.0
+    found = stats.permutation_test(  # of one sample: signs are flipped
+        (difference,),
+        np.mean,
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=RESAMPLES,
+        rng=np.random.default_rng(0),
+    )
+    return float(found.pvalue)
+
+
+def bootstrap_interval(difference: NDArray[Any]) -> Interval | None:
+    """95 % percentile bootstrap interval of the mean; None below 2 values."""
+    if len(difference) < 2:
+        return None
+    drawn = np.random.default_rng(0).integers(len(difference), size=(RESAMPLES, len(difference)))
+    low, high = np.quantile(difference[drawn].mean(1), [LEVEL / 2, 1 - LEVEL / 2])
+    return float(low), float(high)
+
+
+def t_interval(values: NDArray[Any], level: float = 1 - LEVEL) -> Interval | None:
+    """Student's interval of the mean; None below 2 values, a point without any spread."""
+    from scipy import stats
+
+    count, mean = len(values), float(values.mean())
+    if count < 2:
+        return None
+    spread = deviation(values)
+    if spread == 0:
+        return mean, mean
+    low, high = stats.t.interval(level, count - 1, loc=mean, scale=spread / count**0.5)
+    return float(low), float(high)
+
+
+def hedges_g(difference: NDArray[Any]) -> float | None:
+    """Mean of the differences over their deviation (Cohen's d_z), corrected for few seeds.
+
+    None below 2 values and where all differences are equal.
+    """
+    count, spread = len(difference), deviation(difference)
+    if spread == 0:
+        return None
+    correction = 1 - 3 / (4 * (count - 1) - 1)
+    return float(difference.mean()) / spread * correction
+
+
+def deviation(values: NDArray[Any]) -> float:
+    """Sample deviation; 0 below 2 values and where it is no more than rounding."""
+    if len(values) < 2:
+        return 0.0
+    spread = float(values.std(ddof=1))
+    return spread if spread > 1e-12 * max(1.0, float(np.abs(values).max())) else 0.0
 
 
 def summarise(values: Sequence[float]) -> dict[str, float | int | None]:
     """Mean and sample deviation (None below 2 values) over seeds."""
     array = np.asarray(values, dtype=float)
-    deviation = float(array.std(ddof=1)) if len(array) > 1 else None
-    return {"mean": float(array.mean()), "deviation": deviation, "n": len(array)}
+    spread = float(array.std(ddof=1)) if len(array) > 1 else None
+    return {"mean": float(array.mean()), "deviation": spread, "n": len(array)}
+
+
+def what_permutation_can(seeds: int) -> str:
+    """What a permutation test over so many seeds can show, in words.
+
+    >>> what_permutation_can(5)
+    'with 5 seeds no permutation test can give less than p = 1/16 (one-sided: 1/32)'
+    """
+    return (
+        f"with {seeds} seeds no permutation test can give less than p = "
+        f"{'1' if seeds < 2 else f'1/{2 ** (seeds - 1)}'} (one-sided: 1/{2**seeds})"
+    )
+
+
+def _paired(
+    reference: Sequence[float], values: Sequence[float]
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    if len(reference) != len(values) or not len(values):
+        raise ConfigError(
+            f"a paired comparison needs as many values of both methods; got {len(reference)} and "
+            f"{len(values)}."
+        )
+    return np.asarray(reference, dtype=float), np.asarray(values, dtype=float)
+
+
+def _paired_t(difference: NDArray[Any]) -> float | None:
+    from scipy import stats
+
+    count, spread = len(difference), deviation(difference)
+    if spread == 0:
+        return None
+    return float(2 * stats.t.sf(abs(difference.mean()) / (spread / count**0.5), count - 1))
+
+
+def _within(value: float, interval: Interval) -> bool:
+    return interval[0] <= value <= interval[1]
+
+
+def _verdict(metric: str, difference: float, seeds: int, shown: bool) -> Verdict:
+    if seeds < FEWEST_SEEDS:
+        return "too few seeds to tell"
+    if not shown:
+        return "no difference shown"
+    return "better" if (difference > 0) == HIGHER_IS_BETTER[metric] else "worse"
