@@ -24,7 +24,7 @@ from i2moe_plugin.benchmarks.datasets.lazy import H5Files
 from i2moe_plugin.benchmarks.datasets.manifest import Card, File, Key
 from i2moe_plugin.benchmarks.datasets.samples import writing_sample
 from i2moe_plugin.benchmarks.datasets.shown import Shown, shown_from
-from i2moe_plugin.benchmarks.encoders import EncoderSettings
+from i2moe_plugin.benchmarks.encoders import EncoderSettings, recurrent_encoder
 from i2moe_plugin.benchmarks.encoders.robotics import PerStep, step_image_layers, step_vector_layers
 from i2moe_plugin.errors import ConfigError, DatasetError, did_you_mean
 from i2moe_plugin.tasks import Regression
@@ -207,7 +207,12 @@ class Push(FileDataset):
             step_image_layers(IMAGE, units),
             step_vector_layers(7, units),
         ]
-        return [PerStep(network, units, settings) for network in steps]
+        return [
+            nn.Sequential(
+                PerStep(network), recurrent_encoder(units, settings, kind="lstm", steps=True)
+            )
+            for network in steps
+        ]
 
     def _told(self) -> dict[str, Any]:
         return {"subsequence_length": self.length}

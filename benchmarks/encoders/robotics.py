@@ -10,8 +10,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from i2moe_plugin.benchmarks.encoders.settings import EncoderSettings
-
 
 class Residual(nn.Module):
     """x -> ReLU(x + second(ReLU(first(x))))."""
@@ -52,27 +50,20 @@ def step_image_layers(size: tuple[int, int], units: int) -> nn.Module:
 
 
 class PerStep(nn.Module):
-    """A network on each time step, then an LSTM: [B, T, ...] -> [B, D], or tokens [B, T, D].
+    """A network on each time step: [B, T, ...] -> [B, T, F].
 
     Args:
-        network: [N, ...] -> [N, units].
-        units: its width.
-        settings: ``latents`` says whether the last state or every state is given.
+        network: [N, ...] -> [N, F].
     """
 
-    def __init__(self, network: nn.Module, units: int, settings: EncoderSettings) -> None:
+    def __init__(self, network: nn.Module) -> None:
         super().__init__()
-        self.last = settings.latents == "vector"
-        self.input_dropout = nn.Dropout(settings.input_dropout)
         self.network = network
-        self.dropout = nn.Dropout(settings.dropout)
-        self.lstm = nn.LSTM(units, settings.dim, batch_first=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, T, ...] -> the last state [B, D], or all of them [B, T, D]."""
-        steps = self.network(self.input_dropout(x).flatten(0, 1)).unflatten(0, x.shape[:2])
-        states: Tensor = self.lstm(self.dropout(steps))[0]
-        return states[:, -1] if self.last else states
+        """[B, T, ...] -> [B, T, F]."""
+        steps: Tensor = self.network(x.flatten(0, 1))
+        return steps.unflatten(0, x.shape[:2])
 
 
 class StridedCNN(nn.Sequential):
