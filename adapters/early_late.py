@@ -7,6 +7,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from i2moe_plugin.adapters.tokens import require_positive
 from i2moe_plugin.adapters.transformer import Transformer
@@ -120,8 +121,8 @@ class EarlyFusion(nn.Module):
                 "early fusion pairs tokens, so all modalities need as many; got "
                 f"{[spec.tokens for spec in latents]}. Use lf or transformer."
             )
-        self.concat = ConcatEarly()
-        self.project = nn.Linear(sum(spec.dim for spec in latents), hidden_dim)
+        self.widths = [spec.dim for spec in latents]
+        self.project = nn.Linear(sum(self.widths), hidden_dim)
         self.transformer: Transformer | None = None
         self.mlp: nn.Module | None = None
         if head == "transformer":
@@ -140,13 +141,37 @@ class EarlyFusion(nn.Module):
         self, latents: Sequence[Tensor], padding_masks: Sequence[Tensor | None] | None = None
     ) -> Tensor:
         """M latents [B, T, D_m], masks None or [B, T] (True: padding) -> [B, C]."""
+        masks = [None] * len(latents) if padding_masks is None else padding_masks
+        pairs = zip(latents, masks, strict=True)
+        return self.combine([self.encode_modality(m, *pair) for m, pair in enumerate(pairs)], masks)
+
+    def encode_modality(
+        self, modality: int, latent: Tensor, padding_mask: Tensor | None = None
+    ) -> tuple[Tensor]:
+        """What a modality adds to x, [B, T, H]."""
+        if padding_mask is not None:
+            (latent,) = zero_padding([latent], [padding_mask])
+        start = sum(self.widths[:modality])
+        weight = self.project.weight[:, start : start + self.widths[modality]]
+        return (F.linear(latent, weight),)
+
+    def combine(
+        self,
+        parts: Sequence[tuple[Tensor, ...]],
+        padding_masks: Sequence[Tensor | None] | None = None,
+    ) -> Tensor:
+        """Adds up x and decides."""
+        if len({part.shape[1] for (part,) in parts}) != 1:
+            raise ShapeError(
+                "early fusion pairs tokens, so all modalities need as many; got "
+                f"{[part.shape[1] for (part,) in parts]}. Use lf or transformer."
+            )
         padding = None
         if padding_masks is not None:
-            latents = zero_padding(latents, padding_masks)
             known = [mask for mask in padding_masks if mask is not None]
             if len(known) == len(padding_masks):
                 padding = torch.stack(known).all(0)
-        tokens = self.project(self.concat(latents))
+        tokens = sum((part for (part,) in parts), start=self.project.bias)
         if self.transformer is not None:
             output: Tensor = self.transformer([tokens], [padding])
             return output
@@ -201,7 +226,8 @@ class LateFusion(nn.Module):
         require_positive(hidden_dim=hidden_dim)
         self.padded = [spec.padded for spec in latents]
         widths = [spec.dim * (1 if spec.padded else spec.tokens or 1) for spec in latents]
-        self.mlp: nn.Module | None = None
+        self.widths = widths
+        self.mlp: MLPHead | None = None
         self.transformer: Transformer | None = None
         if head == "mlp":
             self.mlp = MLPHead(sum(widths), num_outputs, hidden_dim, dropout)
@@ -220,18 +246,29 @@ class LateFusion(nn.Module):
     ) -> Tensor:
         """M latents, masks None or [B, T_m] (True: padding) -> [B, C]."""
         masks = [None] * len(latents) if padding_masks is None else padding_masks
-        flat = [
-            pool_tokens(latent, mask) if padded else latent.flatten(1)
-            for latent, mask, padded in zip(
-                zero_padding(latents, masks), masks, self.padded, strict=True
-            )
-        ]
+        pairs = zip(latents, masks, strict=True)
+        return self.combine([self.encode_modality(m, *pair) for m, pair in enumerate(pairs)])
+
+    def encode_modality(
+        self, modality: int, latent: Tensor, padding_mask: Tensor | None = None
+    ) -> tuple[Tensor]:
+        """What a flattened latent adds to the hidden layer, or its token: [B, H]."""
+        (latent,) = zero_padding([latent], [padding_mask])
+        flat = pool_tokens(latent, padding_mask) if self.padded[modality] else latent.flatten(1)
         if self.mlp is not None:
-            output: Tensor = self.mlp(torch.cat(flat, 1))
-            return output
+            return (self.mlp.encode_part(flat, sum(self.widths[:modality])),)
+        return (self.projections[modality](flat),)
+
+    def combine(
+        self,
+        parts: Sequence[tuple[Tensor, ...]],
+        padding_masks: Sequence[Tensor | None] | None = None,
+    ) -> Tensor:
+        """Decides from the modalities' parts."""
+        if self.mlp is not None:
+            return self.mlp.combine_parts([part for (part,) in parts])
         assert self.transformer is not None
-        tokens = [project(part) for project, part in zip(self.projections, flat, strict=True)]
-        output = self.transformer([torch.stack(tokens, 1)])
+        output: Tensor = self.transformer([torch.stack([part for (part,) in parts], 1)])
         return output
 
 

@@ -49,12 +49,18 @@ class LowRankTensorFusion(nn.Module):
 
     def forward(self, latents: Sequence[Tensor]) -> Tensor:
         """M latents [B, D_m] -> [B, output_dim]."""
-        product: Tensor | None = None
-        for latent, factor in zip(latents, self.factors, strict=True):
-            # [1; z] F for all ranks at once: one matrix product, the row of the 1 as its bias.
-            rows = factor.movedim(0, 1).flatten(1)  # [D + 1, rank * output_dim]
-            term = torch.addmm(rows[0], latent.flatten(1), rows[1:])
-            product = term if product is None else product * term
-        assert product is not None
+        return self.combine([self.encode_modality(m, latent) for m, latent in enumerate(latents)])
+
+    def encode_modality(self, modality: int, latent: Tensor) -> tuple[Tensor]:
+        """[1; z] F of every rank, [B, rank * output_dim]."""
+        # All ranks in one matrix product, the row of the 1 as its bias.
+        rows = self.factors[modality].movedim(0, 1).flatten(1)  # [D + 1, rank * output_dim]
+        return (torch.addmm(rows[0], latent.flatten(1), rows[1:]),)
+
+    def combine(self, parts: Sequence[tuple[Tensor, ...]]) -> Tensor:
+        """The modalities' terms -> [B, output_dim]."""
+        product = parts[0][0]
+        for (term,) in parts[1:]:
+            product = product * term
         ranks = product.unflatten(1, (self.fusion_weights.shape[1], -1))  # [B, rank, output_dim]
         return (self.fusion_weights @ ranks).squeeze(1) + self.fusion_bias

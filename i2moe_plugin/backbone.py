@@ -7,16 +7,19 @@ wrong with an output that breaks the contract.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.parameter import is_lazy
 
 from i2moe_plugin.adoption import adopt_hidden_parameters
 from i2moe_plugin.errors import BackboneError, ShapeError
+from i2moe_plugin.plans import Factored
 from i2moe_plugin.registry import BackboneEntry
 
 
@@ -58,6 +61,21 @@ class MLPHead(nn.Sequential):
         else:
             super().__init__(nn.Linear(width, num_outputs))
 
+    def encode_part(self, part: Tensor, start: int) -> Tensor:
+        """What the columns from ``start`` on, [B, K], add to the first layer, without its bias."""
+        first = self[0]
+        assert isinstance(first, nn.Linear)
+        return F.linear(part, first.weight[:, start : start + part.shape[1]])
+
+    def combine_parts(self, parts: Sequence[Tensor]) -> Tensor:
+        """The output from what all columns have added."""
+        first, *rest = self
+        assert isinstance(first, nn.Linear)
+        hidden = sum(parts[1:], start=parts[0]) + first.bias
+        for layer in rest:
+            hidden = layer(hidden)
+        return hidden
+
 
 class Backbone(nn.Module):
     """Fusion + head: list of M latents -> output [B, C] and a scalar auxiliary loss.
@@ -95,8 +113,10 @@ class Backbone(nn.Module):
         self.adopted = adopt_hidden_parameters(fusion)  # names of what was repaired
         self.entry, self.num_outputs = entry, num_outputs
         self.fusion = fusion
-        self.head: nn.Module | None = None
+        self.head: MLPHead | None = None
         fused = self._dry_run(latents)
+        sizes = [math.prod(latent.shape) for latent in latents]
+        self._starts = [sum(sizes[:m]) for m in range(len(sizes))]
         if own_head:
             if fused.shape[1:] != (num_outputs,):
                 raise BackboneError(
@@ -124,34 +144,96 @@ class Backbone(nn.Module):
             BackboneError: the fusion's output breaks the contract.
         """
         fused, auxiliary = self._fuse(latents, padding_masks)
+        return self._decide(fused, latents), auxiliary
+
+    @property
+    def factored(self) -> bool:
+        """What is computed from one modality can be kept apart from the rest (``Factored``)."""
+        return isinstance(self.fusion, Factored) or self._splits_head
+
+    @property
+    def _splits_head(self) -> bool:
+        """The fusion is a mere concatenation, so the head's first layer is a sum over parts."""
+        return bool(getattr(self.fusion, "concatenates", False)) and self.head is not None
+
+    def encode_modality(
+        self, modality: int, latent: Tensor, padding_mask: Tensor | None = None
+    ) -> tuple[Tensor, ...]:
+        """What is computed from one modality alone, where the backbone is ``factored``.
+
+        Args:
+            modality: its place.
+            latent: [B, D] or [B, T, D].
+            padding_mask: [B, T] or None.
+
+        Returns:
+            tensors [B, ...], for :meth:`combine`.
+        """
+        if padding_mask is not None and not self.entry.padding:
+            latent, padding_mask = zero_padding([latent], [padding_mask])[0], None
+        if self._splits_head:
+            assert self.head is not None
+            flat, starts = latent.flatten(1), [*self._starts, self._fused]
+            self._check_width(flat.shape[1], starts[modality + 1] - starts[modality], [latent])
+            return (self.head.encode_part(flat, starts[modality]),)
+        fusion: Any = self.fusion
+        if self.entry.padding:
+            return tuple(fusion.encode_modality(modality, latent, padding_mask))
+        return tuple(fusion.encode_modality(modality, latent))
+
+    def combine(
+        self,
+        parts: Sequence[tuple[Tensor, ...]],
+        padding_masks: Sequence[Tensor | None] | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """The M modalities' encodings -> what :meth:`forward` returns."""
+        batch = parts[0][0].shape[0]
+        if self._splits_head:
+            assert self.head is not None
+            output = self.head.combine_parts([part for (part,) in parts])
+            return output, output.new_zeros(())
+        fusion: Any = self.fusion
+        arguments: list[Any] = [list(parts)]
+        if self.entry.padding:
+            arguments.append(list(padding_masks) if padding_masks else [None] * len(parts))
+        fused, auxiliary = self._checked(fusion.combine(*arguments), batch)
+        return self._decide(fused, [part[0] for part in parts]), auxiliary
+
+    def _decide(self, fused: Tensor, made_of: Sequence[Tensor]) -> Tensor:
         output = fused
         if self.head is not None:
             flat = fused.flatten(1)
-            if flat.shape[1] != self._fused:
-                raise BackboneError(
-                    f"backbone {self.entry.name!r} fused {_shapes(latents)} to {flat.shape[1]} "
-                    f"values a sample; its head was built for {self._fused}. A fusion of a varying "
-                    "number of tokens must pool them."
-                )
+            self._check_width(flat.shape[1], self._fused, made_of)
             output = self.head(flat)
-        expected = (latents[0].shape[0], self.num_outputs)
+        expected = (made_of[0].shape[0], self.num_outputs)
         if output.shape != expected:
             raise BackboneError(
                 f"backbone {self.entry.name!r} returned {list(output.shape)}; "
                 f"expected {list(expected)}."
             )
-        return output, auxiliary
+        return output
+
+    def _check_width(self, width: int, expected: int, made_of: Sequence[Tensor]) -> None:
+        if width != expected:
+            raise BackboneError(
+                f"backbone {self.entry.name!r} fused {_shapes(made_of)} to {width} values a "
+                f"sample; its head was built for {expected}. A fusion of a varying number of "
+                "tokens must pool them."
+            )
 
     def _fuse(
         self, latents: Sequence[Tensor], padding_masks: Sequence[Tensor | None] | None
     ) -> tuple[Tensor, Tensor]:
-        name = self.entry.name
         arguments: list[Any] = [list(latents)]
         if self.entry.padding:
             arguments.append(list(padding_masks) if padding_masks else [None] * len(latents))
         elif padding_masks is not None:
             arguments = [zero_padding(latents, padding_masks)]
-        result = self.fusion(*arguments)
+        return self._checked(self.fusion(*arguments), latents[0].shape[0])
+
+    def _checked(self, result: Any, batch: int) -> tuple[Tensor, Tensor]:
+        """The fused tensor and the auxiliary loss in what the fusion returned."""
+        name = self.entry.name
         auxiliary: Tensor | None = None
         if isinstance(result, (tuple, list)):
             if not result:
@@ -170,7 +252,6 @@ class Backbone(nn.Module):
                 f"backbone {name!r} returned a {type(result).__name__}; a tensor, or a tuple whose "
                 "first item is one, is expected."
             )
-        batch = latents[0].shape[0]
         if result.dim() < 2 or result.shape[0] != batch:
             raise BackboneError(
                 f"backbone {name!r} returned a tensor of shape {list(result.shape)}; expected "

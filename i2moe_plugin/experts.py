@@ -8,14 +8,12 @@ from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
 
 from i2moe_plugin.errors import BackboneError, ConfigError, ShapeError
+from i2moe_plugin.planning import Plan, PlanReport, choose, fit_budget
+from i2moe_plugin.plans import VIEWS, Latents, Masks, Stack, Views, recomputed, stacked
 
 ExpertInit = Literal["copies", "independent"]
-Plan = Literal["auto", "loop", "batched"]
-Latents = Sequence[Tensor]
-PaddingMasks = Sequence[Tensor | None] | None
 
 
 class ExpertBank(nn.Module):
@@ -26,9 +24,11 @@ class ExpertBank(nn.Module):
         num_experts: E, usually M+2.
         init: ``copies`` start from identical weights (the paper); ``independent`` ones are each
             built anew.
-        plan: how the passes are run; the numbers are the same. ``loop``: one for each expert and
-            view. ``batched``: one for each expert, its views along the batch. ``auto``: the first
-            training step compares both and takes ``batched`` where they agree.
+        plan: how the passes are run; the numbers are the same (:mod:`i2moe_plugin.plans`).
+            ``auto`` takes, at the first batch, the first valid one by a fixed rule;
+            ``fastest`` measures them, so its choice may differ from run to run.
+        memory_budget: bytes that a training step's activations may take; experts, then views, are
+            recomputed in the backward pass where more would be needed. None: no limit.
 
     Raises:
         BackboneError: a backbone that cannot be deep-copied, or a factory that builds only one.
@@ -41,12 +41,15 @@ class ExpertBank(nn.Module):
         num_experts: int,
         init: ExpertInit = "copies",
         plan: Plan = "auto",
+        memory_budget: int | None = None,
     ) -> None:
         super().__init__()
         if init not in get_args(ExpertInit):
             raise ConfigError(f"expert_init is copies or independent, not {init!r}.")
         if plan not in get_args(Plan):
-            raise ConfigError(f"plan is auto, loop or batched, not {plan!r}.")
+            raise ConfigError(f"plan is one of {', '.join(get_args(Plan))}, not {plan!r}.")
+        if memory_budget is not None and memory_budget < 1:
+            raise ConfigError(f"memory_budget must be positive, not {memory_budget}.")
         first = factory()
         experts = [first]
         for _ in range(num_experts - 1):
@@ -68,6 +71,9 @@ class ExpertBank(nn.Module):
             )
         self.experts = nn.ModuleList(experts)
         self.plan: Plan = plan
+        self.memory_budget = memory_budget
+        self.report: PlanReport | None = None
+        self._stack = Stack()
 
     def forward(
         self,
@@ -88,81 +94,60 @@ class ExpertBank(nn.Module):
 
         Raises:
             ShapeError: replacements that do not match the latents.
+            ConfigError: a plan that was asked for and is not valid for this backbone.
         """
         if replacements is not None:
-            if len(replacements) != len(latents):
-                raise ShapeError(f"{len(replacements)} replacements for {len(latents)} latents.")
-            for modality, (latent, new) in enumerate(zip(latents, replacements, strict=True)):
-                if new.shape != (len(self.experts), *latent.shape):
-                    raise ShapeError(
-                        f"replacements of modality {modality + 1} are {list(new.shape)}; expected "
-                        f"{[len(self.experts), *latent.shape]}."
-                    )
-        if replacements is not None and self.plan == "auto":
-            self.plan = self._choose(latents, replacements, padding_masks)
-        if replacements is not None and self.plan == "batched":
-            return self._batched(latents, replacements, padding_masks)
-        return self._loop(latents, replacements, padding_masks)
+            self._check(latents, replacements)
+        report = self.settle(latents, padding_masks)
+        if report.plan == "stacked":
+            return self.run_stacked(report.views, latents, replacements, padding_masks)
+        return self.run_each(report.views, latents, replacements, padding_masks, report.chunk)
 
-    def _loop(
-        self, latents: Latents, replacements: Latents | None, masks: PaddingMasks
+    def settle(self, latents: Latents, padding_masks: Masks = None) -> PlanReport:
+        """The plan in use; the first batch decides.
+
+        Raises:
+            ConfigError: a plan that was asked for and is not valid for this backbone.
+        """
+        if self.report is None:
+            report = choose(self, latents, padding_masks)
+            self.report = fit_budget(self, report, latents, padding_masks)
+        return self.report
+
+    def run_stacked(
+        self, views: Views, latents: Latents, replacements: Latents | None, masks: Masks
     ) -> tuple[Tensor, Tensor]:
-        """One pass for each expert and view: the reference."""
+        """All experts at once; see :meth:`forward`."""
+        tensors = self._stack.tensors(self.experts)
+        outputs, auxiliary = stacked(self.experts, tensors, views, latents, replacements, masks)
+        return outputs, auxiliary.mean()
+
+    def run_each(
+        self,
+        views: Views,
+        latents: Latents,
+        replacements: Latents | None,
+        masks: Masks,
+        chunk: int = 0,
+    ) -> tuple[Tensor, Tensor]:
+        """One expert after another; see :meth:`forward`."""
+        run = VIEWS[views]
+        if chunk and torch.is_grad_enabled():
+            run = recomputed(run, chunk)
         outputs, auxiliaries = [], []
         for index, expert in enumerate(self.experts):
-            views = [list(latents)]
-            for modality, new in enumerate(replacements or ()):
-                view = list(latents)
-                view[modality] = new[index]
-                views.append(view)
-            results = [expert(view, masks) for view in views]
-            outputs.append(torch.stack([output for output, _ in results]))
-            auxiliaries += [auxiliary for _, auxiliary in results]
-        return torch.stack(outputs), torch.stack(auxiliaries).mean()
-
-    def _batched(
-        self, latents: Latents, replacements: Latents, masks: PaddingMasks
-    ) -> tuple[Tensor, Tensor]:
-        """One pass for each expert, its views behind one another along the batch."""
-        views = len(latents) + 1
-        tall = None
-        if masks is not None:
-            tall = [None if mask is None else mask.repeat(views, 1) for mask in masks]
-        outputs, auxiliaries = [], []
-        for index, expert in enumerate(self.experts):
-            rows = []
-            for modality, latent in enumerate(latents):
-                column = [latent] * views
-                column[modality + 1] = replacements[modality][index]
-                rows.append(torch.cat(column))
-            output, auxiliary = expert(rows, tall)
-            outputs.append(output.unflatten(0, (views, -1)))
+            new = None if replacements is None else [each[index] for each in replacements]
+            output, auxiliary = run(expert, latents, new, masks)
+            outputs.append(output)
             auxiliaries.append(auxiliary)
         return torch.stack(outputs), torch.stack(auxiliaries).mean()
 
-    def _choose(self, latents: Latents, replacements: Latents, masks: PaddingMasks) -> Plan:
-        """``batched`` where samples cannot see each other, ``loop`` otherwise."""
-        layers = self.modules()
-        if any(isinstance(layer, _NormBase) for layer in layers):  # batch statistics in training
-            return "loop"
-        if any(getattr(getattr(e, "entry", None), "auxiliary", False) for e in self.experts):
-            return "loop"  # an auxiliary loss is a mean over views, each on its own batch
-        training = self.training
-        self.eval()
-        try:
-            with torch.no_grad(), torch.random.fork_rng(devices=_cuda_of(latents)):
-                loop = self._loop(latents, replacements, masks)
-                batched = self._batched(latents, replacements, masks)
-            same = all(
-                torch.allclose(*pair, rtol=1e-3, atol=1e-4, equal_nan=True)
-                for pair in zip(loop, batched, strict=True)
-            )
-        except Exception:  # a backbone that cannot take another batch size
-            same = False
-        finally:
-            self.train(training)
-        return "batched" if same else "loop"
-
-
-def _cuda_of(latents: Latents) -> list[torch.device]:
-    return [latents[0].device] if latents[0].is_cuda else []
+    def _check(self, latents: Latents, replacements: Latents) -> None:
+        if len(replacements) != len(latents):
+            raise ShapeError(f"{len(replacements)} replacements for {len(latents)} latents.")
+        for modality, (latent, new) in enumerate(zip(latents, replacements, strict=True)):
+            if new.shape != (len(self.experts), *latent.shape):
+                raise ShapeError(
+                    f"replacements of modality {modality + 1} are {list(new.shape)}; expected "
+                    f"{[len(self.experts), *latent.shape]}."
+                )

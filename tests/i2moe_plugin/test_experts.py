@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import re
 
 import pytest
 import torch
@@ -84,8 +85,9 @@ def test_outputs_and_auxiliary_are_those_of_a_plain_loop():
 
 
 def test_without_replacements_only_the_complete_view_is_computed():
-    bank = ExpertBank(Probe, 3)
+    bank = ExpertBank(Probe, 3, plan="batched")
     latents = [torch.randn(6, 2), torch.randn(6, 3)]
+    bank.settle(latents)
     outputs, _ = bank(latents)
     assert outputs.shape == (3, 1, 6, 4)
     assert [len(expert.seen) for expert in bank.experts] == [1, 1, 1]
@@ -137,7 +139,7 @@ def test_a_factory_that_builds_only_one_is_refused():
 def test_an_unknown_init_is_refused():
     with pytest.raises(ConfigError, match="copies or independent, not 'copy'"):
         ExpertBank(Probe, 3, "copy")
-    with pytest.raises(ConfigError, match="auto, loop or batched, not 'fast'"):
+    with pytest.raises(ConfigError, match=r"plan is one of auto, .*, not 'fast'"):
         ExpertBank(Probe, 3, plan="fast")
 
 
@@ -163,7 +165,13 @@ class Normed(nn.Module):
         return self.layers(x), x.new_zeros(())
 
 
-class Judging(Probe):
+class Plain(Probe):
+    def forward(self, latents, padding_masks=None):
+        output = self.linear(torch.cat(latents, 1))
+        return output, output.mean()
+
+
+class Judging(Plain):
     """Its auxiliary loss depends on the whole batch."""
 
     def forward(self, latents, padding_masks=None):
@@ -171,7 +179,7 @@ class Judging(Probe):
         return output, output.mean().square()
 
 
-class Fixed(Probe):
+class Fixed(Plain):
     """Takes six samples and no other number."""
 
     def forward(self, latents, padding_masks=None):
@@ -179,25 +187,101 @@ class Fixed(Probe):
         return super().forward(latents, padding_masks)
 
 
+class Recurrent(nn.Module):
+    """A layer that vmap has no rule for."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.GRU(5, 4, batch_first=True)
+
+    def forward(self, latents, padding_masks=None):
+        x = torch.cat(latents, 1)
+        return self.layer(x.unsqueeze(1))[0][:, 0], x.new_zeros(())
+
+
+class Keeping(Plain):
+    """Holds on to what it computed."""
+
+    def forward(self, latents, padding_masks=None):
+        output, auxiliary = super().forward(latents, padding_masks)
+        self.kept = {"last": [output]}
+        return output, auxiliary
+
+
+class Counting(Plain):
+    """In training it keeps a running mean over batches, and subtracts it."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(4))
+
+    def forward(self, latents, padding_masks=None):
+        output, auxiliary = super().forward(latents, padding_masks)
+        if self.training:
+            self.mean += 0.1 * (output.detach().mean(0) - self.mean)
+        return output - self.mean, auxiliary
+
+
+class Noisy(Plain):
+    """Draws noise in training without a dropout layer."""
+
+    def forward(self, latents, padding_masks=None):
+        noise = 0.1 * torch.rand_like(latents[0]) if self.training else 0
+        return super().forward([latents[0] + noise, latents[1]], padding_masks)
+
+
 @pytest.mark.parametrize(
-    ("module", "plan"),
+    ("module", "plan", "views", "refused"),
     [
-        (Probe, "batched"),
-        (Mixing, "loop"),
-        (Normed, "loop"),
-        (Judging, "loop"),
-        (Fixed, "loop"),
+        (Plain, "stacked", "batched", {}),
+        (Noisy, "stacked", "batched", {}),
+        (Mixing, "stacked", "mapped", {}),
+        (Judging, "stacked", "mapped", {}),
+        (Fixed, "stacked", "mapped", {}),
+        (Normed, "loop", "loop", {"stacked": "batch statistics", "batched": "batch statistics"}),
+        (Recurrent, "batched", "batched", {"stacked": "[Bb]atching rule"}),
+        (Keeping, "batched", "batched", {"stacked": "keeps tensors"}),
+        (Counting, "loop", "loop", {"stacked": "state", "batched": "state"}),
     ],
 )
-def test_auto_takes_the_batched_plan_where_samples_cannot_see_each_other(module, plan):
+def test_auto_takes_a_plan_that_fits_the_backbone(module, plan, views, refused):
     bank = ExpertBank(module, 4)
     latents = [torch.randn(6, 2), torch.randn(6, 3)]
     new = replacements(4, latents)
-    state = torch.random.get_rng_state()
-    bank(latents, new)
-    assert bank.plan == plan
+    before, state = copy.deepcopy(bank.state_dict()), torch.random.get_rng_state()
+    report = bank.settle(latents)
+    assert (report.plan, report.views) == (plan, views)
+    assert report.refused.keys() == refused.keys()
+    for name, words in refused.items():
+        assert re.search(words, report.refused[name])
+    # Finding out changes neither mode, nor weights, nor the noise to come.
     assert bank.training
-    assert torch.equal(torch.random.get_rng_state(), state)  # comparing draws nothing
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert all(torch.equal(value, before[key]) for key, value in bank.state_dict().items())
+    loop = ExpertBank(module, 4, plan="loop")
+    loop.load_state_dict(bank.state_dict())
+    for x, y in zip(bank.eval()(latents, new), loop.eval()(latents, new), strict=True):
+        assert_close(x, y)
+    assert_close(bank(latents)[0], loop(latents)[0])
+
+
+def test_a_plan_that_was_asked_for_and_is_not_valid_is_refused():
+    latents = [torch.randn(6, 2), torch.randn(6, 3)]
+    for module, plan, reason in (
+        (Normed, "batched", "batch statistics"),
+        (Mixing, "batched", "see each other"),
+        (Recurrent, "stacked", "[Bb]atching rule"),
+        (Plain, "shared", "how it encodes each modality"),
+    ):
+        with pytest.raises(ConfigError, match=f"plan={plan} is not valid.*{reason}"):
+            ExpertBank(module, 4, plan=plan)(latents, replacements(4, latents))
+
+
+def test_fastest_measures_every_valid_plan():
+    bank = ExpertBank(Plain, 4, plan="fastest")
+    report = bank.settle([torch.randn(6, 2), torch.randn(6, 3)])
+    assert set(report.seconds) == {"stacked", "batched", "loop"}
+    assert report.plan == min(report.seconds, key=report.seconds.get)
 
 
 @pytest.mark.parametrize("name", ["concat", "lrtf", "transformer"])

@@ -245,6 +245,7 @@ def test_double_precision_throughout(small, task, masking):
 def test_half_precision_outputs_are_judged_in_full(small):
     problem = small(2)
     model = problem.model()
+    model.bank.plan = "loop"
     with torch.autocast("cpu", dtype=torch.bfloat16):
         output = model(problem.inputs())
     assert output.outputs.dtype == torch.bfloat16

@@ -395,6 +395,7 @@ def test_weight_decay_is_decoupled_and_frozen_parameters_stay():
 def test_x1_every_step_trains_in_training_mode():
     """X1: upstream's baselines train in evaluation mode from the second epoch on."""
     model, modes = model_of(), []
+    model.bank.plan = "loop"  # the plan in which every expert is called
     for name, module in model.named_modules():
         module.register_forward_hook(
             lambda m, i, o, name=name: modes.append((torch.is_grad_enabled(), m.training, name))
@@ -426,6 +427,7 @@ def test_encoders_run_once_a_step():
 
 def test_interaction_losses_are_not_computed_to_evaluate():
     model, calls = model_of(), []
+    model.bank.plan = "loop"
     model.bank.experts[0].register_forward_hook(lambda m, i, o: calls.append(m.training))
     trainer = trainer_of(model)
     trainer.predict(loaders()[1])
