@@ -1,0 +1,337 @@
+"""What a suite's file says, checked, and the cells it expands to."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from i2moe_plugin.benchmarks.settings import RunSettings, resolve
+from i2moe_plugin.errors import ConfigError, did_you_mean
+
+PACKAGE = "i2moe_plugin.benchmarks.suites"
+#: Words that stand for several names.
+EMBEDDED, EVERY = "embedded", "all"
+#: Settings that do not decide figures; given ones leave a cell comparable with the paper's.
+NEUTRAL = frozenset({"device", "workers", "threads"})
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Named(_Strict):
+    """A data set or a backbone with settings of its own; a mere name in the file does too."""
+
+    name: str
+    settings: dict[str, Any] = Field(default_factory=dict)
+    root: str | None = None
+    metrics: list[str] | None = None
+
+
+class Part(_Strict):
+    """One grid; what it leaves out is taken from the file's top."""
+
+    datasets: list[Named] | None = None
+    fusions: list[Named] | None = None
+    methods: list[str] | None = None
+    settings: dict[str, Any] = Field(default_factory=dict)
+    grid: dict[str, list[Any]] = Field(default_factory=dict)
+
+    @field_validator("datasets", "fusions", mode="before")
+    @classmethod
+    def _names(cls, value: Any) -> Any:
+        """A name alone stands for an entry without settings."""
+        if isinstance(value, list):
+            return [{"name": item} if isinstance(item, str) else item for item in value]
+        return value
+
+
+class Spec(Part):
+    """A suite's file.
+
+    Attributes:
+        title, about: for people.
+        seeds: how many, or a list.
+        metrics: what the tables show of every data set; by default what each is compared by. Also
+            ``parameters``, ``parameters_without_encoders`` and ``seconds``.
+        reference: what each cell is compared with: the cell that agrees in everything but this,
+            a method's name or a mapping (``{fusion: concat}``, ``{masking: random}``); null: none.
+        paper: show the paper's figures beside ours, where there are some.
+        parts: several grids in place of one.
+    """
+
+    title: str = ""
+    about: str = ""
+    seeds: int | list[int] = 5
+    metrics: list[str] | None = None
+    reference: str | dict[str, Any] | None = "vanilla"
+    paper: bool = True
+    parts: list[Part] = Field(default_factory=list)
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds(cls, value: int | list[int]) -> int | list[int]:
+        seeds = [*range(value)] if isinstance(value, int) else value
+        if not seeds or min(seeds) < 0 or len(set(seeds)) != len(seeds):
+            raise ValueError("seeds are a number from 1, or a list of distinct ones from 0")
+        return seeds
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One row's entry for one data set: a method with its settings, over all seeds.
+
+    Attributes:
+        settings: of its runs, with seed 0.
+        sources: where each of them comes from.
+        variant: what the grid chose for it, by setting.
+        root: the data set's folder.
+        metrics: what is shown; empty: what the data set is compared by.
+        altered: settings of its runs that are not the paper's: given by hand, or by a file that
+            does not ship.
+    """
+
+    settings: RunSettings
+    sources: Mapping[str, str]
+    variant: Mapping[str, Any] = field(default_factory=dict)
+    root: str | None = None
+    metrics: tuple[str, ...] = ()
+    altered: tuple[str, ...] = ()
+
+    @property
+    def row(self) -> tuple[str, ...]:
+        """Backbone, method, and each choice of the grid: what a table's row is known by."""
+        choices = (f"{key}={value}" for key, value in self.variant.items())
+        return (self.settings.fusion, self.settings.method, *choices)
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """The data set and the row."""
+        return (self.settings.dataset, *self.row)
+
+    def reference_key(self, reference: str | Mapping[str, Any] | None) -> tuple[str, ...] | None:
+        """The key of the cell it is compared with; None where that is itself, or there is none."""
+        if reference is None:
+            return None
+        change = {"method": reference} if isinstance(reference, str) else dict(reference)
+        dataset = change.pop("dataset", self.settings.dataset)
+        row = [change.pop(name, getattr(self.settings, name)) for name in ("fusion", "method")]
+        if not set(change) <= set(self.variant):
+            return None
+        row += [f"{key}={change.get(key, value)}" for key, value in self.variant.items()]
+        key = (dataset, *row)
+        return key if key != self.key else None
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A checked suite: every cell can be started, as far as settings tell."""
+
+    name: str
+    title: str
+    about: str
+    seeds: tuple[int, ...]
+    cells: tuple[Cell, ...]
+    reference: str | Mapping[str, Any] | None
+    paper: bool
+
+
+def shipped() -> dict[str, str]:
+    """The suites in the package: name -> title."""
+    files = (item for item in resources.files(PACKAGE).iterdir() if item.name.endswith(".yaml"))
+    named = {file.name.removesuffix(".yaml"): file for file in files}
+    return {name: _parse(named[name].read_text(encoding="utf-8"), name)["title"] for name in named}
+
+
+def load_suite(
+    given: str,
+    *,
+    seeds: Sequence[int] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    roots: Mapping[str, str] | None = None,
+    only: Sequence[str] = (),
+) -> Suite:
+    """Read a suite's file, or one that ships, and expand it.
+
+    Args:
+        given: a path, or a name of :func:`shipped`.
+        seeds: in place of the file's.
+        settings: over the file's.
+        roots: data set -> folder, over the file's.
+        only: these data sets, backbones or methods alone.
+
+    Raises:
+        ConfigError: everything that is wrong with the file, and with any cell's settings, at once.
+    """
+    path = Path(given).expanduser()
+    if path.is_file():
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}: not readable ({error}).") from error
+        name, folder, ours = path.stem, path.parent, False
+    else:
+        names = sorted(shipped())
+        if given not in names:
+            raise ConfigError(
+                f"no suite {given!r}: neither a file nor one of {', '.join(names)}."
+                f"{did_you_mean(given, names)}"
+            )
+        text = resources.files(PACKAGE).joinpath(f"{given}.yaml").read_text(encoding="utf-8")
+        name, folder, ours = given, Path(), True
+    raw = _parse(text, str(given))
+    try:
+        spec = Spec(**raw)
+    except (ValidationError, TypeError) as error:
+        raise ConfigError(_problems(given, error)) from error
+    return expand(
+        spec, name, folder, seeds=seeds, settings=settings, roots=roots, only=only, ours=ours
+    )
+
+
+def expand(
+    spec: Spec,
+    name: str,
+    folder: Path = Path(),
+    *,
+    seeds: Sequence[int] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    roots: Mapping[str, str] | None = None,
+    only: Sequence[str] = (),
+    ours: bool = False,
+) -> Suite:
+    """A suite's cells; see :func:`load_suite`.
+
+    Args:
+        spec: what the file says.
+        name: of the suite.
+        folder: what relative roots in it are relative to.
+        ours: it ships, so its own settings are the paper's.
+
+    Raises:
+        ConfigError: see :func:`load_suite`.
+    """
+    cells: dict[tuple[str, ...], Cell] = {}
+    problems: list[str] = []
+    for part in spec.parts or [Part()]:
+        for cell in _cells(spec, part, folder, settings or {}, roots or {}, ours, problems):
+            cells.setdefault(cell.key, cell)
+    words = {word for cell in cells.values() for word in cell.key}
+    problems += [
+        f"--only {word}: nothing in this suite is called so.{did_you_mean(word, words)}"
+        for word in only
+        if cells and word not in words
+    ]
+    if not cells and not problems:
+        problems.append("a suite needs datasets, fusions and methods, at the top or in each part.")
+    if problems:
+        raise ConfigError(list(dict.fromkeys(problems)))
+    # Of each kind (data sets, backbones, methods) any; over the kinds all.
+    kinds = [{cell.key[i] for cell in cells.values()} & set(only) for i in range(3)]
+    kept = [
+        cell
+        for cell in cells.values()
+        if all(not kind or cell.key[i] in kind for i, kind in enumerate(kinds))
+    ]
+    chosen = tuple(seeds) if seeds is not None else tuple(spec.seeds)  # type: ignore[arg-type]
+    return Suite(
+        name, spec.title or name, spec.about, chosen, tuple(kept), spec.reference, spec.paper
+    )
+
+
+def _cells(
+    spec: Spec,
+    part: Part,
+    folder: Path,
+    settings: Mapping[str, Any],
+    roots: Mapping[str, str],
+    ours: bool,
+    problems: list[str],
+) -> Iterator[Cell]:
+    datasets = _several(part.datasets or spec.datasets or [], _embedded)
+    fusions = _several(part.fusions or spec.fusions or [], _every_backbone)
+    methods = part.methods or spec.methods or []
+    common = {**spec.settings, **part.settings}
+    grid = {**spec.grid, **part.grid}
+    for dataset, fusion in itertools.product(datasets, fusions):
+        root = roots.get(dataset.name, dataset.root and str(folder / dataset.root))
+        for choice in itertools.product(*grid.values()):
+            variant = dict(zip(grid, choice, strict=True))
+            given = {**common, **dataset.settings, **fusion.settings, **variant, **settings}
+            given = {key: _number(value) for key, value in given.items()}
+            altered = set(settings if ours else given) - (set(variant) - set(settings)) - NEUTRAL
+            for method in methods:
+                try:
+                    found, sources = resolve(dataset.name, fusion.name, given)
+                    found = RunSettings(**{**found.model_dump(), "method": method})
+                except ConfigError as error:
+                    problems += [f"{dataset.name}, {fusion.name}: {p}" for p in error.problems]
+                    break
+                except ValidationError as error:
+                    problems += [str(item["msg"]) for item in error.errors()]
+                    continue
+                metrics = dataset.metrics or spec.metrics or []
+                yield Cell(found, sources, variant, root, tuple(metrics), tuple(sorted(altered)))
+
+
+def _several(items: Sequence[Named], word: Any) -> list[Named]:
+    """The entries, with those behind a word for several."""
+    out = []
+    for item in items:
+        names = word(item.name)
+        out += [item] if names is None else [item.model_copy(update={"name": n}) for n in names]
+    return out
+
+
+def _embedded(word: str) -> list[str] | None:
+    if word != EMBEDDED:
+        return None
+    from i2moe_plugin.benchmarks.datasets import datasets
+
+    return [name for name in datasets.names() if datasets.get(name).build.card.embedded]
+
+
+def _every_backbone(word: str) -> list[str] | None:
+    from i2moe_plugin.registry import backbones
+
+    return backbones.names() if word == EVERY else None
+
+
+def _number(value: Any) -> Any:
+    """YAML 1.1 reads 1e-3 as text."""
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _parse(text: str, name: str) -> dict[str, Any]:
+    try:
+        raw = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{name}: not readable as YAML ({error}).") from error
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{name}: a suite is a mapping with datasets, fusions and methods.")
+    return raw
+
+
+def _problems(name: str, error: ValidationError | TypeError) -> list[str]:
+    if isinstance(error, TypeError):
+        return [f"{name}: keys must be words ({error})."]
+    out = []
+    for item in error.errors():
+        where = ".".join(map(str, item["loc"]))
+        known = [*Spec.model_fields, *Named.model_fields]
+        hint = did_you_mean(str(item["loc"][-1]), known) if "extra" in item["type"] else ""
+        said = "there is no such key" if hint or "extra" in item["type"] else item["msg"].lower()
+        out.append(f"{name}: {where}: {said}.{hint}")
+    return out
