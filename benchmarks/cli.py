@@ -13,6 +13,7 @@ from i2moe_plugin.benchmarks.commands.data import data
 from i2moe_plugin.benchmarks.commands.explain import explain
 from i2moe_plugin.benchmarks.commands.list import list_
 from i2moe_plugin.benchmarks.commands.run import run
+from i2moe_plugin.benchmarks.commands.suite import suite
 from i2moe_plugin.errors import I2MoEError
 
 
@@ -54,7 +55,7 @@ def main() -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
-for command in (run, explain, check, list_, data):
+for command in (run, explain, check, list_, data, suite):
     main.add_command(command)
 
 if __name__ == "__main__":

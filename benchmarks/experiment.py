@@ -318,6 +318,8 @@ def _write(
         "epochs": len(trainer.history),
         "metric": trainer.metric,
         "parameters": count_parameters(trainer.model),
+        "parameters_without_encoders": count_parameters(trainer.model)
+        - count_parameters(trainer.model.encoders),
         "seconds": seconds,
         "notes": data.notes,
         "task": trainer.model.task.describe(),
