@@ -12,6 +12,7 @@ from i2moe_plugin.benchmarks.commands.check import check
 from i2moe_plugin.benchmarks.commands.data import data
 from i2moe_plugin.benchmarks.commands.explain import explain
 from i2moe_plugin.benchmarks.commands.list import list_
+from i2moe_plugin.benchmarks.commands.report import report
 from i2moe_plugin.benchmarks.commands.run import run
 from i2moe_plugin.benchmarks.commands.suite import suite
 from i2moe_plugin.errors import I2MoEError
@@ -47,6 +48,7 @@ def main() -> None:
       i2moe-bench run --fusion lrtf --dataset emoji
       i2moe-bench run --plugin my_fusion.py --fusion mine
       i2moe-bench explain runs/RUN --sample ID
+      i2moe-bench report runs
       i2moe-bench check my_fusion.py
       i2moe-bench list backbones
       i2moe-bench data sample enrico ./enrico-sample
@@ -55,7 +57,7 @@ def main() -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
-for command in (run, explain, check, list_, data, suite):
+for command in (run, explain, report, check, list_, data, suite):
     main.add_command(command)
 
 if __name__ == "__main__":

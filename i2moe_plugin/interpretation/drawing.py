@@ -40,10 +40,11 @@ def violin(
         hoverinfo="skip",
         showlegend=False,
     )
-    middle = place + (edges[0] + edges[1]) / 4 * (edges[0] + edges[1] != 0)
+    middle = place + sum(edges) / 2
+    half = sum(edges) != 0
     marks = [
         ([low, high], "circle-open", 7),
-        ([median], "line-ns-open", 16),
+        ([median], "line-ns-open", 10 if half else 16),
         ([column.mean()], "diamond", 8),
     ]
     return [
@@ -103,15 +104,14 @@ def key(figure: go.Figure, symbol: str, name: str) -> None:
     )
 
 
-def new_figure(title: str, height: int) -> go.Figure:
+def new_figure(title: str, height: int, *, legend: bool = True) -> go.Figure:
     """An empty figure of that height in pixels; it is as wide as its place."""
-    return style(go.Figure(), title, height)
+    return style(go.Figure(), title, height, top=60 if legend else 42)
 
 
-def style(figure: go.Figure, title: str, height: int, *, panels: bool = False) -> go.Figure:
-    """Frame, fonts and grid; the legend lies above the plot, and above the panels' titles."""
-    top = 95 if panels else 60
-    lift = 26 / max(height - top - 50, 1) if panels else 0.0
+def style(figure: go.Figure, title: str, height: int, *, top: int = 60) -> go.Figure:
+    """Frame, fonts and grid; the legend lies above the plot, and above panels' titles."""
+    lift = max(top - 69, 0) / max(height - top - 50, 1)
     figure.update_layout(
         template="none",
         title={"text": title, "x": 0.01, "xanchor": "left", "font": {"size": 15}},

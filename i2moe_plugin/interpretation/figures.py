@@ -136,6 +136,7 @@ def experts_alone(frame: pd.DataFrame, metric: str, name: str = "") -> go.Figure
             marker={"color": colours, "pattern": {"shape": [""] * len(experts) + ["/", ""]}},
             text=[f"{value:.3f}" for value in frame[metric]],
             textposition="auto",
+            textangle=0,
             showlegend=False,
         )
     )
@@ -162,6 +163,7 @@ def agreement(frame: pd.DataFrame) -> go.Figure:
                 name=f"ensemble {said}",
                 marker={"color": colour, "pattern": {"shape": pattern}},
                 text=[f"{share:.1%}" for share in rows["share"]],
+                textangle=0,
             )
         )
     figure.update_layout(barmode="stack")
@@ -182,7 +184,7 @@ def similarity(frame: pd.DataFrame, title: str = "Similarity of the experts' out
     """
     labels = [plain_text(label) for label in frame.columns]
     values = frame.to_numpy(dtype=float)
-    figure = new_figure(plain_text(title), 150 + 55 * len(labels))
+    figure = new_figure(plain_text(title), 130 + 55 * len(labels), legend=False)
     figure.add_trace(
         go.Heatmap(
             z=values,
@@ -264,7 +266,7 @@ def curves(frame: pd.DataFrame, best_epoch: int | None = None) -> go.Figure:
         subplot_titles=[plain_text(name) for name, _ in panels],
         vertical_spacing=0.28 / max(len(panels), 1),
     )
-    style(figure, "Training", 120 + 190 * len(panels), panels=True)
+    style(figure, "Training", 120 + 190 * len(panels), top=95)
     shown: set[str] = set()
     for row, (_, rows) in enumerate(panels, start=1):
         experts = list(dict.fromkeys(name for name in rows["expert"] if name))
@@ -358,7 +360,7 @@ def control(frame: pd.DataFrame) -> go.Figure:
     """
     names = {"class": "share of variance between classes", "correct": "gap of right and wrong"}
     figure = make_subplots(rows=1, cols=2, subplot_titles=list(names.values()), shared_yaxes=True)
-    style(figure, "Permuted-label control", 160 + 40 * frame["expert"].nunique(), panels=True)
+    style(figure, "Permuted-label control", 160 + 40 * frame["expert"].nunique(), top=95)
     for col, statistic in enumerate(names, start=1):
         rows = frame[frame["statistic"] == statistic]
         labels = [plain_text(name) for name in rows["expert"]]

@@ -70,7 +70,7 @@ def explain(outputs: Outputs, sample: str | int, classes: int = CLASSES) -> Expl
     chosen = chosen[chosen >= 0]
     names = [one.class_names[c] for c in chosen]
     correct, agree = one.correct, one.agree
-    push, against = _push(one, product)
+    push, (against,) = pushes(one)
     is_class = isinstance(one.task, Classification)
     frame = pd.DataFrame(
         {
@@ -97,7 +97,7 @@ def explain(outputs: Outputs, sample: str | int, classes: int = CLASSES) -> Expl
                 "product": product[:, chosen].reshape(-1),
             }
         ),
-        push=pd.DataFrame({"expert": one.expert_labels, "weight": weights, "push": push}),
+        push=pd.DataFrame({"expert": one.expert_labels, "weight": weights, "push": push[0]}),
         against=against,
         classes_left_out=len(one.class_names) - len(chosen),
     )
@@ -158,10 +158,22 @@ def probability(outputs: Outputs) -> np.ndarray:
     return np.asarray(scores / scores.sum(1, keepdims=True))
 
 
-def _push(one: Outputs, product: np.ndarray) -> tuple[np.ndarray, str]:
-    if isinstance(one.task, Classification):
-        first, second = np.argsort(-one.prediction[0], kind="stable")[:2]
-        return product[:, first] - product[:, second], one.class_names[second]
-    if isinstance(one.task, Multilabel):
-        return (product * np.where(one.decided[0] > 0, 1, -1)).mean(1), ""
-    return product[:, 0], ""
+def pushes(outputs: Outputs) -> tuple[np.ndarray, list[str]]:
+    """[N, E]: what each expert adds to each decision, and what it is decided against.
+
+    See :attr:`Explanation.push`; the runner-up is empty where there is none.
+
+    Raises:
+        ConfigError: a vanilla run.
+    """
+    expert_outputs, weights = outputs.mixture()
+    product = weights[:, :, None] * expert_outputs
+    if isinstance(outputs.task, Classification):
+        order = np.argsort(-outputs.prediction, axis=1, kind="stable")[:, :2]
+        both = np.take_along_axis(product, order[:, None, :], 2)
+        return both[:, :, 0] - both[:, :, 1], [outputs.class_names[c] for c in order[:, 1]]
+    against = [""] * len(outputs)
+    if isinstance(outputs.task, Multilabel):
+        towards = np.where(outputs.decided > 0, 1, -1)
+        return (product * towards[:, None, :]).mean(2), against
+    return product[:, :, 0], against

@@ -1,0 +1,54 @@
+"""``i2moe-bench report``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from i2moe_plugin.benchmarks.commands.options import PLUGIN
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUNS...")
+@click.option(
+    "-o",
+    "--output",
+    default="report.html",
+    show_default=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="The page.",
+)
+@click.option("--data-root", metavar="DIR", help="Where the data set lies, if it was moved.")
+@click.option("--no-data", is_flag=True, help="Leave out the samples' pictures, text and features.")
+@PLUGIN
+def report(
+    runs: tuple[Path, ...],
+    output: Path,
+    data_root: str | None,
+    no_data: bool,
+    plugins: tuple[str, ...],
+) -> None:
+    """Write one HTML page about finished runs: it needs no network and no other file.
+
+    RUNS are runs' directories, or folders of runs. The page compares methods, shows what experts'
+    weights are like and what they are worth, and lets you look through the samples.
+
+    \b
+    Examples:
+      i2moe-bench report runs
+      i2moe-bench report runs/htad-* -o htad.html
+      i2moe-bench report runs --no-data
+    """
+    from i2moe_plugin.benchmarks.report import build
+    from i2moe_plugin.registry import load_plugin
+
+    for plugin in plugins:
+        load_plugin(plugin)
+    made = build(runs, output, data_root=data_root, with_data=not no_data, progress=True)
+    for name, reason in made.problems:
+        click.echo(f"not in it: {name}: {reason}", err=True)
+    for note in made.notes:
+        click.echo(f"note: {note}", err=True)
+    click.echo(f"wrote {made.path}: {made.runs} runs, {made.size / 1e6:.1f} MB")

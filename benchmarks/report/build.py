@@ -1,0 +1,218 @@
+"""From finished runs to the page."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from i2moe_plugin import __version__
+from i2moe_plugin.benchmarks.report.groups import (
+    comparison_rows,
+    group_runs,
+    method_name,
+    verdict_sentence,
+)
+from i2moe_plugin.benchmarks.report.page import render
+from i2moe_plugin.benchmarks.report.panels import (
+    Panel,
+    run_panels,
+    stability_of,
+    stability_panel,
+)
+from i2moe_plugin.benchmarks.report.samples import Media, chosen_rows, limit_for, pack_run
+from i2moe_plugin.benchmarks.runs import explained
+from i2moe_plugin.benchmarks.stored import Found, Samples, Stored, find_runs
+from i2moe_plugin.interpretation import CAVEAT
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was written.
+
+    Attributes:
+        path, size: the file, and its bytes.
+        runs: how many runs it is about.
+        problems: (name, reason) of runs that are not in it.
+        notes: what was left out, in sentences.
+    """
+
+    path: Path
+    size: int
+    runs: int
+    problems: list[tuple[str, str]]
+    notes: list[str]
+
+
+def build(
+    paths: Iterable[Path],
+    output: Path,
+    *,
+    data_root: str | None = None,
+    with_data: bool = True,
+    progress: bool = False,
+) -> Report:
+    """Write the page about all finished runs at these paths.
+
+    Args:
+        paths: runs, or folders of runs.
+        output: the HTML file.
+        data_root: where the data set lies, if not where it lay when the runs were made.
+        with_data: show the samples' own modalities.
+        progress: show bars on a terminal.
+
+    Raises:
+        RunError: no finished run, or the file cannot be written.
+    """
+    found = find_runs(paths)
+    groups = group_runs(found.runs)
+    figures: dict[str, list[Panel]] = {}
+    runs: list[dict[str, Any]] = []
+    packed: dict[str, Any] = {}
+    limit = limit_for(sum(stored.method != "vanilla" for stored in found.runs))
+    with _bar("figures", len(found.runs), progress) as told:
+        for index, group in enumerate(groups):
+            stability = stability_of(group)
+            if stability is not None:
+                figures[f"group-{index}"] = [stability_panel(stability)]
+            for method, by_seed in sorted(group.runs.items(), key=_vanilla_last):
+                for seed, stored in sorted(by_seed.items()):
+                    key = f"run-{len(runs)}"
+                    mine = stability if method == "i2moe" else None
+                    figures[key], sentences = run_panels(stored, mine)
+                    told(1)
+                    title = f"{group.name}, {method_name(method)}, seed {seed}"
+                    facts = _facts(stored, key, title, sentences)
+                    runs.append(facts | {"group": index, "figures": _heads(figures[key])})
+                    if stored.outputs.experts and len(stored.outputs):
+                        packed[key] = {
+                            **pack_run(stored, limit),
+                            "title": title,
+                            "group": index,
+                            "dataset": _dataset_key(stored),
+                            "verdict": sentences[0],
+                        }
+    media, notes = Media(), _sampled(packed)
+    if with_data:
+        notes += _collect(found, packed, media, data_root, progress)
+    elif packed:
+        notes.append("The samples' own pictures, text and features were left out (--no-data).")
+    page = render(
+        {
+            "version": __version__,
+            "made": datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
+            "caveat": CAVEAT,
+            "verdicts": [verdict_sentence(group) for group in groups],
+            "comparison": comparison_rows(groups),
+            "groups": [
+                {
+                    "key": f"group-{index}",
+                    "name": group.name,
+                    "figures": _heads(figures.get(f"group-{index}", [])),
+                }
+                for index, group in enumerate(groups)
+            ],
+            "runs": runs,
+            "explorable": [{"key": key, "title": run["title"]} for key, run in packed.items()],
+            "problems": found.problems,
+            "notes": notes,
+        },
+        {"figures": figures, "runs": packed, "media": media.samples},
+    )
+    with explained(output):
+        output.write_text(page, encoding="utf-8")
+    size = output.stat().st_size
+    return Report(output, size, len(found.runs), found.problems, notes)
+
+
+def _vanilla_last(item: tuple[str, Any]) -> bool:
+    """What has experts comes first: there is more to see of it."""
+    return item[0] == "vanilla"
+
+
+def _heads(panels: list[Panel]) -> list[dict[str, Any]]:
+    """What the template lays out of figures; their data goes with the scripts' data."""
+    kept = ("title", "note", "alt", "columns")
+    return [
+        {**{key: panel[key] for key in kept}, "height": panel["figure"]["layout"]["height"]}
+        for panel in panels
+    ]
+
+
+def _facts(stored: Stored, key: str, title: str, sentences: list[str]) -> dict[str, Any]:
+    """A run's settings, environment and notes, as the template shows them."""
+    sources = stored.settings.get("sources", {})
+    result = stored.result
+    settings = [
+        (name, _word(value), str(sources.get(name, "default")))
+        for name, value in stored.settings.items()
+        if name != "sources"
+    ]
+    measured = {name: result[name] for name in ("parameters", "epochs", "best_epoch", "seconds")}
+    environment = stored.run.json("environment.json")
+    return {
+        "key": key,
+        "title": title,
+        "name": stored.name,
+        "sentences": sentences,
+        "settings": settings,
+        "environment": [(name, _word(value)) for name, value in (environment | measured).items()],
+        "notes": result["notes"],
+    }
+
+
+def _word(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _dataset_key(stored: Stored) -> str:
+    settings = stored.settings
+    return json.dumps([settings["dataset"], settings["data_settings"], settings.get("splits")])
+
+
+def _sampled(packed: dict[str, Any]) -> list[str]:
+    return [
+        f"{run['title']}: the explorer holds {run['shape'][0]:,} of {run['total']:,} test samples, "
+        "drawn evenly, so that the file stays small; figures are about all of them."
+        for run in packed.values()
+        if run["shape"][0] < run["total"]
+    ]
+
+
+def _collect(
+    found: Found, packed: dict[str, Any], media: Media, data_root: str | None, progress: bool
+) -> list[str]:
+    """Fill the media from the data sets at hand; sentences about what is not there."""
+    wanted: dict[str, dict[str, None]] = {}  # ordered sets of ids
+    opened: dict[str, Stored] = {}
+    names = {_dataset_key(stored): stored for stored in found.runs}
+    for run in packed.values():
+        stored = opened.setdefault(run["dataset"], names[run["dataset"]])
+        ids = stored.outputs.sample_id.tolist()
+        rows = chosen_rows(ids, run["shape"][0])
+        wanted.setdefault(run["dataset"], {}).update(dict.fromkeys(ids[row] for row in rows))
+    notes = []
+    for done, (key, ids) in enumerate(wanted.items()):
+        name = opened[key].settings["dataset"]
+        samples = Samples(opened[key], data_root)
+        if not samples.missing:
+            with _bar(f"samples of {name}", len(ids), progress) as told:
+                media.add(key, list(ids), samples.show, 1 / (len(wanted) - done), told)
+        left_out = media.left_out.get(key, 0)
+        if samples.missing:
+            notes.append(f"Samples are shown without their modalities: {samples.missing}.")
+        elif left_out:
+            notes.append(
+                f"{name}: {left_out:,} of {len(ids):,} samples are shown without their modalities, "
+                "so that the file stays small."
+            )
+    return notes
+
+
+def _bar(title: str, total: int, progress: bool) -> Any:
+    from i2moe_plugin.benchmarks.features import progress_bar
+
+    return progress_bar(title, total, progress)

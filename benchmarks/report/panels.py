@@ -1,0 +1,166 @@
+"""The figures of a report, each with its title, its words, and its data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+
+from i2moe_plugin import interpretation as interpret
+from i2moe_plugin.benchmarks.display import METRIC_NAMES
+from i2moe_plugin.benchmarks.report.groups import Group
+from i2moe_plugin.benchmarks.stored import Stored
+from i2moe_plugin.errors import ConfigError
+from i2moe_plugin.interpretation import figures
+
+Panel = dict[str, Any]
+SHORT_CAVEAT = (
+    "A weight is how much was mixed in: it does not show that the interaction is in the data, nor "
+    "that this expert decided."
+)
+DIGITS = 5  # of the data beside a figure
+
+
+def run_panels(stored: Stored, stability: pd.DataFrame | None) -> tuple[list[Panel], list[str]]:
+    """The figures of one run, and the sentences about what its weights are worth.
+
+    Args:
+        stored: the run.
+        stability: of its group's runs over seeds, where there are several.
+    """
+    outputs, metric = stored.outputs, stored.result["metric"]
+    name = METRIC_NAMES.get(metric, metric).removesuffix(" %")
+    experts = outputs.expert_labels
+    curves = interpret.training_curves(stored.run.history(), experts)
+    panels: list[Panel] = []
+    sentences: list[str] = []
+    if experts and len(outputs):
+        verdict = interpret.weight_verdict(outputs)
+        deletion = interpret.deletion(outputs, metric)
+        control = interpret.permuted_labels(outputs)
+        sentences = interpret.worth(verdict, deletion, control, stability, metric=name)
+        note = f"{verdict.sentence} {SHORT_CAVEAT}"
+        panels += [
+            panel(
+                "Weights of the experts",
+                figures.weights(outputs),
+                interpret.weight_summary(outputs),
+                note,
+            ),
+            panel(
+                "Weights by correctness",
+                figures.weights(outputs, by_correctness=True),
+                interpret.weight_summary(outputs, "correct"),
+                note,
+            ),
+            *_by_class(outputs, note),
+            panel("Deletion test", figures.deletion(deletion, name), deletion, _DELETION),
+            panel("Permuted-label control", figures.control(control), control, _CONTROL),
+            panel(
+                "Each expert alone, and together",
+                figures.experts_alone(interpret.expert_metrics(outputs), metric, name),
+                interpret.expert_metrics(outputs),
+                "Experts are trained together on the ensemble's loss; an expert alone is judged at "
+                "what it was never trained to do alone.",
+            ),
+            *_agreement(outputs),
+            *_similarity(outputs),
+        ]
+    if len(outputs):
+        calibration = interpret.calibration(outputs)
+        panels.append(panel("Calibration", figures.calibration(calibration), calibration))
+    if len(curves):
+        best = stored.result.get("best_epoch")
+        panels.append(panel("Training", figures.curves(curves, best), curves))
+    return panels, sentences
+
+
+def stability_of(group: Group) -> pd.DataFrame | None:
+    """Of the weights over a group's seeds; None where there are fewer than 2, or no experts."""
+    runs = [run.outputs for _, run in sorted(group.runs.get("i2moe", {}).items())]
+    try:
+        return interpret.stability(runs)
+    except ConfigError:
+        return None
+
+
+def stability_panel(frame: pd.DataFrame) -> Panel:
+    """The figure of :func:`stability_of`."""
+    return panel(
+        "Stability of weights over seeds",
+        figures.stability(frame),
+        frame,
+        "Each seed's weights rank the same test samples. A correlation near 0 says that which "
+        "samples an expert gets is decided by the seed. The interval is a jackknife over seeds.",
+    )
+
+
+def panel(title: str, figure: Any, frame: pd.DataFrame, note: str = "") -> Panel:
+    """A figure with its data; ``note`` is read beside it."""
+    content = json.loads(figure.to_json())
+    meta = content["layout"].pop("meta")
+    return {
+        "title": title,
+        "note": note,
+        "alt": meta["alt"],
+        "columns": meta.get("columns", 0),
+        "figure": content,
+        "table": {"columns": list(map(str, frame.columns)), "rows": list(_rows(frame))},
+    }
+
+
+def _by_class(outputs: interpret.Outputs, note: str) -> Iterator[Panel]:
+    frame = interpret.weight_summary(outputs, "class")
+    yield panel("Weights by class", figures.weights_by_class(frame), frame, note)
+
+
+def _agreement(outputs: interpret.Outputs) -> Iterator[Panel]:
+    if outputs.agree is not None:
+        frame = interpret.agreement(outputs)
+        words = (
+            "Experts agree on a sample if each of them alone decides for the same class; with "
+            "several labels, if they say the same yes or no for every label. The ensemble is right "
+            "if its decision is the target, with several labels if every label is right."
+        )
+        yield panel("Agreement of experts", figures.agreement(frame), frame, words)
+
+
+def _similarity(outputs: interpret.Outputs) -> Iterator[Panel]:
+    frame = interpret.similarity(outputs)
+    words = "Mean cosine of two experts' outputs over samples; 1 means the same direction."
+    if outputs.prediction.shape[1] == 1:
+        words = "Correlation of two experts' outputs over samples."
+    titled = frame.reset_index(names="expert")
+    yield panel("Similarity of experts", figures.similarity(frame), titled, words)
+    if outputs.agree is not None:
+        same = interpret.similarity(outputs, "decisions")
+        title = "Share of samples with the same decision"
+        titled = same.reset_index(names="expert")
+        yield panel(title, figures.similarity(same, title), titled)
+
+
+def _rows(frame: pd.DataFrame) -> Iterator[list[Any]]:
+    for row in frame.itertuples(index=False):
+        yield [_plain(value) for value in row]
+
+
+def _plain(value: Any) -> Any:
+    """A cell for JSON: numbers to a few digits, nothing for NaN."""
+    if isinstance(value, str):
+        return value
+    number = float(value)
+    if number != number:
+        return None
+    return int(number) if number.is_integer() else float(f"{number:.{DIGITS}g}")
+
+
+_DELETION = (
+    "One expert is dropped and the others' weights are scaled to sum to 1. Where the interval of "
+    "an expert lies inside the grey band, dropping it hurts no more than dropping a random one."
+)
+_CONTROL = (
+    "The test labels are dealt out anew among the samples. A diamond right of its bar says that "
+    "weights go with the labels more than chance; it does not say why."
+)

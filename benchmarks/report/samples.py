@@ -1,0 +1,177 @@
+"""What the sample explorer looks through: numbers packed by column, and the samples themselves."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from i2moe_plugin.benchmarks.stored import Stored, printable
+from i2moe_plugin.interpretation.local import matter, pushes
+from i2moe_plugin.tasks import Classification, Multilabel
+
+if TYPE_CHECKING:
+    from i2moe_plugin.benchmarks.datasets.shown import Shown
+    from i2moe_plugin.interpretation import Outputs
+
+#: Samples of all runs together that a page holds, and of each run at least.
+SAMPLES, FEWEST = 16_000, 500
+#: Characters of pictures, text and features that a page holds.
+BUDGET = 9_000_000
+CLASSES, MOST_CLASSES = 5, 8
+THUMBNAIL = 112
+TEXT_LIMIT = 1200
+CHANNELS, STEPS, FEATURES = 6, 60, 64
+
+
+def limit_for(runs: int) -> int:
+    """How many samples of each run a page of that many runs holds."""
+    return max(SAMPLES // max(runs, 1), FEWEST)
+
+
+def chosen_rows(ids: Sequence[str], limit: int) -> NDArray[np.intp]:
+    """At most ``limit`` rows, drawn by a hash of the id: the same samples in every run."""
+    if len(ids) <= limit:
+        return np.arange(len(ids))
+    order = sorted(range(len(ids)), key=lambda row: _rank(ids[row]))
+    return np.array(sorted(order[:limit]))
+
+
+def pack_run(stored: Stored, limit: int) -> dict[str, Any]:
+    """One run's samples: lists of text, and numbers as base64 of little-endian arrays."""
+    whole = stored.outputs
+    outputs = whole.rows(chosen_rows(whole.sample_id.tolist(), limit))
+    expert_outputs, weights = outputs.mixture()
+    shown = matter(outputs, CLASSES)[:, :MOST_CLASSES]
+    places = np.maximum(shown, 0)
+    correct, agree = outputs.correct, outputs.agree
+    push, against = pushes(outputs)
+    return {
+        "experts": list(outputs.expert_labels),
+        "classes": [printable(name) for name in outputs.class_names],
+        "ids": [printable(name) for name in outputs.sample_id.tolist()],
+        "total": len(whole),
+        "task": outputs.task.name,
+        "decision": [printable(outputs.describe(one)) for one in outputs.decided],
+        "label": [printable(outputs.describe(one)) for one in outputs.target],
+        "labels": _label_lists(outputs),
+        "correct": None if correct is None else correct.astype(int).tolist(),
+        "agree": None if agree is None else agree.astype(int).tolist(),
+        "against": against,
+        "shape": [len(outputs), shown.shape[1], len(outputs.experts)],
+        "shown": _packed(shown, "<i2"),
+        "weights": _packed(weights, "<f4"),
+        "push": _packed(push, "<f4"),
+        "outputs": _packed(
+            np.take_along_axis(expert_outputs, places[:, None, :], 2).transpose(0, 2, 1), "<f4"
+        ),
+        "prediction": _packed(np.take_along_axis(outputs.prediction, places, 1), "<f4"),
+    }
+
+
+class Media:
+    """Pictures, text and features of samples, until the page is full.
+
+    Attributes:
+        samples: by data set and id, what is shown of each sample.
+        left_out: by data set, how many samples found no place any more.
+    """
+
+    def __init__(self, budget: int = BUDGET) -> None:
+        self.samples: dict[str, dict[str, list[dict[str, Any]]]] = {}
+        self.left_out: dict[str, int] = {}
+        self._left = budget
+
+    def add(
+        self,
+        dataset: str,
+        ids: Sequence[str],
+        show: Callable[[str], list[Shown]],
+        share: float = 1.0,
+        told: Callable[[int], None] = lambda steps: None,
+    ) -> None:
+        """Take in a data set's samples in the order of their hash, as far as there is room.
+
+        Args:
+            dataset: a key.
+            ids: of the samples.
+            show: gives a sample's modalities.
+            share: of the room that is left.
+            told: of each sample that is done.
+        """
+        room = int(self._left * share)
+        kept = self.samples.setdefault(dataset, {})
+        for name in sorted(ids, key=_rank):
+            if room > 0:
+                items = [_item(one) for one in show(name)]
+                size = sum(len(str(one["value"])) for one in items)
+                room -= size
+                self._left -= size
+                if items and room >= 0:
+                    kept[printable(name)] = items
+            told(1)
+        self.left_out[dataset] = len(ids) - len(kept)
+
+
+def thumbnail(picture: NDArray[Any], size: int = THUMBNAIL) -> str:
+    """A small WebP of a picture as a data address."""
+    from PIL import Image
+
+    image = Image.fromarray(picture)
+    image.thumbnail((size, size))
+    stream = io.BytesIO()
+    image.save(stream, "WEBP", quality=55, method=4)
+    return "data:image/webp;base64," + base64.b64encode(stream.getvalue()).decode()
+
+
+def _item(shown: Shown) -> dict[str, Any]:
+    value: Any
+    if shown.kind == "image":
+        value = thumbnail(shown.value)
+    elif shown.kind == "text":
+        value = printable(str(shown.value), TEXT_LIMIT)
+    elif shown.kind == "series":
+        columns = np.asarray(shown.value, dtype=float).T[:CHANNELS]
+        value = [_short(_thin(column)) for column in columns]
+    else:
+        value = _short(np.asarray(shown.value, dtype=float)[:FEATURES])
+    whole = np.shape(shown.value)[-1] if shown.kind in ("series", "features") else 0
+    return {
+        "modality": printable(shown.modality),
+        "kind": shown.kind,
+        "names": [printable(name, 40) for name in shown.names[: max(CHANNELS, FEATURES)]],
+        "value": value,
+        "of": int(whole),
+    }
+
+
+def _thin(column: NDArray[Any]) -> NDArray[Any]:
+    if len(column) <= STEPS:
+        return column
+    return np.array([part.mean() for part in np.array_split(column, STEPS)])
+
+
+def _short(values: NDArray[Any]) -> list[float | None]:
+    return [float(f"{one:.4g}") if np.isfinite(one) else None for one in values]
+
+
+def _label_lists(outputs: Outputs) -> list[list[int]] | None:
+    """The classes that each sample is in, for filtering."""
+    if isinstance(outputs.task, Multilabel):
+        return [np.flatnonzero(row).tolist() for row in outputs.target]
+    if isinstance(outputs.task, Classification):
+        return [[int(label)] for label in outputs.target]
+    return None
+
+
+def _packed(values: NDArray[Any], kind: str) -> str:
+    return base64.b64encode(np.ascontiguousarray(values, dtype=kind).tobytes()).decode()
+
+
+def _rank(name: str) -> bytes:
+    return hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest()
