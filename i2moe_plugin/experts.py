@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from i2moe_plugin.errors import BackboneError, ConfigError, ShapeError
+from i2moe_plugin.layers import quicken
 from i2moe_plugin.planning import Plan, PlanReport, choose, fit_budget
 from i2moe_plugin.plans import VIEWS, Latents, Masks, Stack, Views, recomputed, stacked
 
@@ -70,6 +71,7 @@ class ExpertBank(nn.Module):
                 "the factory returned the same backbone twice; each call builds one."
             )
         self.experts = nn.ModuleList(experts)
+        quicken(self.experts)
         self.plan: Plan = plan
         self.memory_budget = memory_budget
         self.report: PlanReport | None = None

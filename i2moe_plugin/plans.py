@@ -183,12 +183,18 @@ def stacked(
     module = _Views(experts[0], VIEWS[views])
     named = {f"expert.{name}": tensor for name, tensor in tensors.items()}
 
-    def run(own: dict[str, Tensor], new: list[Tensor] | None) -> tuple[Tensor, Tensor]:
-        return torch.func.functional_call(module, own, (latents, new, masks))
+    def run(
+        own: dict[str, Tensor], clean: list[Tensor], new: list[Tensor] | None
+    ) -> tuple[Tensor, Tensor]:
+        return torch.func.functional_call(module, own, (clean, new, masks))
 
     new = None if replacements is None else list(replacements)
-    over = (0, None if new is None else 0)
-    return torch.vmap(run, in_dims=over, randomness="different")(named, new)
+    clean, each = list(latents), None
+    if new is None and module.training:
+        # Each expert draws its own noise, also for what it does to the latents themselves.
+        clean, each = [x.expand(len(experts), *x.shape) for x in clean], 0
+    over = (0, each, None if new is None else 0)
+    return torch.vmap(run, in_dims=over, randomness="different")(named, clean, new)
 
 
 class _Views(nn.Module):
