@@ -32,6 +32,7 @@ from i2moe_plugin.benchmarks.datasets.readers import (
 from i2moe_plugin.benchmarks.datasets.samples import writing_sample
 from i2moe_plugin.benchmarks.datasets.shown import Shown, shown_from
 from i2moe_plugin.benchmarks.datasets.text_picture import rows_of_splits
+from i2moe_plugin.benchmarks.datasets.words import printable, whole
 from i2moe_plugin.benchmarks.encoders import EncoderSettings, maxout_encoder, picture_encoder, vgg
 from i2moe_plugin.errors import ConfigError, DatasetError
 from i2moe_plugin.tasks import Multilabel
@@ -227,7 +228,7 @@ class MMIMDb(FileDataset):
         row, shown = int(self._rows[name][index]), super().show(name, index)
         plot = self.folder / "dataset" / f"{self._ids[row]}.json"
         if plot.is_file():
-            shown[0] = Shown("language", "text", read_film(plot)[0])
+            shown[0] = Shown("language", "text", printable(read_film(plot)[0]))
         with suppress(DatasetError):
             poster = H5Array(self._path, "images")[row][::-1] + MEANS[::-1, None, None]
             shown[1] = shown_from("image", poster.round().clip(0, 255).astype(np.uint8))
@@ -307,9 +308,7 @@ def read_film(path: Path) -> tuple[str, list[str]]:
             raise DatasetError(f"{path}: {key} is not a list of texts.")
     if not film["plot"]:
         raise DatasetError(f"{path}: has no plot.")
-    # What is no text, such as half of a pair of surrogates, is shown as a question mark.
-    plot = max(film["plot"], key=len).encode("utf-8", "replace").decode()
-    return plot, film["genres"]
+    return whole(max(film["plot"], key=len)), film["genres"]
 
 
 def _finite(where: str) -> Callable[[NDArray[Any]], Tensor]:

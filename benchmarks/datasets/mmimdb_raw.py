@@ -33,9 +33,10 @@ from i2moe_plugin.benchmarks.datasets.samples import writing_sample
 from i2moe_plugin.benchmarks.datasets.text_picture import (
     TextPictureDataset,
     check_files,
+    check_number,
     rows_of_splits,
 )
-from i2moe_plugin.benchmarks.datasets.words import mean_vectors
+from i2moe_plugin.benchmarks.datasets.words import Texts, mean_vectors
 from i2moe_plugin.benchmarks.encoders import EncoderSettings
 from i2moe_plugin.errors import DatasetError
 from i2moe_plugin.tasks import Multilabel
@@ -139,7 +140,7 @@ class MMIMDbRaw(TextPictureDataset):
     def _vectors(self) -> Rows:
         return self._kept(
             "words",
-            lambda: mean_vectors(self._words, Plots(self._films)),
+            lambda: mean_vectors(self._words, Texts(self._read_text, len(self._films))),
             words=self._words_digest,
         )
 
@@ -180,28 +181,12 @@ class MMIMDbRaw(TextPictureDataset):
             mmimdb_sample.write_raw(aside, seed, films, VECTORS)
 
 
-class Plots:
-    """The films' plots, each read when it is asked for."""
-
-    def __init__(self, paths: list[Path]) -> None:
-        self.paths = paths
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, row: int) -> str:
-        return read_film(self.paths[row])[0]
-
-
 def _ids(path: Path, split: Any, key: str) -> list[str]:
-    """The ids of a split; they become file names, and are therefore digits alone."""
+    """The ids of a split."""
     ids = split.get(key) if isinstance(split, dict) else None
     if not isinstance(ids, list):
         raise DatasetError(f"{path}: lacks the list {key!r}.")
-    for one in ids:
-        if not (isinstance(one, str) and one.isascii() and one.isdigit() and len(one) < 20):
-            raise DatasetError(f"{path}: {key}: {str(one)[:40]!r} is not a film's number.")
-    return ids
+    return [check_number(f"{path}: {key}", one) for one in ids]
 
 
 get_dataloader = MMIMDbRaw.get_dataloader

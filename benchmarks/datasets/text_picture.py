@@ -19,11 +19,12 @@ from torch.utils.data import DataLoader
 
 from i2moe_plugin.benchmarks import features
 from i2moe_plugin.benchmarks.datasets.base import SPLITS, SplitName, Status
-from i2moe_plugin.benchmarks.datasets.files import FileDataset, LazySplit, digests, single
+from i2moe_plugin.benchmarks.datasets.files import FileDataset, LazySplit, digests
 from i2moe_plugin.benchmarks.datasets.images import ImageFiles, ImageRows, read_picture
 from i2moe_plugin.benchmarks.datasets.readers import Rows
 from i2moe_plugin.benchmarks.datasets.samples import is_sample
 from i2moe_plugin.benchmarks.datasets.shown import Shown
+from i2moe_plugin.benchmarks.datasets.words import printable
 from i2moe_plugin.benchmarks.encoders import EncoderSettings, Frozen, vgg
 from i2moe_plugin.errors import DatasetError
 
@@ -83,11 +84,6 @@ class TextPictureDataset(FileDataset):
     def _feature_encoders(self, settings: EncoderSettings) -> list[nn.Module]:
         """Encoders of text features and of picture features."""
 
-    @staticmethod
-    def _text_batch(values: Any) -> Tensor:
-        """What a batch's rows of the text features [B, F] become."""
-        return single(values)
-
     @property
     def _files(self) -> ImageFiles:
         return ImageFiles(self._paths, SIZE, crop=True)
@@ -118,8 +114,7 @@ class TextPictureDataset(FileDataset):
     def split(self, name: SplitName) -> LazySplit:
         """Items (text features [F], picture [3, 224, 224] or its features [4096], target)."""
         pictures = ImageRows(self._files) if self._pictures is None else self._pictures
-        prepare = [self._text_batch, single]
-        return LazySplit([self._text(), pictures], self._target, self._rows[name], prepare)
+        return LazySplit([self._text(), pictures], self._target, self._rows[name])
 
     def labels(self, name: SplitName) -> NDArray[Any]:
         labels: NDArray[Any] = self._target[torch.from_numpy(self._rows[name])].numpy()
@@ -136,7 +131,7 @@ class TextPictureDataset(FileDataset):
         """The text and the picture themselves."""
         row = int(self._rows[name][index])
         return [
-            Shown(self.modalities[0], "text", self._read_text(row)),
+            Shown(self.modalities[0], "text", printable(self._read_text(row))),
             Shown(self.modalities[1], "image", read_picture(self._paths[row])),
         ]
 
@@ -176,6 +171,17 @@ def rows_of_splits(*sizes: int) -> dict[SplitName, NDArray[Any]]:
     ends = np.cumsum(sizes)
     parts = [np.arange(end - size, end) for size, end in zip(sizes, ends, strict=True)]
     return dict(zip(SPLITS, parts, strict=True))
+
+
+def check_number(where: str, one: Any) -> str:
+    """An id that becomes a file's name, and is therefore digits alone.
+
+    Raises:
+        DatasetError: it is not.
+    """
+    if not (isinstance(one, str) and one.isascii() and one.isdigit() and len(one) < 40):
+        raise DatasetError(f"{where}: {str(one)[:40]!r} is not a number in digits.")
+    return one
 
 
 def check_files(folder: Path, paths: Sequence[Path]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,14 +35,46 @@ def words_of(text: str) -> list[str]:
     return [STAND_INS.get(match.lastgroup or "", match.group()) for match in found]
 
 
-def mean_vectors(path: Path, texts: Sequence[str]) -> Iterator[NDArray[Any]]:
+class Texts:
+    """N texts, each made when it is asked for.
+
+    Args:
+        make: gives the text of that number.
+        count: N.
+    """
+
+    def __init__(self, make: Callable[[int], str], count: int) -> None:
+        self.make, self.count = make, count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, row: int) -> str:
+        return self.make(row)
+
+
+def whole(text: str) -> str:
+    """A text from a json file with a question mark for what is none: half a surrogate pair."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def printable(text: str) -> str:
+    """A text from anywhere without what could steer a terminal or turn its reading direction.
+
+    >>> printable("plain" + chr(27) + "[2J")
+    'plain [2J'
+    """
+    return "".join(c if c.isprintable() or c == "\n" else " " for c in text)
+
+
+def mean_vectors(path: Path, texts: Texts) -> Iterator[NDArray[Any]]:
     """The mean of the vectors of each text's known words, in blocks [<= 1024, F] of float32.
 
     A text without a known word has zeros, as in MultiBench. The file is held in memory meanwhile.
 
     Args:
         path: a word2vec file; see :func:`read_vectors`.
-        texts: N texts, each asked for once.
+        texts: N texts.
 
     Raises:
         DatasetError: see :func:`read_vectors`; and vectors that hold NaN or infinite values.

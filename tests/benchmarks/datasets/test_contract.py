@@ -33,9 +33,9 @@ BUILDS = {entry.name: entry.build for entry in datasets if not entry.build.card.
 #: Fewer drawn samples where a data set's own sample takes long to read.
 SMALL: dict[str, dict[str, Any]] = {
     "enrico": {"per_topic": 2},
-    "mmhs150k": {"tweets": 30},
+    "mmhs150k": {"tweets": 20},
     "mmimdb": {"films": 30},
-    "mmimdb-raw": {"films": 30},
+    "mmimdb-raw": {"films": 20},
     **dict.fromkeys(
         ("mosi", "mosi-regression", "mosei", "mustard", "urfunny"), {"clips": 36}
     ),
