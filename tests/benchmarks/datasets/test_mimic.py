@@ -5,12 +5,17 @@ from __future__ import annotations
 import csv
 import json
 import pickle
+import shutil
+import tempfile
 from pathlib import Path
 
+import damage
 import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from torch.nn import functional as F
@@ -23,6 +28,18 @@ from i2moe_plugin.benchmarks.settings import resolve
 from i2moe_plugin.errors import DatasetError
 
 KEYS = dict(zip(SPLITS, ("training", "validation", "testing"), strict=True))
+
+
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("mimic") / "sample"
+    MIMIC.write_sample(folder, count=60)
+    return folder
+
+
+def batch(data, name):
+    split = data.split(name)
+    return split.__getitems__(list(range(len(split))))
 
 
 @pytest.fixture
@@ -194,6 +211,31 @@ def test_every_modality_of_a_sample_tells_something(tmp_path):
         values[kept] = roc_auc_score(data.labels("test"), scores)
     assert min(values.values()) > 0.6
     assert values[0, 208] == max(values.values())
+
+
+@settings(max_examples=40)
+@given(
+    number=st.integers(0, 4),
+    flips=st.lists(st.floats(0, 1, exclude_max=True), max_size=6),
+    kept=st.just(1.0) | st.floats(0, 1),
+    mask=st.integers(1, 255),
+)
+def test_damage_is_a_data_set_error_or_no_matter(number, flips, kept, mask, drawn):
+    with tempfile.TemporaryDirectory() as place, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("I2MOE_CACHE", f"{place}/cache")
+        folder = Path(shutil.copytree(drawn, f"{place}/data"))
+        path = folder / MIMIC.card.files[number].path
+        damage.flip(path, *flips, mask=mask)
+        damage.truncate(path, kept)
+        message = str(folder)
+        try:
+            data = MIMIC(folder)
+            for name in SPLITS:
+                for part in batch(data, name)[:-1]:
+                    assert torch.isfinite(part).all()
+        except DatasetError as error:
+            message = str(error)
+        assert place in message, "the file is not named"
 
 
 @pytest.mark.slow

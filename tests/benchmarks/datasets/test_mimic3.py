@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import pickle
 import random
+import shutil
+import tempfile
 from pathlib import Path
 
+import damage
 import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from i2moe_plugin.benchmarks.cli import main
@@ -21,6 +24,18 @@ from i2moe_plugin.benchmarks.encoders import EncoderSettings
 from i2moe_plugin.errors import ConfigError, DatasetError
 
 COUNT = 60
+
+
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("mimic3") / "sample"
+    MIMIC3.write_sample(folder, count=60)
+    return folder
+
+
+def batch(data, name):
+    split = data.split(name)
+    return split.__getitems__(list(range(len(split))))
 
 
 @pytest.fixture
@@ -190,6 +205,31 @@ def test_a_group_that_is_neither_0_nor_1(content, write):
     with pytest.raises(DatasetError, match="column 5 is not"):
         MIMIC3(write(content), task=5)
     assert MIMIC3(write(content), task=4)
+
+
+@settings(max_examples=40)
+@given(
+    number=st.integers(0, 0),
+    flips=st.lists(st.floats(0, 1, exclude_max=True), max_size=6),
+    kept=st.just(1.0) | st.floats(0, 1),
+    mask=st.integers(1, 255),
+)
+def test_damage_is_a_data_set_error_or_no_matter(number, flips, kept, mask, drawn):
+    with tempfile.TemporaryDirectory() as place, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("I2MOE_CACHE", f"{place}/cache")
+        folder = Path(shutil.copytree(drawn, f"{place}/data"))
+        path = folder / MIMIC3.card.files[number].path
+        damage.flip(path, *flips, mask=mask)
+        damage.truncate(path, kept)
+        message = str(folder)
+        try:
+            data = MIMIC3(folder)
+            for name in SPLITS:
+                for part in batch(data, name)[:-1]:
+                    assert torch.isfinite(part).all()
+        except DatasetError as error:
+            message = str(error)
+        assert place in message, "the file is not named"
 
 
 @pytest.mark.parametrize("task", ["mortality", "7"])
