@@ -42,6 +42,7 @@ class Affect(FileDataset):
 
     Attributes:
         labels_are: ``signs`` (classes by a score above zero), ``scores`` (a value) or ``classes``.
+        criterion: the loss of scores.
         drawing: of the sample.
 
     Raises:
@@ -51,6 +52,7 @@ class Affect(FileDataset):
 
     modalities = MODALITIES
     labels_are: ClassVar[Literal["signs", "scores", "classes"]]
+    criterion: ClassVar[Literal["smooth_l1", "mae"]] = "smooth_l1"
     names: ClassVar[tuple[str, ...]]
     drawing: ClassVar[Drawing]
     multibench: ClassVar[str]
@@ -86,7 +88,9 @@ class Affect(FileDataset):
         """By :attr:`labels_are`."""
         if self.labels_are == "signs":
             return SignClassification()
-        return SignedRegression() if self.labels_are == "scores" else Classification(2)
+        if self.labels_are == "scores":
+            return SignedRegression(criterion=self.criterion)
+        return Classification(2)
 
     @property
     def class_names(self) -> list[str]:
@@ -148,10 +152,17 @@ class Affect(FileDataset):
         self._set_splits(rows, names)
 
     @classmethod
-    def write_sample(cls, folder: Path, seed: int = 0) -> None:
-        """Draw a small data set in the published format; see :mod:`affect_sample`."""
+    def write_sample(cls, folder: Path, seed: int = 0, clips: int = 192) -> None:
+        """Draw a small data set in the published format; see :mod:`affect_sample`.
+
+        Raises:
+            DatasetError: the folder is not empty or cannot be written.
+            ConfigError: fewer than 24 clips.
+        """
+        if clips < 24:
+            raise ConfigError(f"a sample needs at least 24 clips, not {clips}.")
         with writing_sample(folder, cls.card.title, seed) as aside:
-            draw(aside / cls.card.files[0].path, cls.drawing, seed)
+            draw(aside / cls.card.files[0].path, cls.drawing, clips, seed)
 
     @classmethod
     def get_dataloader(  # type: ignore[override]

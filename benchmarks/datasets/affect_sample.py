@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-COUNTS = {"train": 120, "valid": 32, "test": 40}
+SHARES = {"train": 0.625, "valid": 0.167, "test": 0.208}
 NOISE = 0.5
 #: Of the moods of vision, audio and text, and of the product of the last two.
-WEIGHTS = (0.5, 0.5, 1.0, 1.0)
+WEIGHTS = (0.7, 0.7, 1.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -62,16 +62,17 @@ def clip_names(split: str, numbers: NDArray[Any]) -> list[str]:
 
 def digits(split: str, numbers: NDArray[Any]) -> NDArray[Any]:
     """Numbers, [N, 1], of their own in each split."""
-    return (10_000 * (list(COUNTS).index(split) + 1) + numbers)[:, None]
+    return (10_000 * (list(SHARES).index(split) + 1) + numbers)[:, None]
 
 
-def draw(path: Path, drawing: Drawing, seed: int) -> None:
-    """Write the pickle."""
+def draw(path: Path, drawing: Drawing, clips: int, seed: int) -> None:
+    """Write the pickle, of so many clips."""
     dice = np.random.default_rng(seed)
     directions = [dice.normal(size=width) for width in drawing.widths]
     directions = [direction / np.linalg.norm(direction) for direction in directions]
     content = {
-        split: _part(split, count, drawing, directions, dice) for split, count in COUNTS.items()
+        split: _part(split, round(share * clips), drawing, directions, dice)
+        for split, share in SHARES.items()
     }
     with path.open("wb") as file:
         pickle.dump(content, file, protocol=4)

@@ -11,7 +11,7 @@ from i2moe_plugin.benchmarks.datasets.manifest import Card
 
 @register_dataset("mosei")
 class Mosei(Affect):
-    """MOSEI's sentiment as a value, judged by its sign too: MultiBench's task."""
+    """MOSEI's sentiment as a value, judged by its sign too: MultiBench's task, L1 its loss."""
 
     card = Card(
         title="CMU-MOSEI: sentiment of spoken opinions",
@@ -39,6 +39,7 @@ class Mosei(Affect):
     metric = "accuracy_nonzero"
     selection = "loss"
     labels_are = "scores"
+    criterion = "mae"
     names = ("sentiment",)
     drawing = Drawing((35, 74, 300), 50, sentiment, clips)
     multibench = "mosei"
