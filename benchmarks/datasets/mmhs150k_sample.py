@@ -59,12 +59,12 @@ def write(folder: Path, seed: int, count: int, tweets: str, lists: Sequence[str]
         }
         _picture(cross, dice).save(folder / "img_resized" / f"{one}.jpg", quality=80)
         if dice.random() < 0.3:
-            text = {"img_text": dice.choice(FILLERS).upper()}
-            (folder / "img_txt" / f"{one}.json").write_text(json.dumps(text), encoding="utf-8")
+            inside = {"img_text": dice.choice(FILLERS).upper()}
+            (folder / "img_txt" / f"{one}.json").write_text(json.dumps(inside), encoding="utf-8")
     (folder / tweets).write_text(json.dumps(entries), encoding="utf-8")
     first, second = count * 6 // 10, count * 8 // 10
-    for name, part in zip(lists, (ids[:first], ids[first:second], ids[second:]), strict=True):
-        (folder / name).write_text("\n".join(part) + "\n", encoding="utf-8")
+    for path, members in zip(lists, (ids[:first], ids[first:second], ids[second:]), strict=True):
+        (folder / path).write_text("\n".join(members) + "\n", encoding="utf-8")
 
 
 def _picture(cross: bool, dice: random.Random) -> Image.Image:

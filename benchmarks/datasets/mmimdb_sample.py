@@ -142,11 +142,8 @@ def write_raw(folder: Path, seed: int, count: int, vectors: str) -> None:
         place = folder / "dataset" / film.id
         place.with_suffix(".json").write_text(json.dumps(facts), encoding="utf-8")
         film.poster.save(place.with_suffix(".jpeg"), quality=85)
-    rows = split_rows(count)
-    split = {
-        theirs: [films[row].id for row in rows[ours]]
-        for theirs, ours in {"train": "train", "dev": "valid", "test": "test"}.items()
-    }
+    parts = zip(("train", "dev", "test"), split_rows(count).values(), strict=True)
+    split = {name: [films[row].id for row in rows] for name, rows in parts}
     (folder / "split.json").write_text(json.dumps(split), encoding="utf-8")
     known = _vectors(seed)
     with (folder / vectors).open("wb") as file:

@@ -167,7 +167,7 @@ class H5Array:
             check_storage(self.path, key, array)
             self._start = _start(array)
             if self._start is not None:
-                self._file.close()
+                array.file.close()
                 self._file = None
 
     def __len__(self) -> int:
@@ -210,7 +210,7 @@ class H5Array:
             self._descriptor = os.open(self.path, os.O_RDONLY)
             weakref.finalize(self, os.close, self._descriptor)
         size = values.nbytes // len(rows)
-        buffer = memoryview(values.reshape(-1).view(np.uint8))
+        buffer = values.reshape(-1).view(np.uint8).data
         starts = np.flatnonzero(np.diff(rows, prepend=rows[0] - 2) != 1)  # of runs of rows
         for first, last in zip(starts.tolist(), [*starts[1:].tolist(), len(rows)], strict=True):
             place, done, end = self._start + int(rows[first]) * size, first * size, last * size

@@ -162,6 +162,9 @@ def frozen(network: Network, weights: Path | None) -> nn.Module:
 class _Normalise(nn.Module):
     """Images in [0, 1] with ImageNet's mean and deviation, [B, 3, H, W]."""
 
+    mean: Tensor
+    deviation: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         for name, values in {
