@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-RUNS, PARTS, STEPS = 30, 2, 7
+RUNS, PARTS, STEPS = 40, 2, 6
 
 
 def write(folder: Path, seed: int) -> None:

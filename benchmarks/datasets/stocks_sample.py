@@ -1,0 +1,55 @@
+"""Drawn daily prices of four tickers, in the format of Yahoo's csv files.
+
+Each ticker has calm and wild times of its own. The first one's move of the next day is large where
+it is in a wild time itself, larger where another is, and largest where both are.
+"""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+TICKERS = ("AAA", "BBB", "CCC", "DDD")
+COLUMNS = ("Date", "Open", "High", "Low", "Close", "Adj Close", "Volume")
+STAY = 0.97  # chance that a time goes on for another day
+
+
+def write(folder: Path, seed: int) -> None:
+    """Write one csv a ticker, for the weekdays from 2000-06-01 to 2021-02-26.
+
+    Args:
+        folder: an empty folder.
+        seed: equal seeds draw equal prices.
+    """
+    draw = np.random.default_rng(seed)
+    days = np.arange("2000-06-01", "2021-02-27", dtype="datetime64[D]")
+    days = days[np.is_busday(days)]
+    count = len(days)
+    changes = draw.random((count, len(TICKERS))) > STAY
+    wild = np.cumsum(changes, 0) % 2 == 1  # [days, M]
+    size = 0.006 * np.where(wild, 3.0, 1.0)
+    before = np.roll(wild, 1, 0)
+    size[:, 0] *= np.where(before[:, 1], 1.6, 1.0) * np.where(before[:, 0] & before[:, 1], 1.5, 1)
+    returns = size * draw.choice([-1.0, 1.0], size.shape) * draw.uniform(0.8, 1.2, size.shape)
+    prices = 50 * np.exp(np.cumsum(returns - returns.mean(0), 0))
+    for column, ticker in enumerate(TICKERS):
+        _write_one(folder / f"{ticker}.csv", days, prices[:, column], draw)
+
+
+def _write_one(path: Path, days: Any, opens: NDArray[Any], draw: np.random.Generator) -> None:
+    closes = opens * np.exp(draw.normal(0, 0.003, len(opens)))
+    spread = 1 + np.abs(draw.normal(0, 0.003, len(opens)))
+    volumes = draw.integers(1_000_000, 9_000_000, len(opens))
+    with path.open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(COLUMNS)
+        for day, first, last, wide, volume in zip(
+            days, opens, closes, spread, volumes, strict=True
+        ):
+            high, low = max(first, last) * wide, min(first, last) / wide
+            prices = [f"{value:.6f}" for value in (first, high, low, last, last)]
+            table.writerow([day, *prices, volume])
