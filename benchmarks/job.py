@@ -9,10 +9,18 @@ from typing import Any
 
 from i2moe_plugin.benchmarks.comparison import Comparison, compare, summarise
 from i2moe_plugin.benchmarks.datasets import MultimodalDataset
-from i2moe_plugin.benchmarks.experiment import execute, finished, resolve_device
+from i2moe_plugin.benchmarks.experiment import (
+    SMALL_MODEL,
+    build_model,
+    execute,
+    finished,
+    resolve_device,
+)
 from i2moe_plugin.benchmarks.linear_baseline import logistic_regression
+from i2moe_plugin.benchmarks.pool import can_fork, cores, run_parallel
 from i2moe_plugin.benchmarks.runs import Run, RunStore
 from i2moe_plugin.benchmarks.settings import Method, RunSettings
+from i2moe_plugin.training import count_parameters
 
 #: (settings of the run under way, its newest epoch's record, or None when it is there already)
 Progress = Callable[[RunSettings, dict[str, Any] | None], None]
@@ -97,6 +105,7 @@ def run_job(
     fresh: bool = False,
     sources: dict[str, str] | None = None,
     progress: Progress | None = None,
+    jobs: int = 1,
 ) -> JobResult:
     """Train and test every method for every seed, and compare.
 
@@ -111,31 +120,46 @@ def run_job(
         fresh: repeat finished runs too.
         sources: where each setting comes from.
         progress: told of each epoch and each reused run.
+        jobs: how many runs at a time, in processes of their own; the numbers are the same. 0: as
+            many as there are cores, for models that train on one thread.
 
     Raises:
         I2MoEError: see :func:`execute`.
+        RunError: a process was killed.
     """
+    wanted = [
+        settings.model_copy(update={"method": method, "seed": seed})
+        for seed in seeds
+        for method in methods
+    ]
+    found = [None if fresh else finished(one, data, store) for one in wanted]
+    missing = [one for one, run in zip(wanted, found, strict=True) if run is None]
+    for one in wanted:
+        if one not in missing and progress is not None:
+            progress(one, None)
+    if missing:
+        data.prepare(resolve_device(settings.device), progress=progress is not None)
+
+    def train(one: RunSettings, say: Callable[[dict[str, Any]], None] | None) -> Run:
+        return execute(one, data, store, fresh=fresh, sources=sources, on_epoch=say)
+
+    def heard(place: int, record: dict[str, Any]) -> None:
+        if progress is not None:
+            progress(missing[place], record)
+
+    count = min(jobs or _jobs_that_pay(missing, data), len(missing))
+    if count > 1 and can_fork():
+        run_parallel([functools.partial(train, one) for one in missing], count, heard)
+        made = [finished(one, data, store) for one in missing]
+    else:
+        made = [train(one, functools.partial(heard, place)) for place, one in enumerate(missing)]
+    newest = iter(made)
     runs: dict[Method, list[Run]] = {method: [] for method in methods}
-    reused = 0
-    for seed in seeds:
-        for method in methods:
-            one = settings.model_copy(update={"method": method, "seed": seed})
-            found = None if fresh else finished(one, data, store)
-            if found is None:
-                data.prepare(resolve_device(one.device), progress=progress is not None)
-                found = execute(
-                    one,
-                    data,
-                    store,
-                    fresh=fresh,
-                    sources=sources,
-                    on_epoch=functools.partial(progress, one) if progress is not None else None,
-                )
-            else:
-                reused += 1
-                if progress is not None:
-                    progress(one, None)
-            runs[method].append(found)
+    for one, old in zip(wanted, found, strict=True):
+        run = next(newest) if old is None else old
+        assert run is not None  # it was written just now
+        runs[one.method].append(run)
+    reused = len(wanted) - len(missing)
     results = {method: [run.json("result.json") for run in found] for method, found in runs.items()}
     metric = data.metric if settings.metric in (None, "loss") else settings.metric
     job = JobResult(
@@ -156,3 +180,14 @@ def run_job(
                 name, job.values("vanilla", name), job.values("i2moe", name)
             )
     return job
+
+
+def _jobs_that_pay(missing: Sequence[RunSettings], data: MultimodalDataset) -> int:
+    """One run a core, where a run takes one thread of the CPU and reads its data itself."""
+    if len(missing) < 2 or not can_fork():
+        return 1
+    largest = missing[-1]
+    if resolve_device(largest.device).type != "cpu" or largest.workers:
+        return 1
+    threads = largest.threads or (count_parameters(build_model(largest, data)) < SMALL_MODEL)
+    return cores() if threads == 1 else 1

@@ -46,6 +46,12 @@ def _seeds(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[in
 @click.option("--device", help="auto, cpu, cuda, cuda:1 or mps.  [default: auto]")
 @click.option("--workers", type=int, help="Processes that load data.")
 @click.option(
+    "--jobs",
+    type=click.IntRange(min=0),
+    default=0,
+    help="Runs at a time.  [default: one a core for small models on a CPU, otherwise 1]",
+)
+@click.option(
     "--loader",
     type=click.Choice(["own", "multibench"]),
     help="Who reads the data; multibench: the loader of the checkout in --multibench.",
@@ -73,6 +79,7 @@ def run(
     fresh: bool,
     no_cache: bool,
     out: str,
+    jobs: int,
     plugins: tuple[str, ...],
     as_json: bool,
     **given: Any,
@@ -130,6 +137,7 @@ def run(
             fresh=fresh,
             sources=sources,
             progress=progress,
+            jobs=jobs,
         )
     if as_json:
         click.echo(json.dumps(plain(job.as_dict()), indent=1))
