@@ -16,12 +16,13 @@ from types import NoneType
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from i2moe_plugin.errors import ConfigError, did_you_mean
 from i2moe_plugin.registry import HEAD_SETTINGS
 
-Method = Literal["vanilla", "i2moe"]
+#: A name of :data:`i2moe_plugin.variants.METHODS`, such as ``vanilla`` or ``i2moe``.
+Method = str
 PREFIXES = ("fusion.", "data.")
 
 
@@ -36,7 +37,7 @@ class RunSettings(BaseModel):
 
     dataset: str = Field(description="name of the data set")
     fusion: str = Field(description="name of the backbone")
-    method: Method = Field("i2moe", description="vanilla or i2moe")
+    method: Method = Field("i2moe", description="vanilla, i2moe, or a variant of it")
     seed: int = Field(0, ge=0, description="what everything random derives from")
 
     epochs: int = Field(50, ge=1, description="epochs; the best on validation is kept")
@@ -66,6 +67,9 @@ class RunSettings(BaseModel):
     interaction_loss: Literal["classification", "regression", "regression-released"] | None = Field(
         None, description="kind of interaction loss; the task's own by default"
     )
+    regularizer_weight: float | None = Field(
+        None, ge=0, description="of the rep- methods' penalty; the method's own by default"
+    )
     auxiliary_weight: float = Field(0.01, ge=0, description="weight of a backbone's own loss")
 
     loader: Literal["own", "multibench"] = Field(
@@ -76,9 +80,25 @@ class RunSettings(BaseModel):
     data_settings: dict[str, Any] = Field(default_factory=dict, description="of the data set")
 
     precision: Literal["32", "bf16-mixed", "16-mixed"] = Field("32", description="number format")
+    plan: Literal["auto", "fastest", "loop", "batched", "shared", "stacked"] = Field(
+        "auto", description="how experts and views are run; fastest measures, and may vary"
+    )
+    compile: bool = Field(False, description="compile a step with torch.compile")
+    memory_budget: int | None = Field(
+        None, gt=0, description="MB for a step's activations; recomputes what exceeds it"
+    )
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
     threads: int = Field(0, ge=0, description="CPU threads of a step; 0: 1 for a small model")
     workers: int = Field(0, ge=0, description="processes that load data")
+
+    @field_validator("method")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in ("vanilla", "i2moe"):
+            from i2moe_plugin.variants import find_method
+
+            find_method(name)
+        return name
 
     def identity(self, **facts: str) -> str:
         """A hash of what decides the numbers: settings but for the workers, and given facts."""

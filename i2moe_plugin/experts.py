@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from i2moe_plugin.errors import BackboneError, ConfigError, ShapeError
 from i2moe_plugin.layers import quicken
 from i2moe_plugin.planning import Plan, PlanReport, choose, fit_budget
-from i2moe_plugin.plans import VIEWS, Latents, Masks, Stack, Views, recomputed, stacked
+from i2moe_plugin.plans import VIEWS, Latents, Masks, New, Stack, Views, recomputed, stacked
 
 ExpertInit = Literal["copies", "independent"]
 
@@ -80,15 +80,15 @@ class ExpertBank(nn.Module):
     def forward(
         self,
         latents: Sequence[Tensor],
-        replacements: Sequence[Tensor] | None = None,
+        replacements: Sequence[Tensor | None] | None = None,
         padding_masks: Sequence[Tensor | None] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Run every expert on every view.
 
         Args:
             latents: M tensors [B, ...].
-            replacements: M tensors [E, B, ...], what replaces modality m for expert e; without
-                them only the complete view is computed (V = 1).
+            replacements: M tensors [E, B, ...], what replaces modality m for expert e, or None
+                where no view masks it; without any, only the complete view is run (V = 1).
             padding_masks: for each modality None or [B, T_m]; a replaced modality keeps its mask.
 
         Returns:
@@ -117,7 +117,7 @@ class ExpertBank(nn.Module):
         return self.report
 
     def run_stacked(
-        self, views: Views, latents: Latents, replacements: Latents | None, masks: Masks
+        self, views: Views, latents: Latents, replacements: New, masks: Masks
     ) -> tuple[Tensor, Tensor]:
         """All experts at once; see :meth:`forward`."""
         tensors = self._stack.tensors(self.experts)
@@ -128,7 +128,7 @@ class ExpertBank(nn.Module):
         self,
         views: Views,
         latents: Latents,
-        replacements: Latents | None,
+        replacements: New,
         masks: Masks,
         chunk: int = 0,
     ) -> tuple[Tensor, Tensor]:
@@ -138,17 +138,19 @@ class ExpertBank(nn.Module):
             run = recomputed(run, chunk)
         outputs, auxiliaries = [], []
         for index, expert in enumerate(self.experts):
-            new = None if replacements is None else [each[index] for each in replacements]
+            new = replacements
+            if replacements is not None:
+                new = [None if each is None else each[index] for each in replacements]
             output, auxiliary = run(expert, latents, new, masks)
             outputs.append(output)
             auxiliaries.append(auxiliary)
         return torch.stack(outputs), torch.stack(auxiliaries).mean()
 
-    def _check(self, latents: Latents, replacements: Latents) -> None:
+    def _check(self, latents: Latents, replacements: Sequence[Tensor | None]) -> None:
         if len(replacements) != len(latents):
             raise ShapeError(f"{len(replacements)} replacements for {len(latents)} latents.")
         for modality, (latent, new) in enumerate(zip(latents, replacements, strict=True)):
-            if new.shape != (len(self.experts), *latent.shape):
+            if new is not None and new.shape != (len(self.experts), *latent.shape):
                 raise ShapeError(
                     f"replacements of modality {modality + 1} are {list(new.shape)}; expected "
                     f"{[len(self.experts), *latent.shape]}."

@@ -12,6 +12,7 @@ redundancy) and V = M+1 views (complete, then modality i masked). Three kinds:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 import torch
@@ -47,7 +48,13 @@ def check_kind(kind: str) -> None:
         )
 
 
-def interaction_losses(outputs: Tensor, kind: InteractionKind = "classification") -> Tensor:
+def interaction_losses(
+    outputs: Tensor,
+    kind: InteractionKind = "classification",
+    *,
+    experts: Sequence[str] | None = None,
+    masked: Sequence[int] | None = None,
+) -> Tensor:
     r"""The interaction loss of every expert.
 
     With a the output on the complete view, n_i the output with modality i masked:
@@ -59,15 +66,18 @@ def interaction_losses(outputs: Tensor, kind: InteractionKind = "classification"
       d(a, n_i).
 
     Args:
-        outputs: [M+2, M+1, B, C].
+        outputs: [E, V, B, C]; usually E = M+2 and V = M+1.
         kind: see the module's text.
+        experts: the E experts' names; all of :func:`expert_names` by default.
+        masked: the modalities (0-based) that views 1 to V-1 mask; all of them by default. The
+            uniqueness loss of a modality that no view masks is 0.
 
     Returns:
-        [M+2], in the order of :func:`expert_names`.
+        [E], in the experts' order.
 
     Raises:
-        ShapeError: not [M+2, M+1, B, C] with M >= 2.
-        ConfigError: an unknown kind.
+        ShapeError: not [E, V, B, C], or fewer than 2 masked views.
+        ConfigError: an unknown kind or expert.
 
     Example:
         >>> import torch
@@ -75,17 +85,33 @@ def interaction_losses(outputs: Tensor, kind: InteractionKind = "classification"
         >>> interaction_losses(same)
         tensor([1., 1., 1., 0.])
     """
-    if outputs.dim() != 4 or outputs.shape[0] != outputs.shape[1] + 1 or outputs.shape[1] < 3:
+    views = outputs.shape[1] if outputs.dim() == 4 else 0
+    masked = list(range(views - 1)) if masked is None else list(masked)
+    names = expert_names(views - 1) if experts is None else list(experts)
+    if views < 3 or views != len(masked) + 1 or outputs.shape[0] != len(names):
         raise ShapeError(
             "interaction losses need outputs [M+2 experts, M+1 views, B, C] with M >= 2; "
             f"got {list(outputs.shape)}."
         )
     check_kind(kind)
-    modalities = outputs.shape[1] - 1
-    uniqueness = [_uniqueness(outputs[i], i, kind) for i in range(modalities)]
-    synergy = _synergy(outputs[modalities], kind)
-    redundancy = _redundancy(outputs[modalities + 1], kind)
-    return torch.stack([*uniqueness, synergy, redundancy])
+    return torch.stack(
+        [_loss_of(name, own, masked, kind) for name, own in zip(names, outputs, strict=True)]
+    )
+
+
+def _loss_of(name: str, views: Tensor, masked: list[int], kind: InteractionKind) -> Tensor:
+    """One expert's loss on its views [V, B, C]."""
+    if name == "synergy":
+        return _synergy(views, kind)
+    if name == "redundancy":
+        return _redundancy(views, kind)
+    prefix, _, number = name.partition("_")
+    if prefix != "uniqueness" or not number.isdigit():
+        raise ConfigError(f"unknown expert {name!r}: uniqueness_1, ..., synergy or redundancy.")
+    modality = int(number) - 1
+    if modality not in masked:
+        return views.new_zeros(())
+    return _uniqueness(views, masked.index(modality), kind)
 
 
 def _uniqueness(views: Tensor, modality: int, kind: InteractionKind) -> Tensor:

@@ -7,6 +7,7 @@ inputs are encoded, so that nothing but the method differs.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import Any, NamedTuple
 
 import torch
@@ -17,6 +18,7 @@ from i2moe_plugin.errors import ConfigError, ShapeError
 from i2moe_plugin.experts import ExpertBank, ExpertInit
 from i2moe_plugin.losses import InteractionKind, check_kind, expert_names, interaction_losses
 from i2moe_plugin.masking import create_masking
+from i2moe_plugin.planning import PlanReport
 from i2moe_plugin.reweighting import MLPReweighting
 from i2moe_plugin.tasks import Task
 
@@ -29,12 +31,16 @@ class ModelOutput(NamedTuple):
         auxiliary: the backbone's own loss, a scalar.
         outputs: expert outputs [E, V, B, C] (V = 1 outside training), or None for vanilla.
         weights: [B, E], or None for vanilla.
+        masked: the modality (0-based) that each view after the complete one masks.
+        fused: what the experts' heads read, [E, V, B, D], where a variant asks for it.
     """
 
     prediction: Tensor
     auxiliary: Tensor
     outputs: Tensor | None = None
     weights: Tensor | None = None
+    masked: tuple[int, ...] = ()
+    fused: Tensor | None = None
 
 
 class Losses(NamedTuple):
@@ -136,6 +142,18 @@ class MultimodalModel(nn.Module):
         """What stands for an absent modality's latent."""
         return like
 
+    @property
+    def plan(self) -> dict[str, Any] | None:
+        """How the experts are run, once that has been settled; None for vanilla."""
+        return None
+
+    @plan.setter
+    def plan(self, record: dict[str, Any] | None) -> None:
+        """Settle it as before."""
+
+    def set_epoch(self, epoch: int) -> None:
+        """Told before each epoch of training, from 1; by default nothing depends on it."""
+
     def losses(self, output: ModelOutput, target: Tensor) -> Losses:
         """The loss terms of an output against the batch's target, at least in float32."""
         task = self.task.loss(_full(output.prediction), self.task.prepare(target))
@@ -221,11 +239,9 @@ class I2MoE(MultimodalModel):
         auxiliary_weight: float = 0.01,
     ) -> None:
         super().__init__(encoders, latents, task, auxiliary_weight=auxiliary_weight)
-        self.expert_names = expert_names(len(self.encoders))
-        self.bank = ExpertBank(factory, len(self.expert_names), expert_init)
-        self.reweighting = MLPReweighting(
-            [spec.dim for spec in self.latents],
-            len(self.expert_names),
+        self.expert_names = self._experts(len(self.encoders))
+        self.bank = ExpertBank(self._expert_factory(factory), len(self.expert_names), expert_init)
+        self.reweighting = self._build_reweighting(
             hidden_dim=reweighting_hidden,
             num_layers=reweighting_layers,
             temperature=temperature,
@@ -239,24 +255,69 @@ class I2MoE(MultimodalModel):
     def forward(self, inputs: Sequence[Any], absent: Sequence[int] = ()) -> ModelOutput:
         """M inputs -> output; all views in training mode, the complete one otherwise."""
         latents, masks = self.encode(inputs, absent)
-        replacements = None
-        if self.training:
+        replacements: list[Tensor | None] | None = None
+        masked = self._masked() if self.training else ()
+        if masked:
             if not absent:  # what stands for an absent latent tells nothing about real ones
                 self.masking.observe(latents, masks)
-            replacements = self.masking(latents, len(self.expert_names), masks)
+            drawn = self.masking(latents, len(self.expert_names), masks)
+            replacements = [new if m in masked else None for m, new in enumerate(drawn)]
         outputs, auxiliary = self.bank(latents, replacements, masks)
         weights = self.reweighting(latents, masks)
+        outputs, fused = self._split(outputs)
         # Not a matrix product: autocast would lower it, and the mixture stays in the weights' type.
         prediction = (outputs[:, 0] * weights.T.unsqueeze(-1)).sum(0)
-        return ModelOutput(prediction, auxiliary, outputs, weights)
+        return ModelOutput(prediction, auxiliary, outputs, weights, masked, fused)
 
     def losses(self, output: ModelOutput, target: Tensor) -> Losses:
         plain = super().losses(output, target)
-        if output.outputs is None or output.outputs.shape[1] == 1:
+        if not output.masked or output.outputs is None:
             return plain
-        interaction = interaction_losses(_full(output.outputs), self.interaction)
-        total = plain.total + self.interaction_weight * interaction.mean()
-        return plain._replace(total=total, interaction=interaction)
+        interaction = self._interaction(output)
+        # The mean over the M+2 experts of the method, also where a variant has fewer.
+        mean = interaction.sum() / (len(self.encoders) + 2)
+        return plain._replace(
+            total=plain.total + self.interaction_weight * mean, interaction=interaction
+        )
+
+    # What variants change.
+
+    def _experts(self, modalities: int) -> list[str]:
+        """The experts' names."""
+        return expert_names(modalities)
+
+    def _expert_factory(self, factory: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
+        """What builds an expert."""
+        return factory
+
+    def _build_reweighting(self, **settings: Any) -> nn.Module:
+        """Latents -> weights [B, E]."""
+        return MLPReweighting(
+            [spec.dim for spec in self.latents], len(self.expert_names), **settings
+        )
+
+    def _masked(self) -> tuple[int, ...]:
+        """The modalities masked at this step of training, each in a view of its own."""
+        return tuple(range(len(self.encoders)))
+
+    def _split(self, outputs: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Expert outputs [E, V, B, C], and what their heads read."""
+        return outputs, None
+
+    def _interaction(self, output: ModelOutput) -> Tensor:
+        """The interaction loss of every expert, [E]."""
+        assert output.outputs is not None
+        return interaction_losses(
+            _full(output.outputs), self.interaction, experts=self.expert_names, masked=output.masked
+        )
+
+    @property
+    def plan(self) -> dict[str, Any] | None:
+        return None if self.bank.report is None else asdict(self.bank.report)
+
+    @plan.setter
+    def plan(self, record: dict[str, Any] | None) -> None:
+        self.bank.report = None if record is None else PlanReport(**record)
 
     def _absent(self, like: Tensor, modality: int) -> Tensor:
         with torch.no_grad():

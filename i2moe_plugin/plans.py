@@ -25,9 +25,11 @@ from torch.utils.checkpoint import checkpoint
 
 Latents = Sequence[Tensor]
 Masks = Sequence[Tensor | None] | None
+#: What masks each modality, or None where no view masks it; None: the complete view alone.
+New = Sequence[Tensor | None] | None
 #: (expert, latents M x [B, ...], replacements M x [B, ...] or None, masks) ->
 #: outputs [V, B, C], auxiliary loss (mean over views)
-ViewPlan = Callable[[nn.Module, Latents, Latents | None, Masks], tuple[Tensor, Tensor]]
+ViewPlan = Callable[[nn.Module, Latents, New, Masks], tuple[Tensor, Tensor]]
 Views = Literal["loop", "batched", "shared", "mapped"]
 
 
@@ -59,9 +61,7 @@ def factors(expert: nn.Module) -> bool:
     return bool(getattr(expert, "factored", isinstance(expert, Factored)))
 
 
-def looped(
-    expert: nn.Module, latents: Latents, new: Latents | None, masks: Masks
-) -> tuple[Tensor, Tensor]:
+def looped(expert: nn.Module, latents: Latents, new: New, masks: Masks) -> tuple[Tensor, Tensor]:
     """One pass a view."""
     # A list of its own for each view: a fusion that empties its list harms no other.
     results = [expert(view, masks) for view in _each_view(latents, new)]
@@ -69,49 +69,47 @@ def looped(
     return torch.stack(outputs), torch.stack(auxiliaries).mean()
 
 
-def batched(
-    expert: nn.Module, latents: Latents, new: Latents | None, masks: Masks
-) -> tuple[Tensor, Tensor]:
+def batched(expert: nn.Module, latents: Latents, new: New, masks: Masks) -> tuple[Tensor, Tensor]:
     """All views in one pass, behind one another along the batch."""
     if new is None:
         return looped(expert, latents, new, masks)
-    views = len(latents) + 1
-    rows = [torch.cat(column) for column in zip(*_each_view(latents, new), strict=True)]
-    output, auxiliary = expert(rows, _tall(masks, views))
-    return output.unflatten(0, (views, -1)), auxiliary
+    return _group(expert, _each_view(latents, new), masks)
 
 
-def shared(
-    expert: nn.Module, latents: Latents, new: Latents | None, masks: Masks
-) -> tuple[Tensor, Tensor]:
+def shared(expert: nn.Module, latents: Latents, new: New, masks: Masks) -> tuple[Tensor, Tensor]:
     """Each modality encoded once clean and once masked; views are combined from the encodings.
 
     2M encodings instead of M(M+1).
     """
     if new is None:
         return looped(expert, latents, new, masks)
-    module, views, batch = cast(Factored, expert), len(latents) + 1, latents[0].shape[0]
+    module, batch = cast(Factored, expert), latents[0].shape[0]
+    masked = [modality for modality, own in enumerate(new) if own is not None]
+    views = len(masked) + 1
     both = _tall(masks, 2)
     parts = []
-    for modality, (latent, masked) in enumerate(zip(latents, new, strict=True)):
+    for modality, (latent, own) in enumerate(zip(latents, new, strict=True)):
+        if own is None:
+            mask = None if masks is None else masks[modality]
+            encoded = module.encode_modality(modality, latent, mask)
+            parts.append(tuple(torch.cat([tensor] * views) for tensor in encoded))
+            continue
         encoded = module.encode_modality(
-            modality, torch.cat([latent, masked]), None if both is None else both[modality]
+            modality, torch.cat([latent, own]), None if both is None else both[modality]
         )
         # Clean everywhere but in its own view, where the masked one stands.
         part = []
         for tensor in encoded:
             clean, replaced = tensor.split(batch)
             column = [clean] * views
-            column[modality + 1] = replaced
+            column[masked.index(modality) + 1] = replaced
             part.append(torch.cat(column))
         parts.append(tuple(part))
     output, auxiliary = module.combine(parts, _tall(masks, views))
     return output.unflatten(0, (views, -1)), auxiliary
 
 
-def mapped(
-    expert: nn.Module, latents: Latents, new: Latents | None, masks: Masks
-) -> tuple[Tensor, Tensor]:
+def mapped(expert: nn.Module, latents: Latents, new: New, masks: Masks) -> tuple[Tensor, Tensor]:
     """All views at once, each with a batch of its own."""
     if new is None:
         return looped(expert, latents, new, masks)
@@ -127,12 +125,10 @@ def recomputed(plan: ViewPlan, chunk: int) -> ViewPlan:
     The same random numbers are drawn again. Groups smaller than all views are run as ``batched``.
     """
 
-    def run(
-        expert: nn.Module, latents: Latents, new: Latents | None, masks: Masks
-    ) -> tuple[Tensor, Tensor]:
+    def run(expert: nn.Module, latents: Latents, new: New, masks: Masks) -> tuple[Tensor, Tensor]:
         if new is None:
             return plan(expert, latents, new, masks)
-        if chunk > len(new):
+        if chunk > sum(own is not None for own in new):
             return checkpoint(plan, expert, latents, new, masks, use_reentrant=False)
         views = _each_view(latents, new)
         outputs: list[Tensor] = []
@@ -166,7 +162,7 @@ def stacked(
     tensors: dict[str, Tensor],
     views: Views,
     latents: Latents,
-    replacements: Latents | None,
+    replacements: New,
     masks: Masks,
 ) -> tuple[Tensor, Tensor]:
     """All experts at once, by ``torch.vmap`` over their stacked tensors.
@@ -184,7 +180,7 @@ def stacked(
     named = {f"expert.{name}": tensor for name, tensor in tensors.items()}
 
     def run(
-        own: dict[str, Tensor], clean: list[Tensor], new: list[Tensor] | None
+        own: dict[str, Tensor], clean: list[Tensor], new: list[Tensor | None] | None
     ) -> tuple[Tensor, Tensor]:
         return torch.func.functional_call(module, own, (clean, new, masks))
 
@@ -193,7 +189,8 @@ def stacked(
     if new is None and module.training:
         # Each expert draws its own noise, also for what it does to the latents themselves.
         clean, each = [x.expand(len(experts), *x.shape) for x in clean], 0
-    over = (0, each, None if new is None else 0)
+    masked = None if new is None else [None if own is None else 0 for own in new]
+    over = (0, each, masked)
     return torch.vmap(run, in_dims=over, randomness="different")(named, clean, new)
 
 
@@ -205,7 +202,7 @@ class _Views(nn.Module):
         self.expert, self.views = expert, views
         self.training = expert.training
 
-    def forward(self, latents: Latents, new: Latents | None, masks: Masks) -> tuple[Tensor, Tensor]:
+    def forward(self, latents: Latents, new: New, masks: Masks) -> tuple[Tensor, Tensor]:
         """See :data:`ViewPlan`."""
         return self.views(self.expert, latents, new, masks)
 
@@ -289,13 +286,14 @@ def _side_by_side(joined: Tensor | None, column: Sequence[nn.Parameter]) -> bool
     )
 
 
-def _each_view(latents: Latents, new: Latents | None) -> list[list[Tensor]]:
-    """The complete view, then each modality replaced."""
+def _each_view(latents: Latents, new: New) -> list[list[Tensor]]:
+    """The complete view, then each modality replaced that has a replacement."""
     views = [list(latents)]
-    for modality, masked in enumerate(new or ()):
-        view = list(latents)
-        view[modality] = masked
-        views.append(view)
+    for modality, own in enumerate(new or ()):
+        if own is not None:
+            view = list(latents)
+            view[modality] = own
+            views.append(view)
     return views
 
 

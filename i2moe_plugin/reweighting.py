@@ -83,3 +83,19 @@ class GlobalReweighting(nn.Module):
         """M latents [B, ...] -> weights [B, E], equal rows."""
         weights = torch.softmax(self.logits / self.temperature, 0)
         return weights.expand(latents[0].shape[0], -1)
+
+
+class UniformReweighting(nn.Module):
+    """Every expert counts the same, and nothing is learned (the dense control)."""
+
+    def __init__(self, num_experts: int) -> None:
+        super().__init__()
+        self.num_experts = num_experts
+
+    def forward(
+        self, latents: Sequence[Tensor], padding_masks: Sequence[Tensor | None] | None = None
+    ) -> Tensor:
+        """M latents [B, ...] -> weights [B, E], all 1/E."""
+        dtype = torch.promote_types(latents[0].dtype, torch.float32)
+        shape = (latents[0].shape[0], self.num_experts)
+        return latents[0].new_full(shape, 1 / self.num_experts, dtype=dtype)

@@ -19,6 +19,7 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from i2moe_plugin.compiling import Compiled
 from i2moe_plugin.errors import BackboneError, ConfigError, TrainingError, did_you_mean
 from i2moe_plugin.model import Losses, ModelOutput, MultimodalModel
 from i2moe_plugin.seeding import seeded
@@ -56,6 +57,8 @@ class Trainer:
         lr, weight_decay: of AdamW (Adam, where there is no decay).
         clip_grad_norm: clip the gradient's norm before the step; None: never.
         seed: the run's.
+        compile: compile the model with ``torch.compile``; where that fails, the model runs as it
+            is, and :attr:`plan` says why.
         fabric: device and precision; by default one device, the best there is, in float32.
 
     Raises:
@@ -72,6 +75,7 @@ class Trainer:
         clip_grad_norm: float | None = None,
         seed: int = 0,
         fabric: Fabric | None = None,
+        compile: bool = False,
     ) -> None:
         names = (*model.task.metric_names, "loss")
         if metric not in names:
@@ -91,6 +95,7 @@ class Trainer:
             fused=self.fabric.device.type in ("cpu", "cuda") and not scaled,
         )
         self._wrapped, self._optimizer = self.fabric.setup(model, optimizer)
+        self._compiled = Compiled(self._wrapped) if compile else None
         self.history: list[dict[str, Any]] = []
         self.best_epoch = 0
         self._best_value = math.nan
@@ -125,6 +130,7 @@ class Trainer:
             self._probe(train)
         for epoch in range(len(self.history) + 1, epochs + 1):
             start = time.perf_counter()
+            self.model.set_epoch(epoch)
             with seeded(self.seed, "epoch", epoch):
                 record = {"epoch": epoch, **self._train_epoch(train, epoch)}
             result = self.predict(valid)
@@ -190,6 +196,7 @@ class Trainer:
                 "best_epoch": self.best_epoch,
                 "best_value": self._best_value,
                 "history": self.history,
+                "plan": self.model.plan,
             }
         )
 
@@ -202,6 +209,16 @@ class Trainer:
         self._best_state = state["best_state"]
         self.best_epoch, self._best_value = state["best_epoch"], state["best_value"]
         self.history = state["history"]
+        self.model.plan = state["plan"]  # another one would not go on with the same digits
+
+    @property
+    def plan(self) -> dict[str, Any]:
+        """How the model was run, and why: for the record of a run."""
+        record = dict(self.model.plan or {})
+        if self._compiled is not None:
+            record["compiled"] = not self._compiled.problem
+            record["compile_problem"] = self._compiled.problem
+        return record
 
     def _train_epoch(self, train: Batches, epoch: int) -> dict[str, Any]:
         for part in (getattr(train, "sampler", None), getattr(train, "dataset", None)):
@@ -211,7 +228,7 @@ class Trainer:
         sums: dict[str, Tensor] = {}
         count = 0
         for *inputs, target in self._batches(train):
-            output = self._wrapped(inputs)
+            output = (self._compiled or self._wrapped)(inputs)
             losses = self.model.losses(output, target)
             self._optimizer.zero_grad()
             self.fabric.backward(losses.total)

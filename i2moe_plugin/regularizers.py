@@ -1,0 +1,71 @@
+"""Penalties on the similarity of the experts' representations.
+
+All take [E, B, D], what E experts computed of a batch, and give the mean over the pairs of experts.
+Source: the code of FL-I2MoE's follow-up (``src/imoe/regularizers.py``), arXiv 2606.29613.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def rep_cos(latents: Tensor) -> Tensor:
+    """Mean squared cosine between two experts' representations of a sample.
+
+    >>> rep_cos(torch.tensor([[[1.0, 0.0]], [[0.0, 2.0]]]))
+    tensor(0.)
+    """
+    unit = F.normalize(latents, dim=-1)
+    return torch.stack([(a * b).sum(-1).square().mean() for a, b in _pairs(unit)]).mean()
+
+
+def rep_barlow(latents: Tensor) -> Tensor:
+    """Mean square of what lies off the diagonal of two experts' cross-correlation over the batch.
+
+    >>> rep_barlow(torch.ones(2, 4, 3))
+    tensor(0.)
+    """
+    centred = latents - latents.mean(1, keepdim=True)
+    unit = centred / (latents.std(1, correction=0, keepdim=True) + 1e-5)
+    batch, width = latents.shape[1:]
+    off = 1 - torch.eye(width, dtype=latents.dtype, device=latents.device)
+    count = max(width * (width - 1), 1)
+    terms = [((a.T @ b / batch) * off).square().sum() / count for a, b in _pairs(unit)]
+    return torch.stack(terms).mean()
+
+
+def rep_cka(latents: Tensor) -> Tensor:
+    """Linear centred kernel alignment of two experts' representations of the batch, in [0, 1].
+
+    >>> latents = torch.tensor([[0.0, 1.0], [2.0, 0.0], [1.0, 1.0]])
+    >>> round(rep_cka(torch.stack([latents, 3 * latents])).item(), 4)
+    1.0
+    """
+    centred = latents - latents.mean(1, keepdim=True)
+    norms = [torch.linalg.matrix_norm(x.T @ x) for x in centred]
+    terms = [
+        (centred[i].T @ centred[j]).square().sum() / (norms[i] * norms[j] + 1e-8)
+        for i in range(len(centred))
+        for j in range(i + 1, len(centred))
+    ]
+    return torch.stack(terms).mean()
+
+
+REGULARIZERS: dict[str, Callable[[Tensor], Tensor]] = {
+    "cos": rep_cos,
+    "cka": rep_cka,
+    "barlow": rep_barlow,
+}
+#: The follow-up's defaults; it searches the one of CKA and names none.
+WEIGHTS = {"cos": 3e-3, "cka": 1e-2, "barlow": 10.0}
+#: Epochs over which the weight grows from 0 to its value.
+WARMUP_EPOCHS = {"barlow": 5}
+
+
+def _pairs(latents: Tensor) -> list[tuple[Tensor, Tensor]]:
+    count = len(latents)
+    return [(latents[i], latents[j]) for i in range(count) for j in range(i + 1, count)]
