@@ -34,10 +34,12 @@ from i2moe_plugin.benchmarks.runs import (
 )
 from i2moe_plugin.benchmarks.settings import RunSettings
 from i2moe_plugin.errors import ConfigError, RunError
-from i2moe_plugin.model import I2MoE, MultimodalModel, Vanilla, latent_specs
+from i2moe_plugin.model import I2MoE, MultimodalModel, latent_specs
+from i2moe_plugin.layers import quicken
 from i2moe_plugin.registry import backbones, create_backbone
 from i2moe_plugin.seeding import seeded
 from i2moe_plugin.training import Predictions, Trainer, count_parameters
+from i2moe_plugin.variants import create_model
 
 #: Below this many parameters one thread is fastest: an operator's work does not pay for waking
 #: others, and threads that wait for each other stall on a busy machine. A fixed rule, and not a
@@ -109,6 +111,11 @@ def execute(
     name, identity = run_name(settings, data)
     with store.writing(name, identity, fresh=fresh) as folder:
         model = build_model(settings, data)
+        quicken(model)
+        if isinstance(model, I2MoE):
+            model.bank.plan = settings.plan
+            budget = settings.memory_budget
+            model.bank.memory_budget = None if budget is None else budget * 1_000_000
         with _threads(settings.threads or (1 if count_parameters(model) < SMALL_MODEL else 0)):
             _train_and_test(settings, data, model, folder, on_epoch, sources or {})
     return Run.load(store.folder / name)
@@ -117,11 +124,13 @@ def execute(
 def build_model(settings: RunSettings, data: MultimodalDataset) -> MultimodalModel:
     """The model of a run, with initial weights from its seed.
 
-    Vanilla and I2MoE of one seed start from the same encoders and the same backbone.
+    All methods of one seed start from the same encoders and the same backbone.
 
     Raises:
         ConfigError, BackboneError, ShapeError: the backbone does not fit the data.
     """
+    if settings.method == "wide":
+        return _widened(settings, data)
     entry = backbones.get(settings.fusion)
     encoder_settings = EncoderSettings(
         latents="tokens" if entry.latents == "tokens" else "vector",
@@ -145,12 +154,9 @@ def build_model(settings: RunSettings, data: MultimodalDataset) -> MultimodalMod
                 settings.fusion, latents, task.num_outputs, **settings.fusion_settings
             )
 
-    if settings.method == "vanilla":
-        return Vanilla(
-            encoders, latents, backbone(), task, auxiliary_weight=settings.auxiliary_weight
-        )
     with seeded(settings.seed, "init", "reweighting"):
-        return I2MoE(
+        return create_model(
+            settings.method,
             encoders,
             latents,
             backbone,
@@ -164,7 +170,36 @@ def build_model(settings: RunSettings, data: MultimodalDataset) -> MultimodalMod
             reweighting_dropout=settings.reweighting_dropout,
             temperature=settings.temperature,
             auxiliary_weight=settings.auxiliary_weight,
+            regularizer_weight=settings.regularizer_weight,
         )
+
+
+def _widened(settings: RunSettings, data: MultimodalDataset) -> MultimodalModel:
+    """The vanilla model on latents so wide that it has about as many parameters as I2MoE.
+
+    The width is the multiple of the settings' eighth (so that attention heads still divide it)
+    whose number of parameters comes closest.
+    """
+
+    def model(method: str, latent_dim: int) -> MultimodalModel:
+        changed = {"method": method, "latent_dim": latent_dim}
+        return build_model(settings.model_copy(update=changed), data)
+
+    goal = count_parameters(model("i2moe", settings.latent_dim))
+    step = max(settings.latent_dim // 8, 1)
+    low, high = settings.latent_dim, 2 * settings.latent_dim
+    while count_parameters(model("vanilla", high)) < goal:
+        low, high = high, 2 * high
+    while high - low > step:
+        middle = low + (high - low) // step // 2 * step
+        if count_parameters(model("vanilla", middle)) < goal:
+            low = middle
+        else:
+            high = middle
+    return min(
+        (model("vanilla", width) for width in (low, high)),
+        key=lambda one: abs(count_parameters(one) - goal),
+    )
 
 
 def resolve_device(name: str) -> torch.device:
@@ -261,6 +296,7 @@ def _train_and_test(
         clip_grad_norm=settings.clip_grad_norm,
         seed=settings.seed,
         fabric=create_fabric(settings),
+        compile=settings.compile,
     )
     _go_on(trainer, folder / STATE)
     last_save = time.perf_counter()
@@ -321,6 +357,7 @@ def _write(
         "parameters_without_encoders": count_parameters(trainer.model)
         - count_parameters(trainer.model.encoders),
         "seconds": seconds,
+        "plan": trainer.plan,
         "notes": data.notes,
         "task": trainer.model.task.describe(),
         "class_names": data.class_names,
