@@ -154,7 +154,7 @@ class ADNI(FileDataset):
         #: [N, 4]: the row of each labelled subject in each modality's file; -1 where it is not.
         self._places = np.array([[where.get(i, -1) for where in places] for i in ids])
         here = self._places >= 0
-        used = here.all(1) if common_ids else here.any(1)
+        used = (np.all if common_ids else np.any)(here, axis=1)
         subjects = {i: row for row, i in enumerate(ids) if used[row]}
         self._set_splits(listed_rows(self.folder / "PTID_splits.json", subjects), ids)
 

@@ -94,7 +94,7 @@ def _sparse(path: Path, kind: str, shape: Any) -> SparseRows:
         )
     parts = [H5Array(path, f"X/{name}")[:] for name in ("data", "indices", "indptr")]
     with reading(path, "h5ad file"):
-        build = sparse.csr_matrix if kind == SPARSE[0] else sparse.csc_matrix
+        build: Any = sparse.csr_matrix if kind == SPARSE[0] else sparse.csc_matrix
         matrix = build(tuple(parts), shape=tuple(int(size) for size in shape))
         matrix.check_format(full_check=True)
     return SparseRows(matrix)
