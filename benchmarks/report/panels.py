@@ -40,6 +40,9 @@ def run_panels(stored: Stored, stability: pd.DataFrame | None) -> tuple[list[Pan
         verdict = interpret.weight_verdict(outputs)
         deletion = interpret.deletion(outputs, metric)
         control = interpret.permuted_labels(outputs)
+        # Areas under curves of many classes take longer than all the rest together.
+        quick = [m for m in outputs.task.metric_names if m == metric or not m.startswith("au")]
+        alone = interpret.expert_metrics(outputs, quick)
         sentences = interpret.worth(verdict, deletion, control, stability, metric=name)
         note = f"{verdict.sentence} {SHORT_CAVEAT}"
         panels += [
@@ -60,8 +63,8 @@ def run_panels(stored: Stored, stability: pd.DataFrame | None) -> tuple[list[Pan
             panel("Permuted-label control", figures.control(control), control, _CONTROL),
             panel(
                 "Each expert alone, and together",
-                figures.experts_alone(interpret.expert_metrics(outputs), metric, name),
-                interpret.expert_metrics(outputs),
+                figures.experts_alone(alone, metric, name),
+                alone,
                 "Experts are trained together on the ensemble's loss; an expert alone is judged at "
                 "what it was never trained to do alone.",
             ),

@@ -57,11 +57,15 @@ def weight_summary(outputs: Outputs, by: Literal["class", "correct"] | None = No
     return pd.DataFrame(rows)
 
 
-def expert_metrics(outputs: Outputs) -> pd.DataFrame:
-    """Every metric of each expert alone, of their plain average, and of the ensemble (Fig. 5).
+def expert_metrics(outputs: Outputs, metrics: Sequence[str] | None = None) -> pd.DataFrame:
+    """Metrics of each expert alone, of their plain average, and of the ensemble (Fig. 5).
 
     Experts are trained together, on the ensemble's loss: an expert alone is judged at what it was
     never asked to do alone.
+
+    Args:
+        outputs: of an I2MoE run.
+        metrics: of the task's; all of them by default.
 
     Raises:
         ConfigError: a vanilla run.
@@ -69,12 +73,12 @@ def expert_metrics(outputs: Outputs) -> pd.DataFrame:
     expert_outputs, _ = outputs.mixture()
     parts = {label: expert_outputs[:, e] for e, label in enumerate(outputs.expert_labels)}
     parts |= {AVERAGE: expert_outputs.mean(1), ENSEMBLE: outputs.prediction}
-    return pd.DataFrame(
-        [
-            {"model": name, **outputs.task.metrics(prediction, outputs.target)}
-            for name, prediction in parts.items()
-        ]
-    )
+    names = outputs.task.metric_names if metrics is None else metrics
+    rows = []
+    for model, prediction in parts.items():
+        values = {name: outputs.task.metric(name, prediction, outputs.target) for name in names}
+        rows.append({"model": model, **values})
+    return pd.DataFrame(rows)
 
 
 def agreement(outputs: Outputs) -> pd.DataFrame:
