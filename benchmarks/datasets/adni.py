@@ -36,6 +36,7 @@ from i2moe_plugin.benchmarks.datasets.readers import (
     same_length,
 )
 from i2moe_plugin.benchmarks.datasets.samples import writing_sample
+from i2moe_plugin.benchmarks.datasets.shown import Shown, shown_from
 from i2moe_plugin.benchmarks.encoders import EncoderSettings, feature_encoder, volume_encoder
 from i2moe_plugin.errors import ConfigError, DatasetError
 from i2moe_plugin.tasks import Classification
@@ -146,17 +147,20 @@ class ADNI(FileDataset):
         self._grey = read_template(self.folder / TEMPLATE)
         self._maps, scans = self._read_image()
         self._genotypes, genotyped = read_h5ad(self.folder / "genomic/genomic_merged.h5ad")
-        self._tables, in_tables = {}, []
-        for name in ("clinical", "biospecimen"):
-            self._tables[name], who = read_table(self.folder / name / f"{name}_merged_mean.csv")
-            in_tables.append(who)
-        places = [scans, *({i: row for row, i in enumerate(n)} for n in (genotyped, *in_tables))]
+        tables = [
+            read_table(self.folder / name / f"{name}_merged_mean.csv")
+            for name in self.modalities[2:]
+        ]
+        self._tables = [values for values, _, _ in tables]
+        self._names = [names for _, _, names in tables]
+        subjects = [genotyped, *(who for _, who, _ in tables)]
+        places = [scans, *({i: row for row, i in enumerate(who)} for who in subjects)]
         #: [N, 4]: the row of each labelled subject in each modality's file; -1 where it is not.
         self._places = np.array([[where.get(i, -1) for where in places] for i in ids])
         here = self._places >= 0
         used = (np.all if common_ids else np.any)(here, axis=1)
-        subjects = {i: row for row, i in enumerate(ids) if used[row]}
-        self._set_splits(listed_rows(self.folder / "PTID_splits.json", subjects), ids)
+        rows = {i: row for row, i in enumerate(ids) if used[row]}
+        self._set_splits(listed_rows(self.folder / "PTID_splits.json", rows), ids)
 
     @property
     def task(self) -> Classification:
@@ -176,12 +180,18 @@ class ADNI(FileDataset):
         self.prepare()
         return _Subjects(self, self._rows[name])
 
+    def show(self, name: SplitName, index: int) -> list[Shown]:
+        """A slice through the volume's middle, genotypes, and tables with their columns' names."""
+        *inputs, _ = self.split(name)[index]
+        names = [[], [], *self._names]
+        return [shown_from(*one) for one in zip(self.modalities, inputs, names, strict=True)]
+
     def labels(self, name: SplitName) -> NDArray[Any]:
         return self._labels[self._rows[name]]
 
     def encoders(self, settings: EncoderSettings) -> list[nn.Module]:
         """The paper's 3-D CNN for volumes; patch embeddings of the others, or MLPs for vectors."""
-        widths = [self._genotypes.shape[1], *(t.shape[1] for t in self._tables.values())]
+        widths = [self._genotypes.shape[1], *(table.shape[1] for table in self._tables)]
         return [volume_encoder(settings), *(feature_encoder(width, settings) for width in widths)]
 
     def _told(self) -> dict[str, Any]:
@@ -285,7 +295,7 @@ class ADNI(FileDataset):
         from sklearn.impute import SimpleImputer
 
         filled = []
-        for place, values in enumerate(self._tables.values(), start=2):
+        for place, values in enumerate(self._tables, start=2):
             imputer = SimpleImputer(keep_empty_features=True)
             filled.append(imputer.fit(values[self._training_places(place)]).transform(values))
         return filled

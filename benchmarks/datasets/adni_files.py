@@ -94,8 +94,8 @@ def read_scans(path: Path) -> list[tuple[str, Any]]:
     return [(part[1], date) for part, date in zip(parts, dates, strict=True) if part is not None]
 
 
-def read_table(path: Path) -> tuple[NDArray[np.float64], list[str]]:
-    """A table's features [N, F], NaN where a cell is empty; and its subjects.
+def read_table(path: Path) -> tuple[NDArray[np.float64], list[str], list[str]]:
+    """A table's features [N, F], NaN where a cell is empty; its subjects; the features' names.
 
     Raises:
         DatasetError: damaged, a subject twice, or a cell that is not a number.
@@ -108,7 +108,7 @@ def read_table(path: Path) -> tuple[NDArray[np.float64], list[str]]:
     if not ids or not names:
         raise DatasetError(f"{path}: has no {'subjects' if names else 'features'}.")
     columns = [_numbers(path, name, table[name]) for name in names]
-    return np.stack(columns, 1), ids
+    return np.stack(columns, 1), ids, names
 
 
 def _numbers(path: Path, name: str, cells: Sequence[str]) -> NDArray[np.float64]:

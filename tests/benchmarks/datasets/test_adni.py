@@ -240,6 +240,16 @@ def test_without_common_ids_minus_2_stands_for_what_is_missing(drawn):
         ADNI(drawn, common_ids="no")
 
 
+def test_people_see_a_slice_and_the_tables_columns(drawn):
+    image, genes, clinical, biospecimen = ADNI(drawn).show("test", 0)
+    assert image.value.shape == (14, 12, 3)
+    assert genes.value.shape == (120,)
+    for shown in (clinical, biospecimen):
+        path = drawn / shown.modality / f"{shown.modality}_merged_mean.csv"
+        assert list(shown.names) == [n for n in rows_of(path)[0][1:] if n != "PTADDX_BIN0"]
+        assert len(shown.names) == len(shown.value)
+
+
 def test_multibenchs_batches(drawn):
     train, valid, test = get_dataloader(drawn, batch_size=5)
     *inputs, y = next(iter(train))
