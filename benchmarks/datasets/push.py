@@ -294,10 +294,13 @@ class Push(FileDataset):
         return loaders
 
     @classmethod
-    def write_sample(cls, folder: Path, seed: int = 0) -> None:
-        """Draw pushes in the published format, with fewer and shorter trajectories."""
+    def write_sample(
+        cls, folder: Path, seed: int = 0, train: int = 16, valid: int = 4, test: int = 8
+    ) -> None:
+        """Draw so many trajectories in the published format, shorter than published."""
+        counts = dict(zip(FILES.values(), (train, valid, test), strict=True))
         with writing_sample(folder, "MuJoCo Push", seed) as aside:
-            push_sample.write(aside, dict(zip(FILES.values(), (16, 4, 8), strict=True)), seed)
+            push_sample.write(aside, counts, seed)
 
 
 get_dataloader = Push.get_dataloader

@@ -222,10 +222,10 @@ class VisionTouch(FileDataset):
         return {"output": self.output}
 
     @classmethod
-    def write_sample(cls, folder: Path, seed: int = 0) -> None:
+    def write_sample(cls, folder: Path, seed: int = 0, runs: int = 40) -> None:
         """Draw runs in the published format, of fewer files and time steps."""
         with writing_sample(folder, "Vision & Touch", seed) as aside:
-            vision_touch_sample.write(aside, seed)
+            vision_touch_sample.write(aside, runs, seed)
 
 
 get_dataloader = VisionTouch.get_dataloader

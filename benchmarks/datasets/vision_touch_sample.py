@@ -13,20 +13,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-RUNS, PARTS, STEPS = 40, 2, 6
+PARTS, STEPS = 2, 6
 
 
-def write(folder: Path, seed: int) -> None:
+def write(folder: Path, runs: int, seed: int) -> None:
     """Write the files of each run.
 
     Args:
         folder: an empty folder.
+        runs: how many.
         seed: equal seeds draw equal numbers.
     """
     import h5py
 
     draw = np.random.default_rng(seed)
-    for run in range(RUNS):
+    for run in range(runs):
         arrays = _run(draw)
         for part in range(PARTS):
             name = f"20190408_{100000 + run}_triangle_0_journal_0_{part}_1000.h5"
