@@ -34,8 +34,8 @@ from i2moe_plugin.benchmarks.runs import (
 )
 from i2moe_plugin.benchmarks.settings import RunSettings
 from i2moe_plugin.errors import ConfigError, RunError
-from i2moe_plugin.model import I2MoE, MultimodalModel, latent_specs
 from i2moe_plugin.layers import quicken
+from i2moe_plugin.model import I2MoE, MultimodalModel, latent_specs
 from i2moe_plugin.registry import backbones, create_backbone
 from i2moe_plugin.seeding import seeded
 from i2moe_plugin.training import Predictions, Trainer, count_parameters
@@ -110,15 +110,34 @@ def execute(
         return found
     name, identity = run_name(settings, data)
     with store.writing(name, identity, fresh=fresh) as folder:
-        model = build_model(settings, data)
-        quicken(model)
-        if isinstance(model, I2MoE):
-            model.bank.plan = settings.plan
-            budget = settings.memory_budget
-            model.bank.memory_budget = None if budget is None else budget * 1_000_000
-        with _threads(settings.threads or (1 if count_parameters(model) < SMALL_MODEL else 0)):
-            _train_and_test(settings, data, model, folder, on_epoch, sources or {})
+        trainer = create_trainer(settings, data)
+        with training_threads(settings, trainer.model):
+            _train_and_test(settings, data, trainer, folder, on_epoch, sources or {})
     return Run.load(store.folder / name)
+
+
+def create_trainer(settings: RunSettings, data: MultimodalDataset) -> Trainer:
+    """The untrained model of a run in its trainer, as :func:`execute` trains it.
+
+    Raises:
+        ConfigError, BackboneError, ShapeError: see :func:`build_model`.
+    """
+    model = build_model(settings, data)
+    quicken(model)
+    if isinstance(model, I2MoE):
+        model.bank.plan = settings.plan
+        budget = settings.memory_budget
+        model.bank.memory_budget = None if budget is None else budget * 1_000_000
+    return Trainer(
+        model,
+        metric=settings.metric or data.selection or data.metric,
+        lr=settings.lr,
+        weight_decay=settings.weight_decay,
+        clip_grad_norm=settings.clip_grad_norm,
+        seed=settings.seed,
+        fabric=create_fabric(settings),
+        compile=settings.compile,
+    )
 
 
 def build_model(settings: RunSettings, data: MultimodalDataset) -> MultimodalModel:
@@ -264,10 +283,11 @@ def environment(settings: RunSettings) -> dict[str, Any]:
 
 
 @contextmanager
-def _threads(count: int) -> Iterator[None]:
-    """Run the block on that many CPU threads; 0 leaves them as they are."""
+def training_threads(settings: RunSettings, model: nn.Module) -> Iterator[None]:
+    """Run the block on the CPU threads that the model is trained with."""
     before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
+    one = count_parameters(model) < SMALL_MODEL
+    torch.set_num_threads(settings.threads or (1 if one else before))
     try:
         yield
     finally:
@@ -282,22 +302,12 @@ def _measure(encoders: list[nn.Module], data: MultimodalDataset) -> list[LatentS
 def _train_and_test(
     settings: RunSettings,
     data: MultimodalDataset,
-    model: MultimodalModel,
+    trainer: Trainer,
     folder: Path,
     on_epoch: EpochCallback | None,
     sources: dict[str, str],
 ) -> None:
     start = time.perf_counter()
-    trainer = Trainer(
-        model,
-        metric=settings.metric or data.selection or data.metric,
-        lr=settings.lr,
-        weight_decay=settings.weight_decay,
-        clip_grad_norm=settings.clip_grad_norm,
-        seed=settings.seed,
-        fabric=create_fabric(settings),
-        compile=settings.compile,
-    )
     _go_on(trainer, folder / STATE)
     last_save = time.perf_counter()
 
