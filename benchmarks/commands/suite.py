@@ -47,6 +47,13 @@ def _seeds(_ctx: click.Context, _param: click.Parameter, value: str | None) -> A
     help="Where a data set's published files are; repeatable.",
 )
 @click.option("--samples", is_flag=True, help="Draw small samples of data sets that are not here.")
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Runs at a time, in processes of their own.",
+)
 @click.option("--retry", is_flag=True, help="Try failed runs again.")
 @click.option("--out", default="runs", show_default=True, metavar="DIR", help="Where runs go.")
 @MULTIBENCH
@@ -61,6 +68,7 @@ def suite(
     only: tuple[str, ...],
     roots: dict[str, str],
     samples: bool,
+    jobs: int,
     retry: bool,
     out: str,
     plugins: tuple[str, ...],
@@ -104,7 +112,9 @@ def suite(
 
     store = RunStore(out)
     with suite_progress(Console(stderr=True), loaded) as on_event:
-        record = run_suite(loaded, store, retry=retry, samples=samples, on_event=on_event)
+        record = run_suite(
+            loaded, store, retry=retry, samples=samples, jobs=jobs, on_event=on_event
+        )
     table = make_table(record)
     write_tables(table, store.folder)
     if as_json:

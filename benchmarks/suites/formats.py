@@ -10,7 +10,8 @@ from pathlib import Path
 
 from i2moe_plugin.benchmarks.display import METRIC_NAMES, mean_and_deviation, number
 from i2moe_plugin.benchmarks.runs import explained, plain
-from i2moe_plugin.benchmarks.suites.tables import COSTS, Entry, Table
+from i2moe_plugin.benchmarks.suites.running import COSTS
+from i2moe_plugin.benchmarks.suites.tables import Entry, Table
 
 MARKS = {"better": "▲", "worse": "▼"}
 COST_NAMES = {

@@ -13,14 +13,17 @@ from typing import Any, Literal
 from i2moe_plugin.benchmarks.datasets import MultimodalDataset, datasets, open_dataset
 from i2moe_plugin.benchmarks.experiment import execute, finished, resolve_device, run_name
 from i2moe_plugin.benchmarks.features import cache_dir
+from i2moe_plugin.benchmarks.pool import can_fork, run_parallel
 from i2moe_plugin.benchmarks.runs import Run, RunStore, explained, write_json
 from i2moe_plugin.benchmarks.settings import RunSettings
 from i2moe_plugin.benchmarks.suites.spec import Cell, Suite
-from i2moe_plugin.errors import I2MoEError, RunError
+from i2moe_plugin.errors import I2MoEError, RunError, did_you_mean
 from i2moe_plugin.registry import backbones
 
 State = Literal["waiting", "running", "finished", "failed", "skipped", "stopped"]
 FAILED = ".failed"
+#: What a run cost, shown as metrics are, and not compared.
+COSTS = ("parameters", "parameters_without_encoders", "seconds")
 
 
 @dataclass
@@ -38,6 +41,7 @@ class Attempt:
     seed: int
     state: State = "waiting"
     run: str | None = None
+    identity: str = ""
     reason: str = ""
     result: dict[str, Any] | None = None
 
@@ -162,6 +166,7 @@ def run_suite(
     *,
     retry: bool = False,
     samples: bool = False,
+    jobs: int = 1,
     on_event: OnEvent | None = None,
 ) -> SuiteRecord:
     """Train what is neither finished nor known to fail.
@@ -173,10 +178,12 @@ def run_suite(
         store: where runs go, and where finished ones are found.
         retry: try failed runs again.
         samples: draw a sample of each data set whose files are not here, and take that.
+        jobs: how many runs at a time, in processes of their own; the numbers are the same.
         on_event: told of every state and every epoch.
 
     Raises:
         ConfigError: the device is not there.
+        RunError: a process was killed.
     """
     for device in {cell.settings.device for cell in suite.cells}:
         resolve_device(device)
@@ -196,12 +203,9 @@ def run_suite(
             record.metrics = record.metrics or (data.metric,)
             record.notes = tuple(data.notes)
             record.published = not getattr(data, "is_sample", False)
-            if reason := _does_not_fit(record.cell, data):
+            if reason := _does_not_fit(record, data):
                 runner.skip([record], reason)
-        for index in range(len(suite.seeds)):
-            for record in group:
-                if record.attempts[index].state == "waiting":
-                    runner.settle(record, record.attempts[index], data)
+        runner.settle(group, data, jobs)
     return out
 
 
@@ -218,52 +222,97 @@ class _Runner:
     retry: bool
     tell: OnEvent
 
+    def __post_init__(self) -> None:
+        self.failures = Failures(self.store.folder)
+
     def skip(self, records: Iterable[CellRecord], reason: str) -> None:
         for record in records:
             for attempt in record.attempts:
                 attempt.state, attempt.reason = "skipped", reason
                 self.tell(record, attempt, None)
 
-    def settle(self, record: CellRecord, attempt: Attempt, data: MultimodalDataset) -> None:
-        """Bring one run to its end, whatever it is."""
-        settings = record.cell.settings.model_copy(update={"seed": attempt.seed})
-        failures = Failures(self.store.folder)
-        attempt.run, identity = run_name(settings, data)
-        found = finished(settings, data, self.store)
-        if found is not None:
+    def settle(self, group: list[CellRecord], data: MultimodalDataset, jobs: int) -> None:
+        """Bring every run of a data set to its end, whatever it is."""
+        places = [
+            (record, record.attempts[index])
+            for index in range(len(self.out.suite.seeds))
+            for record in group
+        ]
+        missing = [
+            (record, attempt)
+            for record, attempt in places
+            if attempt.state == "waiting" and not self._known(record, attempt, data)
+        ]
+        if not missing:
+            return
+        data.prepare(resolve_device(missing[0][0].cell.settings.device))
+        tasks = [functools.partial(self._train, *place, data) for place in missing]
+
+        def heard(place: int, said: tuple[str, Any]) -> None:
+            self._heard(*missing[place], *said)
+
+        if jobs > 1 and len(tasks) > 1 and can_fork():
+            run_parallel(tasks, jobs, heard)
+        else:
+            for place, task in enumerate(tasks):
+                task(functools.partial(heard, place))
+
+    def _known(self, record: CellRecord, attempt: Attempt, data: MultimodalDataset) -> bool:
+        """Whether nothing is to be trained: it is finished, or known to fail."""
+        settings = _settings(record, attempt)
+        attempt.run, attempt.identity = run_name(settings, data)
+        if finished(settings, data, self.store) is not None:
             self.out.reused += 1
-            self._finish(record, attempt, found, failures)
-            return
-        known = failures.reason(attempt.run)
-        if known is not None and not self.retry:
-            attempt.state, attempt.reason = "failed", known
-            self.tell(record, attempt, None)
-            return
-        attempt.state = "running"
-        self.tell(record, attempt, None)
+            self._heard(record, attempt, "finished", None)
+            return True
+        reason = self.failures.reason(attempt.run)
+        if reason is None or self.retry:
+            return False
+        self._heard(record, attempt, "failed", reason)
+        return True
+
+    def _train(
+        self,
+        record: CellRecord,
+        attempt: Attempt,
+        data: MultimodalDataset,
+        say: Callable[[tuple[str, Any]], None],
+    ) -> None:
+        """Train one run; whatever becomes of it is said, perhaps from another process."""
+        settings = _settings(record, attempt)
+        say(("running", None))
         try:
-            data.prepare(resolve_device(settings.device))
-            found = execute(
+            execute(
                 settings,
                 data,
                 self.store,
-                on_epoch=functools.partial(self.tell, record, attempt),
+                on_epoch=lambda epoch: say(("running", epoch)),
                 sources=dict(record.cell.sources),
             )
         except RunError as error:  # of the disk or of another process, not of the method
-            attempt.state, attempt.reason = "stopped", describe(error)
-            self.tell(record, attempt, None)
+            say(("stopped", describe(error)))
         except Exception as error:  # a backbone of somebody's: one cell must not end the suite
-            attempt.state = "failed"
-            attempt.reason = failures.add(attempt.run, identity, settings, error)
-            self.tell(record, attempt, None)
+            assert attempt.run is not None
+            say(("failed", self.failures.add(attempt.run, attempt.identity, settings, error)))
         else:
-            self._finish(record, attempt, found, failures)
+            say(("finished", None))
 
-    def _finish(self, record: CellRecord, attempt: Attempt, run: Run, failures: Failures) -> None:
-        failures.forget(run.path.name)
-        attempt.state, attempt.result = "finished", run.json("result.json")
+    def _heard(self, record: CellRecord, attempt: Attempt, state: State, said: Any) -> None:
+        attempt.state = state
+        if state == "running":
+            self.tell(record, attempt, said)
+            return
+        if state == "finished":
+            assert attempt.run is not None
+            self.failures.forget(attempt.run)
+            attempt.result = Run.load(self.store.folder / attempt.run).json("result.json")
+        else:
+            attempt.reason = said
         self.tell(record, attempt, None)
+
+
+def _settings(record: CellRecord, attempt: Attempt) -> RunSettings:
+    return record.cell.settings.model_copy(update={"seed": attempt.seed})
 
 
 def _by_data(records: Iterable[CellRecord]) -> list[list[CellRecord]]:
@@ -297,9 +346,16 @@ def _open(cell: Cell, samples: bool) -> MultimodalDataset:
     return data
 
 
-def _does_not_fit(cell: Cell, data: MultimodalDataset) -> str | None:
-    """Why the backbone cannot take this data set's modalities, where it says so itself."""
-    entry, count = backbones.get(cell.settings.fusion), len(data.modalities)
+def _does_not_fit(record: CellRecord, data: MultimodalDataset) -> str | None:
+    """Why it need not be tried: a metric there is not, or modalities the backbone cannot take."""
+    for metric in set(record.metrics) - set(COSTS):
+        known = data.task.metric_names
+        if metric not in known:
+            return (
+                f"{data.name} has no metric {metric!r}.{did_you_mean(metric, known)} "
+                f"It has: {', '.join((*known, *COSTS))}."
+            )
+    entry, count = backbones.get(record.cell.settings.fusion), len(data.modalities)
     most = entry.max_modalities
     if count < entry.min_modalities or (most is not None and count > most):
         wanted = (

@@ -219,20 +219,19 @@ def expand(
         ConfigError: see :func:`load_suite`.
     """
     cells: dict[tuple[str, ...], Cell] = {}
-    problems: list[str] = []
+    problems: dict[str, str] = {}  # what is wrong -> where it was found first
     for part in spec.parts or [Part()]:
         for cell in _cells(spec, part, folder, settings or {}, roots or {}, ours, problems):
             cells.setdefault(cell.key, cell)
     words = {word for cell in cells.values() for word in cell.key}
-    problems += [
-        f"--only {word}: nothing in this suite is called so.{did_you_mean(word, words)}"
-        for word in only
-        if cells and word not in words
-    ]
+    for word in only:
+        if cells and word not in words:
+            wrong = f"nothing in this suite is called {word!r}.{did_you_mean(word, words)}"
+            problems[wrong] = "--only"
     if not cells and not problems:
-        problems.append("a suite needs datasets, fusions and methods, at the top or in each part.")
+        problems["it needs datasets, fusions and methods, at the top or in each part."] = name
     if problems:
-        raise ConfigError(list(dict.fromkeys(problems)))
+        raise ConfigError([f"{where}: {problem}" for problem, where in problems.items()])
     # Of each kind (data sets, backbones, methods) any; over the kinds all.
     kinds = [{cell.key[i] for cell in cells.values()} & set(only) for i in range(3)]
     kept = [
@@ -253,11 +252,11 @@ def _cells(
     settings: Mapping[str, Any],
     roots: Mapping[str, str],
     ours: bool,
-    problems: list[str],
+    problems: dict[str, str],
 ) -> Iterator[Cell]:
     datasets = _several(part.datasets or spec.datasets or [], _embedded)
     fusions = _several(part.fusions or spec.fusions or [], _every_backbone)
-    methods = part.methods or spec.methods or []
+    known = _methods(part.methods or spec.methods or [], problems)
     common = {**spec.settings, **part.settings}
     grid = {**spec.grid, **part.grid}
     for dataset, fusion in itertools.product(datasets, fusions):
@@ -267,18 +266,27 @@ def _cells(
             given = {**common, **dataset.settings, **fusion.settings, **variant, **settings}
             given = {key: _number(value) for key, value in given.items()}
             altered = set(settings if ours else given) - (set(variant) - set(settings)) - NEUTRAL
-            for method in methods:
-                try:
-                    found, sources = resolve(dataset.name, fusion.name, given)
-                    found = RunSettings(**{**found.model_dump(), "method": method})
-                except ConfigError as error:
-                    problems += [f"{dataset.name}, {fusion.name}: {p}" for p in error.problems]
-                    break
-                except ValidationError as error:
-                    problems += [str(item["msg"]) for item in error.errors()]
-                    continue
-                metrics = dataset.metrics or spec.metrics or []
-                yield Cell(found, sources, variant, root, tuple(metrics), tuple(sorted(altered)))
+            try:
+                found, sources = resolve(dataset.name, fusion.name, given)
+            except ConfigError as error:
+                for problem in error.problems:
+                    problems.setdefault(problem, f"{dataset.name}, {fusion.name}")
+                continue
+            metrics = tuple(dataset.metrics or spec.metrics or [])
+            for method in known:
+                chosen = found.model_copy(update={"method": method})
+                yield Cell(chosen, sources, variant, root, metrics, tuple(sorted(altered)))
+
+
+def _methods(names: Sequence[str], problems: dict[str, str]) -> list[str]:
+    """Those that there are."""
+    out = []
+    for name in names:
+        try:
+            out.append(RunSettings(dataset="", fusion="", method=name).method)
+        except ValidationError as error:
+            problems |= {_said(item): "methods" for item in error.errors()}
+    return out
 
 
 def _several(items: Sequence[Named], word: Any) -> list[Named]:
@@ -330,8 +338,14 @@ def _problems(name: str, error: ValidationError | TypeError) -> list[str]:
     out = []
     for item in error.errors():
         where = ".".join(map(str, item["loc"]))
-        known = [*Spec.model_fields, *Named.model_fields]
-        hint = did_you_mean(str(item["loc"][-1]), known) if "extra" in item["type"] else ""
-        said = "there is no such key" if hint or "extra" in item["type"] else item["msg"].lower()
-        out.append(f"{name}: {where}: {said}.{hint}")
+        said = _said(item)
+        if item["type"] == "extra_forbidden":
+            known = {*Spec.model_fields, *Named.model_fields}
+            said = f"there is no such key.{did_you_mean(str(item['loc'][-1]), known)}"
+        out.append(f"{name}: {where}: {said}")
     return out
+
+
+def _said(item: Any) -> str:
+    """What pydantic found, as a sentence."""
+    return f"{item['msg'].removeprefix('Value error, ').rstrip('.')}."

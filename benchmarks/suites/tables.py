@@ -16,12 +16,10 @@ from i2moe_plugin.benchmarks.comparison import (
     what_permutation_can,
 )
 from i2moe_plugin.benchmarks.paper import Figure, find_figure
-from i2moe_plugin.benchmarks.suites.running import CellRecord, SuiteRecord
+from i2moe_plugin.benchmarks.suites.running import COSTS, CellRecord, SuiteRecord
 from i2moe_plugin.tasks import HIGHER_IS_BETTER
 
 Column = tuple[str, str]
-#: What a run cost, shown as metrics are, and not compared.
-COSTS = ("parameters", "parameters_without_encoders", "seconds")
 
 
 @dataclass(frozen=True)
