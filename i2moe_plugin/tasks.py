@@ -307,7 +307,7 @@ class Regression(Task):
 
     criterion: Literal["smooth_l1", "mae", "mse"] = "smooth_l1"
     name = "regression"
-    metric_names = ("mae", "mse", "correlation")
+    metric_names: ClassVar[tuple[str, ...]] = ("mae", "mse", "correlation")
     interaction = "regression"
 
     def __post_init__(self) -> None:

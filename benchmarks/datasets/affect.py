@@ -25,6 +25,8 @@ from i2moe_plugin.benchmarks.encoders import EncoderSettings, recurrent_encoder
 from i2moe_plugin.errors import ConfigError, DatasetError
 from i2moe_plugin.tasks import Classification, SignClassification, SignedRegression, Task
 
+Labels = Literal["signs", "scores", "classes"]
+
 
 class Affect(FileDataset):
     """A pickle of three sequences a sample; a child names its file and what its labels are.
@@ -51,7 +53,7 @@ class Affect(FileDataset):
     """
 
     modalities = MODALITIES
-    labels_are: ClassVar[Literal["signs", "scores", "classes"]]
+    labels_are: ClassVar[Labels]
     criterion: ClassVar[Literal["smooth_l1", "mae"]] = "smooth_l1"
     names: ClassVar[tuple[str, ...]]
     drawing: ClassVar[Drawing]
@@ -70,7 +72,7 @@ class Affect(FileDataset):
         if root is not None and Path(root).expanduser().is_file():
             path = Path(root).expanduser()
             (file,) = self.card.files
-            self.card = replace(self.card, files=(replace(file, path=path.name),))  # type: ignore[misc]
+            self.card = replace(self.card, files=(replace(file, path=path.name),))
             root = path.parent
         super().__init__(root)
         self.max_seq_len, self.max_pad = max_seq_len, max_pad

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from i2moe_plugin.benchmarks.datasets.affect import Affect
+from typing import ClassVar
+
+from i2moe_plugin.benchmarks.datasets.affect import Affect, Labels
 from i2moe_plugin.benchmarks.datasets.affect_file import pickle_of
 from i2moe_plugin.benchmarks.datasets.affect_sample import Drawing, clips, sentiment
 from i2moe_plugin.benchmarks.datasets.base import register_dataset
@@ -39,8 +41,8 @@ class Mosi(Affect):
 
     card = CARD
     metric = "accuracy"
-    labels_are = "signs"
-    names = ("not positive", "positive")
+    labels_are: ClassVar[Labels] = "signs"
+    names: ClassVar[tuple[str, ...]] = ("not positive", "positive")
     drawing = Drawing((20, 5, 300), 50, sentiment, clips)
     multibench = "mosi"
 

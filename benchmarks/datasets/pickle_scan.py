@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pickle
 import pickletools
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 MOST_DEPTH = 64  # of values in each other; hashing and freeing deep ones would exhaust C's stack
 #: Instructions no pickle of data needs: registered extensions, objects outside of the file,
@@ -56,7 +57,9 @@ class _Depths:
         self.memo: dict[int, list[int] | None] = {}
 
     def follow(self, file: Bounded) -> None:
-        for count, (opcode, arg, _) in enumerate(pickletools.genops(file)):
+        steps: Iterator[tuple[pickletools.OpcodeInfo, Any, Any]]
+        steps = pickletools.genops(cast(BinaryIO, file))
+        for count, (opcode, arg, _) in enumerate(steps):
             name = opcode.name
             if name in REFUSED:
                 raise pickle.UnpicklingError(f"the instruction {name}, which is not data")

@@ -118,6 +118,7 @@ class _Callable:
     """A function of the allow-list: can be called, and nothing else done to it."""
 
     __slots__ = ("_function",)
+    _function: Callable[..., Any]
 
     def __init__(self, function: Callable[..., Any]) -> None:
         object.__setattr__(self, "_function", function)

@@ -83,10 +83,17 @@ def recurrent_encoder(
     ``settings.hidden`` wide (256 in I2MoE's code; ``dim``, where it is 0), cut into patches, as in
     I2MoE's code; or, with ``steps``, the state of each step.
     """
-    dropout = {"dropout": settings.dropout, "input_dropout": settings.input_dropout}
     if settings.latents == "vector" or steps:
-        every = steps and settings.latents == "tokens"
-        return RecurrentEncoder(in_features, settings.dim, kind=kind, steps=every, **dropout)
-    width = settings.hidden or settings.dim
-    patches = PatchEmbedding(width, settings.patches, settings.dim)
-    return RecurrentEncoder(in_features, width, kind=kind, head=patches, **dropout)
+        width, head = settings.dim, None
+    else:
+        width = settings.hidden or settings.dim
+        head = PatchEmbedding(width, settings.patches, settings.dim)
+    return RecurrentEncoder(
+        in_features,
+        width,
+        kind=kind,
+        steps=steps and settings.latents == "tokens",
+        head=head,
+        dropout=settings.dropout,
+        input_dropout=settings.input_dropout,
+    )
