@@ -35,7 +35,6 @@ METRIC_NAMES = {
     "correlation": "correlation",
 }
 COLUMNS = 3  # metrics side by side: what 80 characters hold
-METHOD_NAMES: dict[Method, str] = {"vanilla": "vanilla", "i2moe": "I2MoE"}
 VERDICT_STYLE = {"better": "bold green", "worse": "bold red"}
 
 
@@ -56,7 +55,7 @@ def job_progress(console: Console, total_epochs: int, metric: str) -> Iterator[J
         task = bar.add_task("starting", total=total_epochs)
 
         def update(settings: RunSettings, record: dict[str, Any] | None) -> None:
-            label = f"{METHOD_NAMES[settings.method]} seed {settings.seed}"
+            label = f"{method_name(settings.method)} seed {settings.seed}"
             if record is None:
                 bar.update(task, advance=settings.epochs, description=f"{label}: finished before")
                 return
@@ -72,19 +71,21 @@ def show_job(console: Console, job: JobResult) -> None:
     names = job.metrics()
     for start in range(0, len(names), COLUMNS):
         console.print(_table(job, names[start : start + COLUMNS], titled=not start))
-    if job.comparisons:
-        console.print(_verdict(job.comparisons[job.metric]))
-    weights = job.expert_weights()
-    if weights:
+    for method, items in job.comparisons.items():
+        console.print(_verdict(items[job.metric], method, job.reference))
+    for method, weights in job.expert_weights().items():
+        if method == "ensemble" or len(weights) == 1:
+            continue  # nothing was learned there
+        whose = "" if method == "i2moe" else f" of {method_name(method)}"
         console.print(
-            "Mean weight of each expert: "
+            f"Mean weight of each expert{whose}: "
             + ", ".join(f"{name} {value:.2f}" for name, value in weights.items())
         )
     costs = []
     for method, results in job.results.items():
         seconds = sum(result["seconds"]["total"] for result in results) / len(results)
         costs.append(
-            f"{METHOD_NAMES[method]} {results[0]['parameters']:,} parameters, {seconds:.1f} s a run"
+            f"{method_name(method)} {results[0]['parameters']:,} parameters, {seconds:.1f} s a run"
         )
     console.print(f"Cost: {'; '.join(costs)}")
     for note in job.notes:
@@ -104,28 +105,35 @@ def _table(job: JobResult, names: list[str], titled: bool) -> Table:
         table.add_column(METRIC_NAMES.get(name, name), justify="right", no_wrap=True)
     for method in job.results:
         table.add_row(
-            METHOD_NAMES[method],
+            method_name(method),
             *(mean_and_deviation(name, job.values(method, name)) for name in names),
         )
     if job.linear is not None:
         cells = [number(name, job.linear["test"][name]) for name in names]
         table.add_row("logistic regression", *cells, style="dim")
-    if job.comparisons:
-        items = [job.comparisons[name] for name in names]
+    for method, found in job.comparisons.items():
+        items = [found[name] for name in names]
         table.add_section()
         table.add_row(
-            "I2MoE − vanilla", *(number(item.metric, item.difference, "+") for item in items)
+            f"{method_name(method)} − {method_name(job.reference)}",
+            *(number(item.metric, item.difference, "+") for item in items),
         )
         table.add_row("95 % interval", *map(interval, items))
     return table
 
 
-def _verdict(item: Comparison) -> Text:
+def method_name(method: Method) -> str:
+    """As people write it."""
+    return "I2MoE" if method == "i2moe" else method
+
+
+def _verdict(item: Comparison, method: Method, reference: Method) -> Text:
     name = METRIC_NAMES.get(item.metric, item.metric).removesuffix(" %")
+    one, other = method_name(method), method_name(reference)
     sentences = {
-        "better": f"I2MoE is better than vanilla on {name}",
-        "worse": f"I2MoE is worse than vanilla on {name}",
-        "no difference shown": f"no difference shown between I2MoE and vanilla on {name}",
+        "better": f"{one} is better than {other} on {name}",
+        "worse": f"{one} is worse than {other} on {name}",
+        "no difference shown": f"no difference shown between {one} and {other} on {name}",
         "too few seeds to tell": "too few seeds to tell: at least 3 are needed",
     }
     text = Text("Verdict: ")

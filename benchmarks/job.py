@@ -33,7 +33,7 @@ class JobResult:
     Attributes:
         metric: the data set's headline metric, that also selected the epochs.
         runs: by method, one a seed, in the order of the seeds.
-        comparisons: by metric; empty where only one method ran.
+        comparisons: of each other method with the reference, by metric.
         linear: the logistic regression's ``{"test": ..., "C": ...}``, where there is one.
         reused: how many runs were there already.
     """
@@ -43,11 +43,16 @@ class JobResult:
     metric: str
     seeds: tuple[int, ...]
     runs: dict[Method, list[Run]]
-    comparisons: dict[str, Comparison]
+    comparisons: dict[Method, dict[str, Comparison]]
     linear: dict[str, Any] | None
     notes: list[str]
     reused: int = 0
     results: dict[Method, list[dict[str, Any]]] = field(default_factory=dict)
+
+    @property
+    def reference(self) -> Method:
+        """What the other methods are compared with."""
+        return "vanilla" if "vanilla" in self.runs else next(iter(self.runs))
 
     def metrics(self) -> list[str]:
         """The metrics' names, the headline first."""
@@ -59,12 +64,16 @@ class JobResult:
         values = [result["test"][metric] for result in self.results[method]]
         return [float("nan") if value is None else value for value in values]
 
-    def expert_weights(self) -> dict[str, float]:
-        """Each expert's weight, its mean over test samples and seeds."""
-        rows = [result["expert_weights"] for result in self.results.get("i2moe", [])]
-        return {
-            name: sum(row[name] for row in rows) / len(rows) for name in (rows[0] if rows else ())
-        }
+    def expert_weights(self) -> dict[Method, dict[str, float]]:
+        """Each expert's weight, its mean over test samples and seeds, by method."""
+        found = {}
+        for method, results in self.results.items():
+            rows = [result["expert_weights"] for result in results if "expert_weights" in result]
+            if rows:
+                found[method] = {
+                    name: sum(row[name] for row in rows) / len(rows) for name in rows[0]
+                }
+        return found
 
     def as_dict(self) -> dict[str, Any]:
         """Everything, for JSON."""
@@ -89,7 +98,11 @@ class JobResult:
                 for method, results in self.results.items()
             },
             "linear_baseline": self.linear,
-            "comparison": {name: item.as_dict() for name, item in self.comparisons.items()},
+            "reference": self.reference,
+            "comparison": {
+                method: {name: item.as_dict() for name, item in items.items()}
+                for method, items in self.comparisons.items()
+            },
             "expert_weights": self.expert_weights(),
             "notes": self.notes,
         }
@@ -174,11 +187,12 @@ def run_job(
         reused=reused,
         results=results,
     )
-    if len(methods) == 2:
-        for name in job.metrics():
-            job.comparisons[name] = compare(
-                name, job.values("vanilla", name), job.values("i2moe", name)
-            )
+    for method in methods:
+        if method != job.reference:
+            job.comparisons[method] = {
+                name: compare(name, job.values(job.reference, name), job.values(method, name))
+                for name in job.metrics()
+            }
     return job
 
 

@@ -63,6 +63,14 @@ def show_settings(as_json: bool) -> None:
     _show(rows, as_json, {})
 
 
+def show_methods(as_json: bool) -> None:
+    """Every method with what it changes."""
+    from i2moe_plugin.variants import METHODS
+
+    rows = [{"name": method.name, "what": method.description} for method in METHODS.values()]
+    _show(rows, as_json, {})
+
+
 def _settings(parameters: Mapping[str, inspect.Parameter]) -> str:
     """``rank=32, width``: each with its default, if it has one."""
     return ", ".join(

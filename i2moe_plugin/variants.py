@@ -66,6 +66,9 @@ class Ensemble(I2MoE):
         # Copies would get the same gradient at every step, and stay one model.
         super().__init__(*args, **{**settings, "expert_init": "independent"})
 
+    def _experts(self, modalities: int) -> list[str]:
+        return [f"member_{number + 1}" for number in range(modalities + 2)]
+
     def _masked(self) -> tuple[int, ...]:
         return ()
 

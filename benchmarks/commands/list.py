@@ -15,6 +15,7 @@ def list_() -> None:
     Examples:
       i2moe-bench list backbones
       i2moe-bench list datasets --json
+      i2moe-bench list methods
       i2moe-bench list settings
     """
 
@@ -64,3 +65,17 @@ def settings(as_json: bool) -> None:
     from i2moe_plugin.benchmarks.listing import show_settings
 
     show_settings(as_json)
+
+
+@list_.command()
+@JSON
+def methods(as_json: bool) -> None:
+    """The methods that run --method takes: ablations, variants and controls.
+
+    \b
+    Example:
+      i2moe-bench list methods
+    """
+    from i2moe_plugin.benchmarks.listing import show_methods
+
+    show_methods(as_json)

@@ -43,6 +43,13 @@ def _seeds(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[in
 @click.option("--masking", help="random, mean, zero, matched or marginal.")
 @click.option("--temperature", type=float, help="Of the reweighting softmax.")
 @click.option("--precision", type=click.Choice(["32", "bf16-mixed", "16-mixed"]))
+@click.option(
+    "--plan",
+    type=click.Choice(["auto", "fastest", "loop", "batched", "shared", "stacked"]),
+    help="How experts and views are run; the numbers are the same.  [default: auto]",
+)
+@click.option("--compile", is_flag=True, default=None, help="Compile a step with torch.compile.")
+@click.option("--memory-budget", type=int, metavar="MB", help="For a step's activations.")
 @click.option("--device", help="auto, cpu, cuda, cuda:1 or mps.  [default: auto]")
 @click.option("--workers", type=int, help="Processes that load data.")
 @click.option(
@@ -60,7 +67,15 @@ def _seeds(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[in
 @click.option(
     "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any setting; repeatable."
 )
-@click.option("--no-vanilla", is_flag=True, help="Train I2MoE alone.")
+@click.option(
+    "--method",
+    "methods",
+    multiple=True,
+    metavar="NAME",
+    help="What to compare with vanilla: i2moe (the default), an ablation or a control, see "
+    "'list methods'; repeatable.",
+)
+@click.option("--no-vanilla", is_flag=True, help="Leave vanilla out.")
 @click.option("--fresh", is_flag=True, help="Repeat runs that are finished.")
 @click.option("--no-cache", is_flag=True, help="Compute kept features of frozen networks again.")
 @click.option("--out", default="runs", show_default=True, metavar="DIR", help="Where runs go.")
@@ -75,6 +90,7 @@ def run(
     seed: int | None,
     weights: str | None,
     assignments: tuple[str, ...],
+    methods: tuple[str, ...],
     no_vanilla: bool,
     fresh: bool,
     no_cache: bool,
@@ -96,6 +112,7 @@ def run(
       i2moe-bench run --fusion concat --dataset brca --seeds 3
       i2moe-bench run --set fusion.rank=8 --set weight_decay=1e-3
       i2moe-bench run --dataset enrico --data-root ./enrico
+      i2moe-bench run --method i2moe --method no-interaction --method ensemble
       i2moe-bench run --plugin my_fusion.py --fusion mine --json
     """
     from rich.console import Console
@@ -116,9 +133,12 @@ def run(
     from i2moe_plugin.benchmarks.experiment import resolve_device
     from i2moe_plugin.benchmarks.job import run_job
     from i2moe_plugin.benchmarks.runs import RunStore, plain
+    from i2moe_plugin.variants import find_method
 
     resolve_device(settings.device)
-    methods: tuple[Any, ...] = ("i2moe",) if no_vanilla else ("vanilla", "i2moe")
+    compared = list(dict.fromkeys([*([] if no_vanilla else ["vanilla"]), *(methods or ["i2moe"])]))
+    for name in compared:
+        find_method(name)
     data = open_dataset(dataset, root, **settings.data_settings)
     data.cache = not no_cache
     if settings.loader == "multibench":
@@ -126,14 +146,14 @@ def run(
 
         load_from_multibench(data)
     console = Console(stderr=True)
-    total = settings.epochs * len(seeds) * len(methods)
+    total = settings.epochs * len(seeds) * len(compared)
     with job_progress(console, total, settings.metric or data.selection or data.metric) as progress:
         job = run_job(
             settings,
             data,
             RunStore(out),
             seeds=seeds,
-            methods=methods,
+            methods=compared,
             fresh=fresh,
             sources=sources,
             progress=progress,

@@ -64,10 +64,28 @@ def test_json_holds_what_the_runs_hold(small_htad, tmp_path):
             result = json.loads(Path(path, "result.json").read_text())
             assert seeds["metrics"]["accuracy"]["values"][seed] == result["test"]["accuracy"]
     values = [job["methods"][m]["metrics"]["accuracy"]["values"] for m in ("vanilla", "i2moe")]
-    assert job["comparison"]["accuracy"]["difference"] == pytest.approx(
+    assert job["comparison"]["i2moe"]["accuracy"]["difference"] == pytest.approx(
         np.mean(values[1]) - np.mean(values[0])
     )
     assert 0 < job["linear_baseline"]["test"]["accuracy"] <= 1
+
+
+def test_methods_are_compared_with_vanilla(small_htad, tmp_path):
+    chosen = ["--method", "ensemble", "--method", "wide", "--seeds", 3, "--json"]
+    job = json.loads(run_quick(small_htad, tmp_path, *chosen).stdout)
+    assert list(job["methods"]) == ["vanilla", "ensemble", "wide"]
+    assert list(job["comparison"]) == ["ensemble", "wide"]
+    for method, items in job["comparison"].items():
+        values = [
+            job["methods"][name]["metrics"]["accuracy"]["values"] for name in (method, "vanilla")
+        ]
+        expected = np.mean(values[0]) - np.mean(values[1])
+        assert items["accuracy"]["difference"] == pytest.approx(expected)
+    shown = run_quick(small_htad, tmp_path, *chosen[:-1])
+    assert "wide − vanilla" in shown.stdout
+    wrong = run_quick(small_htad, tmp_path, "--method", "ensembel")
+    assert wrong.exit_code == 1
+    assert "Did you mean 'ensemble'" in wrong.stderr
 
 
 def test_no_vanilla_and_one_seed(small_htad, tmp_path):
@@ -146,13 +164,13 @@ def test_an_output_folder_that_cannot_be_written(small_htad, tmp_path):
 
 
 def test_a_full_disk_is_explained_and_the_command_goes_on_later(small_htad, tmp_path, monkeypatch):
-    from i2moe_plugin.benchmarks import experiment
+    import h5py
 
     def full(*_args, **_kwargs):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(experiment.np, "savez_compressed", full)
+        patch.setattr(h5py.Group, "create_dataset", full)  # in processes of its own, too
         result = run_quick(small_htad, tmp_path)
     assert result.exit_code == 1
     assert "No space left on device" in result.stderr
@@ -160,11 +178,16 @@ def test_a_full_disk_is_explained_and_the_command_goes_on_later(small_htad, tmp_
     assert run_quick(small_htad, tmp_path).exit_code == 0
 
 
-@pytest.mark.parametrize("kind", ["backbones", "datasets", "settings"])
+@pytest.mark.parametrize("kind", ["backbones", "datasets", "methods", "settings"])
 def test_lists(kind):
     assert invoke("list", kind).exit_code == 0
     rows = json.loads(invoke("list", kind, "--json").stdout)
-    first = {"backbones": "concat", "datasets": "brca", "settings": "epochs"}[kind]
+    first = {
+        "backbones": "concat",
+        "datasets": "brca",
+        "methods": "no-interaction",
+        "settings": "epochs",
+    }[kind]
     assert first in {row["name"] for row in rows}
 
 
