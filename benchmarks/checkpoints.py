@@ -53,7 +53,7 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
     for index, slots in state["optimizer"]["state"].items():
         for key, value in slots.items():
             tensors[f"optimizer/{index}/{key}"] = torch.as_tensor(value)
-    record = {key: state[key] for key in ("best_epoch", "best_value", "history")}
+    record = {key: state[key] for key in ("best_epoch", "best_value", "history", "plan")}
     record["param_groups"] = state["optimizer"]["param_groups"]
     save_tensors(path, tensors, record)
 
