@@ -170,23 +170,7 @@ def load_suite(
     Raises:
         ConfigError: everything that is wrong with the file, and with any cell's settings, at once.
     """
-    path = Path(given).expanduser()
-    if path.is_file():
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path}: not readable ({error}).") from error
-        name, folder, ours = path.stem, path.parent, False
-    else:
-        names = sorted(shipped())
-        if given not in names:
-            raise ConfigError(
-                f"no suite {given!r}: neither a file nor one of {', '.join(names)}."
-                f"{did_you_mean(given, names)}"
-            )
-        text = resources.files(PACKAGE).joinpath(f"{given}.yaml").read_text(encoding="utf-8")
-        name, folder, ours = given, Path(), True
-    raw = _parse(text, str(given))
+    raw, name, folder, ours = read_spec(given)
     try:
         spec = Spec(**raw)
     except (ValidationError, TypeError) as error:
@@ -194,6 +178,29 @@ def load_suite(
     return expand(
         spec, name, folder, seeds=seeds, settings=settings, roots=roots, only=only, ours=ours
     )
+
+
+def read_spec(given: str) -> tuple[dict[str, Any], str, Path, bool]:
+    """A suite's keys, its name, the folder it lies in, and whether it ships.
+
+    Raises:
+        ConfigError: neither a file nor a name, or not readable.
+    """
+    path = Path(given).expanduser()
+    if path.is_file():
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}: not readable ({error}).") from error
+        return _parse(text, given), path.stem, path.parent, False
+    names = sorted(shipped())
+    if given not in names:
+        raise ConfigError(
+            f"no suite {given!r}: neither a file nor one of {', '.join(names)}."
+            f"{did_you_mean(given, names)}"
+        )
+    text = resources.files(PACKAGE).joinpath(f"{given}.yaml").read_text(encoding="utf-8")
+    return _parse(text, given), given, Path(), True
 
 
 def expand(

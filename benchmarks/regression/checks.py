@@ -1,0 +1,173 @@
+"""New measurements against the baseline's: one check for each thing that must not move."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from i2moe_plugin.benchmarks.display import METRIC_NAMES, number
+from i2moe_plugin.benchmarks.equivalence import equivalent_pairs
+from i2moe_plugin.benchmarks.regression.baseline import Tolerances
+from i2moe_plugin.benchmarks.regression.measuring import Measurement
+
+Outcome = Literal["same", "moved", "regression"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One comparison.
+
+    Attributes:
+        cell: what was measured.
+        name: of what is compared.
+        outcome: ``moved``: differently, within what is tolerated.
+        text: what it was and is, in words.
+    """
+
+    cell: str
+    name: str
+    outcome: Outcome
+    text: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def compare_cells(
+    before: Sequence[Measurement], now: Sequence[Measurement], tolerances: Tolerances
+) -> list[Check]:
+    """Every check of every cell, in order.
+
+    Args:
+        before, now: the baseline's cells, and the same ones measured anew.
+        tolerances: how far each may move.
+    """
+    known = {cell.cell: cell for cell in before}
+    checks = []
+    for cell in now:
+        old = known.pop(cell.cell, None)
+        if old is None:
+            checks.append(Check(cell.cell, "cell", "regression", "it is not in the baseline"))
+        elif cell.error:
+            checks.append(Check(cell.cell, "training", "regression", f"it fails: {cell.error}"))
+        else:
+            checks += _cell(old, cell, tolerances)
+    checks += [
+        Check(name, "cell", "regression", "it is in the baseline, and not in its suite")
+        for name in known
+    ]
+    return checks
+
+
+def _cell(old: Measurement, new: Measurement, tolerances: Tolerances) -> Iterator[Check]:
+    name = new.cell
+    yield _equal(name, "data and splits", old.data, new.data)
+    yield _settings(old, new)
+    yield _score(old, new, tolerances.score)
+    yield from _losses(old, new, tolerances)
+    yield _equal(name, "parameters", f"{old.parameters:,}", f"{new.parameters:,}")
+    yield _trained(old, new)
+    for kind in ("training", "prediction"):
+        yield _count(name, f"operators in {kind}", old.operators, new.operators, kind,
+                     tolerances.operators)  # fmt: skip
+        yield _count(name, f"FLOPs in {kind}", old.flops, new.flops, kind, tolerances.flops)
+    if old.seconds is not None and new.seconds is not None:
+        yield _time(name, old.seconds, new.seconds, tolerances.seconds)
+
+
+def _equal(cell: str, name: str, old: str, new: str) -> Check:
+    if old == new:
+        return Check(cell, name, "same", new)
+    return Check(cell, name, "regression", f"{old} before, {new} now")
+
+
+def _settings(old: Measurement, new: Measurement) -> Check:
+    """Told, and not judged: what they change shows in the other checks."""
+    keys = sorted({*old.settings, *new.settings})
+    moved = [
+        f"{key}: {old.settings.get(key)!r} before, {new.settings.get(key)!r} now"
+        for key in keys
+        if old.settings.get(key) != new.settings.get(key)
+    ]
+    return Check(new.cell, "settings", "moved" if moved else "same", "; ".join(moved))
+
+
+def _score(old: Measurement, new: Measurement, margin: float) -> Check:
+    name = f"{METRIC_NAMES.get(new.metric, new.metric).removesuffix(' %')} on test data"
+    if (old.metric, len(old.scores)) != (new.metric, len(new.scores)):
+        text = f"{len(old.scores)} x {old.metric} before, {len(new.scores)} x {new.metric} now"
+        return Check(new.cell, name, "regression", text)
+    first, second = _array(old.scores), _array(new.scores)
+    means = [number(new.metric, float(values.mean())) for values in (first, second)]
+    if np.array_equal(first, second, equal_nan=True):
+        return Check(new.cell, name, "same", means[1])
+    found = equivalent_pairs(first.tolist(), second.tolist(), margin)
+    shown = "shown" if found.outcome == "equivalent" else "not shown"
+    text = (
+        f"{means[0]} before, {means[1]} now; equivalence within {number(new.metric, margin)} is "
+        f"{shown} over {found.seeds} seeds"
+    )
+    within = abs(found.difference) <= margin  # not of NaN
+    return Check(new.cell, name, "moved" if within else "regression", text)
+
+
+def _losses(old: Measurement, new: Measurement, tolerances: Tolerances) -> Iterator[Check]:
+    for name in dict.fromkeys([*old.losses, *new.losses]):
+        first, second = _array(old.losses.get(name, [])), _array(new.losses.get(name, []))
+        title = f"loss, {name}"
+        if first.shape != second.shape:
+            text = f"{first.size} values before, {second.size} now"
+            yield Check(new.cell, title, "regression", text)
+            continue
+        if np.array_equal(first, second, equal_nan=True):
+            yield Check(new.cell, title, "same", f"{second.size} values")
+            continue
+        distance = np.abs(second - first)
+        allowed = tolerances.loss * np.abs(first) + tolerances.loss_floor
+        worst = int(np.nanargmax(distance / allowed)) if not np.isnan(distance).all() else 0
+        relative = distance[worst] / abs(first[worst]) if first[worst] else math.inf
+        text = (
+            f"{first[worst]:.6g} before, {second[worst]:.6g} now ({relative:.2g} relative, the "
+            f"worst of {second.size}; {tolerances.loss:g} is tolerated)"
+        )
+        fine = bool((distance <= allowed).all())  # not of NaN
+        yield Check(new.cell, title, "moved" if fine else "regression", text)
+
+
+def _trained(old: Measurement, new: Measurement) -> Check:
+    lost = [part for part in old.trained if part not in new.trained]
+    gained = [part for part in new.trained if part not in old.trained]
+    if not lost and not gained:
+        return Check(new.cell, "parts with a gradient", "same", ", ".join(new.trained))
+    words = [f"no gradient any more: {', '.join(lost)}"] if lost else []
+    words += [f"a gradient now: {', '.join(gained)}"] if gained else []
+    return Check(new.cell, "parts with a gradient", "regression", "; ".join(words))
+
+
+def _count(
+    cell: str, name: str, old: dict[str, int], new: dict[str, int], kind: str, tolerance: float
+) -> Check:
+    first, second = old.get(kind, 0), new.get(kind, 0)
+    if first == second:
+        return Check(cell, name, "same", f"{second:,}")
+    share = second / first - 1 if first else math.inf
+    text = f"{first:,} before, {second:,} now ({share:+.1%}; {tolerance:.0%} is tolerated)"
+    return Check(cell, name, "moved" if abs(share) <= tolerance else "regression", text)
+
+
+def _time(cell: str, old: float, new: float, tolerance: float) -> Check:
+    share = new / old - 1
+    text = (
+        f"{old:.2f} before, {new:.2f} now, in units of the reference computation "
+        f"({share:+.0%}; {tolerance:+.0%} is tolerated)"
+    )
+    return Check(cell, "relative time", "moved" if share <= tolerance else "regression", text)
+
+
+def _array(values: Sequence[float | None]) -> Any:
+    return np.array([math.nan if value is None else value for value in values], dtype=float)
