@@ -7,6 +7,7 @@ the user says. Nothing in a settings file is ever imported or executed.
 from __future__ import annotations
 
 import contextlib
+import datetime
 import hashlib
 import inspect
 import json
@@ -212,7 +213,9 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
         except yaml.YAMLError as error:
             problems.append(f"--set {item!r}: the value is not readable ({error}).")
             continue
-        if isinstance(value, str):  # YAML 1.1 reads 1e-3 as text
+        if isinstance(value, datetime.date):  # settings are kept as json
+            value = text.strip()
+        elif isinstance(value, str):  # YAML 1.1 reads 1e-3 as text
             with contextlib.suppress(ValueError):
                 value = float(value)
         values[key.strip()] = value

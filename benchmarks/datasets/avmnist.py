@@ -52,7 +52,7 @@ class AVMNIST(FileDataset):
         title="AV-MNIST: written and spoken digits",
         source="Vielzeuf et al., CentralNet, ECCV 2018 workshops, https://arxiv.org/abs/1808.07275;"
         " the files are those of MFAS and MultiBench, https://github.com/pliang279/MultiBench",
-        licence="not published; made of MNIST and spoken digits (of TIDIGITS as CentralNet says, of "
+        licence="not published; made of MNIST and of spoken digits (TIDIGITS as CentralNet says, "
         "FSDD as MultiBench says) in noise from ESC-50",
         citation="Vielzeuf, Lechervy, Pateux, Jurie. CentralNet: a Multilayer Approach for "
         "Multimodal Fusion. ECCV 2018 Workshops.",
@@ -93,8 +93,11 @@ class AVMNIST(FileDataset):
         labels = []
         for part in ("train", "test"):
             found = {
-                "image": NpyArray(self.folder / "image" / f"{part}_data.npy", (784,)),
-                "audio": NpyArray(self.folder / "audio" / f"{part}_data.npy", SIZES["audio"]),
+                file: NpyArray(self.folder / file, shape)
+                for file, shape in (
+                    (f"image/{part}_data.npy", (784,)),
+                    (f"audio/{part}_data.npy", SIZES["audio"]),
+                )
             }
             digits = _digits(self.folder / f"{part}_labels.npy")
             same_length(self.folder, {**found, f"{part}_labels.npy": digits})

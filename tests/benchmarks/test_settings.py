@@ -57,8 +57,10 @@ def test_later_sources_win(monkeypatch):
 
 
 def test_assignments():
-    assert parse_assignments(["lr=1e-4", "a.b=x=y", "flag=true", "n=null", "text=abc"]) == {
+    given = ["lr=1e-4", "a.b=x=y", "flag=true", "n=null", "text=abc", "day=2000-06-01"]
+    assert parse_assignments(given) == {
         "lr": 1e-4,
+        "day": "2000-06-01",
         "a.b": "x=y",
         "flag": True,
         "n": None,

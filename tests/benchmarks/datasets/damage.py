@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+
+from i2moe_plugin.errors import DatasetError
 
 
 def replace(path: Path, content: bytes) -> None:
@@ -29,3 +32,12 @@ def flip(path: Path, *offsets: float, mask: int = 0xFF) -> None:
 def empty(path: Path) -> None:
     """Leave nothing."""
     replace(path, b"")
+
+
+def problem(read: Callable[[], object]) -> str | None:
+    """The message of the DatasetError that comes of it, if any; whatever else comes, comes out."""
+    try:
+        read()
+    except DatasetError as error:
+        return str(error)
+    return None
