@@ -140,3 +140,22 @@ class H5Files:
                 self._open[path] = h5py.File(path, "r")
             self._open.move_to_end(path)
             yield self._open[path]
+
+
+class Section:
+    """Rows ``start`` to ``stop`` of an array, read when asked for.
+
+    Args:
+        array: [N, ...].
+        start, stop: 0 <= start <= stop <= N.
+    """
+
+    def __init__(self, array: Rows, start: int, stop: int) -> None:
+        self.array, self.start, self.stop = array, start, stop
+        self.shape, self.dtype = (stop - start, *array.shape[1:]), array.dtype
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    def __getitem__(self, rows: Any) -> Any:
+        return self.array[np.arange(self.start, self.stop)[rows]]

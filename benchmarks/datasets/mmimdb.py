@@ -6,8 +6,9 @@ They are what MultiBench and the I2MoE paper train on; :mod:`mmimdb_raw` has plo
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from i2moe_plugin.benchmarks import features
 from i2moe_plugin.benchmarks.datasets import mmimdb_sample
 from i2moe_plugin.benchmarks.datasets.base import SplitName, register_dataset
-from i2moe_plugin.benchmarks.datasets.files import FileDataset, LazySplit, single
+from i2moe_plugin.benchmarks.datasets.files import FileDataset, LazySplit, digests, single
 from i2moe_plugin.benchmarks.datasets.manifest import Card, Download, File, Key
 from i2moe_plugin.benchmarks.datasets.readers import (
     H5Array,
@@ -65,6 +67,7 @@ GENRES = [
 ]
 FILMS, VALID_FROM, TEST_FROM = 25959, 15552, 18160
 HDF5 = "multimodal_imdb.hdf5"
+BLOCK = 1024  # rows
 MEANS = np.array([103.939, 116.779, 123.68])  # of blue, green, red, taken off published posters
 SOURCE = (
     "Arevalo, Solorio, Montes-y-Gomez, Gonzalez: Gated Multimodal Units for Information Fusion, "
@@ -202,6 +205,18 @@ class MMIMDb(FileDataset):
     def class_names(self) -> list[str]:
         return self._names
 
+    def prepare(self, device: torch.device | str = "cpu", progress: bool = False) -> None:
+        """Copy arrays whose rows are slow to come by, in a repacked file, to the cache folder."""
+        for key, array in self._arrays.items():
+            if isinstance(array, H5Array) and array.scattered:
+                self._arrays[key] = features.kept_rows(
+                    f"{self.name}-{key}",
+                    len(array),
+                    partial(_blocks, array),
+                    {"file": digests(self.folder, [self._path])[HDF5], "array": key},
+                    cache=self.cache,
+                )
+
     def split(self, name: SplitName) -> LazySplit:
         """Items (plot [300], poster [4096] or [3, 256, 160], genres [23])."""
         keys = ("features", self._image)
@@ -241,12 +256,11 @@ class MMIMDb(FileDataset):
             data = cls(root)
             for key in ("features", "vgg_features"):
                 array = data._arrays[key]
-                for start in range(0, len(array), 4096):
-                    try:
-                        check_finite(f"{HDF5}: {key}", array[start : start + 4096])
-                    except DatasetError as error:
-                        problems.append(f"from row {start}: {error}")
-                        break
+                try:
+                    for number, block in enumerate(_blocks(array)):
+                        check_finite(f"{HDF5}: {key}, from row {number * BLOCK}", block)
+                except DatasetError as error:
+                    problems.append(str(error))
         return problems
 
     @classmethod
@@ -309,6 +323,11 @@ def read_film(path: Path) -> tuple[str, list[str]]:
     if not film["plot"]:
         raise DatasetError(f"{path}: has no plot.")
     return whole(max(film["plot"], key=len)), film["genres"]
+
+
+def _blocks(array: Rows) -> Iterator[NDArray[Any]]:
+    for start in range(0, len(array), BLOCK):
+        yield array[start : start + BLOCK]
 
 
 def _finite(where: str) -> Callable[[NDArray[Any]], Tensor]:

@@ -149,6 +149,7 @@ class H5Array:
 
     Attributes:
         shape, dtype: of the array.
+        scattered: rows lie in pieces of many rows, each of which is read for one of them.
 
     Raises:
         DatasetError: no such file or key, damage, or a group in the array's place; also when rows
@@ -165,6 +166,7 @@ class H5Array:
             self.shape: tuple[int, ...] = tuple(array.shape or ())
             self.dtype = array.dtype
             check_storage(self.path, key, array)
+            self.scattered = array.chunks is not None and array.chunks[0] > 1
             self._start = _start(array)
             if self._start is not None:
                 array.file.close()
@@ -261,25 +263,6 @@ def _start(array: Any) -> int | None:
         return None
     start: int | None = array.id.get_offset()
     return start
-
-
-class Section:
-    """Rows ``start`` to ``stop`` of an array, read when asked for.
-
-    Args:
-        array: [N, ...].
-        start, stop: 0 <= start <= stop <= N.
-    """
-
-    def __init__(self, array: Rows, start: int, stop: int) -> None:
-        self.array, self.start, self.stop = array, start, stop
-        self.shape, self.dtype = (stop - start, *array.shape[1:]), array.dtype
-
-    def __len__(self) -> int:
-        return self.stop - self.start
-
-    def __getitem__(self, rows: Any) -> Any:
-        return self.array[np.arange(self.start, self.stop)[rows]]
 
 
 def same_length(path: Path, arrays: Mapping[str, Rows | NDArray[Any]]) -> int:

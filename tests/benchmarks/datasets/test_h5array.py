@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from i2moe_plugin.benchmarks.datasets.readers import H5Array, Section
+from i2moe_plugin.benchmarks.datasets.lazy import Section
+from i2moe_plugin.benchmarks.datasets.readers import H5Array
 from i2moe_plugin.errors import DatasetError
 
 ROWS = 23
