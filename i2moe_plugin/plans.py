@@ -271,7 +271,8 @@ class _Join(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
         parts: list[Tensor | None] = [None] * (1 + len(gradients))
         for gradient in gradients:
-            parts += [None] * ctx.experts if gradient is None else gradient.unbind()
+            # Laid out as the parameters are, once for all: torch would copy each part otherwise.
+            parts += [None] * ctx.experts if gradient is None else gradient.contiguous().unbind()
         return tuple(parts)
 
 
