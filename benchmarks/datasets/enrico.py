@@ -31,8 +31,8 @@ from i2moe_plugin.benchmarks.datasets.base import (
 )
 from i2moe_plugin.benchmarks.datasets.files import LazySplit
 from i2moe_plugin.benchmarks.datasets.images import AugmentationSampler, ImageFiles, ImageSplit
-from i2moe_plugin.benchmarks.datasets.manifest import Card, Download, File, Key
 from i2moe_plugin.benchmarks.datasets.lazy import Section
+from i2moe_plugin.benchmarks.datasets.manifest import Card, Download, File, Key
 from i2moe_plugin.benchmarks.datasets.samples import is_sample, sample_note, writing_sample
 from i2moe_plugin.benchmarks.encoders import (
     EncoderSettings,

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from i2moe_plugin.benchmarks.datasets.readers import (
+    Rows,
     check_storage,
     finite_single,
     h5_dataset,

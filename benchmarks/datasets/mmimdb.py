@@ -6,7 +6,7 @@ They are what MultiBench and the I2MoE paper train on; :mod:`mmimdb_raw` has plo
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -21,12 +21,13 @@ from torch.utils.data import DataLoader
 from i2moe_plugin.benchmarks import features
 from i2moe_plugin.benchmarks.datasets import mmimdb_sample
 from i2moe_plugin.benchmarks.datasets.base import SplitName, register_dataset
-from i2moe_plugin.benchmarks.datasets.files import FileDataset, LazySplit, digests, single
+from i2moe_plugin.benchmarks.datasets.files import FileDataset, LazySplit, digests
 from i2moe_plugin.benchmarks.datasets.manifest import Card, Download, File, Key
 from i2moe_plugin.benchmarks.datasets.readers import (
     H5Array,
     Rows,
     check_finite,
+    finite_single,
     read_json,
     reading,
     same_length,
@@ -224,7 +225,7 @@ class MMIMDb(FileDataset):
             [self._arrays[key] for key in keys],
             self._target,
             self._rows[name],
-            [_finite(f"{self._path}: {key}") for key in keys],
+            [partial(_tensor, f"{self._path}: {key}") for key in keys],
         )
 
     def labels(self, name: SplitName) -> NDArray[Any]:
@@ -330,12 +331,8 @@ def _blocks(array: Rows) -> Iterator[NDArray[Any]]:
         yield array[start : start + BLOCK]
 
 
-def _finite(where: str) -> Callable[[NDArray[Any]], Tensor]:
-    def check(values: NDArray[Any]) -> Tensor:
-        check_finite(where, values)
-        return single(values)
-
-    return check
+def _tensor(where: str, values: NDArray[Any]) -> Tensor:
+    return torch.from_numpy(finite_single(where, values))
 
 
 get_dataloader = MMIMDb.get_dataloader
