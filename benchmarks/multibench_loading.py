@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,7 @@ def load_from_multibench(data: MultimodalDataset, root: str | None = None) -> No
 
     def loader(name: SplitName, *, batch_size: int, **_: Any) -> Batches:
         if batch_size not in made:
-            three = _guarded(build, checkout, data, batch_size)
+            three = _guarded(build, data, checkout, data, batch_size)
             made[batch_size] = dict(zip(SPLITS, three, strict=True))
         return Batches(made[batch_size][name], data)
 
@@ -88,7 +89,8 @@ class Batches:
         return len(self.batches)
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
-        for batch in self.batches:
+        batches = _guarded(iter, self.data, self.batches)
+        while (batch := _guarded(next, self.data, batches, None)) is not None:
             if isinstance(batch[0], (list, tuple)):
                 values, lengths, _rows, target = batch
                 inputs: list[Any] = [
@@ -104,14 +106,15 @@ def _single(values: Tensor) -> Tensor:
     return values.float() if values.is_floating_point() else values
 
 
-def _guarded(
-    build: Callable[..., Loaders], checkout: Checkout, data: MultimodalDataset, batch_size: int
-) -> Loaders:
+def _guarded(call: Callable[..., Any], data: MultimodalDataset, *arguments: Any) -> Any:
+    """What a call into code that is not ours gives; its warnings are not for the user."""
     try:
-        return build(checkout, data, batch_size)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return call(*arguments)
     except I2MoEError:
         raise
-    except (Exception, SystemExit) as error:  # code that is not ours
+    except (Exception, SystemExit) as error:
         raise DatasetError(
             f"MultiBench's loader of {data.name} fails on these files: {type(error).__name__}: "
             f"{error}. Without --loader multibench they are read by ours."
@@ -138,24 +141,26 @@ def _mimic3(checkout: Checkout, data: Any, batch_size: int) -> Loaders:
     return train, valid, tests["timeseries"][0]  # the one without noise
 
 
-def _affect(kind: str) -> Callable[..., Loaders]:
-    def build(checkout: Checkout, data: Any, batch_size: int) -> Loaders:
-        # torchtext has no build for current torch; it is needed for noise on words alone.
-        module = checkout.module("datasets.affect.get_data", without=("torchtext",))
-        three: Loaders = module.get_dataloader(
-            str(data.pickle), batch_size=batch_size, num_workers=0, data_type=kind
-        )
-        return three
+def _affect(checkout: Checkout, data: Any, batch_size: int) -> Loaders:
+    if data.file.suffix == ".h5":
+        raise DatasetError(f"MultiBench reads the published pickle; {data.file} is the HDF5 of it.")
+    # torchtext has no build for current torch; noise on words alone needs it.
+    module = checkout.module("datasets.affect.get_data", without=("torchtext",))
+    three: Loaders = module.get_dataloader(
+        str(data.file),
+        batch_size=batch_size,
+        num_workers=0,
+        max_seq_len=data.max_seq_len,
+        z_norm=data.z_norm,
+        data_type=data.multibench,
+        task="classification" if data.labels_are == "classes" else None,
+    )
+    return three
 
-    return build
 
-
+#: The pickles that these unpickle have been read by our allow-list when the data set was opened.
 BUILDERS: dict[str, Callable[..., Loaders]] = {
     "avmnist": _avmnist,
     "mimic3": _mimic3,
-    "mosi": _affect("mosi"),
-    "mosi-regression": _affect("mosi"),
-    "mosei": _affect("mosei"),
-    "mustard": _affect("sarcasm"),
-    "urfunny": _affect("humor"),
+    **dict.fromkeys(("mosi", "mosi-regression", "mosei", "mustard", "urfunny"), _affect),
 }

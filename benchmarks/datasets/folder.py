@@ -25,6 +25,7 @@ from i2moe_plugin.benchmarks.datasets.manifest import Card, File, Key
 from i2moe_plugin.benchmarks.datasets.readers import Rows
 from i2moe_plugin.benchmarks.datasets.shown import Shown
 from i2moe_plugin.benchmarks.encoders import EncoderSettings, feature_encoder, picture_encoder
+from i2moe_plugin.benchmarks.encoders.recurrent import recurrent_encoder
 from i2moe_plugin.benchmarks.encoders.tokens import TokenEncoder
 from i2moe_plugin.errors import DatasetError, did_you_mean
 from i2moe_plugin.seeding import derive_seed
@@ -301,6 +302,8 @@ class FolderDataset(FileDataset):
             return picture_encoder(CHANNELS, settings)
         if kind in ("features", "text"):
             return feature_encoder(made.width, settings)
+        if kind == "series":
+            return recurrent_encoder(made.width, settings)
         return TokenEncoder(made.width, settings)
 
 
