@@ -261,7 +261,7 @@ if (document.getElementById("samples")) (() => {
     for (const id of ["by-class", "by-correct", "by-expert", "by-agree"]) at(id).value = "";
     filter(true);
   });
-  at("filters").addEventListener("submit", (event) => event.preventDefault());
+  at("filters").addEventListener("submit", (event) => { event.preventDefault(); clearTimeout(typed); filter(true); });
   at("sample").addEventListener("click", async (event) => {
     const format = event.target.closest("button[data-sample]")?.dataset.sample;
     if (!format) return;

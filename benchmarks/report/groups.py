@@ -7,7 +7,6 @@ from typing import Any
 
 from i2moe_plugin.benchmarks.comparison import Comparison, compare, summarise
 from i2moe_plugin.benchmarks.display import (
-    METHOD_NAMES,
     METRIC_NAMES,
     interval,
     mean_and_deviation,
@@ -111,7 +110,7 @@ def comparison_rows(groups: list[Group]) -> list[dict[str, Any]]:
 
 def method_name(method: str) -> str:
     """A method in words."""
-    return {str(key): name for key, name in METHOD_NAMES.items()}.get(method, method)
+    return {"i2moe": "I2MoE"}.get(method, method)
 
 
 def verdict_sentence(group: Group) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,11 @@ import numpy as np
 import pytest
 
 from i2moe_plugin import Classification, Multilabel, Regression
+from i2moe_plugin.benchmarks.datasets import MultimodalDataset, datasets, register_dataset
+from i2moe_plugin.benchmarks.datasets.base import Status
+from i2moe_plugin.benchmarks.datasets.manifest import Card
+from i2moe_plugin.benchmarks.datasets.shown import Shown
+from i2moe_plugin.benchmarks.report import Report, build
 from i2moe_plugin.benchmarks.runs import Run, RunStore, write_json, write_outputs
 from i2moe_plugin.benchmarks.settings import RunSettings
 from i2moe_plugin.seeding import derive_seed
@@ -95,7 +103,8 @@ def write_run(
         dataset=dataset, fusion=fusion, method=method, seed=seed, device="cpu", **settings
     ).model_dump()
     store = RunStore(folder)
-    name = f"{dataset}-{fusion}-{method}-seed{seed}-{abs(derive_seed(0, str(record))) % 10**8:08d}"
+    number = abs(derive_seed(0, str(record))) % 10**8
+    name = f"{dataset}-{fusion}-{method}-seed{seed}-{number:08d}"
     with store.writing(name, "identity") as aside:
         write_json(
             aside / "settings.json", {**record, "splits": splits, "sources": {"lr": "given"}}
@@ -111,3 +120,136 @@ def write_run(
 @pytest.fixture(name="write_run", scope="session")
 def _write_run() -> WriteRun:
     return write_run
+
+
+#: Text as somebody may put it into a plot, a tweet, a class name or a file name.
+EVIL = (
+    "</script><script>window.hacked=1</script><img src=x onerror=window.hacked=2>"
+    "{{7*7}}<svg/onload=window.hacked=3>'\"><a href='javascript:window.hacked=4'>=1+1"
+)
+
+
+class Drawn(MultimodalDataset):
+    """A data set of every kind of modality, with hostile words in every one."""
+
+    modalities = (f"picture {EVIL}", "words", "curve", "table")
+    card = Card("drawn", "nowhere", "none")
+    samples = 60
+
+    @property
+    def task(self) -> Classification:
+        return Classification(3)
+
+    @property
+    def class_names(self) -> list[str]:
+        return ["a", "b", "c"]
+
+    def split(self, name: str) -> Any:
+        raise NotImplementedError
+
+    def sample_ids(self, name: str) -> list[str]:
+        return [f"{EVIL}-{row}" for row in range(self.samples)] if name == "test" else []
+
+    def encoders(self, settings: Any) -> Any:
+        raise NotImplementedError
+
+    def fingerprint(self) -> str:
+        return "drawn"
+
+    @classmethod
+    def status(cls, root: Path | None) -> Status:
+        return Status(True, "nowhere")
+
+    def show(self, name: str, index: int) -> list[Shown]:
+        rng = np.random.default_rng(index)
+        return [
+            Shown(self.modalities[0], "image", rng.integers(0, 255, (40, 60, 3), dtype=np.uint8)),
+            Shown("words", "text", f"word{index} {EVIL}"),
+            Shown("curve", "series", rng.normal(size=(200, 2)), (EVIL, "second")),
+            Shown("table", "features", np.arange(5.0) * index, (EVIL,)),
+        ]
+
+
+@contextmanager
+def registered(name: str, dataset: type[Drawn]) -> Iterator[None]:
+    """The data set under that name, for the time of the block."""
+    register_dataset(name)(dataset)
+    try:
+        yield
+    finally:
+        datasets._entries.pop(name)
+
+
+@pytest.fixture(scope="session")
+def write_page(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Report]:
+    """``write_page(runs, samples=60)``: the page about them, with the drawn data set at hand."""
+
+    def write(runs: Path, samples: int = 60) -> Report:
+        dataset = type("Sized", (Drawn,), {"samples": samples})
+        with registered("drawn", dataset):
+            return build([runs], tmp_path_factory.mktemp("page") / "report.html")
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def drawn_settings() -> Callable[[int], dict[str, Any]]:
+    """What :func:`write_run` needs for runs on the drawn data set of that many samples."""
+
+    def settings(samples: int) -> dict[str, Any]:
+        data = type("Sized", (Drawn,), {"samples": samples})()
+        ids = data.sample_ids("test")
+        return {"ids": ids, "samples": samples, "splits": data.split_hash()}
+
+    return settings
+
+
+@pytest.fixture(scope="session")
+def hostile_runs(
+    tmp_path_factory: pytest.TempPathFactory,
+    drawn_settings: Callable[[int], dict[str, Any]],
+) -> Path:
+    """Three kinds of task, an unfinished and a damaged run, with hostile text throughout."""
+    folder = tmp_path_factory.mktemp("runs")
+    common = drawn_settings(60) | {
+        "modalities": Drawn.modalities[:2],
+        "class_names": [EVIL, "plain", f"c {EVIL}"],
+        "notes": [EVIL],
+        "fusion": f"concat{EVIL}".replace("/", "|"),
+    }
+    for seed in range(2):
+        for method in ("vanilla", "i2moe"):
+            write_run(folder, seed=seed, method=method, **common)
+    write_run(folder, Multilabel(6), dataset="labels", class_names=[EVIL, *"bcdef"])
+    write_run(folder, Regression(1), dataset="values", class_names=[EVIL])
+    damaged = write_run(folder, dataset="damaged")
+    (damaged.path / "outputs.h5").write_bytes(b"")
+    unfinished = folder / ".unfinished" / "stopped <img src=x onerror=window.hacked=5>"
+    unfinished.mkdir(parents=True)
+    (unfinished / ".lock").write_text("")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def hostile_page(hostile_runs: Path, write_page: Callable[..., Report]) -> Path:
+    return write_page(hostile_runs).path
+
+
+def browser_path() -> str | None:
+    """The system's browser; $I2MOE_BROWSER first."""
+    named = os.environ.get("I2MOE_BROWSER")
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    return named or next(filter(None, map(shutil.which, names)), None)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """A headless Chromium."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as driver:
+        path = browser_path() or driver.chromium.executable_path
+        if not Path(path).exists():
+            pytest.skip("no browser: install Chromium or Chrome, or set I2MOE_BROWSER")
+        started = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield started
+        started.close()
