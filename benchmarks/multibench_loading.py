@@ -14,11 +14,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from i2moe_plugin.adapters.checkout import Checkout, open_checkout
 from i2moe_plugin.benchmarks.datasets.base import SPLITS, MultimodalDataset, SplitName
 from i2moe_plugin.errors import ConfigError, DatasetError, I2MoEError
+from i2moe_plugin.injection import MultiBenchBatches
 
 Loaders = tuple[Any, Any, Any]
 
@@ -77,33 +76,19 @@ def load_from_multibench(data: MultimodalDataset, root: str | None = None) -> No
 
 
 class Batches:
-    """Batches of a MultiBench loader as ``(x_1, ..., x_M, y)`` in single precision.
+    """Batches of a MultiBench loader as the native loop takes them; what fails there is said."""
 
-    Packed batches ``([x_m], [lengths_m], rows, y)`` become pairs of values and lengths.
-    """
-
-    def __init__(self, batches: Any, data: MultimodalDataset) -> None:
-        self.batches, self.data = batches, data
+    def __init__(self, loader: Any, data: MultimodalDataset) -> None:
+        self.loader, self.data = loader, data
+        self.batches = MultiBenchBatches(loader, is_packed=data.name in PACKED)
 
     def __len__(self) -> int:
-        return len(self.batches)
+        return len(self.loader)
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
-        batches = _guarded(iter, self.data, self.batches)
+        batches = iter(self.batches)
         while (batch := _guarded(next, self.data, batches, None)) is not None:
-            if isinstance(batch[0], (list, tuple)):
-                values, lengths, _rows, target = batch
-                inputs: list[Any] = [
-                    (_single(x), length) for x, length in zip(values, lengths, strict=True)
-                ]
-            else:
-                *inputs, target = batch
-                inputs = [_single(x) for x in inputs]
-            yield (*inputs, target)
-
-
-def _single(values: Tensor) -> Tensor:
-    return values.float() if values.is_floating_point() else values
+            yield batch
 
 
 def _guarded(call: Callable[..., Any], data: MultimodalDataset, *arguments: Any) -> Any:
@@ -158,9 +143,10 @@ def _affect(checkout: Checkout, data: Any, batch_size: int) -> Loaders:
     return three
 
 
+PACKED = ("mosi", "mosi-regression", "mosei", "mustard", "urfunny")
 #: The pickles that these unpickle have been read by our allow-list when the data set was opened.
 BUILDERS: dict[str, Callable[..., Loaders]] = {
     "avmnist": _avmnist,
     "mimic3": _mimic3,
-    **dict.fromkeys(("mosi", "mosi-regression", "mosei", "mustard", "urfunny"), _affect),
+    **dict.fromkeys(PACKED, _affect),
 }
