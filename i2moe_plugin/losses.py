@@ -94,6 +94,10 @@ def interaction_losses(
             f"got {list(outputs.shape)}."
         )
     check_kind(kind)
+    if masked == list(range(views - 1)) and names == expert_names(views - 1):
+        # The method itself: no operator more for more modalities.
+        synergy, redundancy = _synergy(outputs[-2], kind), _redundancy(outputs[-1], kind)
+        return torch.cat([_all_uniqueness(outputs[:-2], kind), torch.stack([synergy, redundancy])])
     return torch.stack(
         [_loss_of(name, own, masked, kind) for name, own in zip(names, outputs, strict=True)]
     )
@@ -124,6 +128,21 @@ def _uniqueness(views: Tensor, modality: int, kind: InteractionKind) -> Tensor:
         )
     gap = _squared(anchor, positives) - _squared(anchor, negative)
     return gap.mean() if kind == "regression-released" else (gap + MARGIN).clamp_min(0).mean()
+
+
+def _all_uniqueness(outputs: Tensor, kind: InteractionKind) -> Tensor:
+    """The M uniqueness losses [M] from the outputs [M, M+1, B, C] of their experts."""
+    anchor, others = outputs[:, :1], outputs[:, 1:]
+    if kind == "classification":
+        distance = torch.linalg.vector_norm(anchor - others + 1e-7, dim=-1)
+    else:
+        distance = _squared(anchor, others)
+    gap = distance - distance.diagonal().t().unsqueeze(1)  # [M, M, B]; 0 where j = i
+    modalities, margin = len(outputs), 0.0
+    if kind != "regression-released":
+        gap, margin = (gap + MARGIN).clamp_min(0), MARGIN
+    # Of the mean over all j, what j = i adds is known and carries no gradient.
+    return (gap.mean((1, 2)) * modalities - margin) / (modalities - 1)
 
 
 def _synergy(views: Tensor, kind: InteractionKind) -> Tensor:
