@@ -13,6 +13,7 @@ from i2moe_plugin.benchmarks.commands.data import data
 from i2moe_plugin.benchmarks.commands.explain import explain
 from i2moe_plugin.benchmarks.commands.list import list_
 from i2moe_plugin.benchmarks.commands.report import report
+from i2moe_plugin.benchmarks.commands.parity import parity
 from i2moe_plugin.benchmarks.commands.regress import regress
 from i2moe_plugin.benchmarks.commands.run import run
 from i2moe_plugin.benchmarks.commands.suite import suite
@@ -58,7 +59,7 @@ def main() -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
-for command in (run, explain, report, check, list_, data, suite, regress):
+for command in (run, explain, report, check, list_, data, suite, regress, parity):
     main.add_command(command)
 
 if __name__ == "__main__":
