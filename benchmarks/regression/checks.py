@@ -156,8 +156,9 @@ def _count(
     if first == second:
         return Check(cell, name, "same", f"{second:,}")
     share = second / first - 1 if first else math.inf
+    within = abs(second - first) <= tolerance * first
     text = f"{first:,} before, {second:,} now ({share:+.1%}; {tolerance:.0%} is tolerated)"
-    return Check(cell, name, "moved" if abs(share) <= tolerance else "regression", text)
+    return Check(cell, name, "moved" if within else "regression", text)
 
 
 def _time(cell: str, old: float, new: float, tolerance: float) -> Check:
@@ -166,7 +167,10 @@ def _time(cell: str, old: float, new: float, tolerance: float) -> Check:
         f"{old:.2f} before, {new:.2f} now, in units of the reference computation "
         f"({share:+.0%}; {tolerance:+.0%} is tolerated)"
     )
-    return Check(cell, "relative time", "moved" if share <= tolerance else "regression", text)
+    outcome: Outcome = "same"  # to the digit it never is
+    if abs(share) > tolerance:
+        outcome = "regression" if share > 0 else "moved"
+    return Check(cell, "relative time", outcome, text)
 
 
 def _array(values: Sequence[float | None]) -> Any:

@@ -187,9 +187,9 @@ def _with_gradient(model: MultimodalModel) -> list[str]:
 def _part(name: str) -> str:
     """The part of the model that a parameter lies in.
 
-    >>> _part("bank.experts.2.head.0.weight"), _part("encoders.1.0.bias"), _part("backbone.x")
+    >>> _part("bank.experts.2.head.0.weight"), _part("encoders.1.0.bias"), _part("backbone.x.y.0")
     ('bank.experts.2', 'encoders.1', 'backbone')
     """
     words = name.split(".")
-    last = next((place for place, word in enumerate(words) if word.isdigit()), 0)
-    return ".".join(words[: last + 1])
+    number = next((place for place, word in enumerate(words[:3]) if word.isdigit()), 0)
+    return ".".join(words[: number + 1])

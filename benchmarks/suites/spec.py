@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
+from os.path import normpath
 from pathlib import Path
 from typing import Any
 
@@ -267,7 +268,7 @@ def _cells(
     common = {**spec.settings, **part.settings}
     grid = {**spec.grid, **part.grid}
     for dataset, fusion in itertools.product(datasets, fusions):
-        root = roots.get(dataset.name, dataset.root and str(folder / dataset.root))
+        root = roots.get(dataset.name, dataset.root and normpath(folder / dataset.root))
         for choice in itertools.product(*grid.values()):
             variant = dict(zip(grid, choice, strict=True))
             given = {**common, **dataset.settings, **fusion.settings, **variant, **settings}

@@ -153,7 +153,7 @@ def test_what_is_not_here_or_does_not_fit_is_skipped(suite_file, tmp_path, monke
     record = run_suite(suite, RunStore("runs"))
     assert record.states() == {"skipped": 18, "finished": 6}
     reasons = " ".join(record.reasons())
-    assert "enrico cannot be read from data/enrico" in reasons
+    assert "cannot be read from data/enrico" in reasons
     assert "mi3 fuses 3 modalities; htad has 2" in reasons
     assert not list(Failures(RunStore("runs").folder))
 
