@@ -22,7 +22,7 @@ from i2moe_plugin.errors import DatasetError
 
 def show_data(as_json: bool) -> None:
     """Every data set in one line."""
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "name": entry.name,
             "what": entry.build.card.title,
@@ -35,13 +35,18 @@ def show_data(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(rows, indent=1))
         return
-    table = Table(title="Data sets")
-    for column in ("name", "what", "modalities", "metric", "access"):
-        table.add_column(column)
+    names = [str(row["name"]) for row in rows]
+    table = Table(box=None, padding=(0, 2, 0, 0), expand=True)
+    table.add_column("name", style="bold", no_wrap=True, min_width=max(len(n) for n in names))
+    table.add_column("what", no_wrap=True, overflow="ellipsis", ratio=1)
+    table.add_column("inputs", justify="right")
+    table.add_column("access", no_wrap=True)
     for row in rows:
-        table.add_row(*(", ".join(v) if isinstance(v, list) else v for v in row.values()))
+        inputs = str(len(row["modalities"]) or "any")
+        table.add_row(row["name"], Text(row["what"]), inputs, row["access"])
     console = Console()
     console.print(table)
+    console.print("All about one: i2moe-bench data describe NAME", markup=False)
     for name, reason in datasets.broken.items():
         console.print(f"{name} is installed but cannot be loaded: {reason}", markup=False)
 
@@ -185,12 +190,12 @@ def _show_file(console: Console, file: File) -> None:
         return
     table = Table(box=None, padding=(0, 2, 0, 0))
     for column in ("key", "shape", "type", "what"):
-        table.add_column(column, style="dim" if column == "type" else "")
+        table.add_column(
+            column, style="dim" if column == "type" else "", overflow="fold", no_wrap=False
+        )
     for key in file.keys:
         shape = "" if key.shape is None else "[" + ", ".join(map(str, key.shape)) + "]"
-        table.add_row(
-            Text(key.name or "-"), Text(shape), key.dtype, Text(key.what), end_section=False
-        )
+        table.add_row(Text(key.name or "-"), Text(shape), key.dtype, Text(key.what))
     console.print(Padding(table, (0, 0, 0, 4)))
 
 
