@@ -128,6 +128,10 @@ class Stocks(FileDataset):
         }
         paths = {path.stem: path for path in self.card.files[0].found(self.folder)}
         self.modalities = _chosen(tickers, sorted(paths), self.folder)
+        if len(self.modalities) < 2:
+            raise DatasetError(
+                f"{self.folder}: at least 2 tickers are needed; {self.modalities[0]} alone is told."
+            )
         (self.target,) = _chosen(target, self.modalities, self.folder)[:1]
         prices = [_prices(paths[name], price, start, end) for name in self.modalities]
         days = self._common_days(prices)

@@ -32,8 +32,8 @@ def write(folder: Path, seed: int) -> None:
     changes = draw.random((count, len(TICKERS))) > STAY
     wild = np.cumsum(changes, 0) % 2 == 1  # [days, M]
     size = 0.006 * np.where(wild, 3.0, 1.0)
-    before = np.roll(wild, 1, 0)
-    size[:, 0] *= np.where(before[:, 1], 1.6, 1.0) * np.where(before[:, 0] & before[:, 1], 1.5, 1)
+    own, other = np.roll(wild[:, :2], 1, 0).T  # the day before
+    size[:, 0] = 0.006 * np.where(own, 2, 1) * np.where(other, 2, 1) * np.where(own & other, 1.5, 1)
     returns = size * draw.choice([-1.0, 1.0], size.shape) * draw.uniform(0.8, 1.2, size.shape)
     prices = 50 * np.exp(np.cumsum(returns - returns.mean(0), 0))
     for column, ticker in enumerate(TICKERS):
