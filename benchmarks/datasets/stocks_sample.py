@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 TICKERS = ("AAA", "BBB", "CCC", "DDD")
 COLUMNS = ("Date", "Open", "High", "Low", "Close", "Adj Close", "Volume")
-STAY = 0.97  # chance that a time goes on for another day
+STAY = (0.97, 0.7, 0.9, 0.9)  # chance that a ticker's time goes on for another day
 
 
 def write(folder: Path, seed: int) -> None:
