@@ -104,15 +104,13 @@ class _Resuming:
             try:
                 self._transfer(url)
                 break
-            except requests.HTTPError as error:
-                status = error.response.status_code
-                if status < 500 and status not in (408, 429):
-                    raise DatasetError(
-                        f"{url}: the server answers {status} {error.response.reason}."
-                    ) from error
-                reason: Exception = error
             except (requests.RequestException, EOFError) as error:
                 reason = error
+                answer = getattr(error, "response", None)
+                if answer is not None and not _passes(answer.status_code):
+                    raise DatasetError(
+                        f"{url}: the server answers {answer.status_code} {answer.reason}."
+                    ) from error
         else:
             kept = self.part.stat().st_size if self.part.is_file() else 0
             raise DatasetError(
@@ -210,6 +208,11 @@ def _unpack(archive: Path, target: Path) -> None:
 def _check_size(archive: Path, size: int, most: int) -> None:
     if size > most:
         raise DatasetError(f"{archive}: would unpack to {size} bytes; refused.")
+
+
+def _passes(status: int) -> bool:
+    """Whether an answer of that status may be another one next time."""
+    return status >= 500 or status in (408, 429)
 
 
 def _first_line(error: Exception) -> str:
