@@ -16,6 +16,7 @@ from i2moe_plugin.benchmarks.commands.report import report
 from i2moe_plugin.benchmarks.commands.parity import parity
 from i2moe_plugin.benchmarks.commands.regress import regress
 from i2moe_plugin.benchmarks.commands.run import run
+from i2moe_plugin.benchmarks.commands.speed import speed
 from i2moe_plugin.benchmarks.commands.suite import suite
 from i2moe_plugin.errors import I2MoEError
 
@@ -59,7 +60,7 @@ def main() -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
-for command in (run, explain, report, check, list_, data, suite, regress, parity):
+for command in (run, explain, report, check, list_, data, suite, speed, regress, parity):
     main.add_command(command)
 
 if __name__ == "__main__":

@@ -1,0 +1,38 @@
+"""``i2moe-bench speed``: how fast the ensemble runs here."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from i2moe_plugin.benchmarks.commands.options import JSON
+
+
+@click.command()
+@click.option("--quick", is_flag=True, help="Fewer shapes and rounds: two minutes, not ten.")
+@click.option("--threads", type=click.IntRange(min=1), help="CPU threads.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), metavar="DIR", help="Write JSON, tables and plot."
+)
+@JSON
+def speed(quick: bool, threads: int | None, out: Path | None, as_json: bool) -> None:
+    """Measure training steps and inference at the paper's shapes, side by side with naive ones.
+
+    \b
+    Examples:
+      i2moe-bench speed --quick
+      i2moe-bench speed --out speed --threads 2
+    """
+    import torch
+
+    from i2moe_plugin.benchmarks.speed.table import markdown, run, write
+
+    if threads:
+        torch.set_num_threads(threads)
+    result = run(quick=quick, say=lambda text: click.echo(text, err=True))
+    if out is not None:
+        for path in write(result, out):
+            click.echo(f"wrote {path}", err=True)
+    click.echo(json.dumps(result, indent=1) if as_json else markdown(result))

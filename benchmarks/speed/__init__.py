@@ -1,0 +1,1 @@
+"""How fast the ensemble runs, and how far that is from what the machine allows."""

@@ -1,0 +1,177 @@
+"""Timing side by side: variants take turns, so that what else the machine does meets them alike."""
+
+from __future__ import annotations
+
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from i2moe_plugin.benchmarks.speed.counting import count
+from i2moe_plugin.benchmarks.speed.models import Shape, Variant, build
+
+
+def interleaved(
+    calls: Mapping[str, Callable[[], object]], *, seconds: float, least: int = 3
+) -> dict[str, list[float]]:
+    """Seconds of each call, round after round.
+
+    Args:
+        calls: by name.
+        seconds: about how long it may take in all.
+        least: rounds that are made in any case.
+    """
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for call in calls.values():
+        call()
+    start, rounds = time.perf_counter(), 0
+    while rounds < least or time.perf_counter() - start < seconds:
+        for name, call in calls.items():
+            begun = time.perf_counter()
+            call()
+            _wait()
+            times[name].append(time.perf_counter() - begun)
+        rounds += 1
+    return times
+
+
+def ratio(slow: list[float], fast: list[float]) -> dict[str, float]:
+    """How many times faster: the median over rounds, with the middle half of them."""
+    each = sorted(a / b for a, b in zip(slow, fast, strict=True))
+    quarter = len(each) // 4
+    return {
+        "median": statistics.median(each),
+        "low": each[quarter],
+        "high": each[-1 - quarter],
+        "rounds": len(each),
+    }
+
+
+def compare_plans(
+    shape: Shape, variants: list[Variant], *, seconds: float, inference: bool = False
+) -> dict[str, Any]:
+    """Median milliseconds of each variant, and how many times faster than the naive one it is."""
+    subjects = {variant: build(shape, variant) for variant in variants}
+    calls = {
+        name: subject.infer if inference else subject.step for name, subject in subjects.items()
+    }
+    times = interleaved(calls, seconds=seconds)
+    return _row(shape, times, subjects["auto"].model.plan)
+
+
+def compare_precision(shape: Shape, *, seconds: float) -> dict[str, Any]:
+    """The step in bfloat16 beside the naive one in float32."""
+    subjects = {
+        "naive": build(shape, "naive"),
+        "auto": build(shape, "auto", autocast=torch.bfloat16),
+    }
+    times = interleaved({name: s.step for name, s in subjects.items()}, seconds=seconds)
+    return _row(shape, times, subjects["auto"].model.plan)
+
+
+def _row(
+    shape: Shape, times: dict[str, list[float]], plan: dict[str, Any] | None
+) -> dict[str, Any]:
+    return {
+        "shape": shape.name,
+        "backbone": shape.backbone,
+        "modalities": shape.modalities,
+        "plan": plan["plan"] if plan else "",
+        "milliseconds": {name: 1000 * statistics.median(each) for name, each in times.items()},
+        "faster": {
+            name: ratio(times["naive"], each) for name, each in times.items() if name != "naive"
+        },
+    }
+
+
+def peak_gflops(dtype: torch.dtype = torch.float32, *, seconds: float = 1.0) -> float:
+    """The most that a large matrix product reaches here, in billions of operations a second."""
+    size = 1024
+    left, right = (torch.randn(size, size).to(dtype) for _ in range(2))
+    ways: dict[str, Callable[[], object]] = {"mm": lambda: left @ right}
+    if dtype == torch.float32:
+        layer = nn.Linear(size, size, bias=False)
+        from i2moe_plugin.layers import quicken
+
+        quicken(layer)
+        ways["onednn"] = lambda: layer(left)
+    with torch.no_grad():
+        times = interleaved(ways, seconds=seconds)
+    return 2 * size**3 / min(map(min, times.values())) / 1e9
+
+
+def counts(shape: Shape) -> dict[str, Any]:
+    """Operators and FLOPs of a training step of each plan."""
+    found: dict[str, Any] = {"shape": shape.name, "backbone": shape.backbone}
+    for variant in ("vanilla", "naive", "auto", "stacked"):
+        counted = count(build(shape, variant).step)  # type: ignore[arg-type]
+        found[variant] = {"operators": counted.operators, "gflop": counted.flops / 1e9}
+    return found
+
+
+def profile(shape: Shape, *, top: int = 8) -> list[dict[str, Any]]:
+    """Where the time of an ``auto`` step goes: the operators that take most of it."""
+    subject = build(shape, "auto")
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as record:
+        subject.step()
+    rows = sorted(record.key_averages(), key=lambda row: -row.self_cpu_time_total)
+    total = sum(row.self_cpu_time_total for row in rows) or 1
+    return [
+        {"operator": row.key, "share": row.self_cpu_time_total / total, "calls": row.count}
+        for row in rows[:top]
+    ]
+
+
+def growth(*, quick: bool) -> list[dict[str, Any]]:
+    """Milliseconds of an ``auto`` step against M, batch and width, from one middle point."""
+    points: list[tuple[str, int, int, int]] = [
+        *(("modalities", m, 32, 64) for m in ((2, 4) if quick else (2, 3, 4, 5, 6, 7, 8))),
+        *(("batch", 3, b, 64) for b in ((8, 64) if quick else (8, 16, 32, 64, 128, 256, 512))),
+        *(("width", 3, 32, w) for w in ((64, 128) if quick else (64, 128, 256, 512))),
+    ]
+    rows = []
+    for backbone, tokens in (("lrtf", None), ("transformer", 4)):
+        for axis, modalities, batch, width in points:
+            shape = Shape("growth", backbone, modalities, tokens, width, 3)
+            subject = build(shape, "auto", batch=batch)
+            times = interleaved({"auto": subject.step}, seconds=0.2)["auto"]
+            rows.append(
+                {
+                    "backbone": backbone,
+                    "axis": axis,
+                    "modalities": modalities,
+                    "batch": batch,
+                    "width": width,
+                    "pairs": (modalities + 2) * (modalities + 1),
+                    "milliseconds": 1000 * min(times),
+                }
+            )
+    return rows
+
+
+def step_memory(shape: Shape, variant: Variant, budget: int | None = None) -> float:
+    """The peak memory in MB that a step at batch 32 adds to a process; for a process of its own."""
+    subject = build(shape, variant, batch=2)  # the optimizer's moments exist from here on
+    bank = getattr(subject.model, "bank", None)
+    subject.latents = [torch.randn(32, *spec.shape).requires_grad_() for spec in shape.latents]
+    subject.target = torch.randint(shape.outputs, (32,))
+    if bank is not None and budget is not None:
+        bank.memory_budget, bank.report = budget, None
+    before = _peak()
+    subject.step()
+    return _peak() - before
+
+
+def _peak() -> float:
+    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return kilobytes / (1e6 if sys.platform == "darwin" else 1e3)
+
+
+def _wait() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
