@@ -248,7 +248,8 @@ class Push(FileDataset):
             "control": np.concatenate([before, gripper - before, contact[:, None]], 1),
         }
         for key, (mean, deviation) in SCALES.items():
-            found[key] = (found[key] - np.float32(mean)) / np.float32(deviation)
+            subtract, divide = (np.array(x, dtype=np.float32) for x in (mean, deviation))
+            found[key] = (found[key] - subtract) / divide
         return found
 
     @classmethod

@@ -296,6 +296,6 @@ def split_runs(runs: Sequence[str], folder: Path) -> dict[str, SplitName]:
     shuffled = list(runs)
     random.Random(0).shuffle(shuffled)
     fifth = max(1, len(runs) // 5)
-    names: list[SplitName] = ["test"] * fifth + ["valid"] * fifth
-    names += ["train"] * (len(runs) - 2 * fifth)
+    counts: dict[SplitName, int] = {"test": fifth, "valid": fifth, "train": len(runs) - 2 * fifth}
+    names = [name for name, count in counts.items() for _ in range(count)]
     return dict(zip(shuffled, names, strict=True))

@@ -60,7 +60,7 @@ def _run(draw: np.random.Generator) -> dict[str, NDArray[Any]]:
     forces[:, :, 2] += 1.5 * touching[:, None]
     contact = (draw.random((count, 50)) < 0.8) & touching[:, None]
     proprio = np.column_stack([place, np.gradient(place, axis=0)])
-    pictures = [_picture(*p[:2], block) for p in place]
+    pictures = [_picture(p[:2], block) for p in place]
     depth = np.round(1.0 - place[:, 2], 3)[:, None, None, None] * np.ones((1, 128, 128, 1))
     return {
         "image": np.stack(pictures).astype(np.uint8),
@@ -73,10 +73,10 @@ def _run(draw: np.random.Generator) -> dict[str, NDArray[Any]]:
     }
 
 
-def _picture(x: float, y: float, block: NDArray[Any]) -> NDArray[Any]:
+def _picture(tool: NDArray[Any], block: NDArray[Any]) -> NDArray[Any]:
     """[128, 128, 3]: a grey table, the block in red, the tool in blue."""
     picture = np.full((128, 128, 3), 128)
-    for place, half, colour in ((block, 16, (200, 40, 40)), ((x, y), 6, (40, 40, 220))):
+    for place, half, colour in ((block, 16, (200, 40, 40)), (tool, 6, (40, 40, 220))):
         row, column = (int(64 + 320 * value) for value in place)
         rows = slice(max(row - half, 0), max(row + half, 0))
         picture[rows, max(column - half, 0) : max(column + half, 0)] = colour
