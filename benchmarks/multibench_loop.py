@@ -18,7 +18,7 @@ from torch import Tensor
 
 from i2moe_plugin.adapters.checkout import Checkout, open_checkout
 from i2moe_plugin.benchmarks.datasets import MultimodalDataset
-from i2moe_plugin.benchmarks.datasets.base import SPLITS
+from i2moe_plugin.benchmarks.datasets.base import SPLITS, EpochShuffle
 from i2moe_plugin.benchmarks.experiment import (
     build_model,
     create_fabric,
@@ -86,6 +86,9 @@ def _train(settings: RunSettings, data: MultimodalDataset, checkout: Checkout) -
         raise ConfigError(f"MultiBench's loop has no task {task.name}.")
     options: dict[str, Any] = {"batch_size": settings.batch_size, "seed": settings.seed}
     loaders = [data.loader(name, shuffle=name == "train", **options) for name in SPLITS]
+    sampler = getattr(loaders[0], "sampler", None)
+    if isinstance(sampler, EpochShuffle):
+        sampler.set_epoch(1)  # where ours begins; each pass goes on by itself
     *inputs, _ = next(iter(loaders[1]))
     if not all(isinstance(x, Tensor) for x in inputs):
         raise ConfigError(

@@ -16,35 +16,35 @@ def show_parity(console: Console, parity: Parity) -> None:
     """A table of claims, and what to know about each."""
     seeds = f"{len(parity.seeds)} seed{'s' * (len(parity.seeds) != 1)}"
     table = Table(title=f"{parity.fusion} on {parity.dataset}: parity over {seeds}")
-    for name in ("", "against", "metric", "ours", "theirs", "90 % interval", "answer"):
+    for name in ("", "ours", "theirs", "answer"):
         table.add_column(name)
     for claim in parity.claims:
         table.add_row(
-            claim.method,
-            claim.against,
-            METRIC_NAMES.get(claim.metric, claim.metric),
+            f"{_name(claim)}, against {claim.against}",
             mean_and_deviation(claim.metric, list(claim.ours)),
             mean_and_deviation(claim.metric, list(claim.theirs)) if claim.theirs else "",
-            _interval(claim),
             Text(claim.answer, style=STYLES.get(claim.answer, "bold")),
         )
     if parity.claims:
         console.print(table)
-        metric = parity.claims[0].metric
-        console.print(
-            f"Equivalent: the 90 % interval of the difference lies within ± "
-            f"{number(metric, parity.margin)} (two one-sided tests at 5 %)."
-        )
     for claim in parity.claims:
-        if claim.reason:
-            text = f"{claim.method}, {claim.against}, {claim.metric}: {claim.reason}."
-            console.print(Text(text, style="yellow" if claim.found is None else "dim"))
+        style = "yellow" if claim.found is None else "dim"
+        console.print(Text(f"{_name(claim)}: {_said(claim)}", style=style))
     for note in parity.notes:
         console.print(Text(f"Note: {note}", style="yellow"))
 
 
-def _interval(claim: Claim) -> str:
-    if claim.found is None or claim.found.low is None:
-        return ""
-    ends = (number(claim.metric, end, "+") for end in (claim.found.low, claim.found.high))
-    return " to ".join(ends)
+def _name(claim: Claim) -> str:
+    return f"{claim.method}, {METRIC_NAMES.get(claim.metric, claim.metric)}"
+
+
+def _said(claim: Claim) -> str:
+    """The test in a sentence, and what to know about it."""
+    reason = f"{claim.reason.rstrip('.')}." if claim.reason else ""
+    found = claim.found
+    if found is None or found.low is None or found.p is None:
+        return reason
+    low, high = (number(claim.metric, end, "+") for end in (found.low, found.high))
+    within = "within" if found.outcome == "equivalent" else "not within"
+    margin = number(claim.metric, found.margin)
+    return f"90 % interval {low} to {high}, {within} ± {margin} (TOST p = {found.p:.3f}); {reason}"

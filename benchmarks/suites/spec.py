@@ -70,7 +70,7 @@ class Spec(Part):
 
     title: str = ""
     about: str = ""
-    seeds: int | list[int] = 5
+    seeds: int | list[int] = Field(5, validate_default=True)
     metrics: list[str] | None = None
     reference: str | dict[str, Any] | None = "vanilla"
     paper: bool = True
@@ -226,64 +226,101 @@ def expand(
     Raises:
         ConfigError: see :func:`load_suite`.
     """
-    cells: dict[tuple[str, ...], Cell] = {}
+    parts = [_grid(spec, part) for part in spec.parts or [Part()]]
+    names = [{name for grid in parts for name in grid.names(kind)} for kind in range(3)]
     problems: dict[str, str] = {}  # what is wrong -> where it was found first
-    for part in spec.parts or [Part()]:
-        for cell in _cells(spec, part, folder, settings or {}, roots or {}, ours, problems):
-            cells.setdefault(cell.key, cell)
-    words = {word for cell in cells.values() for word in cell.key}
     for word in only:
-        if cells and word not in words:
-            wrong = f"nothing in this suite is called {word!r}.{did_you_mean(word, words)}"
+        known = set().union(*names)
+        if word not in known:
+            wrong = f"nothing in this suite is called {word!r}.{did_you_mean(word, known)}"
             problems[wrong] = "--only"
-    if not cells and not problems:
+    if not all(names):
         problems["it needs datasets, fusions and methods, at the top or in each part."] = name
+    # Of each kind (data sets, backbones, methods) any that is named; over the kinds all.
+    chosen = [kind & set(only) or kind for kind in names]
+    cells: dict[tuple[str, ...], Cell] = {}
+    for grid in parts:
+        given = _Given(spec, chosen, folder, settings or {}, roots or {}, ours)
+        for cell in _cells(grid, given, problems):
+            cells.setdefault(cell.key, cell)
     if problems:
         raise ConfigError([f"{where}: {problem}" for problem, where in problems.items()])
-    # Of each kind (data sets, backbones, methods) any; over the kinds all.
-    kinds = [{cell.key[i] for cell in cells.values()} & set(only) for i in range(3)]
-    kept = [
-        cell
-        for cell in cells.values()
-        if all(not kind or cell.key[i] in kind for i, kind in enumerate(kinds))
-    ]
-    chosen = tuple(seeds) if seeds is not None else tuple(spec.seeds)  # type: ignore[arg-type]
+    many = tuple(seeds) if seeds is not None else tuple(spec.seeds)  # type: ignore[arg-type]
     return Suite(
-        name, spec.title or name, spec.about, chosen, tuple(kept), spec.reference, spec.paper
+        name, spec.title or name, spec.about, many, tuple(cells.values()), spec.reference,
+        spec.paper,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """A part, with what it takes from the top, and words for several names spelled out."""
+
+    datasets: list[Named]
+    fusions: list[Named]
+    methods: list[str]
+    settings: dict[str, Any]
+    choices: dict[str, list[Any]]
+
+    def names(self, kind: int) -> list[str]:
+        """Of data sets, backbones, methods."""
+        if kind == 2:
+            return self.methods
+        return [item.name for item in (self.datasets, self.fusions)[kind]]
+
+
+@dataclass(frozen=True)
+class _Given:
+    """What holds for all parts; see :func:`expand`."""
+
+    spec: Spec
+    chosen: list[set[str]]
+    folder: Path
+    settings: Mapping[str, Any]
+    roots: Mapping[str, str]
+    ours: bool
+
+
+def _grid(spec: Spec, part: Part) -> _Grid:
+    return _Grid(
+        datasets=_several(part.datasets or spec.datasets or [], _embedded),
+        fusions=_several(part.fusions or spec.fusions or [], _every_backbone),
+        methods=part.methods or spec.methods or [],
+        settings={**spec.settings, **part.settings},
+        choices={**spec.grid, **part.grid},
     )
 
 
-def _cells(
-    spec: Spec,
-    part: Part,
-    folder: Path,
-    settings: Mapping[str, Any],
-    roots: Mapping[str, str],
-    ours: bool,
-    problems: dict[str, str],
-) -> Iterator[Cell]:
-    datasets = _several(part.datasets or spec.datasets or [], _embedded)
-    fusions = _several(part.fusions or spec.fusions or [], _every_backbone)
-    known = _methods(part.methods or spec.methods or [], problems)
-    common = {**spec.settings, **part.settings}
-    grid = {**spec.grid, **part.grid}
-    for dataset, fusion in itertools.product(datasets, fusions):
-        root = roots.get(dataset.name, dataset.root and normpath(folder / dataset.root))
-        for choice in itertools.product(*grid.values()):
-            variant = dict(zip(grid, choice, strict=True))
-            given = {**common, **dataset.settings, **fusion.settings, **variant, **settings}
-            given = {key: _number(value) for key, value in given.items()}
-            altered = set(settings if ours else given) - (set(variant) - set(settings)) - NEUTRAL
+def _cells(grid: _Grid, given: _Given, problems: dict[str, str]) -> Iterator[Cell]:
+    methods = _methods([m for m in grid.methods if m in given.chosen[2]], problems)
+    for dataset, fusion in itertools.product(grid.datasets, grid.fusions):
+        if dataset.name not in given.chosen[0] or fusion.name not in given.chosen[1]:
+            continue
+        root = dataset.root and normpath(given.folder / dataset.root)
+        root = given.roots.get(dataset.name, root)
+        for choice in itertools.product(*grid.choices.values()):
+            variant = dict(zip(grid.choices, choice, strict=True))
+            own = {**grid.settings, **dataset.settings, **fusion.settings}
+            values = {**own, **variant, **given.settings}
+            # What ships is the paper's; so is what a grid varies, which the figure has to match.
+            altered = set(given.settings) | (set() if given.ours else set(own) - set(variant))
             try:
-                found, sources = resolve(dataset.name, fusion.name, given)
+                found, sources = resolve(
+                    dataset.name, fusion.name, {k: _number(v) for k, v in values.items()}
+                )
             except ConfigError as error:
                 for problem in error.problems:
                     problems.setdefault(problem, f"{dataset.name}, {fusion.name}")
                 continue
-            metrics = tuple(dataset.metrics or spec.metrics or [])
-            for method in known:
-                chosen = found.model_copy(update={"method": method})
-                yield Cell(chosen, sources, variant, root, metrics, tuple(sorted(altered)))
+            for method in methods:
+                yield Cell(
+                    settings=found.model_copy(update={"method": method}),
+                    sources=sources,
+                    variant=variant,
+                    root=root,
+                    metrics=tuple(dataset.metrics or given.spec.metrics or []),
+                    altered=tuple(sorted(altered - NEUTRAL)),
+                )
 
 
 def _methods(names: Sequence[str], problems: dict[str, str]) -> list[str]:

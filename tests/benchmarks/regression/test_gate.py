@@ -131,7 +131,9 @@ def test_the_command(gate, tmp_path, monkeypatch):
     assert done.exit_code == 0, done.output
     assert read_baseline(path).suite["datasets"][0]["root"].startswith("..")
 
-    passed = invoke("--baseline", path, "--no-time", "--junit", xml, GITHUB_STEP_SUMMARY=summary)
+    passed = invoke(
+        "--baseline", path, "--no-time", "--junit", xml, GITHUB_STEP_SUMMARY=str(summary)
+    )
     assert passed.exit_code == 0, passed.output
     assert "Passed" in passed.stdout
     assert "**Passed" in summary.read_text()

@@ -1,5 +1,6 @@
 """What a file expands to, and what is said of one that cannot be used."""
 
+import functools
 import math
 
 import pytest
@@ -16,6 +17,12 @@ from i2moe_plugin.tasks import Task
 from i2moe_plugin.training import count_parameters
 
 SMALL = {"datasets": ["htad"], "fusions": ["concat", "lrtf"], "methods": ["vanilla", "i2moe"]}
+
+
+@functools.cache
+def loaded(name):
+    """A suite that ships."""
+    return load_suite(name)
 
 
 def suite(**keys):
@@ -135,13 +142,13 @@ def test_other_files(tmp_path):
 
 @pytest.mark.parametrize("name", sorted(shipped()))
 def test_what_ships_can_be_started(name):
-    found = load_suite(name)
+    found = loaded(name)
     assert found.title == shipped()[name]
     assert found.cells
 
 
 def test_embedded_is_everything_embedded():
-    keys = {cell.key for cell in load_suite("embedded").cells}
+    keys = {cell.key for cell in loaded("embedded").cells}
     names = [n for n in datasets.names() if datasets.get(n).build.card.embedded]
     assert len(names) == 3
     assert keys == {
@@ -165,7 +172,7 @@ def test_embedded_is_everything_embedded():
 def test_the_papers_tables_are_covered(suite, tables):
     """Every figure of a table has its cell in the suite of its name."""
     found = set()
-    for cell in load_suite(suite).cells:
+    for cell in loaded(suite).cells:
         for metric in cell.metrics:
             settings = cell.settings
             names = (settings.dataset, settings.fusion, settings.method, metric)
@@ -201,7 +208,7 @@ TASKS: dict[str, tuple[int, Task]] = {
 }
 
 
-@pytest.mark.parametrize("cell", load_suite("table6").cells, ids=lambda cell: " ".join(cell.key))
+@pytest.mark.parametrize("cell", loaded("table6").cells, ids=lambda cell: " ".join(cell.key))
 def test_table_6_is_reproduced_to_the_parameter(cell):
     """The paper's counts, of fusion and reweighting without encoders."""
     settings = cell.settings
