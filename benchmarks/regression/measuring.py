@@ -9,7 +9,6 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from i2moe_plugin.benchmarks.counters import count_work, relative_time
 from i2moe_plugin.benchmarks.datasets import MultimodalDataset, open_dataset
 from i2moe_plugin.benchmarks.experiment import (
     create_trainer,
@@ -17,8 +16,10 @@ from i2moe_plugin.benchmarks.experiment import (
     resolve_device,
     training_threads,
 )
+from i2moe_plugin.benchmarks.regression.timing import relative_time
 from i2moe_plugin.benchmarks.runs import Run, RunStore, plain
 from i2moe_plugin.benchmarks.settings import RunSettings
+from i2moe_plugin.benchmarks.speed.counting import count
 from i2moe_plugin.benchmarks.suites.running import describe
 from i2moe_plugin.benchmarks.suites.spec import Cell, Suite
 from i2moe_plugin.errors import RunError
@@ -40,8 +41,8 @@ class Measurement(BaseModel):
         losses: each loss over seeds and epochs in a row, by name; test losses over seeds.
         parameters: that can be trained.
         trained: the parts of the model that get a gradient.
-        operators: that torch dispatches in training (``STEPS`` batches and their validation) and in
-            a prediction.
+        operators: that compute something, in training (``STEPS`` batches and their validation)
+            and in a prediction.
         flops: of the same.
         seconds: CPU time of the same training, in units of a reference computation; None where it
             was not timed.
@@ -163,8 +164,8 @@ def _work(settings: RunSettings, data: MultimodalDataset, timed: bool) -> dict[s
     with training_threads(settings, trainer.model):
         step()  # settles the plan of the experts
         trained = _with_gradient(trainer.model)
-        training = count_work(step)
-        prediction = count_work(lambda: trainer.predict(train))
+        training = count(step)
+        prediction = count(lambda: trainer.predict(train))
         seconds = relative_time(step) if timed else None
     return {
         "trained": trained,
