@@ -81,6 +81,13 @@ def test_adding_a_dataset():
         execute(block, namespace)
 
 
+@pytest.mark.parametrize("name", ["ci", "suites", "statistics"])
+def test_ci_suites_and_statistics(name, monkeypatch):
+    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
+    for block in blocks(f"docs/{name}.md"):
+        execute(block, {})
+
+
 def test_readme():
     namespace: dict[str, object] = {}
     found = blocks("README.md")
