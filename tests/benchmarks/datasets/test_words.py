@@ -136,7 +136,10 @@ def test_damage_is_a_data_set_error_or_no_matter(fraction, place, mask, tmp_path
         damage.replace(path, whole)
         damage.truncate(path, fraction)
         found = problem(path)
-        assert fraction > 0.9 if found is None else str(path) in found
+        if found is None:
+            assert fraction > 0.8, "gensim takes a last line of one number for one of many"
+        else:
+            assert str(path) in found
 
 
 def test_vectors_that_are_not_finite(tmp_path):
