@@ -31,7 +31,7 @@ from i2moe_plugin.benchmarks.datasets.readers import (
 from i2moe_plugin.errors import DatasetError
 
 MODALITIES = ("vision", "audio", "text")
-IN_MEMORY = 1 << 28  # bytes; an array that takes less is held, a larger one read when asked for
+IN_MEMORY = 1 << 27  # bytes; an array that takes less is held, a larger one read when asked for
 BLOCK = 256  # samples looked at together
 
 

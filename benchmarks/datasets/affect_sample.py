@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from i2moe_plugin.seeding import derive_seed
+
 SHARES = {"train": 0.625, "valid": 0.167, "test": 0.208}
 NOISE = 0.5
 #: Of the moods of vision, audio and text, and of the product of the last two.
@@ -67,7 +69,7 @@ def digits(split: str, numbers: NDArray[Any]) -> NDArray[Any]:
 
 def draw(path: Path, drawing: Drawing, clips: int, seed: int) -> None:
     """Write the pickle, of so many clips."""
-    dice = np.random.default_rng(seed)
+    dice = np.random.default_rng(derive_seed(seed, path.name))
     directions = [dice.normal(size=width) for width in drawing.widths]
     directions = [direction / np.linalg.norm(direction) for direction in directions]
     content = {
