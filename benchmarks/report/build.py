@@ -16,17 +16,26 @@ from i2moe_plugin.benchmarks.report.groups import (
     method_name,
     verdict_sentence,
 )
-from i2moe_plugin.benchmarks.report.page import render
+from i2moe_plugin.benchmarks.report.page import as_json, render
 from i2moe_plugin.benchmarks.report.panels import (
     Panel,
     run_panels,
     stability_of,
     stability_panel,
 )
-from i2moe_plugin.benchmarks.report.samples import Media, chosen_rows, limit_for, pack_run
+from i2moe_plugin.benchmarks.report.samples import (
+    BUDGET,
+    Media,
+    chosen_rows,
+    limit_for,
+    pack_run,
+)
 from i2moe_plugin.benchmarks.runs import explained
 from i2moe_plugin.benchmarks.stored import Found, Samples, Stored, find_runs
 from i2moe_plugin.interpretation import CAVEAT
+
+#: Bytes of a page, and of what every page has: plotly, and tables and words.
+LARGEST, PLOTLY_AND_PAGE = 19_500_000, 5_500_000
 
 
 @dataclass(frozen=True)
@@ -72,6 +81,7 @@ def build(
     figures: dict[str, list[Panel]] = {}
     runs: list[dict[str, Any]] = []
     packed: dict[str, Any] = {}
+    sets: list[dict[str, Any]] = []
     limit = limit_for(sum(stored.method != "vanilla" for stored in found.runs))
     with _bar("figures", len(found.runs), progress) as told:
         for index, group in enumerate(groups):
@@ -88,14 +98,20 @@ def build(
                     facts = _facts(stored, key, title, sentences)
                     runs.append(facts | {"group": index, "figures": _heads(figures[key])})
                     if stored.outputs.experts and len(stored.outputs):
+                        own, shared = pack_run(stored, limit)
+                        if shared not in sets:
+                            sets.append(shared)
                         packed[key] = {
-                            **pack_run(stored, limit),
+                            **own,
+                            "set": sets.index(shared),
                             "title": title,
                             "group": index,
                             "dataset": _dataset_key(stored),
                             "verdict": sentences[0],
                         }
-    media, notes = Media(), _sampled(packed)
+    # Pictures get the room that the rest leaves.
+    rest = len(as_json([figures, packed, sets])) + PLOTLY_AND_PAGE
+    media, notes = Media(max(0, min(BUDGET, LARGEST - rest))), _sampled(packed)
     if with_data:
         notes += _collect(found, packed, media, data_root, progress)
     elif packed:
@@ -120,7 +136,7 @@ def build(
             "problems": found.problems,
             "notes": notes,
         },
-        {"figures": figures, "runs": packed, "media": media.samples},
+        {"figures": figures, "runs": packed, "sets": sets, "media": media.samples},
     )
     with explained(output):
         output.write_text(page, encoding="utf-8")

@@ -15,6 +15,7 @@ if (document.getElementById("samples")) (() => {
   const load = (key) => {
     if (!decoded[key]) {
       const run = runs[key];
+      const set = report.data("sets")[run.set];
       const [count, classes, experts] = run.shape;
       const numbers = { shown: unpack(run.shown, Int16Array) };
       for (const name of ["weights", "push", "outputs", "prediction"]) numbers[name] = unpack(run[name], Float32Array);
@@ -23,8 +24,8 @@ if (document.getElementById("samples")) (() => {
         for (let e = 1; e < experts; e++) if (numbers.weights[row * experts + e] > numbers.weights[row * experts + best]) best = e;
         return best;
       });
-      const place = new Map(run.ids.map((id, row) => [id, row]));
-      decoded[key] = { ...run, ...numbers, dominant, place, count, width: classes, size: experts };
+      const place = new Map(set.ids.map((id, row) => [id, row]));
+      decoded[key] = { ...run, ...set, ...numbers, dominant, place, count, width: classes, size: experts };
     }
     return decoded[key];
   };
@@ -174,7 +175,7 @@ if (document.getElementById("samples")) (() => {
     paint();
   };
   const paint = () => {
-    if (!current || !visible) return;
+    if (!current || !visible || !report.styled) return;  /* plotly comes after this script */
     const figure = report.styled(current, false);
     Plotly.react(at("sample-plot"), figure.data, figure.layout, { displayModeBar: false, responsive: true });
   };
@@ -272,6 +273,7 @@ if (document.getElementById("samples")) (() => {
     report.saveCsv(table, report.fileName("sample", run.ids[row]) + ".csv");
   });
   report.themed.push(paint);
+  report.paintSample = paint;
   setUp();
   filter(false);
 })();

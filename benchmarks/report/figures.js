@@ -74,4 +74,5 @@
   };
   choose.addEventListener("change", show);
   show();
+  report.paintSample?.();
 })();

@@ -19,7 +19,7 @@ from markupsafe import Markup
 from i2moe_plugin.benchmarks.runs import plain
 
 PACKAGE = "i2moe_plugin.benchmarks.report"
-SCRIPTS = ("base.js", "figures.js", "explorer.js")
+SCRIPTS = ("base.js", "explorer.js", "figures.js")
 
 
 def render(content: dict[str, Any], data: dict[str, Any]) -> str:
@@ -36,10 +36,9 @@ def render(content: dict[str, Any], data: dict[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    # Ours first: the page can be read and sorted before plotly is there.
-    scripts = [_script(_asset(name)) for name in SCRIPTS[:1]]
-    scripts.append(_script(_plotly()))
-    scripts += [_script(_asset(name)) for name in SCRIPTS[1:]]
+    # plotly after what can do without: tables and samples are there before figures.
+    ours = [_asset(name) for name in SCRIPTS]
+    scripts = [_script(text) for text in (*ours[:-1], _plotly(), ours[-1])]
     return environment.get_template("page.html.j2").render(
         **content,
         policy=_policy(scripts),

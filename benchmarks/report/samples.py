@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from i2moe_plugin.benchmarks.report.page import as_json
 from i2moe_plugin.benchmarks.stored import Stored, printable
 from i2moe_plugin.interpretation.local import matter, pushes
 from i2moe_plugin.tasks import Classification, Multilabel
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 #: Samples of all runs together that a page holds, and of each run at least.
 SAMPLES, FEWEST = 16_000, 500
-#: Characters of pictures, text and features that a page holds.
+#: Bytes of pictures, text and features that a page holds, where there is room for them.
 BUDGET = 9_000_000
 CLASSES, MOST_CLASSES = 5, 8
 THUMBNAIL = 112
@@ -42,8 +43,12 @@ def chosen_rows(ids: Sequence[str], limit: int) -> NDArray[np.intp]:
     return np.array(sorted(order[:limit]))
 
 
-def pack_run(stored: Stored, limit: int) -> dict[str, Any]:
-    """One run's samples: lists of text, and numbers as base64 of little-endian arrays."""
+def pack_run(stored: Stored, limit: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """One run's samples: lists of text, and numbers as base64 of little-endian arrays.
+
+    Returns:
+        what is the run's own, and what it shares with other runs on the same samples.
+    """
     whole = stored.outputs
     outputs = whole.rows(chosen_rows(whole.sample_id.tolist(), limit))
     expert_outputs, weights = outputs.mixture()
@@ -51,15 +56,17 @@ def pack_run(stored: Stored, limit: int) -> dict[str, Any]:
     places = np.maximum(shown, 0)
     correct, agree = outputs.correct, outputs.agree
     push, against = pushes(outputs)
-    return {
+    shared = {
+        "ids": [printable(name) for name in outputs.sample_id.tolist()],
+        "label": [printable(outputs.describe(one)) for one in outputs.target],
+        "labels": _label_lists(outputs),
+    }
+    own = {
         "experts": list(outputs.expert_labels),
         "classes": [printable(name) for name in outputs.class_names],
-        "ids": [printable(name) for name in outputs.sample_id.tolist()],
         "total": len(whole),
         "task": outputs.task.name,
         "decision": [printable(outputs.describe(one)) for one in outputs.decided],
-        "label": [printable(outputs.describe(one)) for one in outputs.target],
-        "labels": _label_lists(outputs),
         "correct": None if correct is None else correct.astype(int).tolist(),
         "agree": None if agree is None else agree.astype(int).tolist(),
         "against": against,
@@ -72,6 +79,7 @@ def pack_run(stored: Stored, limit: int) -> dict[str, Any]:
         ),
         "prediction": _packed(np.take_along_axis(outputs.prediction, places, 1), "<f4"),
     }
+    return own, shared
 
 
 class Media:
@@ -109,7 +117,7 @@ class Media:
         for name in sorted(ids, key=_rank):
             if room > 0:
                 items = [_item(one) for one in show(name)]
-                size = sum(len(str(one["value"])) for one in items)
+                size = len(as_json({name: items}))
                 room -= size
                 self._left -= size
                 if items and room >= 0:

@@ -124,6 +124,7 @@ def style(figure: go.Figure, title: str, height: int, *, top: int = 60) -> go.Fi
     )
     figure.update_xaxes(automargin=True, gridcolor="rgba(127,127,127,0.3)", zeroline=False)
     figure.update_yaxes(automargin=True, gridcolor="rgba(127,127,127,0.3)", zeroline=False)
+    figure.update_yaxes(ticks="outside", ticklen=6, tickcolor="rgba(0,0,0,0)")  # room for marks
     return figure
 
 

@@ -89,7 +89,7 @@ def test_hostile_text_is_text(page, elements):
     assert "<script>window.hacked" not in page
     assert "<img" not in page.split("<script")[0]
     assert "{{7*7}}" in page  # shown as it is, not computed
-    assert len(elements.scripts) == 3 + 4
+    assert len(elements.scripts) == 4 + 4
     for _, kind, text in elements.scripts:
         if kind == "application/json":
             assert not set("<>&\u2028\u2029") & set(text)
@@ -161,7 +161,8 @@ def test_the_comparison_is_that_of_the_runs(tmp_path, write_run):
 @pytest.mark.parametrize("task", [Classification(9), Multilabel(23)])
 def test_packed_numbers_are_those_stored(tmp_path, write_run, task):
     stored = Stored(write_run(tmp_path, task, samples=50))
-    packed = json.loads(as_json(pack_run(stored, 20)))
+    own, shared = pack_run(stored, 20)
+    packed = json.loads(as_json(own | shared))
     count, width, experts = packed["shape"]
     assert (count, packed["total"]) == (20, 50)
     outputs = stored.outputs
