@@ -6,6 +6,7 @@ namespace, bash blocks in a shell, all in one empty folder.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -16,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from i2moe_plugin import load_plugin
+from i2moe_plugin.interpretation import verdict
 from i2moe_plugin.testing import assert_backbone
 
 ROOT = Path(__file__).parents[2]
@@ -79,6 +81,26 @@ def test_adding_a_dataset():
     namespace: dict[str, object] = {}
     for block in blocks("docs/adding_a_dataset.md"):
         execute(block, namespace)
+
+
+def test_interpretation():
+    namespace: dict[str, object] = {}
+    for block in blocks("docs/interpretation.md"):
+        execute(block, namespace)
+    assert 1_000_000 < Path("report.html").stat().st_size < 20_000_000
+    assert json.loads(Path("sample.json").read_text())["sample"] == "htad-31"
+    assert Path("sample.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_thresholds_of_the_guide_are_those_of_the_code():
+    text = (ROOT / "docs/interpretation.md").read_text()
+    for words in (
+        f"mean weight is {verdict.COLLAPSED} or more",
+        f"mean entropy is {verdict.UNIFORM} or more",
+        f"deviation above {verdict.CONSTANT}",
+        f"below {verdict.UNSTABLE} is called unstable, from {verdict.STABLE} on stable",
+    ):
+        assert words in text
 
 
 @pytest.mark.parametrize("name", ["ci", "suites", "statistics"])
