@@ -9,7 +9,6 @@ from typing import Any
 from xml.etree import ElementTree
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from i2moe_plugin.benchmarks.regression.baseline import Baseline
@@ -46,17 +45,10 @@ def differences(baseline: Baseline, now: dict[str, str]) -> list[str]:
 
 def show(console: Console, checks: Sequence[Check], notes: Sequence[str]) -> None:
     """What moved, failures first, and the verdict."""
-    moved = _moved(checks)
-    if moved:
-        table = Table()
-        for name in ("", "cell", "what", "how"):
-            table.add_column(name, overflow="fold")
-        for check in moved:
-            bad = check.outcome == "regression"
-            style = "bold red" if bad else "dim"
-            words = ("FAILED" if bad else "moved", check.cell, check.name, check.text)
-            table.add_row(*(Text(word, style=style) for word in words))
-        console.print(table)
+    for check in _moved(checks):
+        bad = check.outcome == "regression"
+        text = f"{'FAILED' if bad else 'moved '} {check.cell}: {check.name}: {check.text}"
+        console.print(Text(text, style="bold red" if bad else "dim"), soft_wrap=True)
     for note in notes:
         console.print(Text(f"Note: {note}", style="yellow"))
     console.print(Text(verdict(checks), style="bold"))

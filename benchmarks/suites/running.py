@@ -245,7 +245,12 @@ class _Runner:
         ]
         if not missing:
             return
-        data.prepare(resolve_device(missing[0][0].cell.settings.device))
+        try:
+            data.prepare(resolve_device(missing[0][0].cell.settings.device))
+        except I2MoEError as error:  # files that turn out to be damaged
+            for place in missing:
+                self._heard(*place, "skipped", describe(error))
+            return
         tasks = [functools.partial(self._train, *place, data) for place in missing]
 
         def heard(place: int, said: tuple[str, Any]) -> None:

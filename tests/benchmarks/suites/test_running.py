@@ -9,16 +9,21 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from rich.console import Console
 from torch import nn
 
 from i2moe_plugin.benchmarks import paper
 from i2moe_plugin.benchmarks.cli import main
 from i2moe_plugin.benchmarks.comparison import compare
+from i2moe_plugin.benchmarks.datasets import MultimodalDataset, open_dataset
+from i2moe_plugin.benchmarks.experiment import run_name
 from i2moe_plugin.benchmarks.runs import RunStore
+from i2moe_plugin.benchmarks.suites.display import suite_progress
 from i2moe_plugin.benchmarks.suites.formats import csv_text, json_text, latex, markdown
 from i2moe_plugin.benchmarks.suites.running import Failures, run_suite
 from i2moe_plugin.benchmarks.suites.spec import load_suite
 from i2moe_plugin.benchmarks.suites.tables import make_table
+from i2moe_plugin.errors import DatasetError
 from i2moe_plugin.registry import register_backbone
 
 
@@ -231,11 +236,31 @@ def test_the_command(suite_file, tmp_path, moody):
     assert invoke("suite", file, "--data-root", "x").exit_code == 2
 
 
+def test_data_that_turns_out_to_be_damaged_is_skipped(suite_file, tmp_path, monkeypatch):
+    def prepare(self, *_, **__):
+        raise DatasetError("row 7 is torn")
+
+    monkeypatch.setattr(MultimodalDataset, "prepare", prepare)
+    record = run_suite(load_suite(suite_file()), RunStore(tmp_path / "runs"))
+    assert record.states() == {"skipped": 6}
+    assert list(record.reasons()) == ["skipped: row 7 is torn"]
+
+
+def test_the_live_table(suite_file, tmp_path, moody):
+    suite = load_suite(suite_file(fusions=["concat", "moody"], seeds=1))
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=100, height=20)
+    with suite_progress(console, suite) as on_event:
+        record = run_suite(suite, RunStore(tmp_path / "runs"), on_event=on_event)
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue())
+    assert record.states() == {"finished": 2, "failed": 2}
+    assert "Small: 4 of 4 runs" in shown
+    assert "0/1 1 failed" in shown
+    assert "1/1 accuracy" in shown
+
+
 def test_a_run_that_another_process_computes_is_no_failure(suite_file, tmp_path):
     suite, store = load_suite(suite_file(methods=["vanilla"], seeds=1)), RunStore(tmp_path / "runs")
-    from i2moe_plugin.benchmarks.datasets import open_dataset
-    from i2moe_plugin.benchmarks.experiment import run_name
-
     name, identity = run_name(suite.cells[0].settings, open_dataset("htad", tmp_path / "data"))
     with pytest.raises(RuntimeError), store.writing(name, identity):
         record = run_suite(suite, store)
