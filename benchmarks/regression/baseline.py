@@ -36,8 +36,8 @@ class Tolerances(_Strict):
     """
 
     score: float = Field(0.02, gt=0)
-    loss: float = Field(1e-3, gt=0)
-    loss_floor: float = Field(1e-4, ge=0)
+    loss: float = Field(1e-4, gt=0)
+    loss_floor: float = Field(1e-5, ge=0)
     operators: float = Field(0.05, ge=0)
     flops: float = Field(0.01, ge=0)
     seconds: float = Field(0.5, ge=0)
