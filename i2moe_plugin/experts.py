@@ -101,7 +101,9 @@ class ExpertBank(nn.Module):
         if replacements is not None:
             self._check(latents, replacements)
         report = self.settle(latents, padding_masks)
-        if report.plan == "stacked":
+        # On a CPU, without views and gradients, stacking costs more than it saves.
+        alone = replacements is None and not self.training and latents[0].device.type == "cpu"
+        if report.plan == "stacked" and not alone:
             return self.run_stacked(report.views, latents, replacements, padding_masks)
         return self.run_each(report.views, latents, replacements, padding_masks, report.chunk)
 

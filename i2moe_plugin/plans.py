@@ -100,10 +100,12 @@ def shared(expert: nn.Module, latents: Latents, new: New, masks: Masks) -> tuple
         # Clean everywhere but in its own view, where the masked one stands.
         part = []
         for tensor in encoded:
-            clean, replaced = tensor.split(batch)
-            column = [clean] * views
-            column[masked.index(modality) + 1] = replaced
-            part.append(torch.cat(column))
+            clean, replaced = tensor.unflatten(0, (2, batch))
+            place = masked.index(modality) + 1
+            # Expanded: the gradient of the clean one is then a sum, not one addition a view.
+            before = clean.expand(place, *clean.shape)
+            after = clean.expand(views - place - 1, *clean.shape)
+            part.append(torch.cat([before, replaced.unsqueeze(0), after]).flatten(0, 1))
         parts.append(tuple(part))
     output, auxiliary = module.combine(parts, _tall(masks, views))
     return output.unflatten(0, (views, -1)), auxiliary

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 import re
 
 import pytest
@@ -306,3 +307,76 @@ def test_plans_give_the_same_outputs_and_gradients(name):
         results.append([outputs, *gradients])
     for a, b in zip(*results, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("plan", ["loop", "batched", "shared"])
+@pytest.mark.parametrize("views", [0, 1, 2, 3])
+def test_a_memory_budget_recomputes_and_gives_the_same_numbers(plan, views):
+    """Also the same noise: what is drawn is drawn again."""
+    specs = [LatentSpec(8), LatentSpec(6)]
+    settings = {"dropout": 0.5, "hidden_dim": 16}
+    bank = ExpertBank(lambda: create_backbone("lf", specs, 3, **settings), 4, plan=plan)
+    latents = [torch.randn(300, spec.dim) for spec in specs]
+    new = replacements(4, latents)
+    results = []
+    for limited in (False, True):
+        bank.report = None
+        if limited:
+            one = fit_budget_bytes(bank, latents)
+            bank.memory_budget = max(one * views, 1)
+        report = bank.settle(latents)
+        torch.manual_seed(0)
+        bank.zero_grad()
+        inputs = [x.clone().requires_grad_() for x in latents]
+        outputs, _ = bank(inputs, new)
+        outputs.square().sum().backward()
+        results.append([outputs, *(x.grad for x in inputs), *(p.grad for p in bank.parameters())])
+    assert report.chunk == (1 if plan == "loop" else max(views, 1))
+    assert "MB" in report.reason
+    if plan == "loop" or views == 3:  # otherwise noise is drawn for other groups of views
+        for one, two in zip(*results, strict=True):
+            assert_close(one, two)
+
+
+def fit_budget_bytes(bank, latents):
+    from i2moe_plugin.planning import _saved_bytes
+
+    return _saved_bytes(bank, latents, None)
+
+
+def test_a_budget_that_is_enough_changes_nothing():
+    bank = ExpertBank(Plain, 4, plan="batched", memory_budget=10_000_000)
+    assert bank.settle([torch.randn(6, 2), torch.randn(6, 3)]).chunk == 0
+    with pytest.raises(ConfigError, match="memory_budget must be positive"):
+        ExpertBank(Plain, 4, memory_budget=0)
+
+
+@pytest.mark.parametrize("change", ["none", "double", "deepcopy", "load", "pickle"])
+def test_stacked_parameters_stay_the_experts_own(change):
+    """One optimizer step after each of these moves every expert as the loop does."""
+    latents = [torch.randn(6, 2, dtype=torch.float64), torch.randn(6, 3, dtype=torch.float64)]
+    new = [torch.randn(4, *x.shape, dtype=torch.float64) for x in latents]
+    start = ExpertBank(Plain, 4, "independent", plan="loop").double()
+    ends = []
+    for plan in ("loop", "stacked"):
+        bank = copy.deepcopy(start)
+        bank.plan = plan
+        bank(latents, new)
+        if change == "double":
+            bank = bank.float().double()
+        elif change == "deepcopy":
+            bank = copy.deepcopy(bank)
+        elif change == "load":
+            bank.load_state_dict(copy.deepcopy(bank.state_dict()), assign=True)
+        elif change == "pickle":
+            bank = pickle.loads(pickle.dumps(bank))
+        optimizer = torch.optim.Adam(bank.parameters(), lr=0.1)
+        for _ in range(3):
+            optimizer.zero_grad()
+            outputs, auxiliary = bank(latents, new)
+            (outputs.sin().sum() + auxiliary).backward()
+            optimizer.step()
+        assert list(bank.state_dict()) == list(start.state_dict())
+        ends.append([parameter.detach() for parameter in bank.parameters()])
+    for loop, stacked in zip(*ends, strict=True):
+        assert_close(loop, stacked, rtol=1e-5, atol=1e-5)
