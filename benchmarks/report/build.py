@@ -32,6 +32,7 @@ from i2moe_plugin.benchmarks.report.samples import (
 )
 from i2moe_plugin.benchmarks.runs import explained
 from i2moe_plugin.benchmarks.stored import Found, Samples, Stored, find_runs
+from i2moe_plugin.benchmarks.suites.running import Failures
 from i2moe_plugin.interpretation import CAVEAT
 
 #: Bytes of a page, and of what every page has: plotly, and tables and words.
@@ -76,7 +77,10 @@ def build(
     Raises:
         RunError: no finished run, or the file cannot be written.
     """
+    paths = list(paths)
     found = find_runs(paths)
+    for path in paths:
+        found.problems += [(one["run"], f"failed: {one['reason']}") for one in Failures(path)]
     groups = group_runs(found.runs)
     figures: dict[str, list[Panel]] = {}
     runs: list[dict[str, Any]] = []

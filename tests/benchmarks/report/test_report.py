@@ -18,7 +18,10 @@ from i2moe_plugin.benchmarks.report import build
 from i2moe_plugin.benchmarks.report.groups import comparison_rows, group_runs, verdict_sentence
 from i2moe_plugin.benchmarks.report.page import as_json
 from i2moe_plugin.benchmarks.report.samples import Media, chosen_rows, limit_for, pack_run
+from i2moe_plugin.benchmarks.settings import RunSettings
 from i2moe_plugin.benchmarks.stored import Stored, find_runs
+from i2moe_plugin.benchmarks.suites.running import Failures
+from i2moe_plugin.errors import TrainingError
 
 MEGABYTES_20 = 20_000_000
 
@@ -236,6 +239,17 @@ def test_the_command(tmp_path, write_run):
     away = tmp_path / "no" / "page.html"
     result = CliRunner().invoke(main, ["report", str(tmp_path / "runs"), "-o", str(away)])
     assert (result.exit_code, "cannot write" in result.stderr) == (1, True)
+
+
+def test_failures_of_a_suite_are_told_with_their_reason(tmp_path, write_run):
+    write_run(tmp_path, method="vanilla")
+    settings = RunSettings(dataset="drawn", fusion="concat", seed=3)
+    error = TrainingError("the loss is not finite <b>at all</b>")
+    Failures(tmp_path).add("drawn-concat-i2moe-seed3", "identity", settings, error)
+    made = build([tmp_path], tmp_path / "page.html", with_data=False)
+    assert made.problems == [("drawn-concat-i2moe-seed3", f"failed: {error}")]
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "the loss is not finite &lt;b&gt;at all&lt;/b&gt;" in text
 
 
 def test_vanilla_runs_alone_make_a_page(tmp_path, write_run):
