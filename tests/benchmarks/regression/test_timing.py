@@ -1,14 +1,29 @@
+import time
+
+import pytest
 import torch
 
+from i2moe_plugin.benchmarks.regression import timing
 from i2moe_plugin.benchmarks.regression.timing import relative_time
 
 
-def test_relative_time_grows_with_the_work():
-    square = torch.ones(300, 300)
+def test_the_smallest_of_each_in_units_of_the_reference(monkeypatch):
+    seconds = iter([4.0, 30.0, 2.0, 5.0, 11.0, 3.0])  # reference, ours, reference, ...
+    clock = [0.0]
+
+    def spend(_=None):
+        clock[0] += next(seconds)
+
+    monkeypatch.setattr(timing, "_reference", spend)
+    monkeypatch.setattr(time, "process_time", lambda: clock[0])
+    assert relative_time(spend, repeats=2) == pytest.approx(11 / 2)
+
+
+def test_more_work_takes_longer():
+    numbers = torch.ones(50)
 
     def work(times):
         for _ in range(times):
-            square @ square
+            numbers.add(1)
 
-    little, much = relative_time(lambda: work(5), 2), relative_time(lambda: work(50), 2)
-    assert 3 < much / little < 30
+    assert relative_time(lambda: work(20_000), 2) > 2 * relative_time(lambda: work(1_000), 2)
