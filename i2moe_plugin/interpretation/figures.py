@@ -358,7 +358,7 @@ def control(frame: pd.DataFrame) -> go.Figure:
     Args:
         frame: ``permuted_labels(outputs)``.
     """
-    names = {"class": "share of variance between classes", "correct": "gap of right and wrong"}
+    names = {"class": "variance between classes", "correct": "right against wrong"}
     figure = make_subplots(rows=1, cols=2, subplot_titles=list(names.values()), shared_yaxes=True)
     style(figure, "Permuted-label control", 160 + 40 * frame["expert"].nunique(), top=95)
     for col, statistic in enumerate(names, start=1):
