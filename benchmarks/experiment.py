@@ -140,6 +140,20 @@ def create_trainer(settings: RunSettings, data: MultimodalDataset) -> Trainer:
     )
 
 
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Run the block on that many CPU threads; 0 leaves them as they are."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+# Threads do not survive a fork: a process forked from one that has used them waits for ever where
+# it needs some. Models are built before runs are handed to processes, and in them.
+@_threads(1)
 def build_model(settings: RunSettings, data: MultimodalDataset) -> MultimodalModel:
     """The model of a run, with initial weights from its seed.
 
@@ -285,13 +299,9 @@ def environment(settings: RunSettings) -> dict[str, Any]:
 @contextmanager
 def training_threads(settings: RunSettings, model: nn.Module) -> Iterator[None]:
     """Run the block on the CPU threads that the model is trained with."""
-    before = torch.get_num_threads()
     one = count_parameters(model) < SMALL_MODEL
-    torch.set_num_threads(settings.threads or (1 if one else before))
-    try:
+    with _threads(settings.threads or (1 if one else 0)):
         yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _measure(encoders: list[nn.Module], data: MultimodalDataset) -> list[LatentSpec]:

@@ -240,3 +240,23 @@ def test_a_small_model_runs_on_one_thread(tmp_path, data, threads, inside):
     )
     assert seen == [inside]
     assert torch.get_num_threads() == before
+
+
+def test_a_model_is_built_on_one_thread(data, monkeypatch):
+    """A process that is forked later would wait for ever for threads used before it."""
+    seen = []
+    build = experiment.create_backbone
+
+    def spy(*args, **options):
+        seen.append(torch.get_num_threads())
+        return build(*args, **options)
+
+    monkeypatch.setattr(experiment, "create_backbone", spy)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        build_model(quick(), data)
+        assert set(seen) == {1}
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
