@@ -133,6 +133,7 @@ class InterpretCC(nn.Module):
         """Gates what the modalities add, and decides."""
         linear, *rest = self.fusion
         gates = self.gate(torch.cat([score for score, _ in parts], 1)).unbind(1)
+        assert isinstance(linear, nn.Linear)
         hidden: Tensor = linear.bias
         for (_, part), gate in zip(parts, gates, strict=True):
             hidden = hidden + part * gate.unsqueeze(1)

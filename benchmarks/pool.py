@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkProcess
-from typing import Any
+from typing import Any, cast
 
 from i2moe_plugin.errors import I2MoEError, RunError
 
@@ -53,8 +53,8 @@ def run_parallel(
         for connection in workers:
             _assign(connection, left, busy)
         while busy:
-            for connection in wait(list(busy)):
-                assert isinstance(connection, Connection)
+            for ready in wait(list(busy)):
+                connection = cast(Connection, ready)
                 try:
                     kind, content = connection.recv()
                 except (EOFError, ConnectionResetError) as error:

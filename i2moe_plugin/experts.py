@@ -122,8 +122,9 @@ class ExpertBank(nn.Module):
         self, views: Views, latents: Latents, replacements: New, masks: Masks
     ) -> tuple[Tensor, Tensor]:
         """All experts at once; see :meth:`forward`."""
-        tensors = self._stack.tensors(self.experts)
-        outputs, auxiliary = stacked(self.experts, tensors, views, latents, replacements, masks)
+        experts = list(self.experts)
+        tensors = self._stack.tensors(experts)
+        outputs, auxiliary = stacked(experts, tensors, views, latents, replacements, masks)
         return outputs, auxiliary.mean()
 
     def run_each(

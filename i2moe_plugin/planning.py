@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -99,14 +99,14 @@ def fit_budget(bank: ExpertBank, report: PlanReport, latents: Latents, masks: Ma
         return report
     chunk = min(max(budget // max(one, 1), 1), views)
     if report.views in ("loop", "mapped"):
-        chunk, plan, order = 1, "loop", "loop"
+        chunk, order = 1, "loop"
     else:
-        plan, order = report.views, report.views
+        order = report.views
     reason = (
         f"activations would take {total / 1e6:.0f} MB, more than the budget of {budget / 1e6:.0f} "
         f"MB: {chunk} of {views} views at a time are recomputed in the backward pass"
     )
-    return replace(report, plan=plan, views=order, chunk=chunk, reason=reason)
+    return replace(report, plan=order, views=order, chunk=chunk, reason=reason)
 
 
 def _order(bank: ExpertBank, latents: Latents) -> list[str]:
@@ -142,7 +142,7 @@ class _Trial:
         """How an expert runs its views under a plan, and why that is not valid (or nothing)."""
         options: list[Views]
         if plan == "stacked":
-            if problem := unlike(self.bank.experts):
+            if problem := unlike(list(self.bank.experts)):
                 return "batched", problem
             options = ["shared" if factors(self.bank.experts[0]) else "batched", "mapped"]
         else:
@@ -263,7 +263,10 @@ class _Trial:
                 module.training = mode
 
 
-def _copy(module: nn.Module) -> nn.Module:
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
+
+
+def _copy(module: ModuleT) -> ModuleT:
     """A copy whose state may change, or the module itself where it cannot be copied."""
     try:
         return copy.deepcopy(module)

@@ -72,7 +72,7 @@ def _by_mask(args: Sequence[Any]) -> bool:
     return any(isinstance(x, torch.Tensor) and x.dtype == torch.bool for x in places)
 
 
-@register_flop_formula(torch.ops.mkldnn._linear_pointwise)  # type: ignore[untyped-decorator]
+@register_flop_formula(torch.ops.mkldnn._linear_pointwise)
 def _linear(input_shape: Any, weight_shape: Any, *_: Any, out_shape: Any = None, **__: Any) -> int:
     rows = 1
     for size in input_shape[:-1]:

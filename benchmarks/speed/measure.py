@@ -58,7 +58,7 @@ def compare_plans(
 ) -> dict[str, Any]:
     """Median milliseconds of each variant, and how many times faster than the naive one it is."""
     subjects = {variant: build(shape, variant) for variant in variants}
-    calls = {
+    calls: dict[str, Callable[[], object]] = {
         name: subject.infer if inference else subject.step for name, subject in subjects.items()
     }
     times = interleaved(calls, seconds=seconds)
@@ -110,7 +110,7 @@ def counts(shape: Shape) -> dict[str, Any]:
     """Operators and FLOPs of a training step of each plan."""
     found: dict[str, Any] = {"shape": shape.name, "backbone": shape.backbone}
     for variant in ("vanilla", "naive", "auto", "stacked"):
-        counted = count(build(shape, variant).step)  # type: ignore[arg-type]
+        counted = count(build(shape, variant).step)
         found[variant] = {"operators": counted.operators, "gflop": counted.flops / 1e9}
     return found
 

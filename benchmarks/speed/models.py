@@ -139,6 +139,6 @@ def build(
 def _torchs_own(module: nn.Module) -> None:
     for layer in module.modules():
         if type(layer) is Linear:
-            layer.__class__ = nn.Linear
+            layer.__class__ = nn.Linear  # type: ignore[assignment]
         elif type(layer) is Dropout:
-            layer.__class__ = nn.Dropout
+            layer.__class__ = nn.Dropout  # type: ignore[assignment]
