@@ -98,10 +98,9 @@ def fit_budget(bank: ExpertBank, report: PlanReport, latents: Latents, masks: Ma
     if total <= budget:
         return report
     chunk = min(max(budget // max(one, 1), 1), views)
-    if report.views in ("loop", "mapped"):
-        chunk, order = 1, "loop"
-    else:
-        order = report.views
+    alone = report.views in ("loop", "mapped")
+    order: Views = "loop" if alone else report.views
+    chunk = 1 if alone else chunk
     reason = (
         f"activations would take {total / 1e6:.0f} MB, more than the budget of {budget / 1e6:.0f} "
         f"MB: {chunk} of {views} views at a time are recomputed in the backward pass"
