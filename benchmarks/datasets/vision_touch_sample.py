@@ -46,7 +46,7 @@ def _run(draw: np.random.Generator) -> dict[str, NDArray[Any]]:
     """All time steps of a run; positions in metres, the table is 0.4 wide."""
     count = PARTS * STEPS
     block = draw.uniform(-0.1, 0.1, 2)
-    action = draw.normal(0, [0.04, 0.04, 0.025, 0.1], (count, 4))
+    action = draw.normal(0, [0.03, 0.03, 0.015, 0.1], (count, 4))
     place = np.empty((count, 4))
     place[0] = [*draw.uniform(-0.12, 0.12, 2), 0.05, 0.0]
     for step in range(1, count):
@@ -57,11 +57,11 @@ def _run(draw: np.random.Generator) -> dict[str, NDArray[Any]]:
     over = (np.abs(place[:, :2] - block) < 0.07).all(1)
     touching = over & (place[:, 2] < 0.06)
     forces = draw.normal(0, 0.3, (count, 50, 6))
-    forces[:, :, 2] += 1.5 * touching[:, None]
+    forces[:, :, :3] += 2.0 * touching[:, None, None]
     contact = (draw.random((count, 50)) < 0.8) & touching[:, None]
     proprio = np.column_stack([place, np.gradient(place, axis=0)])
     pictures = [_picture(p[:2], block) for p in place]
-    depth = np.round(1.0 - place[:, 2], 3)[:, None, None, None] * np.ones((1, 128, 128, 1))
+    depth = np.round(1.2 - 10 * place[:, 2], 3)[:, None, None, None] * np.ones((1, 128, 128, 1))
     return {
         "image": np.stack(pictures).astype(np.uint8),
         "depth_data": depth.astype(np.float32),
