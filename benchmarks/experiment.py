@@ -24,6 +24,7 @@ from i2moe_plugin.backbone import LatentSpec
 from i2moe_plugin.benchmarks.checkpoints import load_state, save_state, save_tensors
 from i2moe_plugin.benchmarks.datasets import MultimodalDataset
 from i2moe_plugin.benchmarks.encoders import EncoderSettings
+from i2moe_plugin.benchmarks.pool import in_worker
 from i2moe_plugin.benchmarks.runs import (
     Run,
     RunStore,
@@ -144,7 +145,7 @@ def create_trainer(settings: RunSettings, data: MultimodalDataset) -> Trainer:
 def _threads(count: int) -> Iterator[None]:
     """Run the block on that many CPU threads; 0 leaves them as they are."""
     before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
+    torch.set_num_threads(1 if in_worker() else count or before)
     try:
         yield
     finally:

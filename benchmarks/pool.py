@@ -1,6 +1,8 @@
 """Several runs at a time, each in a process of its own, with the numbers of one after another.
 
 Processes are forked, so that each starts with what is loaded here: packages, plugins, the data set.
+Each computes on one thread: OpenMP's threads do not survive a fork, and a process that waits for
+them hangs. A model that would take several threads alone may differ from that in the last digits.
 """
 
 from __future__ import annotations
@@ -21,6 +23,14 @@ from i2moe_plugin.errors import I2MoEError, RunError
 
 #: (place of the task, what it says on its way)
 Say = Callable[[Any], None]
+
+
+_state = {"worker": False}
+
+
+def in_worker() -> bool:
+    """Whether this process is one of :func:`run_parallel`'s."""
+    return _state["worker"]
 
 
 def can_fork() -> bool:
@@ -110,8 +120,12 @@ def _workers(
 def _work(
     connection: Connection, others: Sequence[Connection], tasks: Sequence[Callable[[Say], Any]]
 ) -> None:
+    import torch
+
     # Ctrl-C reaches all processes of a terminal; the first one ends this one.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
+    _state["worker"] = True
     for other in others:
         other.close()
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):

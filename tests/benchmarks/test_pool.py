@@ -90,3 +90,24 @@ def test_ctrl_c_ends_all_processes():
     assert process.returncode
     with pytest.raises(ProcessLookupError):
         os.killpg(process.pid, 0)
+
+
+def test_threads_that_did_not_survive_the_fork_are_not_waited_for():
+    """A process hangs at its first parallel operation where torch's threads were used before."""
+    script = """
+import torch
+from i2moe_plugin.benchmarks.pool import run_parallel
+torch.set_num_threads(2)
+x = torch.randn(1000, 300)
+(x * 2).sum()
+def task(say):
+    say(float((x + 1).exp().sum()))
+heard = []
+run_parallel([task, task], 2, lambda place, message: heard.append(message))
+assert len(heard) == 2 and abs(heard[0] - heard[1]) == 0
+print(torch.get_num_threads())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, "2"), done.stderr
