@@ -105,13 +105,17 @@ def equivalent_to_mean(
     if sum(parts) == 0:
         p = 0.0 if abs(difference) < margin else 1.0
         return _judged(difference, difference, difference, margin, p, len(array))
+    sides: tuple[tuple[float, Literal["greater", "less"]], ...] = (
+        (-margin, "greater"),
+        (margin, "less"),
+    )
     p = max(
         float(
             stats.ttest_ind_from_stats(
                 ours[0], ours[1], ours[2], mean + bound, spread, seeds, False, side
             ).pvalue
         )
-        for bound, side in ((-margin, "greater"), (margin, "less"))
+        for bound, side in sides
     )
     freedom = sum(parts) ** 2 / (parts[0] ** 2 / (ours[2] - 1) + parts[1] ** 2 / (seeds - 1))
     half = float(stats.t.ppf(1 - LEVEL, freedom)) * sum(parts) ** 0.5

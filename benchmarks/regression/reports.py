@@ -75,8 +75,8 @@ def junit(checks: Sequence[Check], seconds: float) -> str:
     for cell in dict.fromkeys(check.cell for check in checks):
         own = [check for check in checks if check.cell == cell]
         failed = sum(check.outcome == "regression" for check in own)
-        counts = {"tests": str(len(own)), "failures": str(failed), "errors": "0"}
-        suite = ElementTree.SubElement(root, "testsuite", name=cell, **counts)
+        counts = {"name": cell, "tests": str(len(own)), "failures": str(failed), "errors": "0"}
+        suite = ElementTree.SubElement(root, "testsuite", counts)
         for check in own:
             case = ElementTree.SubElement(suite, "testcase", classname=cell, name=check.name)
             text = _UNWRITABLE.sub("?", check.text)

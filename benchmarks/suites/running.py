@@ -248,13 +248,14 @@ class _Runner:
         try:
             data.prepare(resolve_device(missing[0][0].cell.settings.device))
         except I2MoEError as error:  # files that turn out to be damaged
-            for place in missing:
-                self._heard(*place, "skipped", describe(error))
+            for record, attempt in missing:
+                self._heard(record, attempt, "skipped", describe(error))
             return
         tasks = [functools.partial(self._train, *place, data) for place in missing]
 
-        def heard(place: int, said: tuple[str, Any]) -> None:
-            self._heard(*missing[place], *said)
+        def heard(place: int, said: tuple[State, Any]) -> None:
+            state, what = said
+            self._heard(*missing[place], state, what)
 
         if jobs > 1 and len(tasks) > 1 and can_fork():
             run_parallel(tasks, jobs, heard)
@@ -281,7 +282,7 @@ class _Runner:
         record: CellRecord,
         attempt: Attempt,
         data: MultimodalDataset,
-        say: Callable[[tuple[str, Any]], None],
+        say: Callable[[tuple[State, Any]], None],
     ) -> None:
         """Train one run; whatever becomes of it is said, perhaps from another process."""
         settings = _settings(record, attempt)
