@@ -17,6 +17,7 @@ from i2moe_plugin.benchmarks.datasets.readers import (
     check_storage,
     finite_single,
     h5_dataset,
+    h5_name,
     read_npy,
     reading,
 )
@@ -84,7 +85,7 @@ class H5Files:
             DatasetError: missing or damaged.
         """
         with self._file(path) as file:
-            names = list(file)
+            names = [h5_name(name) for name in file]
         return names
 
     def check(self, path: Path, rows: Mapping[str, tuple[int, ...]]) -> int:

@@ -241,9 +241,14 @@ def h5_dataset(path: Path, file: Any, key: str) -> Any:
 
     array = file.get(key)
     if not isinstance(array, h5py.Dataset):
-        held = ", ".join(list(file)[:12])
+        held = ", ".join(map(h5_name, list(file)[:12]))
         raise DatasetError(f"{path}: lacks the array {key!r}; it holds {held or 'nothing'}.")
     return array
+
+
+def h5_name(name: str | bytes) -> str:
+    """A name as text; h5py gives one that is not UTF-8 as bytes."""
+    return name if isinstance(name, str) else name.decode(errors="replace")
 
 
 def check_storage(path: Path, key: str, array: Any) -> None:
@@ -317,9 +322,9 @@ def inspect_hdf5(path: Path) -> Summary:
 
     found: Summary = {}
 
-    def note(name: str, item: Any) -> None:
+    def note(name: str | bytes, item: Any) -> None:
         if isinstance(item, h5py.Dataset):
-            found[name] = (tuple(item.shape or ()), _kind(item.dtype))
+            found[h5_name(name)] = (tuple(item.shape or ()), _kind(item.dtype))
 
     with reading(path, "HDF5 file"), h5py.File(path, "r") as file:
         file.visititems(note)

@@ -296,6 +296,17 @@ def test_trajectories_with_a_gap_or_none(sample):
         Push(sample)
 
 
+def test_a_name_that_is_not_text(sample):
+    with h5py.File(sample / FILES["train"], "a") as file:
+        file[b"trajectory\xff0"] = np.zeros(3)
+    assert Push(sample).verify(sample) == []  # other things in a file do not matter
+    with h5py.File(sample / FILES["train"], "a") as file:
+        del file["trajectory0"]
+    with pytest.raises(DatasetError, match="without a gap"):
+        Push(sample)
+    assert Push.verify(sample)
+
+
 def test_a_trajectory_that_is_no_group(sample):
     with h5py.File(sample / FILES["test"], "a") as file:
         del file["trajectory1"]
