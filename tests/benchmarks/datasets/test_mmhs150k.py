@@ -329,4 +329,4 @@ def test_a_run(drawn, means, tmp_path, monkeypatch, capsys):
     command = ["run", "--dataset", "mmhs150k", "--data-root", str(drawn), "--fusion", "concat"]
     assert main([*command, "--seeds", "1", "--epochs", "1", "--jobs", "1", "--json"]) in (0, None)
     result = json.loads(capsys.readouterr().out)
-    assert "macro_f1" in result["results"]["i2moe"][0]["test"]
+    assert "macro_f1" in result["methods"]["i2moe"]["metrics"]

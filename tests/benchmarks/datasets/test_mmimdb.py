@@ -436,7 +436,7 @@ def test_a_run(name, fixture, request, tmp_path, means, monkeypatch, capsys):
     settings = ["--seeds", "1", "--epochs", "1", "--jobs", "1", "--set", "encoder_hidden=16"]
     assert main([*command, *settings]) in (0, None)
     result = json.loads(capsys.readouterr().out)
-    assert set(result["results"]["vanilla"][0]["test"]) >= {"micro_f1", "macro_f1"}
+    assert set(result["methods"]["vanilla"]["metrics"]) >= {"micro_f1", "macro_f1"}
 
 
 LOADER = """
