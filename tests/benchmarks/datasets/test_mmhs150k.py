@@ -13,6 +13,7 @@ import damage
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from gensim.models import KeyedVectors
 from hypothesis import given
 from hypothesis import strategies as st
@@ -324,9 +325,12 @@ def test_pictures_that_are_none(sample, means):
 
 
 @pytest.mark.slow
-def test_a_run(drawn, means, tmp_path, monkeypatch, capsys):
+def test_a_run(drawn, means, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     command = ["run", "--dataset", "mmhs150k", "--data-root", str(drawn), "--fusion", "concat"]
-    assert main([*command, "--seeds", "1", "--epochs", "1", "--jobs", "1", "--json"]) in (0, None)
-    result = json.loads(capsys.readouterr().out)
+    done = CliRunner().invoke(
+        main, [*command, "--seeds", "1", "--epochs", "1", "--jobs", "1", "--json"]
+    )
+    assert done.exit_code == 0, done.output
+    result = json.loads(done.stdout)
     assert "macro_f1" in result["methods"]["i2moe"]["metrics"]

@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -429,13 +430,14 @@ def test_a_film_in_two_splits(raw):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "fixture"), [("mmimdb", "drawn"), ("mmimdb-raw", "drawn_raw")])
-def test_a_run(name, fixture, request, tmp_path, means, monkeypatch, capsys):
+def test_a_run(name, fixture, request, tmp_path, means, monkeypatch):
     monkeypatch.chdir(tmp_path)
     root = str(request.getfixturevalue(fixture))
     command = ["run", "--dataset", name, "--data-root", root, "--fusion", "concat", "--json"]
     settings = ["--seeds", "1", "--epochs", "1", "--jobs", "1", "--set", "encoder_hidden=16"]
-    assert main([*command, *settings]) in (0, None)
-    result = json.loads(capsys.readouterr().out)
+    done = CliRunner().invoke(main, [*command, *settings])
+    assert done.exit_code == 0, done.output
+    result = json.loads(done.stdout)
     assert set(result["methods"]["vanilla"]["metrics"]) >= {"micro_f1", "macro_f1"}
 
 
