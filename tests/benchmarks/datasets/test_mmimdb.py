@@ -441,6 +441,25 @@ def test_a_run(name, fixture, request, tmp_path, means, monkeypatch):
     assert set(result["methods"]["vanilla"]["metrics"]) >= {"micro_f1", "macro_f1"}
 
 
+@pytest.mark.slow
+def test_no_cache_computes_features_again(drawn_raw, tmp_path, means, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    command = [
+        "run",
+        "--dataset",
+        "mmimdb-raw",
+        "--data-root",
+        str(drawn_raw),
+        "--fusion",
+        "concat",
+    ]
+    command += ["--seeds", "1", "--epochs", "1", "--jobs", "1", "--set", "encoder_hidden=16"]
+    for options, built in ((), 1), (["--fresh"], 1), (["--fresh", "--no-cache"], 2):
+        done = CliRunner().invoke(main, [*command, *options])
+        assert done.exit_code == 0, done.output
+        assert len(means) == built
+
+
 LOADER = """
 import sys
 from i2moe_plugin.benchmarks.datasets.mmimdb import MMIMDb
