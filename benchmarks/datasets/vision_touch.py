@@ -41,9 +41,9 @@ FEATURES = 256
 ARRAYS: dict[str, tuple[tuple[int, ...], str, str]] = {
     "image": ((128, 128, 3), "number", "camera picture, 0 to 255"),
     "depth_data": ((128, 128, 1), "number", "distance from the camera, m"),
-    "proprio": ((8,), "number", "the tool's position (x, y, z, m), yaw and velocities"),
+    "proprio": ((8,), "number", "the arm's state; the first four: the tool's x, y, z (m) and yaw"),
     "ee_forces_continuous": ((50, 6), "number", "50 readings of force (N) and torque (N m)"),
-    "action": ((4,), "number", "commanded movement of the tool (x, y, z, yaw)"),
+    "action": ((4,), "number", "the command that led to this step"),
     "contact": ((50,), "number", "50 readings; above 0: the tool touches something"),
 }
 OTHERS: dict[str, tuple[int, ...]] = {
@@ -199,7 +199,7 @@ class VisionTouch(FileDataset):
             ("force", force.T, torques),
             ("proprio", proprio, ()),
             ("depth", depth, ()),
-            ("action", action, OUTPUTS["ee_yaw_next"]),
+            ("action", action, ()),
         ]
         return [shown_from(*item) for item in items]
 
@@ -220,6 +220,13 @@ class VisionTouch(FileDataset):
 
     def _told(self) -> dict[str, Any]:
         return {"output": self.output}
+
+    @classmethod
+    def _folder(cls, root: str | Path | None) -> Path:
+        """The folder told, or the one in it that the published archive makes."""
+        folder = super()._folder(root)
+        inner = folder / "triangle_real_data"
+        return inner if inner.is_dir() else folder
 
     @classmethod
     def write_sample(cls, folder: Path, seed: int = 0, runs: int = 40) -> None:

@@ -89,6 +89,13 @@ def test_names_of_files_are_the_published_ones():
             run_of(Path(name))
 
 
+def test_the_archive_may_be_unpacked_in_place(drawn, tmp_path):
+    shutil.copytree(drawn, tmp_path / "triangle_real_data")
+    assert VisionTouch(tmp_path).split_hash() == VisionTouch(drawn).split_hash()
+    assert VisionTouch.verify(tmp_path) == []
+    assert VisionTouch.status(tmp_path).ready
+
+
 # Inputs and targets
 
 
