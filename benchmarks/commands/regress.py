@@ -124,7 +124,7 @@ def _gate(
         click.echo(f"wrote {path}: {len(written.cells)} cells ({reason.strip()})")
         if before is not None:
             checks = compare_cells(before.cells, cells, before.tolerances)
-            reports.show(Console(), checks, [])
+            reports.show_moved(Console(), checks)
         return True
     assert before is not None
     cells = measure_suite(before.expanded(path), timed=timed, told=told)

@@ -45,13 +45,18 @@ def differences(baseline: Baseline, now: dict[str, str]) -> list[str]:
 
 def show(console: Console, checks: Sequence[Check], notes: Sequence[str]) -> None:
     """What moved, failures first, and the verdict."""
-    for check in _moved(checks):
-        bad = check.outcome == "regression"
-        text = f"{'FAILED' if bad else 'moved '} {check.cell}: {check.name}: {check.text}"
-        console.print(Text(text, style="bold red" if bad else "dim"), soft_wrap=True)
+    show_moved(console, checks)
     for note in notes:
         console.print(Text(f"Note: {note}", style="yellow"))
     console.print(Text(verdict(checks), style="bold"))
+
+
+def show_moved(console: Console, checks: Sequence[Check]) -> None:
+    """A line for each check that is not as it was."""
+    for check in _moved(checks):
+        bad = check.outcome == "regression"
+        text = f"{'FAILED' if bad else 'moved'} {check.cell}: {check.name}: {check.text}"
+        console.print(Text(text, style="bold red" if bad else "dim"), soft_wrap=True)
 
 
 def markdown(checks: Sequence[Check], baseline: Baseline, notes: Sequence[str]) -> str:
