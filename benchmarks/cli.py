@@ -12,9 +12,9 @@ from i2moe_plugin.benchmarks.commands.check import check
 from i2moe_plugin.benchmarks.commands.data import data
 from i2moe_plugin.benchmarks.commands.explain import explain
 from i2moe_plugin.benchmarks.commands.list import list_
-from i2moe_plugin.benchmarks.commands.report import report
 from i2moe_plugin.benchmarks.commands.parity import parity
 from i2moe_plugin.benchmarks.commands.regress import regress
+from i2moe_plugin.benchmarks.commands.report import report
 from i2moe_plugin.benchmarks.commands.run import run
 from i2moe_plugin.benchmarks.commands.speed import speed
 from i2moe_plugin.benchmarks.commands.suite import suite

@@ -82,7 +82,7 @@ def test_what_their_loop_cannot_do(tmp_path, data, monkeypatch):
 
 
 def test_an_error_in_their_loop_is_told(tmp_path, data):
-    with pytest.raises(TrainingError, match="loop failed|kept no model|diverged"):
+    with pytest.raises(TrainingError, match=r"loop failed|kept no model|diverged"):
         loop_results(still(lr=1e30, clip_grad_norm=None), data, RunStore(tmp_path), ROOT)
 
 
