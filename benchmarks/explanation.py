@@ -54,6 +54,7 @@ class Told:
     def as_dict(self, shown: Sequence[Shown] = (), missing: str = "") -> dict[str, Any]:
         """Everything, for JSON."""
         one, settings = self.explanation, self.stored.settings
+        ranges: Sequence[tuple[float | None, float | None]]
         ranges = self.ranges or [(None, None)] * len(one.push)
         return {
             "run": str(self.stored.run.path),
