@@ -242,7 +242,7 @@ class MMHS150K(TextPictureDataset):
         return problems
 
     @classmethod
-    def write_sample(cls, folder: Path, seed: int = 0, tweets: int = 90) -> None:
+    def write_sample(cls, folder: Path, seed: int = 0, tweets: int = 150) -> None:
         with writing_sample(folder, "MMHS150K", seed) as aside:
             mmhs150k_sample.write(aside, seed, tweets, TWEETS, list(LISTS.values()))
 

@@ -143,7 +143,7 @@ class MMIMDb(FileDataset):
         downloads=(
             Download("https://archive.org/download/mmimdb/multimodal_imdb.hdf5", path=HDF5),
         ),
-        how_to_get="Download multimodal_imdb.hdf5 (tens of gigabytes) from "
+        how_to_get="Download multimodal_imdb.hdf5 (more than 12 GB) from "
         "https://archive.org/download/mmimdb/multimodal_imdb.hdf5. Where the raw archive's folder "
         "dataset/ lies beside it, plots can be shown. The raw archive alone is --dataset "
         "mmimdb-raw.",
