@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from i2moe_plugin.benchmarks.datasets.manifest import Card, Download
+from i2moe_plugin.benchmarks.datasets.manifest import Card, Download, missing_files
 from i2moe_plugin.errors import DatasetError
 
 ATTEMPTS = 4
@@ -45,6 +45,8 @@ def fetch(name: str, card: Card, folder: Path, *, progress: bool = True) -> list
     if not card.downloads:
         raise DatasetError(f"{name} cannot be downloaded by a program. {card.how_to_get}")
     folder = Path(folder).expanduser()
+    if not missing_files(card, folder) and card.files:
+        return [path for file in card.files for path in file.found(folder)[:1]]
     return [_fetch_one(item, folder, progress) for item in card.downloads]
 
 
@@ -53,7 +55,7 @@ def _fetch_one(item: Download, folder: Path, progress: bool) -> Path:
 
     pooch.get_logger().setLevel("WARNING")
     target = folder / (item.unpack or item.path)
-    if item.unpack and target.is_dir() and any(target.iterdir()):
+    if item.unpack not in (None, ".") and target.is_dir() and any(target.iterdir()):
         return target
     try:
         archive = Path(

@@ -84,7 +84,7 @@ class Download:
         path: where it goes, relative to the folder.
         sha256: of the content; empty where it is not known.
         size: bytes, about; 0 where not known.
-        unpack: a zip or tar archive to unpack beside it: the folder, relative.
+        unpack: of a zip or tar archive, the folder it is unpacked into, relative.
     """
 
     url: str

@@ -89,7 +89,11 @@ class MMIMDbRaw(TextPictureDataset):
             ),
         ),
         sizes=(("A", VALID_FROM), ("B", TEST_FROM - VALID_FROM), ("C", FILMS - TEST_FROM)),
-        downloads=(Download("https://archive.org/download/mmimdb/mmimdb.tar.gz", "mmimdb.tar.gz"),),
+        downloads=(
+            Download(
+                "https://archive.org/download/mmimdb/mmimdb.tar.gz", "mmimdb.tar.gz", unpack="."
+            ),
+        ),
         how_to_get="Download https://archive.org/download/mmimdb/mmimdb.tar.gz and unpack it; the "
         "folder is the one with split.json. Put GoogleNews-vectors-negative300.bin (word2vec, "
         "https://code.google.com/archive/p/word2vec/; reading it takes 4 GB of memory, once) "

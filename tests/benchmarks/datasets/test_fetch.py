@@ -8,7 +8,7 @@ import tarfile
 import threading
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from i2moe_plugin.benchmarks.cli import main
 from i2moe_plugin.benchmarks.datasets import fetch as module
 from i2moe_plugin.benchmarks.datasets.fetch import fetch
-from i2moe_plugin.benchmarks.datasets.manifest import Card, Download
+from i2moe_plugin.benchmarks.datasets.manifest import Card, Download, File
 from i2moe_plugin.errors import DatasetError
 
 CONTENT = bytes(range(256)) * 2000
@@ -207,6 +207,16 @@ def test_an_archive_is_unpacked_without_a_folder_around_it(server, tmp_path, nam
     assert [p.name for p in tmp_path.iterdir()] == ["images"]
     fetch("a-set", card(server, unpack="images"), tmp_path)
     assert len(server.asked) == 1
+
+
+def test_an_archive_of_the_whole_folder_is_fetched_once(server, tmp_path) -> None:
+    server.content = zipped("set/split.json", "set/dataset/1.json")
+    whole = replace(card(server, unpack="."), files=(File("split.json", "the split"),))
+    for _ in range(2):
+        (path,) = fetch("a-set", whole, tmp_path)[:1]
+        assert sorted(p.name for p in tmp_path.iterdir()) == ["dataset", "split.json"]
+    assert len(server.asked) == 1
+    assert path == tmp_path / "split.json"
 
 
 def test_an_archive_cannot_write_outside(server, tmp_path) -> None:
