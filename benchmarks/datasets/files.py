@@ -8,6 +8,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,10 @@ class FileDataset(MultimodalDataset):
 
     def fingerprint(self) -> str:
         """A hash of every file of the card, of the splits and of the settings."""
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> str:  # many files take seconds, and every run asks
         from i2moe_plugin.benchmarks.datasets.convert import source_digest
 
         pickles = [f for f in self.card.files if f.is_pickle and f.found(self.folder)]
