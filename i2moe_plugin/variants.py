@@ -232,11 +232,10 @@ class Method:
     """One way to build a model from encoders and a backbone.
 
     Attributes:
-        name: on the command line.
+        name: as users write it.
         description: what it changes.
         build: the model's class; None for ``wide``, which needs other encoders.
         options: arguments of the class beyond I2MoE's.
-        masks: it runs masked views, so the kind of masking matters.
     """
 
     name: str

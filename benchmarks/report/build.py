@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from i2moe_plugin import __version__
+from i2moe_plugin.benchmarks.display import method_name
 from i2moe_plugin.benchmarks.report.groups import (
     comparison_rows,
     group_runs,
-    method_name,
     verdict_sentence,
 )
 from i2moe_plugin.benchmarks.report.page import as_json, render

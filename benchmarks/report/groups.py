@@ -10,6 +10,7 @@ from i2moe_plugin.benchmarks.display import (
     METRIC_NAMES,
     interval,
     mean_and_deviation,
+    method_name,
     number,
 )
 from i2moe_plugin.benchmarks.stored import Stored
@@ -106,11 +107,6 @@ def comparison_rows(groups: list[Group]) -> list[dict[str, Any]]:
                     }
                 )
     return rows
-
-
-def method_name(method: str) -> str:
-    """A method in words."""
-    return {"i2moe": "I2MoE"}.get(method, method)
 
 
 def verdict_sentence(group: Group) -> str:
