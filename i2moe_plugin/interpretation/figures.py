@@ -135,7 +135,8 @@ def experts_alone(frame: pd.DataFrame, metric: str, name: str = "") -> go.Figure
             orientation="h",
             marker={"color": colours, "pattern": {"shape": [""] * len(experts) + ["/", ""]}},
             text=[f"{value:.3f}" for value in frame[metric]],
-            textposition="auto",
+            textposition=["auto"] * len(experts) + ["outside", "auto"],  # not on hatching
+            cliponaxis=False,
             textangle=0,
             showlegend=False,
         )
