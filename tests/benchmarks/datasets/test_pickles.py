@@ -434,7 +434,9 @@ for name in sys.argv[1:]:
         print("READ", name)
     except DatasetError as error:
         print(f"REFUSED {Path(name).name} {time.process_time() - start:.1f} {error}")
-print("ALIVE", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+# Not ru_maxrss: it starts from the parent's, which may be large.
+peak = [x for x in Path("/proc/self/status").read_text().splitlines() if x.startswith("VmHWM")]
+print("ALIVE", int(peak[0].split()[1]) // 1024)
 """
 
 
