@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from i2moe_plugin.benchmarks.datasets import avmnist_sample
-from i2moe_plugin.benchmarks.datasets.base import SPLITS, SplitName, register_dataset
+from i2moe_plugin.benchmarks.datasets.base import SplitName, register_dataset
 from i2moe_plugin.benchmarks.datasets.files import FileDataset, LazySplit
 from i2moe_plugin.benchmarks.datasets.lazy import NpyArray
 from i2moe_plugin.benchmarks.datasets.manifest import Card, File, Key
@@ -186,17 +186,7 @@ class AVMNIST(FileDataset):
                 ("audio", flatten_audio, normalize_audio),
             )
         ]
-        train, valid, test = (
-            data.loader(
-                name,
-                batch_size=batch_size,
-                seed=seed,
-                shuffle=train_shuffle and name == "train",
-                num_workers=num_workers,
-            )
-            for name in SPLITS
-        )
-        return train, valid, test
+        return data.loaders(batch_size, num_workers, train_shuffle, seed)
 
     @classmethod
     def write_sample(cls, folder: Path, seed: int = 0, train: int = 420, test: int = 100) -> None:

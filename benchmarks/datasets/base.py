@@ -214,9 +214,14 @@ class MultimodalDataset(ABC):
         Raises:
             DatasetError: see the class.
         """
-        data = cls(root, **options)
+        return cls(root, **options).loaders(batch_size, num_workers, train_shuffle, seed)
+
+    def loaders(
+        self, batch_size: int, num_workers: int = 0, train_shuffle: bool = True, seed: int = 0
+    ) -> tuple[DataLoader[Any], DataLoader[Any], DataLoader[Any]]:
+        """The (train, valid, test) loaders; see :meth:`get_dataloader`."""
         train, valid, test = (
-            data.loader(
+            self.loader(
                 name,
                 batch_size=batch_size,
                 seed=seed,
