@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from i2moe_plugin.errors import ConfigError
 from i2moe_plugin.registry import register_backbone
@@ -53,9 +54,13 @@ class LowRankTensorFusion(nn.Module):
 
     def encode_modality(self, modality: int, latent: Tensor) -> tuple[Tensor]:
         """[1; z] F of every rank, [B, rank * output_dim]."""
-        # All ranks in one matrix product, the row of the 1 as its bias.
-        rows = self.factors[modality].movedim(0, 1).flatten(1)  # [D + 1, rank * output_dim]
-        return (torch.addmm(rows[0], latent.flatten(1), rows[1:]),)
+        # All ranks in one matrix product. The 1 goes to the latent: taking its row out of the
+        # factor instead would fill a second gradient of the factor's size with zeros.
+        factor = self.factors[modality]
+        if not modality:  # where the weights of the ranks multiply least
+            factor = factor * self.fusion_weights[0, :, None, None]
+        rows = factor.movedim(0, 1).flatten(1)  # [D + 1, rank * output_dim]
+        return (F.pad(latent.flatten(1), (1, 0), value=1.0) @ rows,)
 
     def combine(self, parts: Sequence[tuple[Tensor, ...]]) -> Tensor:
         """The modalities' terms -> [B, output_dim]."""
@@ -63,4 +68,4 @@ class LowRankTensorFusion(nn.Module):
         for (term,) in parts[1:]:
             product = product * term
         ranks = product.unflatten(1, (self.fusion_weights.shape[1], -1))  # [B, rank, output_dim]
-        return (self.fusion_weights @ ranks).squeeze(1) + self.fusion_bias
+        return ranks.sum(1) + self.fusion_bias

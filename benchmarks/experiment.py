@@ -20,6 +20,7 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from i2moe_plugin import __version__
+from i2moe_plugin.allocation import keep_freed_memory
 from i2moe_plugin.backbone import LatentSpec
 from i2moe_plugin.benchmarks.checkpoints import load_state, save_state, save_tensors
 from i2moe_plugin.benchmarks.datasets import MultimodalDataset
@@ -112,6 +113,8 @@ def execute(
     name, identity = run_name(settings, data)
     with store.writing(name, identity, fresh=fresh) as folder:
         trainer = create_trainer(settings, data)
+        if trainer.fabric.device.type == "cpu":
+            keep_freed_memory()
         with training_threads(settings, trainer.model):
             _train_and_test(settings, data, trainer, folder, on_epoch, sources or {})
     return Run.load(store.folder / name)

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 
 #: Elements below which torch's dropout is as fast.
 SMALL_DROPOUT = 2_048
+#: Elements from which on a mask of probability 1/2 takes one bit an element, not eight.
+LARGE_DROPOUT = 32_768
 #: Multiply-adds below which torch's linear layer is faster.
 SMALL_LINEAR = 4_000_000
 
@@ -36,10 +38,10 @@ def quicken(module: nn.Module) -> None:
 class Dropout(nn.Dropout):
     """``nn.Dropout`` whose mask on a CPU comes from one call of the generator.
 
-    An element is kept where a random integer is below a threshold: 8 bits of it where they give
-    the probability exactly (0.5, 0.25, ...), otherwise 16, which miss it by at most 2^-17; what is
-    kept is scaled by the probability that is in fact used, so the mean is exact. Masks follow the
-    global generator's seed, and differ between elements, experts and views.
+    An element is kept where a random integer is below a threshold: 1 bit of it where that will do
+    (0.5), 8 where they give the probability exactly (0.25, ...), otherwise 16, which miss it by at
+    most 2^-17; what is kept is scaled by the probability that is in fact used, so the mean is
+    exact. Masks follow the global generator's seed, and differ between elements, experts and views.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -96,6 +98,8 @@ def keep_mask(shape: Sequence[int], p: float, dtype: torch.dtype) -> Tensor:
     To within 2^-17 of the probability; the mean is exactly 1.
     """
     count = math.prod(shape)
+    if p == 0.5 and count >= LARGE_DROPOUT:
+        return _coin_flips(count, dtype).view(*shape)
     bits = 8 if ((1 - p) * 256).is_integer() else 16
     threshold = min(max(round((1 - p) * 2**bits), 1), 2**bits - 1)
     # All 64 bits of a word are drawn; torch reads bytes as unsigned, pairs of bytes as signed.
@@ -104,6 +108,16 @@ def keep_mask(shape: Sequence[int], p: float, dtype: torch.dtype) -> Tensor:
     mask = torch.empty(count, dtype=dtype)
     torch.lt(lanes, threshold if bits == 8 else threshold - 2**15, out=mask)
     return mask.mul_(2**bits / threshold).view(*shape)
+
+
+def _coin_flips(count: int, dtype: torch.dtype) -> Tensor:
+    """0 or 2, each from one bit."""
+    bits = torch.empty(-(-count // 64), dtype=torch.int64).random_(-(2**63), None)
+    mask = torch.empty(bits.numel() * 64, dtype=dtype)
+    # One pass for each place in a byte, not for each byte: rows are long, and order means nothing.
+    places = 1 << torch.arange(8, dtype=torch.uint8).unsqueeze(1)
+    torch.ne(bits.view(torch.uint8) & places, 0, out=mask.view(8, -1))
+    return mask.mul_(2)[:count]
 
 
 class Linear(nn.Linear):

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Plan = Literal["auto", "fastest", "loop", "batched", "shared", "stacked"]
 #: Multiply-adds of one expert's pass below which starting operators costs more than they compute,
 #: so that a CPU gains from doing all experts at once.
-SMALL_PASS = 500_000
+SMALL_PASS = 32_000_000
 #: Samples that plans are compared on.
 SAMPLES = 8
 

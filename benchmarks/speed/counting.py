@@ -1,7 +1,7 @@
 """What a step dispatches, computes and waits for: figures that no other load on a machine changes.
 
-Operators that only look at memory in another way (views, ``detach``) start nothing on a device and
-are left out of the count.
+Operators that only look at memory in another way (views, ``detach``), reserve some or ask for a type
+start nothing on a device and are left out of the count.
 """
 
 from __future__ import annotations
@@ -14,6 +14,11 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, register_flop_formula
 
+#: What starts nothing, beside views.
+IDLE = (
+    "detach", "_unsafe_view", "alias", "empty", "empty_like", "empty_strided", "new_empty",
+    "new_empty_strided", "promote_types", "_record_function_enter_new", "_record_function_exit",
+)  # fmt: skip
 #: What reads a result on the host, or makes a shape depend on one: a device stalls there.
 WAITS = ("_local_scalar_dense", "nonzero", "masked_select", "equal", "is_nonzero", "unique")
 
@@ -61,7 +66,7 @@ class _Counter(TorchDispatchMode):
         name = func.overloadpacket.__name__
         if name in WAITS or (name.startswith("index") and _by_mask(args)):
             self.counts.waits.append(name)
-        if not (func.is_view or name in ("detach", "_unsafe_view", "alias")):
+        if not (func.is_view or name in IDLE):
             self.counts.operators += 1
             self.counts.names[name] = self.counts.names.get(name, 0) + 1
         return func(*args, **(kwargs or {}))
