@@ -147,6 +147,10 @@ def run_job(
     ]
     found = [None if fresh else finished(one, data, store) for one in wanted]
     missing = [one for one, run in zip(wanted, found, strict=True) if run is None]
+    count = min(jobs or _jobs_that_pay(missing, data), len(missing))
+    if count > 1:
+        # The short runs a seed later: at the end no process then waits for another's long one.
+        missing.sort(key=lambda one: seeds.index(one.seed) + (one.method == "vanilla"))
     for one in wanted:
         if one not in missing and progress is not None:
             progress(one, None)
@@ -160,16 +164,15 @@ def run_job(
         if progress is not None:
             progress(missing[place], record)
 
-    count = min(jobs or _jobs_that_pay(missing, data), len(missing))
+    made: list[Run | None]
     if count > 1 and can_fork():
         run_parallel([functools.partial(train, one) for one in missing], count, heard)
         made = [finished(one, data, store) for one in missing]
     else:
         made = [train(one, functools.partial(heard, place)) for place, one in enumerate(missing)]
-    newest = iter(made)
     runs: dict[Method, list[Run]] = {method: [] for method in methods}
     for one, old in zip(wanted, found, strict=True):
-        run = next(newest) if old is None else old
+        run = made[missing.index(one)] if old is None else old
         assert run is not None  # it was written just now
         runs[one.method].append(run)
     reused = len(wanted) - len(missing)
@@ -200,7 +203,7 @@ def _jobs_that_pay(missing: Sequence[RunSettings], data: MultimodalDataset) -> i
     """One run a core, where a run takes one thread of the CPU and reads its data itself."""
     if len(missing) < 2 or not can_fork():
         return 1
-    largest = missing[-1]
+    largest = max(missing, key=lambda one: one.method != "vanilla")
     if resolve_device(largest.device).type != "cpu" or largest.workers:
         return 1
     threads = largest.threads or (count_parameters(build_model(largest, data)) < SMALL_MODEL)

@@ -55,12 +55,14 @@ class Dropout(nn.Dropout):
             or torch.compiler.is_compiling()
         ):
             return super().forward(input)
+        if not _batched(input):
+            return input * keep_mask(input.shape, self.p, input.dtype)
         output, _ = _Dropout.apply(input, self.p)
         return output
 
 
 class _Dropout(torch.autograd.Function):
-    """One mask over a whole tensor, also under ``vmap``."""
+    """One mask over a whole tensor under ``vmap``, where no generator may be called directly."""
 
     @staticmethod
     def forward(input: Tensor, p: float) -> tuple[Tensor, Tensor]:

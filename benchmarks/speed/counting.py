@@ -1,7 +1,7 @@
 """What a step dispatches, computes and waits for: figures that no other load on a machine changes.
 
-Operators that only look at memory in another way (views, ``detach``), reserve some or ask for a type
-start nothing on a device and are left out of the count.
+Operators that only look at memory in another way (views, ``detach``), reserve some or ask for a
+type start nothing on a device and are left out of the count.
 """
 
 from __future__ import annotations
