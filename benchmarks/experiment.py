@@ -337,6 +337,7 @@ def _train_and_test(
         "batch_size": settings.batch_size,
         "seed": settings.seed,
         "num_workers": settings.workers,
+        "pin_memory": trainer.fabric.device.type == "cuda",
     }
     trainer.fit(
         data.loader("train", shuffle=True, **options),

@@ -5,6 +5,7 @@ torch is imported by what computes losses alone: stored outputs are read and jud
 
 from __future__ import annotations
 
+import functools
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from i2moe_plugin.errors import ConfigError, DatasetError, ShapeError
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from i2moe_plugin.losses import InteractionKind
@@ -152,14 +154,11 @@ class Classification(Task):
         return ("accuracy", "macro_f1", "auroc", *(["auprc"] if self.auprc else []))
 
     def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
-        import torch
         from torch.nn import functional as F
 
         weight = None
         if self.class_weights is not None:
-            weight = torch.as_tensor(
-                self.class_weights, dtype=prediction.dtype, device=prediction.device
-            )
+            weight = _constant(self.class_weights, prediction.dtype, prediction.device)
         return F.cross_entropy(prediction, target, weight)
 
     def prepare(self, target: Tensor) -> Tensor:
@@ -381,6 +380,15 @@ class SignedRegression(Regression):
         if name not in ("accuracy", "accuracy_nonzero"):
             return super().metric(name, prediction, target)
         return _sign_accuracy(prediction > 0, target, zeros=name == "accuracy")
+
+
+@functools.lru_cache(maxsize=16)
+def _constant(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """A tensor made once: copied to a device at every step, it would stall it."""
+    import torch
+
+    with torch.inference_mode(False):
+        return torch.tensor(values, dtype=dtype, device=device)
 
 
 def _scores(target: Tensor, kind: str) -> Tensor:

@@ -57,8 +57,8 @@ class Trainer:
         lr, weight_decay: of AdamW (Adam, where there is no decay).
         clip_grad_norm: clip the gradient's norm before the step; None: never.
         seed: the run's.
-        compile: compile the model with ``torch.compile``; where that fails, the model runs as it
-            is, and :attr:`plan` says why.
+        compile: compile a step's model and losses with ``torch.compile``; where that fails, they
+            run as they are, and :attr:`plan` says why.
         fabric: device and precision; by default one device, the best there is, in float32.
 
     Raises:
@@ -95,7 +95,7 @@ class Trainer:
             fused=self.fabric.device.type in ("cpu", "cuda") and not scaled,
         )
         self._wrapped, self._optimizer = self.fabric.setup(model, optimizer)
-        self._compiled = Compiled(self._wrapped) if compile else None
+        self._compiled = Compiled(self._forward) if compile else None
         self.history: list[dict[str, Any]] = []
         self.best_epoch = 0
         self._best_value = math.nan
@@ -228,8 +228,7 @@ class Trainer:
         sums: dict[str, Tensor] = {}
         count = 0
         for *inputs, target in self._batches(train):
-            output = (self._compiled or self._wrapped)(inputs)
-            losses = self.model.losses(output, target)
+            output, losses = (self._compiled or self._forward)(inputs, target)
             self._optimizer.zero_grad()
             self.fabric.backward(losses.total)
             if self.clip_grad_norm is not None:
@@ -255,6 +254,10 @@ class Trainer:
                 "A lower learning rate, or clip_grad_norm=1, usually helps."
             )
         return {"train": means}
+
+    def _forward(self, inputs: list[Any], target: Tensor) -> tuple[ModelOutput, Losses]:
+        output: ModelOutput = self._wrapped(inputs)
+        return output, self.model.losses(output, target)
 
     def _keep_if_best(self, epoch: int, value: float) -> None:
         sign = 1 if HIGHER_IS_BETTER.get(self.metric) else -1  # the loss: lower

@@ -173,6 +173,7 @@ class MultimodalDataset(ABC):
         seed: int = 0,
         shuffle: bool = False,
         num_workers: int = 0,
+        pin_memory: bool = False,
     ) -> DataLoader[Any]:
         """Batches ``(x_1, ..., x_M, y)`` of a split.
 
@@ -182,6 +183,7 @@ class MultimodalDataset(ABC):
             seed: the shuffling's; each epoch of a seed has its own order, whatever the workers.
             shuffle: draw the order anew each epoch.
             num_workers: processes that read ahead.
+            pin_memory: in page-locked memory, from which a GPU copies without waiting.
         """
         data = self.split(name)
         return DataLoader(
@@ -189,6 +191,7 @@ class MultimodalDataset(ABC):
             batch_size=batch_size,
             sampler=EpochShuffle(len(data), seed) if shuffle else None,  # type: ignore[arg-type]
             num_workers=num_workers,
+            pin_memory=pin_memory,
             collate_fn=_as_is if isinstance(data, BatchSplit) else None,
         )
 

@@ -242,15 +242,15 @@ class Enrico(MultimodalDataset):
         batch_size: int,
         seed: int = 0,
         shuffle: bool = False,
-        num_workers: int = 0,
+        **options: Any,
     ) -> DataLoader[Any]:
         if not (self.augment and name == "train"):
             return super().loader(
-                name, batch_size=batch_size, seed=seed, shuffle=shuffle, num_workers=num_workers
+                name, batch_size=batch_size, seed=seed, shuffle=shuffle, **options
             )
         data = self.split(name)
         sampler = AugmentationSampler(len(self._rows[name]), seed, shuffle)
-        return DataLoader(data, batch_size, sampler=sampler, num_workers=num_workers)
+        return DataLoader(data, batch_size, sampler=sampler, **options)
 
     @classmethod
     def get_dataloader(

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
+import functools
 import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from i2moe_plugin.allocation import keep_freed_memory
 from i2moe_plugin.benchmarks.speed.counting import count
 from i2moe_plugin.benchmarks.speed.models import Shape, Variant, build
+from i2moe_plugin.benchmarks.speed.processes import Process
 
 
 def interleaved(
-    calls: Mapping[str, Callable[[], object]], *, seconds: float, least: int = 3
+    calls: Mapping[str, Callable[[], float]], *, seconds: float, least: int = 3
 ) -> dict[str, list[float]]:
     """Seconds of each call, round after round.
 
     Args:
-        calls: by name.
+        calls: by name; each says how many seconds it took.
         seconds: about how long it may take in all.
         least: rounds that are made in any case.
     """
@@ -33,12 +36,20 @@ def interleaved(
     start, rounds = time.perf_counter(), 0
     while rounds < least or time.perf_counter() - start < seconds:
         for name, call in calls.items():
-            begun = time.perf_counter()
-            call()
-            _wait()
-            times[name].append(time.perf_counter() - begun)
+            times[name].append(call())
         rounds += 1
     return times
+
+
+def timed(call: Callable[[], object]) -> Callable[[], float]:
+    """A call that says how many seconds it took."""
+
+    def run() -> float:
+        start = time.perf_counter()
+        call()
+        return time.perf_counter() - start
+
+    return run
 
 
 def ratio(slow: list[float], fast: list[float]) -> dict[str, float]:
@@ -53,26 +64,35 @@ def ratio(slow: list[float], fast: list[float]) -> dict[str, float]:
     }
 
 
-def compare_plans(
-    shape: Shape, variants: list[Variant], *, seconds: float, inference: bool = False
+def compare(
+    shape: Shape,
+    variants: Sequence[Variant],
+    process_of: Callable[[Variant], Process],
+    *,
+    seconds: float,
+    inference: bool = False,
+    ours: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Median milliseconds of each variant, and how many times faster than the naive one it is."""
-    subjects = {variant: build(shape, variant) for variant in variants}
-    calls: dict[str, Callable[[], object]] = {
-        name: subject.infer if inference else subject.step for name, subject in subjects.items()
-    }
+    """Median milliseconds of each variant, and how many times faster than the naive one it is.
+
+    Args:
+        shape: what the models are built for.
+        variants: ``naive`` and others.
+        process_of: where each is built and timed.
+        seconds: about how long it may take.
+        inference: time predictions, not training steps.
+        ours: further arguments of :func:`build` for all but the naive one.
+    """
+    calls: dict[str, Callable[[], float]] = {}
+    for variant in variants:
+        process = process_of(variant)
+        process.build(shape, variant, {} if variant == "naive" or ours is None else ours)
+        calls[variant] = functools.partial(process.seconds, variant, inference)
     times = interleaved(calls, seconds=seconds)
-    return _row(shape, times, subjects["auto"].model.plan)
-
-
-def compare_precision(shape: Shape, *, seconds: float) -> dict[str, Any]:
-    """The step in bfloat16 beside the naive one in float32."""
-    subjects = {
-        "naive": build(shape, "naive"),
-        "auto": build(shape, "auto", autocast=torch.bfloat16),
-    }
-    times = interleaved({name: s.step for name, s in subjects.items()}, seconds=seconds)
-    return _row(shape, times, subjects["auto"].model.plan)
+    plan = process_of("auto").plan("auto")
+    for variant in variants:
+        process_of(variant).clear()
+    return _row(shape, times, plan)
 
 
 def _row(
@@ -87,6 +107,7 @@ def _row(
         "faster": {
             name: ratio(times["naive"], each) for name, each in times.items() if name != "naive"
         },
+        "against_loop": ratio(times["loop"], times["auto"]) if "loop" in times else None,
     }
 
 
@@ -94,13 +115,13 @@ def peak_gflops(dtype: torch.dtype = torch.float32, *, seconds: float = 1.0) -> 
     """The most that a large matrix product reaches here, in billions of operations a second."""
     size = 1024
     left, right = (torch.randn(size, size).to(dtype) for _ in range(2))
-    ways: dict[str, Callable[[], object]] = {"mm": lambda: left @ right}
+    ways = {"mm": timed(lambda: left @ right)}
     if dtype == torch.float32:
         layer = nn.Linear(size, size, bias=False)
         from i2moe_plugin.layers import quicken
 
         quicken(layer)
-        ways["onednn"] = lambda: layer(left)
+        ways["onednn"] = timed(lambda: layer(left))
     with torch.no_grad():
         times = interleaved(ways, seconds=seconds)
     return 2 * size**3 / min(map(min, times.values())) / 1e9
@@ -140,7 +161,7 @@ def growth(*, quick: bool) -> list[dict[str, Any]]:
         for axis, modalities, batch, width in points:
             shape = Shape("growth", backbone, modalities, tokens, width, 3)
             subject = build(shape, "auto", batch=batch)
-            times = interleaved({"auto": subject.step}, seconds=0.2)["auto"]
+            times = interleaved({"auto": timed(subject.step)}, seconds=0.2)["auto"]
             rows.append(
                 {
                     "backbone": backbone,
@@ -157,6 +178,8 @@ def growth(*, quick: bool) -> list[dict[str, Any]]:
 
 def step_memory(shape: Shape, variant: Variant, budget: int | None = None) -> float:
     """The peak memory in MB that a step at batch 32 adds to a process; for a process of its own."""
+    if variant != "naive":
+        keep_freed_memory()  # as a run does
     subject = build(shape, variant, batch=2)  # the optimizer's moments exist from here on
     bank = getattr(subject.model, "bank", None)
     subject.latents = [torch.randn(32, *spec.shape).requires_grad_() for spec in shape.latents]
@@ -176,8 +199,3 @@ def _peak() -> float:
         return int(line.split()[1]) / 1e3
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (1e6 if sys.platform == "darwin" else 1e3)
-
-
-def _wait() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
