@@ -175,7 +175,7 @@ class _Classification(torch.autograd.Function):
         return torch.cat([uniqueness, mean[:1], 1 - mean[1:]])
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, losses: Tensor) -> Tensor:
         (gradient,) = ctx.saved_tensors
         scaled: Tensor = gradient * losses[:, None, None, None]

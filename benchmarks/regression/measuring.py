@@ -153,7 +153,7 @@ def _terms(record: Mapping[str, Any], experts: Sequence[str]) -> Iterator[tuple[
 
 def _work(settings: RunSettings, data: MultimodalDataset, timed: bool) -> dict[str, Any]:
     """What a few steps and a prediction cost, and which parts get a gradient."""
-    options = {"batch_size": settings.batch_size, "seed": settings.seed}
+    options: dict[str, Any] = {"batch_size": settings.batch_size, "seed": settings.seed}
     train = list(itertools.islice(data.loader("train", shuffle=True, **options), STEPS))
     trainer = create_trainer(settings, data)
     epochs = itertools.count(1)

@@ -13,6 +13,7 @@ import torch
 
 from i2moe_plugin.allocation import keep_freed_memory
 from i2moe_plugin.benchmarks.speed.models import Shape, Subject, Variant, build
+from i2moe_plugin.errors import RunError
 
 #: Seconds below which a call is made twice and timed the second time.
 SHORT = 0.1
@@ -29,7 +30,11 @@ class Process:
         self._connection = connection
 
     def build(self, shape: Shape, variant: Variant, options: Mapping[str, Any]) -> None:
-        """Build a model beside those it holds."""
+        """Build a model beside those it holds.
+
+        Raises:
+            RunError: it could not be built, or the process has ended; likewise below.
+        """
         self._ask("build", shape, variant, dict(options))
 
     def seconds(self, variant: Variant, inference: bool) -> float:
@@ -46,8 +51,13 @@ class Process:
         self._ask("clear")
 
     def _ask(self, *question: Any) -> Any:
-        self._connection.send(question)
-        answer = self._connection.recv()
+        try:
+            self._connection.send(question)
+            answer = self._connection.recv()
+        except (EOFError, ConnectionError) as error:
+            raise RunError(
+                "a process of the benchmark ended unexpectedly; it may have run out of memory."
+            ) from error
         if isinstance(answer, Exception):
             raise answer
         return answer
@@ -102,8 +112,8 @@ def _serve(connection: Connection, threads: int, keep: bool) -> None:
                 answer = held[arguments[0]].model.plan
             else:
                 held.clear()
-        except Exception as error:
-            answer = error
+        except Exception as error:  # not every error survives the way
+            answer = RunError(f"{type(error).__name__}: {error}")
         connection.send(answer)
 
 
