@@ -26,7 +26,7 @@ TRAINING: tuple[Variant, ...] = ("naive", "loop", "auto", "vanilla")
 
 
 def run(*, quick: bool = False, say: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
-    """Measure everything; about four minutes with ``quick``, twelve without, on two quiet cores."""
+    """Measure everything; about two minutes with ``quick``, eight without, on two quiet cores."""
     seconds = 3.0 if quick else 12.0
     transformers = TRANSFORMERS[:2] if quick else TRANSFORMERS
     result: dict[str, Any] = {"machine": machine(), "quick": quick}
