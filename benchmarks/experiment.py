@@ -20,8 +20,8 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from i2moe_plugin import __version__
-from i2moe_plugin.allocation import keep_freed_memory
 from i2moe_plugin.backbone import LatentSpec
+from i2moe_plugin.benchmarks.allocation import keep_freed_memory
 from i2moe_plugin.benchmarks.checkpoints import load_state, save_state, save_tensors
 from i2moe_plugin.benchmarks.datasets import MultimodalDataset
 from i2moe_plugin.benchmarks.encoders import EncoderSettings

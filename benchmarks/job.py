@@ -122,7 +122,7 @@ def run_job(
 ) -> JobResult:
     """Train and test every method for every seed, and compare.
 
-    Seeds go outermost, so that a stopped job has whole pairs.
+    Seeds go outermost, so that a stopped job has whole pairs (in several processes: most of them).
 
     Args:
         settings: of all runs, but for method and seed.
@@ -147,10 +147,6 @@ def run_job(
     ]
     found = [None if fresh else finished(one, data, store) for one in wanted]
     missing = [one for one, run in zip(wanted, found, strict=True) if run is None]
-    count = min(jobs or _jobs_that_pay(missing, data), len(missing))
-    if count > 1:
-        # The short runs a seed later: at the end no process then waits for another's long one.
-        missing.sort(key=lambda one: seeds.index(one.seed) + (one.method == "vanilla"))
     for one in wanted:
         if one not in missing and progress is not None:
             progress(one, None)
@@ -164,15 +160,21 @@ def run_job(
         if progress is not None:
             progress(missing[place], record)
 
-    made: list[Run | None]
+    count = min(jobs or _jobs_that_pay(missing, data), len(missing))
     if count > 1 and can_fork():
+        # The short runs a seed later: at the end no process then waits for another's long one.
+        def turn(one: RunSettings) -> tuple[int, bool]:
+            short = one.method == "vanilla"
+            return seeds.index(one.seed) + short, short
+
+        missing.sort(key=turn)
         run_parallel([functools.partial(train, one) for one in missing], count, heard)
-        made = [finished(one, data, store) for one in missing]
     else:
-        made = [train(one, functools.partial(heard, place)) for place, one in enumerate(missing)]
+        for place, one in enumerate(missing):
+            train(one, functools.partial(heard, place))
     runs: dict[Method, list[Run]] = {method: [] for method in methods}
     for one, old in zip(wanted, found, strict=True):
-        run = made[missing.index(one)] if old is None else old
+        run = finished(one, data, store) if old is None else old
         assert run is not None  # it was written just now
         runs[one.method].append(run)
     reused = len(wanted) - len(missing)

@@ -11,7 +11,6 @@ __version__ = "0.1.0"
 __getattr__, __dir__, _names = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "allocation": ["keep_freed_memory"],
         "backbone": ["Backbone", "LatentSpec"],
         "errors": [
             "BackboneError",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 
 class I2MoEError(Exception):
@@ -38,11 +39,15 @@ class UnknownNameError(I2MoEError, LookupError):
     """A name that is not registered; the message offers close matches."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str], hint: str = "") -> None:
-        self.kind, self.name, self.known = kind, name, sorted(known)
+        self.kind, self.name, self.known, self.hint = kind, name, sorted(known), hint
         super().__init__(
             f"unknown {kind} {name!r}.{did_you_mean(name, self.known)}"
             f" Known: {', '.join(self.known) or 'none'}.{' ' + hint if hint else ''}"
         )
+
+    def __reduce__(self) -> tuple[type[UnknownNameError], tuple[Any, ...]]:
+        """Pickled by what it was made of: an exception's own way would pass the message alone."""
+        return type(self), (self.kind, self.name, self.known, self.hint)
 
 
 class PluginError(I2MoEError):

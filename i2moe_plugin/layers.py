@@ -101,25 +101,24 @@ def keep_mask(shape: Sequence[int], p: float, dtype: torch.dtype) -> Tensor:
     """
     count = math.prod(shape)
     if p == 0.5 and count >= LARGE_DROPOUT:
-        return _coin_flips(count, dtype).view(*shape)
+        words = _random_words(count)
+        mask = torch.empty(words.numel() * 64, dtype=dtype)
+        # A row for each place in a byte: rows are long, and the elements' order means nothing.
+        places = 1 << torch.arange(8, dtype=torch.uint8).unsqueeze(1)
+        torch.ne(words.view(torch.uint8) & places, 0, out=mask.view(8, -1))
+        return mask.mul_(2)[:count].view(*shape)
     bits = 8 if ((1 - p) * 256).is_integer() else 16
     threshold = min(max(round((1 - p) * 2**bits), 1), 2**bits - 1)
-    # All 64 bits of a word are drawn; torch reads bytes as unsigned, pairs of bytes as signed.
-    words = torch.empty(-(-count * bits // 64), dtype=torch.int64).random_(-(2**63), None)
-    lanes = words.view(torch.uint8 if bits == 8 else torch.int16)[:count]
+    # torch reads bytes as unsigned, pairs of bytes as signed.
+    lanes = _random_words(count * bits).view(torch.uint8 if bits == 8 else torch.int16)[:count]
     mask = torch.empty(count, dtype=dtype)
     torch.lt(lanes, threshold if bits == 8 else threshold - 2**15, out=mask)
     return mask.mul_(2**bits / threshold).view(*shape)
 
 
-def _coin_flips(count: int, dtype: torch.dtype) -> Tensor:
-    """0 or 2, each from one bit."""
-    bits = torch.empty(-(-count // 64), dtype=torch.int64).random_(-(2**63), None)
-    mask = torch.empty(bits.numel() * 64, dtype=dtype)
-    # One pass for each place in a byte, not for each byte: rows are long, and order means nothing.
-    places = 1 << torch.arange(8, dtype=torch.uint8).unsqueeze(1)
-    torch.ne(bits.view(torch.uint8) & places, 0, out=mask.view(8, -1))
-    return mask.mul_(2)[:count]
+def _random_words(bits: int) -> Tensor:
+    """So many random bits, in words of 64."""
+    return torch.empty(-(-bits // 64), dtype=torch.int64).random_(-(2**63), None)
 
 
 class Linear(nn.Linear):

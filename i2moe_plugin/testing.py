@@ -1,8 +1,7 @@
 """The contract that every backbone meets, for anybody's backbone: neither data nor pytest needed.
 
 ``check_backbone`` returns what it found; ``assert_backbone`` raises, so a test of your own is one
-line. ``i2moe-bench check my_fusion.py`` shows the same as a table. The checks themselves are in
-:mod:`i2moe_plugin.contract`.
+line. The checks themselves are in :mod:`i2moe_plugin.contract`.
 """
 
 from __future__ import annotations

@@ -14,10 +14,17 @@ from typing import Any
 import torch
 from torch import nn
 
-from i2moe_plugin.allocation import keep_freed_memory
+from i2moe_plugin.benchmarks.allocation import keep_freed_memory
 from i2moe_plugin.benchmarks.speed.counting import count
 from i2moe_plugin.benchmarks.speed.models import Shape, Variant, build
-from i2moe_plugin.benchmarks.speed.processes import Process
+from i2moe_plugin.benchmarks.speed.processes import (
+    Ask,
+    build_here,
+    drop_here,
+    plan_here,
+    seconds_of,
+    time_here,
+)
 
 
 def interleaved(
@@ -41,17 +48,6 @@ def interleaved(
     return times
 
 
-def timed(call: Callable[[], object]) -> Callable[[], float]:
-    """A call that says how many seconds it took."""
-
-    def run() -> float:
-        start = time.perf_counter()
-        call()
-        return time.perf_counter() - start
-
-    return run
-
-
 def ratio(slow: list[float], fast: list[float]) -> dict[str, float]:
     """How many times faster: the median over rounds, with the middle half of them."""
     each = sorted(a / b for a, b in zip(slow, fast, strict=True))
@@ -67,7 +63,7 @@ def ratio(slow: list[float], fast: list[float]) -> dict[str, float]:
 def compare(
     shape: Shape,
     variants: Sequence[Variant],
-    process_of: Callable[[Variant], Process],
+    ask: Ask,
     *,
     seconds: float,
     inference: bool = False,
@@ -78,20 +74,19 @@ def compare(
     Args:
         shape: what the models are built for.
         variants: ``naive`` and others.
-        process_of: where each is built and timed.
+        ask: their processes (:func:`processes`).
         seconds: about how long it may take.
         inference: time predictions, not training steps.
         ours: further arguments of :func:`build` for all but the naive one.
     """
     calls: dict[str, Callable[[], float]] = {}
     for variant in variants:
-        process = process_of(variant)
-        process.build(shape, variant, {} if variant == "naive" or ours is None else ours)
-        calls[variant] = functools.partial(process.seconds, variant, inference)
+        ask(variant, build_here, shape, {} if variant == "naive" or ours is None else ours)
+        calls[variant] = functools.partial(ask, variant, time_here, inference)
     times = interleaved(calls, seconds=seconds)
-    plan = process_of("auto").plan("auto")
+    plan = ask("auto", plan_here)
     for variant in variants:
-        process_of(variant).clear()
+        ask(variant, drop_here)
     return _row(shape, times, plan)
 
 
@@ -115,13 +110,13 @@ def peak_gflops(dtype: torch.dtype = torch.float32, *, seconds: float = 1.0) -> 
     """The most that a large matrix product reaches here, in billions of operations a second."""
     size = 1024
     left, right = (torch.randn(size, size).to(dtype) for _ in range(2))
-    ways = {"mm": timed(lambda: left @ right)}
+    ways = {"mm": functools.partial(seconds_of, lambda: left @ right)}
     if dtype == torch.float32:
         layer = nn.Linear(size, size, bias=False)
         from i2moe_plugin.layers import quicken
 
         quicken(layer)
-        ways["onednn"] = timed(lambda: layer(left))
+        ways["onednn"] = functools.partial(seconds_of, lambda: layer(left))
     with torch.no_grad():
         times = interleaved(ways, seconds=seconds)
     return 2 * size**3 / min(map(min, times.values())) / 1e9
@@ -161,7 +156,9 @@ def growth(*, quick: bool) -> list[dict[str, Any]]:
         for axis, modalities, batch, width in points:
             shape = Shape("growth", backbone, modalities, tokens, width, 3)
             subject = build(shape, "auto", batch=batch)
-            times = interleaved({"auto": timed(subject.step)}, seconds=0.2)["auto"]
+            times = interleaved({"auto": functools.partial(seconds_of, subject.step)}, seconds=0.2)[
+                "auto"
+            ]
             rows.append(
                 {
                     "backbone": backbone,
@@ -176,7 +173,7 @@ def growth(*, quick: bool) -> list[dict[str, Any]]:
     return rows
 
 
-def step_memory(shape: Shape, variant: Variant, budget: int | None = None) -> float:
+def step_memory(variant: Variant, shape: Shape, budget: int | None = None) -> float:
     """The peak memory in MB that a step at batch 32 adds to a process; for a process of its own."""
     if variant != "naive":
         keep_freed_memory()  # as a run does

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import io
+import multiprocessing
 import platform
-import subprocess
-import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from i2moe_plugin.allocation import keep_freed_memory
+from i2moe_plugin.benchmarks.allocation import keep_freed_memory
 from i2moe_plugin.benchmarks.speed import measure
 from i2moe_plugin.benchmarks.speed.models import LOW_RANK, TRANSFORMERS, Shape, Variant
 from i2moe_plugin.benchmarks.speed.processes import processes
@@ -37,21 +38,21 @@ def run(*, quick: bool = False, say: Callable[[str], None] = lambda _: None) -> 
         "bfloat16": measure.peak_gflops(torch.bfloat16),
     }
     result |= {"training": [], "bf16": [], "inference": []}
-    with processes() as process_of:
+    with processes() as ask:
         for shape in [*transformers, *LOW_RANK]:
             say(f"training step, {shape.backbone} at {shape.name}")
-            row = measure.compare(shape, TRAINING, process_of, seconds=seconds)
+            row = measure.compare(shape, TRAINING, ask, seconds=seconds)
             result["training"].append({**row, "goal": _goal(shape)})
         half = {"autocast": torch.bfloat16}
         for shape in transformers:
             say(f"bf16-mixed, {shape.name}")
-            row = measure.compare(shape, TRAINING, process_of, seconds=seconds, ours=half)
+            row = measure.compare(shape, TRAINING, ask, seconds=seconds, ours=half)
             result["bf16"].append({**row, "goal": 4.0})
         small = [Shape("small", name, 2, tokens, 64, 20) for name, tokens in INFERENCE]
         for shape in [*small, *transformers]:
             say(f"inference, {shape.backbone} at {shape.name}")
             row = measure.compare(
-                shape, ("naive", "loop", "auto"), process_of, seconds=seconds / 6, inference=True
+                shape, ("naive", "loop", "auto"), ask, seconds=seconds / 6, inference=True
             )
             result["inference"].append({**row, "goal": 1.5})
     say("operators, FLOPs, where time goes")
@@ -75,20 +76,16 @@ def _goal(shape: Shape) -> float:
 
 def memory() -> dict[str, float]:
     """Peak MB of a step at ENRICO's transformer, each plan in a process of its own."""
+    plans: dict[str, tuple[Variant, int | None]] = {
+        "naive": ("naive", None),
+        "auto": ("auto", None),
+        "auto, 50 MB": ("auto", 50_000_000),
+    }
     found = {}
-    budget = 50_000_000
-    for name, variant, limit in (
-        ("naive", "naive", None), ("auto", "auto", None), ("auto, 50 MB", "auto", budget),
-    ):  # fmt: skip
-        code = (
-            "from i2moe_plugin.benchmarks.speed.models import TRANSFORMERS\n"
-            "from i2moe_plugin.benchmarks.speed.measure import step_memory\n"
-            f"print(step_memory(TRANSFORMERS[0], {variant!r}, {limit}))"
-        )
-        done = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=True
-        )
-        found[name] = float(done.stdout)
+    for name, (variant, budget) in plans.items():
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+            asked = pool.submit(measure.step_memory, variant, TRANSFORMERS[0], budget)
+            found[name] = asked.result()
     return found
 
 
@@ -170,73 +167,36 @@ def write(result: dict[str, Any], folder: Path) -> list[Path]:
 
 
 def plot(rows: list[dict[str, Any]]) -> str:
-    """Three charts as SVG: milliseconds a step against M, batch and width, on logarithmic axes."""
-    import math
+    """Three charts as SVG: milliseconds a step against M, batch and width, beside linear growth."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FixedLocator, NullLocator
 
-    # A pass of a view through an expert fuses M modalities, so that is what work is counted in.
-    rows = [{**row, "passes": row["pairs"] * row["modalities"]} for row in rows]
-    colours = {"lrtf": "#1f77b4", "transformer": "#d62728"}
-    wide, high, pad = 260, 240, 48
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{3 * wide}" height="{high + 30}" '
-        'font-family="sans-serif" font-size="11">',
-        f'<rect width="{3 * wide}" height="{high + 30}" fill="white"/>',
-    ]
-    times = [math.log10(row["milliseconds"]) for row in rows]
-    low, top = math.floor(min(times)), math.ceil(max(times))
-    labels = {"modalities": "modality passes M(M+1)(M+2)", "batch": "batch", "width": "width"}
-    for place, (axis, label) in enumerate(labels.items()):
-        mine = [row for row in rows if row["axis"] == axis]
-        key = "passes" if axis == "modalities" else axis
-        span = [math.log2(row[key]) for row in mine]
-        left, right = min(span), max(span)
-
-        def x(value: float, left: float = left, right: float = right, at: int = place) -> float:
-            share = (math.log2(value) - left) / ((right - left) or 1)
-            return at * wide + pad + share * (wide - pad - 16)
-
-        def y(value: float) -> float:
-            return 16 + (top - math.log10(value)) / ((top - low) or 1) * (high - pad)
-
-        for power in range(low, top + 1):
-            parts.append(
-                f'<line x1="{place * wide + pad}" x2="{(place + 1) * wide - 16}" '
-                f'y1="{y(10**power):.1f}" y2="{y(10**power):.1f}" stroke="#ddd"/>'
-                f'<text x="{place * wide + pad - 4}" y="{y(10**power) + 4:.1f}" '
-                f'text-anchor="end">{10**power:g}</text>'
-            )
-        free = 0.0  # where the next label may stand
-        for value in sorted({row[key] for row in mine}, reverse=True):
-            if free and x(value) > free:
-                continue
-            parts.append(
-                f'<text x="{x(value):.1f}" y="{high - 12}" text-anchor="middle">{value}</text>'
-            )
-            free = x(value) - 24
-        parts.append(
-            f'<text x="{place * wide + wide / 2 + 16}" y="{high + 6}" text-anchor="middle">'
-            f"{label}</text>"
-        )
-        for backbone, colour in colours.items():
-            line = [row for row in mine if row["backbone"] == backbone]
-            points = " ".join(f"{x(row[key]):.1f},{y(row['milliseconds']):.1f}" for row in line)
-            parts.append(
-                f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>'
-            )
-            if line:  # linear growth from the first point, dashed
-                first, last = line[0], line[-1]
-                goal = first["milliseconds"] * last[key] / first[key]
-                parts.append(
-                    f'<line x1="{x(first[key]):.1f}" y1="{y(first["milliseconds"]):.1f}" '
-                    f'x2="{x(last[key]):.1f}" y2="{max(y(goal), 4):.1f}" stroke="{colour}" '
-                    'stroke-dasharray="3 4" opacity="0.6"/>'
-                )
-    for place, (backbone, colour) in enumerate(colours.items()):
-        parts.append(
-            f'<text x="{pad + 110 * place}" y="{high + 24}" fill="{colour}">{backbone}</text>'
-        )
-    parts.append(
-        f'<text x="{3 * wide - 16}" y="{high + 24}" text-anchor="end">milliseconds a training '
-        "step; dashed: linear growth</text></svg>"
-    )
-    return "\n".join(parts) + "\n"
+    labels = {
+        # A pass of a view through an expert fuses M modalities: so work is counted here.
+        "modalities": "passes of modalities, M(M+1)(M+2)",
+        "batch": "batch",
+        "width": "width",
+    }
+    rows = [{**row, "modalities": row["pairs"] * row["modalities"]} for row in rows]
+    figure = Figure(figsize=(10, 3.4), layout="constrained")
+    for axes, (axis, label) in zip(figure.subplots(1, 3, sharey=True), labels.items(), strict=True):
+        for colour, backbone in enumerate(("lrtf", "transformer")):
+            line = [row for row in rows if row["axis"] == axis and row["backbone"] == backbone]
+            sizes = [row[axis] for row in line]
+            times = [row["milliseconds"] for row in line]
+            linear = [times[0] * size / sizes[0] for size in sizes]
+            axes.loglog(sizes, times, f"C{colour}o-", markersize=3, label=backbone)
+            axes.loglog(sizes, linear, f"C{colour}:", label=f"{backbone}, if linear")
+        axes.xaxis.set_major_locator(FixedLocator(sizes))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter("{x:.0f}")
+        axes.tick_params(axis="x", labelsize=8)
+        axes.set_xlabel(label)
+        axes.grid(alpha=0.3)
+    figure.axes[0].set_ylabel("milliseconds a training step")
+    figure.axes[0].legend(fontsize=8)
+    picture = io.StringIO()
+    with mpl.rc_context({"svg.hashsalt": "growth", "svg.fonttype": "none"}):  # the same rows, the same file
+        figure.savefig(picture, format="svg", metadata={"Date": None})
+    return picture.getvalue()

@@ -86,6 +86,22 @@ def test_every_expert_is_judged_by_its_own_outputs_alone(kind, modalities):
         assert gradient[expert].abs().amax((1, 2)).min() > 0
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("modalities", [2, 3, 5])
+def test_gradients_are_those_of_the_losses(kind, modalities):
+    """By differences, and as autograd finds them in the formulas of one expert after another."""
+    values = drawn(modalities).requires_grad_()
+    weights = drawn(modalities)[:, 0, 0, 0]
+    assert torch.autograd.gradcheck(lambda x: interaction_losses(x, kind), values)
+    names = expert_names(modalities)
+    turned = list(reversed(range(len(names))))  # any other order of experts goes one by one
+    losses = interaction_losses(values, kind)
+    each = interaction_losses(values[turned], kind, experts=[names[i] for i in turned])[turned]
+    torch.testing.assert_close(losses, each, rtol=1e-10, atol=1e-10)
+    ours, theirs = (torch.autograd.grad((x * weights).sum(), values)[0] for x in (losses, each))
+    torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
+
+
 def test_names_are_in_the_order_of_the_losses():
     """One expert at a time meets its aim perfectly; the loss at its place alone is zero."""
     modalities, names = 3, expert_names(3)

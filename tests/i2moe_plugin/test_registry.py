@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
+import pickle
 import sys
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, EntryPoints
@@ -154,6 +155,8 @@ def test_an_unknown_name_offers_the_close_ones():
     assert "Did you mean 'lrtf'" in str(caught.value)
     assert "load_plugin" in str(caught.value)
     assert set(caught.value.known) >= {"concat", "lrtf"}
+    sent = pickle.loads(pickle.dumps(caught.value))  # as between processes
+    assert (type(sent), str(sent)) == (UnknownNameError, str(caught.value))
     with pytest.raises(UnknownNameError) as caught:
         create_backbone("zzzzzz", LATENTS, num_outputs=2)
     assert "Did you mean" not in str(caught.value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import statistics
 import time
 
@@ -9,30 +10,28 @@ import pytest
 
 from i2moe_plugin.benchmarks.speed import measure
 from i2moe_plugin.benchmarks.speed.models import Shape
-from i2moe_plugin.benchmarks.speed.processes import processes
-from i2moe_plugin.errors import RunError
+from i2moe_plugin.benchmarks.speed.processes import (
+    build_here,
+    drop_here,
+    plan_here,
+    processes,
+    seconds_of,
+    time_here,
+)
+from i2moe_plugin.errors import UnknownNameError
 
 SMALL = Shape("small", "lrtf", 2, None, 8, 3, {"rank": 2, "output_dim": 4})
 
 
 class Fake:
-    """Stands for a process whose models take a known time."""
+    """Stands for processes whose models take a known time."""
 
     def __init__(self, seconds):
         self.by_variant, self.log = seconds, []
 
-    def build(self, shape, variant, options):
-        self.log.append(("build", variant, dict(options)))
-
-    def seconds(self, variant, inference):
-        self.log.append(("time", variant))
-        return self.by_variant[variant]
-
-    def plan(self, variant):
-        return {"plan": "shared"}
-
-    def clear(self):
-        self.log.append(("clear",))
+    def __call__(self, variant, function, *arguments):
+        self.log.append((function, variant, *arguments))
+        return {time_here: self.by_variant[variant], plan_here: {"plan": "shared"}}.get(function)
 
 
 def test_calls_take_turns_and_warm_up_first():
@@ -59,37 +58,36 @@ def test_a_ratio_is_the_median_over_rounds_and_not_of_medians():
 
 
 def test_a_call_is_timed():
-    assert 0.02 <= measure.timed(lambda: time.sleep(0.02))() < 1
+    assert seconds_of(lambda: time.sleep(0.02)) >= 0.02
 
 
 def test_variants_are_compared_with_the_naive_one_and_with_the_loop():
-    fake = Fake({"naive": 0.6, "loop": 0.4, "auto": 0.2})
-    row = measure.compare(
-        SMALL, ("naive", "loop", "auto"), lambda variant: fake, seconds=0, ours={"batch": 4}
-    )
+    fake, variants = Fake({"naive": 0.6, "loop": 0.4, "auto": 0.2}), ("naive", "loop", "auto")
+    row = measure.compare(SMALL, variants, fake, seconds=0, ours={"batch": 4})
     assert row["milliseconds"] == {"naive": 600, "loop": 400, "auto": 200}
     assert row["faster"]["auto"]["median"] == pytest.approx(3)
     assert row["against_loop"]["median"] == pytest.approx(2)
     assert row["plan"] == "shared"
-    built = [entry[1:] for entry in fake.log if entry[0] == "build"]
-    assert built == [("naive", {}), ("loop", {"batch": 4}), ("auto", {"batch": 4})]
-    assert fake.log[-1] == ("clear",)
+    built = [entry[1:] for entry in fake.log if entry[0] is build_here]
+    ours = {"batch": 4}
+    assert built == [("naive", SMALL, {}), ("loop", SMALL, ours), ("auto", SMALL, ours)]
+    assert [entry for entry in fake.log if entry[0] is drop_here] == fake.log[-3:]
 
 
 def test_processes_build_time_and_tell_their_plan():
-    with processes() as process_of:
-        assert process_of("naive") is not process_of("auto")
-        assert process_of("loop") is process_of("auto")
-        process = process_of("auto")
-        process.build(SMALL, "auto", {"batch": 4})
-        assert 0 < process.seconds("auto", False) < 10
-        assert 0 < process.seconds("auto", True) < 10
-        assert process.plan("auto")["plan"] == "stacked"
-        with pytest.raises(RunError, match="lrft"):
-            process.build(Shape("small", "lrft", 2, None, 8, 3), "auto", {})
-        process.clear()
-        with pytest.raises(RunError, match="auto"):
-            process.seconds("auto", False)
+    with processes() as ask:
+        for variant in ("naive", "loop", "auto"):
+            ask(variant, build_here, SMALL, {"batch": 4})
+        assert len(multiprocessing.active_children()) == 2
+        assert ask("auto", time_here, False) > 0
+        assert ask("auto", time_here, True) > 0
+        assert ask("auto", plan_here)["plan"] == "stacked"
+        with pytest.raises(UnknownNameError, match="lrft"):
+            ask("auto", build_here, Shape("small", "lrft", 2, None, 8, 3), {})
+        ask("auto", drop_here)
+        with pytest.raises(KeyError):
+            ask("auto", time_here, False)
+    assert not multiprocessing.active_children()
 
 
 def test_counts_and_profile_of_a_step():
@@ -102,5 +100,10 @@ def test_counts_and_profile_of_a_step():
 
 
 def test_memory_of_a_step_is_what_it_adds():
-    wide = Shape("wide", "transformer", 2, 16, 64, 3)
-    assert 1 < measure.step_memory(wide, "auto") < 500
+    """In a process of its own: a peak does not fall, and what others held would hide it."""
+    with processes() as ask:
+        small, large = (
+            ask("auto", measure.step_memory, Shape("wide", "transformer", 2, tokens, 64, 3))
+            for tokens in (16, 128)
+        )
+    assert 1 < small < large

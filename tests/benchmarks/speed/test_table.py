@@ -7,6 +7,7 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 from click.testing import CliRunner
+from matplotlib.figure import Figure
 
 from i2moe_plugin.benchmarks.cli import main
 from i2moe_plugin.benchmarks.speed import table
@@ -76,13 +77,25 @@ def test_the_report_is_written(result, tmp_path):
     paths = table.write(result, tmp_path / "new" / "speed")
     assert [path.name for path in paths] == ["speed.json", "speed.md", "growth.svg"]
     assert json.loads(paths[0].read_text()) == result
-    picture = ElementTree.fromstring(paths[2].read_text())
-    lines = picture.findall("{http://www.w3.org/2000/svg}polyline")
-    assert len(lines) == 6  # two backbones against three quantities
-    for line in lines:
-        points = [tuple(map(float, point.split(","))) for point in line.get("points").split()]
-        assert all(0 <= x <= 780 and 0 <= y <= 270 for x, y in points)
-        assert [x for x, _ in points] == sorted(x for x, _ in points)
+    picture = paths[2].read_text()
+    ElementTree.fromstring(picture)
+    assert picture == table.plot(result["growth"])
+
+
+def test_growth_is_drawn_beside_linear_growth(result, monkeypatch):
+    figures = []
+    save = Figure.savefig
+    monkeypatch.setattr(
+        Figure, "savefig", lambda self, *a, **k: (figures.append(self), save(self, *a, **k))
+    )
+    table.plot(result["growth"])
+    ((first, batch, width),) = (figure.axes for figure in figures)
+    measured, linear = first.lines[:2]
+    assert list(measured.get_xdata()) == [24, 120, 720]  # M(M+1)(M+2) at 2, 4 and 8
+    assert list(measured.get_ydata()) == [1.0, 2.0, 4.0]
+    assert list(linear.get_ydata()) == [1.0, 5.0, 30.0]
+    assert [len(axes.lines) for axes in (first, batch, width)] == [4, 4, 4]
+    assert list(batch.lines[2].get_xdata()) == [8, 64]
 
 
 def test_goals_follow_the_backbone_and_its_modalities():

@@ -2,7 +2,7 @@
 
 A training step allocates the same tensors again and again. glibc hands large ones back to the
 kernel when they are freed, and gets them anew, page by page and zeroed, at the next step: a quarter
-of a transformer's step and more, most of all in a virtual machine.
+of a transformer's step in a virtual machine.
 """
 
 from __future__ import annotations

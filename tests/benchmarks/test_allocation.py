@@ -11,7 +11,7 @@ import pytest
 CODE = """
 import resource
 import torch
-from i2moe_plugin import keep_freed_memory
+from i2moe_plugin.benchmarks.allocation import keep_freed_memory
 if {keep}:
     assert keep_freed_memory()
 torch.set_num_threads(1)
@@ -40,7 +40,7 @@ def test_freed_memory_is_used_again():
 
 
 def test_another_c_library_is_left_alone(monkeypatch):
-    from i2moe_plugin import allocation
+    from i2moe_plugin.benchmarks import allocation
 
     monkeypatch.setattr(allocation.ctypes, "CDLL", lambda name: object())
     assert allocation.keep_freed_memory() is False
