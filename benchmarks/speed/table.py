@@ -197,6 +197,7 @@ def plot(rows: list[dict[str, Any]]) -> str:
     figure.axes[0].set_ylabel("milliseconds a training step")
     figure.axes[0].legend(fontsize=8)
     picture = io.StringIO()
-    with mpl.rc_context({"svg.hashsalt": "growth", "svg.fonttype": "none"}):  # the same rows, the same file
+    # The same rows must give the same file.
+    with mpl.rc_context({"svg.hashsalt": "growth", "svg.fonttype": "none"}):
         figure.savefig(picture, format="svg", metadata={"Date": None})
     return picture.getvalue()
