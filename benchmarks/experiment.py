@@ -115,6 +115,9 @@ def execute(
         trainer = create_trainer(settings, data)
         if trainer.fabric.device.type == "cpu":
             keep_freed_memory()
+        if not torch.cuda.is_available():
+            # torch's optimizers otherwise look for a driver on the disk at every step.
+            os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
         with training_threads(settings, trainer.model):
             _train_and_test(settings, data, trainer, folder, on_epoch, sources or {})
     return Run.load(store.folder / name)
