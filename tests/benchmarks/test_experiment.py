@@ -242,6 +242,24 @@ def test_a_small_model_runs_on_one_thread(tmp_path, data, threads, inside):
     assert torch.get_num_threads() == before
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a driver to be found")
+def test_no_driver_is_looked_for_at_each_step(tmp_path, data, monkeypatch):
+    """torch's optimizers do: a dynamic library that is not there, at every step."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    searches, search = [], torch.cuda._raw_device_count_nvml
+    monkeypatch.setattr(
+        torch.cuda, "_raw_device_count_nvml", lambda: searches.append(None) or search()
+    )
+    so_far = []
+    execute(
+        quick(batch_size=4),
+        data,
+        RunStore(tmp_path),
+        on_epoch=lambda _: so_far.append(len(searches)),
+    )
+    assert so_far[0] == so_far[-1]
+
+
 def test_a_model_is_built_on_one_thread(data, monkeypatch):
     """A process that is forked later would wait for ever for threads used before it."""
     seen = []
