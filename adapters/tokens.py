@@ -41,6 +41,10 @@ def common_width(latents: Sequence[LatentSpec]) -> int:
     return widths.pop()
 
 
+#: Queries, keys and values by head, each [B, heads, ..., T, d].
+Projected = tuple[Tensor, Tensor, Tensor]
+
+
 class Attention(nn.Module):
     r"""Multi-head attention: softmax(Q K^T / sqrt(d)) V, heads joined by a linear layer.
 
@@ -76,21 +80,30 @@ class Attention(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, queries: Tensor, context: Tensor, blocked: Tensor | None = None) -> Tensor:
-        """Attend from queries [B, T, D] to context [B, S, D].
+        """Attend from queries to context.
 
         Args:
-            queries: [B, T, D].
-            context: [B, S, D].
-            blocked: bool, broadcastable to [B, T, S]; True where a query must not look.
+            queries: [B, ..., T, D].
+            context: [B, ..., S, D].
+            blocked: bool, broadcastable to [B, ..., T, S]; True where a query must not look.
 
         Returns:
-            [B, T, D].
+            [B, ..., T, D].
         """
+        return self.attend(self.project(queries, context), blocked)
+
+    def project(self, queries: Tensor, context: Tensor) -> Projected:
+        """Queries, keys and values by head: each is its own token's, whatever the others are."""
         keys, values = self.key_value(context).chunk(2, -1)
         q, k, v = (
-            x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+            x.unflatten(-1, (self.num_heads, -1)).movedim(-2, 1)
             for x in (self.query(queries), keys, values)
         )
+        return q, k, v
+
+    def attend(self, projected: Projected, blocked: Tensor | None = None) -> Tensor:
+        """The rest of :meth:`forward`, from what :meth:`project` returned."""
+        q, k, v = projected
         scores = q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5
         if blocked is None:
             weights = scores.softmax(-1)
@@ -99,7 +112,7 @@ class Attention(nn.Module):
             # The second fill matters where a whole row is blocked: its softmax would be uniform.
             weights = scores.masked_fill(blocked, torch.finfo(scores.dtype).min).softmax(-1)
             weights = weights.masked_fill(blocked, 0)
-        mixed = (self.dropout(weights) @ v).transpose(1, 2).flatten(2)
+        mixed = (self.dropout(weights) @ v).movedim(1, -2).flatten(-2)
         return self.output(mixed)
 
 
@@ -112,11 +125,24 @@ class AttentionResidual(nn.Module):
         self.attention = Attention(dim, num_heads, dropout=dropout)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, tokens: Tensor, padding: Tensor | None = None) -> Tensor:
-        """[B, N, H], padding [B, N] (True: nobody looks at this token) -> [B, N, H]."""
+    def project(self, tokens: Tensor) -> Projected:
+        """The part of :meth:`forward` that is each token's own."""
         normed = self.norm(tokens)
-        blocked = None if padding is None else padding.unsqueeze(1)
-        return tokens + self.dropout(self.attention(normed, normed, blocked))
+        return self.attention.project(normed, normed)
+
+    def forward(
+        self, tokens: Tensor, padding: Tensor | None = None, projected: Projected | None = None
+    ) -> Tensor:
+        """Tokens [B, ..., N, H] -> the same.
+
+        Args:
+            tokens: [B, ..., N, H].
+            padding: [B, ..., N], True where nobody looks at a token.
+            projected: what :meth:`project` returned for these tokens, where it is known.
+        """
+        blocked = None if padding is None else padding.unsqueeze(-2)
+        attended = self.attention.attend(projected or self.project(tokens), blocked)
+        return tokens + self.dropout(attended)
 
 
 def feed_forward(dim: int, dropout: float) -> nn.Sequential:
@@ -158,28 +184,19 @@ class JointTokens(nn.Module):
             ShapeError: more tokens than there are positions.
         """
         masks = _masks(latents, padding_masks)
+        placed = self.place(list(enumerate(latents)), masks)
+        return torch.cat(placed, 1), join_padding(latents, masks)
+
+    def place(
+        self, latents: Sequence[tuple[int, Tensor]], masks: Sequence[Tensor | None]
+    ) -> list[Tensor]:
+        """Latents [B, T_m, H], each with its modality's place, and their positions added.
+
+        Raises:
+            ShapeError: more tokens than there are positions.
+        """
         tables = self.positions[0].split(self.places)
-        placed = []
-        # Whatever stands in padding, even NaN, goes no further than this.
-        filled = zero_padding(latents, masks)
-        for index, (latent, mask, table) in enumerate(zip(filled, masks, tables, strict=True)):
-            length = latent.shape[1]
-            if length > len(table):
-                raise ShapeError(
-                    f"modality {index + 1} came with {length} tokens, but positions were made for "
-                    f"{len(table)}; build the backbone for the largest number of tokens."
-                )
-            if mask is None:
-                placed.append(latent + table[:length])
-            else:
-                placed.append(latent + table[((~mask).cumsum(1) - 1).clamp_min(0)])
-        if all(mask is None for mask in masks):
-            return torch.cat(placed, 1), None
-        padding = [
-            latent.new_zeros(latent.shape[:2], dtype=torch.bool) if mask is None else mask
-            for latent, mask in zip(latents, masks, strict=True)
-        ]
-        return torch.cat(placed, 1), torch.cat(padding, 1)
+        return [_placed(m, latent, masks[m], tables[m]) for m, latent in latents]
 
     def decide(
         self,
@@ -192,6 +209,31 @@ class JointTokens(nn.Module):
         masks = _masks(latents, padding_masks)
         pooled = [pool_tokens(part, mask) for part, mask in zip(parts, masks, strict=True)]
         return self.head(torch.cat(pooled, 1))
+
+
+def _placed(modality: int, latent: Tensor, mask: Tensor | None, table: Tensor) -> Tensor:
+    length = latent.shape[1]
+    if length > len(table):
+        raise ShapeError(
+            f"modality {modality + 1} came with {length} tokens, but positions were made for "
+            f"{len(table)}; build the backbone for the largest number of tokens."
+        )
+    if mask is None:
+        return latent + table[:length]
+    # Whatever stands in padding, even NaN, goes no further than this.
+    (filled,) = zero_padding([latent], [mask])
+    return filled + table[((~mask).cumsum(1) - 1).clamp_min(0)]
+
+
+def join_padding(latents: Sequence[Tensor], masks: Sequence[Tensor | None]) -> Tensor | None:
+    """M latents [B, T_m, H] and their masks -> the joined sequence's, [B, N]; None without any."""
+    if all(mask is None for mask in masks):
+        return None
+    padding = [
+        latent.new_zeros(latent.shape[:2], dtype=torch.bool) if mask is None else mask
+        for latent, mask in zip(latents, masks, strict=True)
+    ]
+    return torch.cat(padding, 1)
 
 
 def _masks(

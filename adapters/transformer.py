@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from i2moe_plugin.adapters.tokens import (
     Attention,
     AttentionResidual,
     JointTokens,
+    Projected,
     feed_forward,
+    join_padding,
     require_positive,
 )
 from i2moe_plugin.backbone import LatentSpec
@@ -27,9 +31,15 @@ class TransformerBlock(nn.Module):
         self.feed_forward = feed_forward(dim, dropout)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, tokens: Tensor, padding: Tensor | None = None) -> Tensor:
-        """[B, N, H], padding [B, N] -> [B, N, H]."""
-        tokens = self.attend(tokens, padding)
+    def project(self, tokens: Tensor) -> Projected:
+        """The part of :meth:`forward` that is each token's own."""
+        return self.attend.project(tokens)
+
+    def forward(
+        self, tokens: Tensor, padding: Tensor | None = None, projected: Projected | None = None
+    ) -> Tensor:
+        """[B, ..., N, H], padding [B, ..., N], what :meth:`project` returned -> [B, ..., N, H]."""
+        tokens = self.attend(tokens, padding, projected)
         return tokens + self.dropout(self.feed_forward(self.norm(tokens)))
 
 
@@ -97,6 +107,39 @@ class Transformer(JointTokens):
             tokens = block(tokens, padding)
         return self.decide(tokens, latents, padding_masks)
 
+    def forward_views(
+        self,
+        views: Sequence[Sequence[Tensor]],
+        padding_masks: Sequence[Tensor | None] | None = None,
+    ) -> Tensor:
+        """V views of M latents -> [V, B, C].
+
+        What the first block makes of a token by itself (its norm, query, key and value) is
+        computed once for each tensor, in however many views it stands.
+        """
+        count, latents = len(views), views[0]
+        masks = padding_masks or [None] * len(latents)
+        padding = join_padding(latents, masks)
+        order = [(m, latent) for view in views for m, latent in enumerate(view)]
+        distinct = {(m, id(latent)): (m, latent) for m, latent in order}
+        lengths = [latent.shape[1] for _, latent in distinct.values()]
+        placed = torch.cat(self.place(list(distinct.values()), masks), 1)
+        first: Any = self.blocks[0]
+        joined = []
+        for tensor in (placed, *first.project(placed)):
+            parts = dict(zip(distinct, tensor.split(lengths, -2), strict=True))
+            # One view's tokens behind another's: a block for each view without one more copy.
+            row = torch.cat([parts[m, id(latent)] for m, latent in order], -2)
+            joined.append(row.unflatten(-2, (count, -1)))
+        tokens = joined[0]  # [B, V, N, H]
+        projected: Any = joined[1:]  # [B, heads, V, N, d]
+        for block in self.blocks:
+            tokens = block(tokens, None if padding is None else padding.unsqueeze(1), projected)
+            projected = None
+        rows = [None if mask is None else mask.repeat_interleave(count, 0) for mask in masks]
+        output = self.decide(tokens.flatten(0, 1), latents, rows)
+        return output.unflatten(0, (-1, count)).transpose(0, 1)
+
 
 class ReleasedBlock(nn.Module):
     """The released block: a = attention(norm(x)); y = a + dropout(a); y + feed_forward(norm(y)).
@@ -111,11 +154,18 @@ class ReleasedBlock(nn.Module):
         self.feed_forward = feed_forward(dim, dropout)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, tokens: Tensor, padding: Tensor | None = None) -> Tensor:
-        """[B, N, H], padding [B, N] -> [B, N, H]."""
+    def project(self, tokens: Tensor) -> Projected:
+        """The part of :meth:`forward` that is each token's own."""
         normed = self.norm1(tokens)
-        blocked = None if padding is None else padding.unsqueeze(1)
-        attended = self.dropout(self.attention(normed, normed, blocked))
+        return self.attention.project(normed, normed)
+
+    def forward(
+        self, tokens: Tensor, padding: Tensor | None = None, projected: Projected | None = None
+    ) -> Tensor:
+        """[B, ..., N, H], padding [B, ..., N], what :meth:`project` returned -> [B, ..., N, H]."""
+        blocked = None if padding is None else padding.unsqueeze(-2)
+        attended = self.attention.attend(projected or self.project(tokens), blocked)
+        attended = self.dropout(attended)
         tokens = attended + self.dropout(attended)
         return tokens + self.dropout(self.feed_forward(self.norm2(tokens)))
 

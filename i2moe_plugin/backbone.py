@@ -19,7 +19,7 @@ from torch.nn.parameter import is_lazy
 
 from i2moe_plugin.adoption import adopt_hidden_parameters
 from i2moe_plugin.errors import BackboneError, ShapeError
-from i2moe_plugin.plans import Factored
+from i2moe_plugin.plans import Factored, SeesViews
 from i2moe_plugin.registry import BackboneEntry
 
 
@@ -198,6 +198,36 @@ class Backbone(nn.Module):
             arguments.append(list(padding_masks) if padding_masks else [None] * len(parts))
         fused, auxiliary = self._checked(fusion.combine(*arguments), batch)
         return self._decide(fused, [part[0] for part in parts]), auxiliary
+
+    @property
+    def sees_views(self) -> bool:
+        """All views can be given to the fusion at once (``SeesViews``)."""
+        return self.head is None and isinstance(self.fusion, SeesViews)
+
+    def forward_views(
+        self,
+        views: Sequence[Sequence[Tensor]],
+        padding_masks: Sequence[Tensor | None] | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """V views of M latents -> outputs [V, B, C], auxiliary loss (0), where ``sees_views``.
+
+        Raises:
+            BackboneError: the fusion's output has another shape.
+        """
+        fusion: Any = self.fusion
+        arguments: list[Any] = [views]
+        if self.entry.padding:
+            arguments.append(padding_masks)
+        elif padding_masks is not None:
+            arguments = [[zero_padding(view, padding_masks) for view in views]]
+        output = fusion.forward_views(*arguments)
+        expected = (len(views), views[0][0].shape[0], self.num_outputs)
+        if output.shape != expected:
+            raise BackboneError(
+                f"backbone {self.entry.name!r} returned {list(output.shape)} for {len(views)} "
+                f"views; expected {list(expected)}."
+            )
+        return output, output.new_zeros(())
 
     def _decide(self, fused: Tensor, made_of: Sequence[Tensor]) -> Tensor:
         output = fused

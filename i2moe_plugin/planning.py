@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from i2moe_plugin.errors import ConfigError
-from i2moe_plugin.plans import Latents, Masks, Views, factors, unlike
+from i2moe_plugin.plans import Latents, Masks, Views, factors, shares, unlike
 
 if TYPE_CHECKING:
     from i2moe_plugin.experts import ExpertBank
@@ -110,7 +110,7 @@ def fit_budget(bank: ExpertBank, report: PlanReport, latents: Latents, masks: Ma
 
 def _order(bank: ExpertBank, latents: Latents) -> list[str]:
     """Plans to try, best first."""
-    one_by_one = ["shared", "batched"] if factors(bank.experts[0]) else ["batched"]
+    one_by_one = ["shared", "batched"] if shares(bank.experts[0]) else ["batched"]
     device = latents[0].device.type
     weights = sum(p.numel() for p in bank.experts[0].parameters())
     rows = max(latent.shape[0] * (latent.shape[1] if latent.dim() > 2 else 1) for latent in latents)
@@ -146,8 +146,8 @@ class _Trial:
             options = ["shared" if factors(self.bank.experts[0]) else "batched", "mapped"]
         else:
             options = ["shared" if plan == "shared" else "batched"]
-        if "shared" in options and not factors(self.bank.experts[0]):
-            return "shared", "the backbone does not say how it encodes each modality"
+        if "shared" in options and not shares(self.bank.experts[0]):
+            return "shared", "the backbone does not say what its views have in common"
         if any(isinstance(layer, _NormBase) for layer in self.bank.modules()):
             return options[0], "batch statistics: its samples see each other in training"
         if self.state_problem:

@@ -7,7 +7,7 @@ run one after another or all at once (:func:`stacked`).
 |---|---|---|
 | ``loop`` | one by one | one by one: the reference |
 | ``batched`` | one by one | behind one another along the batch |
-| ``shared`` | one by one | each modality encoded once clean and once masked, then combined |
+| ``shared`` | one by one | what views have in common computed once, where the backbone says how |
 | ``stacked`` | all at once | ``shared`` where the backbone factors, otherwise ``batched`` |
 
 Where a backbone's samples see each other (batch statistics, a loss over the batch), views must not
@@ -56,9 +56,34 @@ class Factored(Protocol):
         ...
 
 
+@runtime_checkable
+class SeesViews(Protocol):
+    """A module that takes all views at once, and computes once what they have in common.
+
+    For one whose work on a modality cannot be told apart as ``Factored`` does, or not cheaply.
+    """
+
+    def forward_views(
+        self,
+        views: Sequence[Sequence[Tensor]],
+        padding_masks: Sequence[Tensor | None] | None = None,
+    ) -> Any:
+        """V views of M latents -> outputs [V, B, ...]; what is not masked is the same object."""
+        ...
+
+
 def factors(expert: nn.Module) -> bool:
-    """Whether an expert's work can be shared between its views."""
+    """Whether an expert says what it computes from each modality alone."""
     return bool(getattr(expert, "factored", isinstance(expert, Factored)))
+
+
+def shares(expert: nn.Module) -> bool:
+    """Whether an expert's views can share work: the ``shared`` plan."""
+    return factors(expert) or _sees_views(expert)
+
+
+def _sees_views(expert: nn.Module) -> bool:
+    return bool(getattr(expert, "sees_views", isinstance(expert, SeesViews)))
 
 
 def looped(expert: nn.Module, latents: Latents, new: New, masks: Masks) -> tuple[Tensor, Tensor]:
@@ -79,10 +104,12 @@ def batched(expert: nn.Module, latents: Latents, new: New, masks: Masks) -> tupl
 def shared(expert: nn.Module, latents: Latents, new: New, masks: Masks) -> tuple[Tensor, Tensor]:
     """Each modality encoded once clean and once masked; views are combined from the encodings.
 
-    2M encodings instead of M(M+1).
+    2M encodings instead of M(M+1). Or as the backbone does it, where it takes all views at once.
     """
     if new is None:
         return looped(expert, latents, new, masks)
+    if _sees_views(expert):
+        return cast(Any, expert).forward_views(_each_view(latents, new), masks)
     module, batch = cast(Factored, expert), latents[0].shape[0]
     masked = [modality for modality, own in enumerate(new) if own is not None]
     views = len(masked) + 1

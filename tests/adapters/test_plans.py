@@ -9,7 +9,7 @@ import torch
 from torch.nn.modules.dropout import _DropoutNd
 
 from i2moe_plugin import ConfigError, ExpertBank
-from i2moe_plugin.plans import factors
+from i2moe_plugin.plans import shares
 from i2moe_plugin.registry import backbones
 from i2moe_plugin.testing import Subject
 
@@ -17,7 +17,7 @@ OWN = [entry.name for entry in backbones if entry.build.__module__.startswith("i
 PLANS = ("batched", "shared", "stacked")
 SHARED = {
     "concat", "ef", "interpretcc", "lf", "lrtf", "mi-matrix", "mi-scalar", "mi-vector", "nlgate",
-    "tensor",
+    "tensor", "transformer", "transformer-released",
 }  # fmt: skip
 
 
@@ -83,7 +83,7 @@ def test_every_plan_gives_the_loops_numbers(name, kind, count):
             if ours is not None:
                 torch.testing.assert_close(ours, loop, rtol=1e-10, atol=1e-10)
         torch.testing.assert_close(other(values, None, masks)[0], complete, rtol=1e-10, atol=1e-10)
-    assert ("shared" in valid) == (name in SHARED) == factors(bank.experts[0])
+    assert ("shared" in valid) == (name in SHARED) == shares(bank.experts[0])
     assert valid, "no plan but the loop"
 
 

@@ -217,3 +217,21 @@ def test_settings_that_do_not_fit_are_refused(name, dims, settings, words):
 def test_vectors_are_refused_in_words():
     with pytest.raises(BackboneError, match="takes tokens latents; modality 1 comes as vector"):
         create_backbone("transformer", [LatentSpec(8)] * 2, num_outputs=2)
+
+
+@pytest.mark.parametrize("name", ["transformer", "transformer-released"])
+def test_all_views_at_once_are_the_views_one_by_one(name):
+    """Also where modalities have as many tokens, where they have not, and with one tensor twice."""
+    for tokens in ((3, 3, 3), (2, 5, 1)):
+        latents = [LatentSpec(8, count, padded=True) for count in tokens]
+        fusion = create_backbone(name, latents, 4, num_heads=2).double().eval()
+        nn.init.normal_(fusion.fusion.positions)
+        a, b, c, d = (torch.randn(6, count, 8).double() for count in (*tokens, tokens[0]))
+        mask = torch.zeros(6, tokens[1], dtype=torch.bool)
+        mask[::2, -1] = True
+        views = [[a, b, c], [d, b, c], [a, b, c]]
+        if len(set(tokens)) == 1:
+            views.append([a, a, a])
+        together, _ = fusion.forward_views(views, [None, mask, None])
+        for ours, view in zip(together, views, strict=True):
+            assert_close(ours, fusion(view, [None, mask, None])[0], rtol=1e-12, atol=1e-12)

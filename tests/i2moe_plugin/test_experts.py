@@ -272,7 +272,7 @@ def test_a_plan_that_was_asked_for_and_is_not_valid_is_refused():
         (Normed, "batched", "batch statistics"),
         (Mixing, "batched", "see each other"),
         (Recurrent, "stacked", "[Bb]atching rule"),
-        (Plain, "shared", "how it encodes each modality"),
+        (Plain, "shared", "what its views have in common"),
     ):
         with pytest.raises(ConfigError, match=f"plan={plan} is not valid.*{reason}"):
             ExpertBank(module, 4, plan=plan)(latents, replacements(4, latents))

@@ -7,7 +7,7 @@ import torch
 
 from i2moe_plugin.benchmarks.speed.counting import count
 from i2moe_plugin.benchmarks.speed.models import Shape, build
-from i2moe_plugin.plans import factors
+from i2moe_plugin.plans import shares
 from i2moe_plugin.tasks import Classification
 
 TOKENS = {"transformer": 4}
@@ -58,11 +58,25 @@ def test_shared_plans_encode_2m_times(modalities):
     assert stacked == shared
 
 
+@pytest.mark.parametrize("modalities", [2, 3, 4])
+def test_a_transformers_first_projections_are_made_once_a_tensor(modalities):
+    """Queries, keys and values of 2M clean and masked modalities an expert, not of M(M+1)."""
+    flops, batch, tokens, width = {}, 8, TOKENS["transformer"], 16
+    for variant in ("loop", "shared"):
+        subject = step_of("transformer", modalities, variant, batch)
+        bank = subject.model.bank
+        new = [torch.randn(modalities + 2, *x.shape) for x in subject.latents]
+        with torch.no_grad():
+            flops[variant] = count(lambda bank=bank, s=subject, new=new: bank(s.latents, new)).flops
+    spared = (modalities * (modalities + 1) - 2 * modalities) * (modalities + 2)
+    assert flops["loop"] - flops["shared"] == spared * batch * tokens * 2 * 3 * width**2
+
+
 @pytest.mark.parametrize("backbone", ["concat", "lrtf", "transformer"])
 def test_no_plan_computes_more_than_the_loop(backbone):
     loop = counts_of(backbone, 3, "loop").flops
     subject = step_of(backbone, 3, "loop")
-    plans = ["batched", "stacked", *["shared"] * factors(subject.model.bank.experts[0])]
+    plans = ["batched", "stacked", *["shared"] * shares(subject.model.bank.experts[0])]
     for plan in plans:
         allowed = 1.0 if plan != "batched" else 1.1  # first-layer gradients of replaced latents
         assert counts_of(backbone, 3, plan).flops <= allowed * loop, plan
