@@ -11,7 +11,7 @@ from i2moe_plugin.benchmarks.commands.options import JSON
 
 
 @click.command()
-@click.option("--quick", is_flag=True, help="Fewer shapes and rounds: two minutes, not eight.")
+@click.option("--quick", is_flag=True, help="Fewer shapes and rounds: three minutes, not ten.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads.")
 @click.option(
     "--out", type=click.Path(path_type=Path), metavar="DIR", help="Write JSON, tables and plot."

@@ -27,7 +27,7 @@ TRAINING: tuple[Variant, ...] = ("naive", "loop", "auto", "vanilla")
 
 
 def run(*, quick: bool = False, say: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
-    """Measure everything; about two minutes with ``quick``, eight without, on two quiet cores."""
+    """Measure everything; about three minutes with ``quick``, ten without, on two quiet cores."""
     seconds = 3.0 if quick else 12.0
     transformers = TRANSFORMERS[:2] if quick else TRANSFORMERS
     result: dict[str, Any] = {"machine": machine(), "quick": quick}
@@ -38,17 +38,20 @@ def run(*, quick: bool = False, say: Callable[[str], None] = lambda _: None) -> 
         "bfloat16": measure.peak_gflops(torch.bfloat16),
     }
     result |= {"training": [], "bf16": [], "inference": []}
-    with processes() as ask:
-        for shape in [*transformers, *LOW_RANK]:
-            say(f"training step, {shape.backbone} at {shape.name}")
+    half = {"autocast": torch.bfloat16}
+    # New processes for each shape, as for each run: what was freed before changes a step's cost.
+    for shape in [*transformers, *LOW_RANK]:
+        say(f"training step, {shape.backbone} at {shape.name}")
+        with processes() as ask:
             row = measure.compare(shape, TRAINING, ask, seconds=seconds)
-            result["training"].append({**row, "goal": _goal(shape)})
-        half = {"autocast": torch.bfloat16}
-        for shape in transformers:
-            say(f"bf16-mixed, {shape.name}")
+        result["training"].append({**row, "goal": _goal(shape)})
+    for shape in transformers:
+        say(f"bf16-mixed, {shape.name}")
+        with processes() as ask:
             row = measure.compare(shape, TRAINING, ask, seconds=seconds, ours=half)
-            result["bf16"].append({**row, "goal": 4.0})
-        small = [Shape("small", name, 2, tokens, 64, 20) for name, tokens in INFERENCE]
+        result["bf16"].append({**row, "goal": 4.0})
+    small = [Shape("small", name, 2, tokens, 64, 20) for name, tokens in INFERENCE]
+    with processes() as ask:
         for shape in [*small, *transformers]:
             say(f"inference, {shape.backbone} at {shape.name}")
             row = measure.compare(
