@@ -59,7 +59,7 @@ def main() -> None:
       i2moe-bench data sample enrico ./enrico-sample
     """
     # What is imported stays: to look through it for garbage, over and over and once more at the
-    # end, takes half as long again as to import it.
+    # end, takes about half as long as to import it.
     gc.set_threshold(50_000)
     atexit.register(gc.freeze)
     # Before torch is imported: the setting CUDA's matrix products need to repeat exactly.

@@ -60,7 +60,8 @@ class Factored(Protocol):
 class SeesViews(Protocol):
     """A module that takes all views at once, and computes once what they have in common.
 
-    For one whose work on a modality cannot be told apart as ``Factored`` does, or not cheaply.
+    For one that does the same to all modalities: together that takes fewer, larger operators than
+    ``Factored``.
     """
 
     def forward_views(
