@@ -28,3 +28,9 @@ def write_htad(folder: Path, samples: int = 90, **changes) -> Path:
 @pytest.fixture
 def small_htad(tmp_path) -> Path:
     return write_htad(tmp_path / "htad")
+
+
+@pytest.fixture(scope="session")
+def htad():
+    """What writes such a data set into a folder."""
+    return write_htad

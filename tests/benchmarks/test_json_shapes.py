@@ -1,0 +1,120 @@
+"""What ``--json`` prints keeps its shape: users' scripts read it.
+
+``json_shapes.json`` holds the keys and types that each command prints. A key that goes, or changes
+its type, is a change of behaviour: deprecate it first. To write the file anew after one was added:
+``python tests/benchmarks/test_json_shapes.py``.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from i2moe_plugin.benchmarks.cli import main
+
+RECORDED = Path(__file__).with_name("json_shapes.json")
+SMALL = ["--set", "latent_dim=8", "--set", "encoder_hidden=8", "--device", "cpu", "--epochs", "2"]
+GRID = {
+    "datasets": [{"name": "htad", "root": "htad"}],
+    "fusions": ["concat"],
+    "methods": ["vanilla", "i2moe"],
+    "settings": {"epochs": 2, "latent_dim": 8, "encoder_hidden": 8, "device": "cpu"},
+    "seeds": 3,
+}
+
+
+def shape(value):
+    """Types in place of values; of a list its first item, and nothing of how long it is."""
+    if isinstance(value, dict):
+        return {key: shape(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [shape(item) for item in value[:1]]
+    return type(value).__name__
+
+
+def printed(*arguments):
+    result = CliRunner().invoke(main, [*map(str, arguments), "--json"])
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def commands(folder, data):
+    """Each command's name and what it prints, on the small data set in ``folder/htad``."""
+    out = folder / "runs"
+    one = ["--fusion", "concat", "--data-root", data, "--seeds", 3, "--out", out, *SMALL]
+    yield "run", printed("run", *one)
+    run = next(path for path in sorted(out.iterdir()) if "-i2moe-" in path.name)
+    yield "explain", printed("explain", run, "--sample", "htad-75", "--data-root", data)
+    (folder / "grid.yaml").write_text(yaml.safe_dump(GRID))
+    yield "suite", printed("suite", folder / "grid.yaml", "--out", out)
+    yield "parity", printed("parity", *one)
+    gate = folder / "gate.json"
+    written = CliRunner().invoke(
+        main,
+        [
+            *("regress", "--baseline", str(gate), "--update", "--reason", "first", "--no-time"),
+            *("--suite", str(folder / "grid.yaml")),
+        ],
+    )
+    assert written.exit_code == 0, written.output
+    yield "regress", printed("regress", "--baseline", gate, "--no-time")
+    yield "check", printed("check", "concat")
+    for what in ("backbones", "datasets", "settings", "methods"):
+        yield f"list {what}", printed("list", what)
+    yield "data list", printed("data", "list")
+    yield "data status", printed("data", "status", "htad", "--data-root", data)
+    yield "data describe", printed("data", "describe", "mosi")
+    yield "data verify", printed("data", "verify", "htad")
+
+
+def missing(old, new, where=""):
+    """What ``old`` has and ``new`` has not, or has as another type; null goes with any."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key, value in old.items():
+            if key not in new:
+                yield f"{where}.{key} is gone"
+            else:
+                yield from missing(value, new[key], f"{where}.{key}")
+    elif isinstance(old, list) and isinstance(new, list):
+        if old and new:
+            yield from missing(old[0], new[0], f"{where}[]")
+    elif old != new and {old, new} != {"int", "float"} and "NoneType" not in (old, new):
+        yield f"{where} was {old}, and is {new}"
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory, htad):
+    folder = tmp_path_factory.mktemp("shapes")
+    return {name: shape(value) for name, value in commands(folder, htad(folder / "htad"))}
+
+
+RECORD = json.loads(RECORDED.read_text()) if RECORDED.exists() else {}
+
+
+@pytest.mark.parametrize("command", RECORD)
+def test_nothing_that_was_printed_is_gone(found, command):
+    assert list(missing(RECORD[command], found[command])) == []
+
+
+def test_every_command_is_recorded(found):
+    assert set(found) == set(RECORD)
+
+
+def test_a_lost_key_is_seen():
+    assert list(missing({"a": {"b": "int"}}, {"a": {}})) == [".a.b is gone"]
+    assert list(missing([{"a": "str"}], [{"a": "list"}])) == ["[].a was str, and is list"]
+
+
+if __name__ == "__main__":
+    import tempfile
+
+    sys.path.insert(0, str(Path(__file__).parent))
+    from conftest import write_htad
+
+    with tempfile.TemporaryDirectory() as place:
+        now = Path(place)
+        shapes = {n: shape(v) for n, v in commands(now, write_htad(now / "htad"))}
+        RECORDED.write_text(json.dumps(shapes, indent=1) + "\n")
