@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from i2moe_plugin.adapters.tokens import require_positive
 from i2moe_plugin.adapters.transformer import Transformer
-from i2moe_plugin.backbone import LatentSpec, MLPHead, pool_tokens, zero_padding
+from i2moe_plugin.backbones.wrapper import LatentSpec, MLPHead, pool_tokens, zero_padding
 from i2moe_plugin.errors import ConfigError, ShapeError
 from i2moe_plugin.registry import register_backbone
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from i2moe_plugin.adapters.switchgate import balance_loss
 from i2moe_plugin.adapters.tokens import AttentionResidual, JointTokens, require_positive
-from i2moe_plugin.backbone import LatentSpec
+from i2moe_plugin.backbones.wrapper import LatentSpec
 from i2moe_plugin.errors import ConfigError
 from i2moe_plugin.registry import register_backbone
 

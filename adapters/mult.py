@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from i2moe_plugin.adapters.tokens import Attention, require_positive
-from i2moe_plugin.backbone import LatentSpec, zero_padding
+from i2moe_plugin.backbones.wrapper import LatentSpec, zero_padding
 from i2moe_plugin.errors import ConfigError
 from i2moe_plugin.registry import register_backbone
 

@@ -17,7 +17,7 @@ from i2moe_plugin.adapters.tokens import (
     join_padding,
     require_positive,
 )
-from i2moe_plugin.backbone import LatentSpec
+from i2moe_plugin.backbones.wrapper import LatentSpec
 from i2moe_plugin.registry import register_backbone
 
 

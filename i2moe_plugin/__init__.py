@@ -6,12 +6,14 @@ line, does not import torch.
 
 import lazy_loader
 
+from i2moe_plugin.deprecation import moved
+
 __version__ = "0.1.0"
 
 __getattr__, __dir__, _names = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "backbone": ["Backbone", "LatentSpec"],
+        "backbones.wrapper": ["Backbone", "LatentSpec"],
         "errors": [
             "BackboneError",
             "ConfigError",
@@ -24,10 +26,10 @@ __getattr__, __dir__, _names = lazy_loader.attach(
             "TrainingError",
             "UnknownNameError",
         ],
-        "experts": ["ExpertBank"],
+        "execution.bank": ["ExpertBank"],
         "injection": ["inject"],
-        "losses": ["expert_names", "interaction_losses"],
-        "masking": ["create_masking"],
+        "interactions.losses": ["expert_names", "interaction_losses"],
+        "interactions.masking": ["create_masking"],
         "model": ["I2MoE", "ModelOutput", "Vanilla", "latent_specs"],
         "registry": [
             "BackboneEntry",
@@ -48,3 +50,22 @@ __getattr__, __dir__, _names = lazy_loader.attach(
     },
 )
 __all__ = ["__version__", *_names]
+
+moved(
+    {
+        "adoption": "backbones.repair",
+        "backbone": "backbones.wrapper",
+        "compiling": "execution.compiling",
+        "contract": "testing.contract",
+        "experts": "execution.bank",
+        "interpretation.drawing": "interpretation.figures.drawing",
+        "interpretation.global_": "interpretation.across",
+        "layers": "execution.layers",
+        "losses": "interactions.losses",
+        "masking": "interactions.masking",
+        "planning": "execution.rule",
+        "plans": "execution.plans",
+        "regularizers": "interactions.regularizers",
+        "variants": "methods",
+    }
+)

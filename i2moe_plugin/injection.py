@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from i2moe_plugin.backbone import Backbone, LatentSpec
+from i2moe_plugin.backbones.wrapper import Backbone, LatentSpec
 from i2moe_plugin.errors import ConfigError, ShapeError
 from i2moe_plugin.model import I2MoE, latent_specs
 from i2moe_plugin.registry import BackboneEntry, create_backbone

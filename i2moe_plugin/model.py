@@ -13,12 +13,17 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from i2moe_plugin.backbone import LatentSpec
+from i2moe_plugin.backbones.wrapper import LatentSpec
 from i2moe_plugin.errors import ConfigError, ShapeError
-from i2moe_plugin.experts import ExpertBank, ExpertInit
-from i2moe_plugin.losses import InteractionKind, check_kind, expert_names, interaction_losses
-from i2moe_plugin.masking import create_masking
-from i2moe_plugin.planning import PlanReport
+from i2moe_plugin.execution.bank import ExpertBank, ExpertInit
+from i2moe_plugin.execution.rule import PlanReport
+from i2moe_plugin.interactions.losses import (
+    InteractionKind,
+    check_kind,
+    expert_names,
+    interaction_losses,
+)
+from i2moe_plugin.interactions.masking import create_masking
 from i2moe_plugin.reweighting import MLPReweighting
 from i2moe_plugin.tasks import Task
 

@@ -29,7 +29,7 @@ from i2moe_plugin.errors import (
 )
 
 if TYPE_CHECKING:
-    from i2moe_plugin.backbone import Backbone, LatentSpec
+    from i2moe_plugin.backbones.wrapper import Backbone, LatentSpec
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.:+-]*", re.IGNORECASE)
 
@@ -139,9 +139,10 @@ class BackboneEntry:
     Attributes:
         name: the name on the command line.
         build: the class or factory. Arguments named ``input_dims`` (list of latent widths),
-            ``latents`` (list of :class:`~i2moe_plugin.backbone.LatentSpec`) and ``num_outputs``
-            are supplied by us; every other argument is a setting. With ``num_outputs`` the module
-            brings its own head; without it an MLP head is put behind the fused tensor.
+            ``latents`` (list of :class:`~i2moe_plugin.backbones.wrapper.LatentSpec`) and
+            ``num_outputs`` are supplied by us; every other argument is a setting. With
+            ``num_outputs`` the module brings its own head; without it an MLP head is put behind
+            the fused tensor.
         latents: what it takes: ``vector`` [B, D], ``tokens`` [B, T, D], or ``any``.
         min_modalities, max_modalities: how many modalities it fuses (no upper limit: None).
         padding: its forward takes ``padding_masks`` as second argument; where it does not, padded
@@ -291,7 +292,7 @@ def create_backbone(
         ConfigError: settings the constructor does not have or needs; all are listed.
         BackboneError: the modalities do not fit, or the constructor or a dry run failed.
     """
-    from i2moe_plugin.backbone import Backbone
+    from i2moe_plugin.backbones.wrapper import Backbone
 
     entry = backbones.get(name)
     _check_modalities(entry, latents)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from i2moe_plugin.losses import InteractionKind
+    from i2moe_plugin.interactions.losses import InteractionKind
 
 #: For each metric, whether a larger value is better.
 HIGHER_IS_BETTER = {

@@ -19,8 +19,8 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from i2moe_plugin.compiling import Compiled
 from i2moe_plugin.errors import BackboneError, ConfigError, TrainingError, did_you_mean
+from i2moe_plugin.execution.compiling import Compiled
 from i2moe_plugin.model import Losses, ModelOutput, MultimodalModel
 from i2moe_plugin.seeding import seeded
 from i2moe_plugin.tasks import HIGHER_IS_BETTER

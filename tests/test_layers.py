@@ -85,7 +85,7 @@ def test_every_layer_was_looked_at():
         ("i2moe_plugin", "import pandas as pd"),
         ("i2moe_plugin/interpretation", "import torch"),
         ("i2moe_plugin/interpretation", "import h5py"),
-        ("i2moe_plugin/interpretation", "from i2moe_plugin.benchmarks.runs import Run"),
+        ("i2moe_plugin/interpretation", "from i2moe_plugin.benchmarks.run.store import Run"),
     ],
 )
 def test_the_rule_bites(folder, source):

@@ -44,8 +44,8 @@ def check(
       i2moe-bench check lrtf tensor
       i2moe-bench check --multibench ./MultiBench multibench:fusions.common_fusions.Concat
     """
-    from i2moe_plugin.benchmarks.check import check as check_targets
-    from i2moe_plugin.benchmarks.settings import parse_assignments
+    from i2moe_plugin.benchmarks.run.settings import parse_assignments
+    from i2moe_plugin.benchmarks.terminal.check import check as check_targets
     from i2moe_plugin.errors import ConfigError
 
     values = parse_assignments(assignments)

@@ -41,7 +41,7 @@ def list_(plugins: tuple[str, ...], as_json: bool) -> None:
     Example:
       i2moe-bench data list
     """
-    from i2moe_plugin.benchmarks.data_display import show_data
+    from i2moe_plugin.benchmarks.terminal.data import show_data
 
     load_plugins(plugins)
     show_data(as_json)
@@ -62,7 +62,7 @@ def status(
       i2moe-bench data status
       i2moe-bench data status enrico --data-root ./enrico
     """
-    from i2moe_plugin.benchmarks.data_display import show_status
+    from i2moe_plugin.benchmarks.terminal.data import show_status
 
     load_plugins(plugins)
     if not show_status(names, data_root, as_json):
@@ -81,7 +81,7 @@ def describe(name: str, plugins: tuple[str, ...], as_json: bool) -> None:
       i2moe-bench data describe mimic
       i2moe-bench data describe ./my-data
     """
-    from i2moe_plugin.benchmarks.data_display import show_description
+    from i2moe_plugin.benchmarks.terminal.data import show_description
 
     load_plugins(plugins)
     show_description(name, as_json)
@@ -123,8 +123,8 @@ def fetch(name: str, data_root: Path | None, plugins: tuple[str, ...]) -> None:
       i2moe-bench data fetch enrico
       i2moe-bench data fetch enrico --data-root ./enrico
     """
+    from i2moe_plugin.benchmarks.data.fetch import fetch as fetch_files
     from i2moe_plugin.benchmarks.datasets import datasets as registered
-    from i2moe_plugin.benchmarks.datasets.fetch import fetch as fetch_files
     from i2moe_plugin.errors import DatasetError
 
     load_plugins(plugins)
@@ -153,7 +153,7 @@ def verify(name: str, data_root: Path | None, plugins: tuple[str, ...], as_json:
       i2moe-bench data verify mosi --data-root ./mosi
       i2moe-bench data verify ./my-data
     """
-    from i2moe_plugin.benchmarks.data_display import show_verification
+    from i2moe_plugin.benchmarks.terminal.data import show_verification
 
     load_plugins(plugins)
     if not show_verification(name, data_root, as_json):
@@ -174,7 +174,7 @@ def convert(name: str, data_root: Path | None, plugins: tuple[str, ...]) -> None
     Example:
       i2moe-bench data convert mosi --data-root ./mosi
     """
-    from i2moe_plugin.benchmarks.data_display import convert_pickles
+    from i2moe_plugin.benchmarks.terminal.data import convert_pickles
 
     load_plugins(plugins)
     convert_pickles(name, data_root)

@@ -50,18 +50,18 @@ def explain(
     """
     from rich.console import Console
 
-    from i2moe_plugin.benchmarks.explanation import tell
-    from i2moe_plugin.benchmarks.runs import plain
+    from i2moe_plugin.benchmarks.report.explanation import tell
+    from i2moe_plugin.benchmarks.run.store import plain
 
     told = tell(run, sample, classes)
     console = Console()
     if not as_json:  # the answer first: opening the data takes longer
-        from i2moe_plugin.benchmarks.explain_display import show_modalities, show_told
+        from i2moe_plugin.benchmarks.terminal.explain import show_modalities, show_told
 
         show_told(console, told)
     shown, missing = [], "left out by --no-data"
     if not no_data:
-        from i2moe_plugin.benchmarks.stored import Samples
+        from i2moe_plugin.benchmarks.run.collect import Samples
 
         if plugins:
             from i2moe_plugin.registry import load_plugin
@@ -76,7 +76,7 @@ def explain(
     elif not no_data:
         show_modalities(console, shown, missing)
     if png is not None:
-        from i2moe_plugin.benchmarks.explain_picture import draw
+        from i2moe_plugin.benchmarks.report.picture import draw
 
         draw(told, shown, png)
         click.echo(f"wrote {png}", err=True)

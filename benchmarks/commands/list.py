@@ -31,7 +31,7 @@ def backbones(plugins: tuple[str, ...], as_json: bool) -> None:
       i2moe-bench list backbones
       i2moe-bench list backbones --plugin my_fusion.py --json
     """
-    from i2moe_plugin.benchmarks.listing import show_backbones
+    from i2moe_plugin.benchmarks.terminal.registries import show_backbones
 
     load_plugins(plugins)
     show_backbones(as_json)
@@ -47,7 +47,7 @@ def datasets(plugins: tuple[str, ...], as_json: bool) -> None:
     Example:
       i2moe-bench list datasets
     """
-    from i2moe_plugin.benchmarks.listing import show_datasets
+    from i2moe_plugin.benchmarks.terminal.registries import show_datasets
 
     load_plugins(plugins)
     show_datasets(as_json)
@@ -62,7 +62,7 @@ def settings(as_json: bool) -> None:
     Example:
       i2moe-bench list settings
     """
-    from i2moe_plugin.benchmarks.listing import show_settings
+    from i2moe_plugin.benchmarks.terminal.registries import show_settings
 
     show_settings(as_json)
 
@@ -76,6 +76,6 @@ def methods(as_json: bool) -> None:
     Example:
       i2moe-bench list methods
     """
-    from i2moe_plugin.benchmarks.listing import show_methods
+    from i2moe_plugin.benchmarks.terminal.registries import show_methods
 
     show_methods(as_json)

@@ -64,8 +64,8 @@ def parity(
     from rich.console import Console
 
     from i2moe_plugin.benchmarks.datasets import find_dataset, open_dataset
-    from i2moe_plugin.benchmarks.settings import parse_assignments, resolve
-    from i2moe_plugin.benchmarks.suites.spec import NEUTRAL
+    from i2moe_plugin.benchmarks.grid.spec import NEUTRAL
+    from i2moe_plugin.benchmarks.run.settings import parse_assignments, resolve
 
     load_plugins(plugins)
     dataset, root = find_dataset(dataset, data_root)
@@ -74,13 +74,13 @@ def parity(
     given |= parse_assignments(assignments)
     settings, sources = resolve(dataset, fusion, given)
 
-    from i2moe_plugin.benchmarks.display import job_progress
-    from i2moe_plugin.benchmarks.experiment import resolve_device
-    from i2moe_plugin.benchmarks.job import run_job
-    from i2moe_plugin.benchmarks.multibench_loop import SELECTION, loop_results
-    from i2moe_plugin.benchmarks.parity import METHODS, parity
-    from i2moe_plugin.benchmarks.parity_display import show_parity
-    from i2moe_plugin.benchmarks.runs import RunStore, plain
+    from i2moe_plugin.benchmarks.grid.job import run_job
+    from i2moe_plugin.benchmarks.regression.parity import METHODS, parity
+    from i2moe_plugin.benchmarks.run.execute import resolve_device
+    from i2moe_plugin.benchmarks.run.multibench import SELECTION, loop_results
+    from i2moe_plugin.benchmarks.run.store import RunStore, plain
+    from i2moe_plugin.benchmarks.terminal.parity import show_parity
+    from i2moe_plugin.benchmarks.terminal.run import job_progress
 
     resolve_device(settings.device)
     data = open_dataset(dataset, root, **settings.data_settings)

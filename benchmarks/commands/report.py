@@ -41,7 +41,7 @@ def report(
       i2moe-bench report runs/htad-* -o htad.html
       i2moe-bench report runs --no-data
     """
-    from i2moe_plugin.benchmarks.report import build
+    from i2moe_plugin.benchmarks.report.build import build
     from i2moe_plugin.registry import load_plugin
 
     for plugin in plugins:

@@ -118,7 +118,7 @@ def run(
     from rich.console import Console
 
     from i2moe_plugin.benchmarks.datasets import find_dataset, open_dataset
-    from i2moe_plugin.benchmarks.settings import parse_assignments, resolve
+    from i2moe_plugin.benchmarks.run.settings import parse_assignments, resolve
 
     load_plugins(plugins)
     dataset, root = find_dataset(dataset, data_root)
@@ -129,11 +129,11 @@ def run(
     settings, sources = resolve(dataset, fusion, values)
     seeds = (seed,) if seed is not None else seeds
 
-    from i2moe_plugin.benchmarks.display import job_progress, show_job
-    from i2moe_plugin.benchmarks.experiment import resolve_device
-    from i2moe_plugin.benchmarks.job import run_job
-    from i2moe_plugin.benchmarks.runs import RunStore, plain
-    from i2moe_plugin.variants import find_method
+    from i2moe_plugin.benchmarks.grid.job import run_job
+    from i2moe_plugin.benchmarks.run.execute import resolve_device
+    from i2moe_plugin.benchmarks.run.store import RunStore, plain
+    from i2moe_plugin.benchmarks.terminal.run import job_progress, show_job
+    from i2moe_plugin.methods import find_method
 
     resolve_device(settings.device)
     compared = list(dict.fromkeys([*([] if no_vanilla else ["vanilla"]), *(methods or ["i2moe"])]))
@@ -142,7 +142,7 @@ def run(
     data = open_dataset(dataset, root, **settings.data_settings)
     data.cache = not no_cache
     if settings.loader == "multibench":
-        from i2moe_plugin.benchmarks.multibench_loading import load_from_multibench
+        from i2moe_plugin.benchmarks.data.multibench import load_from_multibench
 
         load_from_multibench(data)
     console = Console(stderr=True)

@@ -95,8 +95,8 @@ def suite(
     """
     from rich.console import Console
 
-    from i2moe_plugin.benchmarks.settings import parse_assignments
-    from i2moe_plugin.benchmarks.suites.spec import load_suite
+    from i2moe_plugin.benchmarks.grid.spec import load_suite
+    from i2moe_plugin.benchmarks.run.settings import parse_assignments
 
     load_plugins(plugins)
     given = {"epochs": epochs, "device": device}
@@ -104,11 +104,11 @@ def suite(
     settings |= parse_assignments(assignments)
     loaded = load_suite(suite, seeds=seeds, settings=settings, roots=roots, only=only)
 
-    from i2moe_plugin.benchmarks.runs import RunStore
-    from i2moe_plugin.benchmarks.suites.display import show_table, suite_progress
-    from i2moe_plugin.benchmarks.suites.formats import json_text, write_tables
-    from i2moe_plugin.benchmarks.suites.running import run_suite
-    from i2moe_plugin.benchmarks.suites.tables import make_table
+    from i2moe_plugin.benchmarks.grid.formats import json_text, write_tables
+    from i2moe_plugin.benchmarks.grid.runner import run_suite
+    from i2moe_plugin.benchmarks.grid.table import make_table
+    from i2moe_plugin.benchmarks.run.store import RunStore
+    from i2moe_plugin.benchmarks.terminal.suite import show_table, suite_progress
 
     store = RunStore(out)
     with suite_progress(Console(stderr=True), loaded) as on_event:

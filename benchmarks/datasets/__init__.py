@@ -1,6 +1,6 @@
 """The data sets, one file each, found through the entry point group ``i2moe_plugin.datasets``."""
 
-from i2moe_plugin.benchmarks.datasets.base import (
+from i2moe_plugin.benchmarks.data.base import (
     ArraySplit,
     BatchSplit,
     MultimodalDataset,
@@ -10,8 +10,8 @@ from i2moe_plugin.benchmarks.datasets.base import (
     open_dataset,
     register_dataset,
 )
-from i2moe_plugin.benchmarks.datasets.files import FileDataset, LazySplit
-from i2moe_plugin.benchmarks.datasets.manifest import Card, Download, File, Key
+from i2moe_plugin.benchmarks.data.cards import Card, Download, File, Key
+from i2moe_plugin.benchmarks.data.files import FileDataset, LazySplit
 
 __all__ = [
     "ArraySplit",

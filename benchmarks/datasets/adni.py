@@ -16,28 +16,28 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from i2moe_plugin.benchmarks.datasets import adni_sample
-from i2moe_plugin.benchmarks.datasets.adni_files import (
+from i2moe_plugin.benchmarks.data.base import BatchSplit, SplitName, register_dataset
+from i2moe_plugin.benchmarks.data.cards import Card, File, Key
+from i2moe_plugin.benchmarks.data.files import FileDataset, single
+from i2moe_plugin.benchmarks.data.id_splits import SPLIT_KEYS, listed_rows
+from i2moe_plugin.benchmarks.data.preview import Shown, shown_from
+from i2moe_plugin.benchmarks.data.samples import writing_sample
+from i2moe_plugin.benchmarks.datasets.samples import adni as adni_sample
+from i2moe_plugin.benchmarks.datasets.samples.adni_files import (
     import_nibabel,
     read_labels,
     read_scans,
     read_table,
     read_template,
 )
-from i2moe_plugin.benchmarks.datasets.anndata_file import read_h5ad
-from i2moe_plugin.benchmarks.datasets.base import BatchSplit, SplitName, register_dataset
-from i2moe_plugin.benchmarks.datasets.files import FileDataset, single
-from i2moe_plugin.benchmarks.datasets.id_splits import SPLIT_KEYS, listed_rows
-from i2moe_plugin.benchmarks.datasets.manifest import Card, File, Key
-from i2moe_plugin.benchmarks.datasets.readers import (
+from i2moe_plugin.benchmarks.encoders import EncoderSettings, feature_encoder, volume_encoder
+from i2moe_plugin.benchmarks.formats.anndata import read_h5ad
+from i2moe_plugin.benchmarks.formats.readers import (
     Rows,
     check_finite,
     read_npy,
     same_length,
 )
-from i2moe_plugin.benchmarks.datasets.samples import writing_sample
-from i2moe_plugin.benchmarks.datasets.shown import Shown, shown_from
-from i2moe_plugin.benchmarks.encoders import EncoderSettings, feature_encoder, volume_encoder
 from i2moe_plugin.errors import ConfigError, DatasetError
 from i2moe_plugin.tasks import Classification
 

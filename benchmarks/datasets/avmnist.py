@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from i2moe_plugin.benchmarks.datasets import avmnist_sample
-from i2moe_plugin.benchmarks.datasets.base import SplitName, register_dataset
-from i2moe_plugin.benchmarks.datasets.files import FileDataset, LazySplit
-from i2moe_plugin.benchmarks.datasets.lazy import NpyArray
-from i2moe_plugin.benchmarks.datasets.manifest import Card, File, Key
-from i2moe_plugin.benchmarks.datasets.readers import same_length
-from i2moe_plugin.benchmarks.datasets.samples import writing_sample
+from i2moe_plugin.benchmarks.data.base import SplitName, register_dataset
+from i2moe_plugin.benchmarks.data.cards import Card, File, Key
+from i2moe_plugin.benchmarks.data.files import FileDataset, LazySplit
+from i2moe_plugin.benchmarks.data.samples import writing_sample
+from i2moe_plugin.benchmarks.datasets.samples import avmnist as avmnist_sample
 from i2moe_plugin.benchmarks.encoders import EncoderSettings, LeNet, feature_encoder
+from i2moe_plugin.benchmarks.formats.ondisk import NpyArray
+from i2moe_plugin.benchmarks.formats.readers import same_length
 from i2moe_plugin.errors import ConfigError, DatasetError
 from i2moe_plugin.tasks import Classification
 

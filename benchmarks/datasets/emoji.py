@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from i2moe_plugin.benchmarks.datasets.base import SplitName, register_dataset
-from i2moe_plugin.benchmarks.datasets.manifest import Card
-from i2moe_plugin.benchmarks.datasets.packaged import Arrays, PackagedDataset
-from i2moe_plugin.benchmarks.datasets.shown import Shown
+from i2moe_plugin.benchmarks.data.base import SplitName, register_dataset
+from i2moe_plugin.benchmarks.data.cards import Card
+from i2moe_plugin.benchmarks.data.packaged import Arrays, PackagedDataset
+from i2moe_plugin.benchmarks.data.preview import Shown
 from i2moe_plugin.benchmarks.encoders import EncoderSettings, feature_encoder, picture_encoder
 from i2moe_plugin.errors import DatasetError
 

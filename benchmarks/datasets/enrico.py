@@ -21,19 +21,18 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from i2moe_plugin.benchmarks import features
-from i2moe_plugin.benchmarks.datasets import enrico_sample
-from i2moe_plugin.benchmarks.datasets.base import (
+from i2moe_plugin.benchmarks.data import frozen as features
+from i2moe_plugin.benchmarks.data.base import (
     MultimodalDataset,
     SplitName,
     Status,
     register_dataset,
 )
-from i2moe_plugin.benchmarks.datasets.files import LazySplit
-from i2moe_plugin.benchmarks.datasets.images import AugmentationSampler, ImageFiles, ImageSplit
-from i2moe_plugin.benchmarks.datasets.lazy import Section
-from i2moe_plugin.benchmarks.datasets.manifest import Card, Download, File, Key
-from i2moe_plugin.benchmarks.datasets.samples import is_sample, sample_note, writing_sample
+from i2moe_plugin.benchmarks.data.cards import Card, Download, File, Key
+from i2moe_plugin.benchmarks.data.files import LazySplit
+from i2moe_plugin.benchmarks.data.images import AugmentationSampler, ImageFiles, ImageSplit
+from i2moe_plugin.benchmarks.data.samples import is_sample, sample_note, writing_sample
+from i2moe_plugin.benchmarks.datasets.samples import enrico as enrico_sample
 from i2moe_plugin.benchmarks.encoders import (
     EncoderSettings,
     Frozen,
@@ -41,6 +40,7 @@ from i2moe_plugin.benchmarks.encoders import (
     feature_encoder,
     vgg,
 )
+from i2moe_plugin.benchmarks.formats.ondisk import Section
 from i2moe_plugin.errors import ConfigError, DatasetError, did_you_mean, listed
 from i2moe_plugin.tasks import Classification
 

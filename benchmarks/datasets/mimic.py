@@ -14,18 +14,18 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from i2moe_plugin.benchmarks.datasets.base import ArraySplit, SplitName, register_dataset
-from i2moe_plugin.benchmarks.datasets.files import FileDataset
-from i2moe_plugin.benchmarks.datasets.id_splits import SPLIT_KEYS, listed_rows, write_split
-from i2moe_plugin.benchmarks.datasets.manifest import Card, File, Key
-from i2moe_plugin.benchmarks.datasets.readers import (
+from i2moe_plugin.benchmarks.data.base import ArraySplit, SplitName, register_dataset
+from i2moe_plugin.benchmarks.data.cards import Card, File, Key
+from i2moe_plugin.benchmarks.data.files import FileDataset
+from i2moe_plugin.benchmarks.data.id_splits import SPLIT_KEYS, listed_rows, write_split
+from i2moe_plugin.benchmarks.data.samples import writing_sample
+from i2moe_plugin.benchmarks.encoders import EncoderSettings, feature_encoder
+from i2moe_plugin.benchmarks.formats.readers import (
     numbers,
     read_csv,
     read_tensor,
     same_length,
 )
-from i2moe_plugin.benchmarks.datasets.samples import writing_sample
-from i2moe_plugin.benchmarks.encoders import EncoderSettings, feature_encoder
 from i2moe_plugin.errors import DatasetError
 from i2moe_plugin.tasks import Classification
 

@@ -17,15 +17,15 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.utils.data import DataLoader
 
-from i2moe_plugin.benchmarks.datasets.base import ArraySplit, SplitName, register_dataset
-from i2moe_plugin.benchmarks.datasets.convert import converted
-from i2moe_plugin.benchmarks.datasets.files import FileDataset
-from i2moe_plugin.benchmarks.datasets.manifest import Card, File, Key
+from i2moe_plugin.benchmarks.data.base import ArraySplit, SplitName, register_dataset
+from i2moe_plugin.benchmarks.data.cards import Card, File, Key
+from i2moe_plugin.benchmarks.data.convert import converted
+from i2moe_plugin.benchmarks.data.files import FileDataset
+from i2moe_plugin.benchmarks.data.samples import writing_sample
 from i2moe_plugin.benchmarks.datasets.mimic import PHYSIONET
-from i2moe_plugin.benchmarks.datasets.readers import H5Array, check_finite, same_length
-from i2moe_plugin.benchmarks.datasets.samples import writing_sample
 from i2moe_plugin.benchmarks.encoders import EncoderSettings, feature_encoder
 from i2moe_plugin.benchmarks.encoders.recurrent import recurrent_encoder
+from i2moe_plugin.benchmarks.formats.readers import H5Array, check_finite, same_length
 from i2moe_plugin.errors import ConfigError, DatasetError
 from i2moe_plugin.tasks import Classification
 

@@ -13,20 +13,20 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from i2moe_plugin.benchmarks import features
-from i2moe_plugin.benchmarks.datasets import mmhs150k_sample
-from i2moe_plugin.benchmarks.datasets.base import SPLITS, register_dataset
-from i2moe_plugin.benchmarks.datasets.files import digests
-from i2moe_plugin.benchmarks.datasets.manifest import Card, File, Key
-from i2moe_plugin.benchmarks.datasets.readers import Rows, read_json, reading
-from i2moe_plugin.benchmarks.datasets.samples import is_sample, writing_sample
-from i2moe_plugin.benchmarks.datasets.text_picture import (
+from i2moe_plugin.benchmarks.data import frozen as features
+from i2moe_plugin.benchmarks.data.base import SPLITS, register_dataset
+from i2moe_plugin.benchmarks.data.cards import Card, File, Key
+from i2moe_plugin.benchmarks.data.files import digests
+from i2moe_plugin.benchmarks.data.samples import is_sample, writing_sample
+from i2moe_plugin.benchmarks.data.text_picture import (
     TextPictureDataset,
     check_number,
     rows_of_splits,
 )
-from i2moe_plugin.benchmarks.datasets.words import Texts, mean_vectors, whole
+from i2moe_plugin.benchmarks.datasets.samples import mmhs150k as mmhs150k_sample
 from i2moe_plugin.benchmarks.encoders import EncoderSettings, feature_encoder, vgg
+from i2moe_plugin.benchmarks.formats.readers import Rows, read_json, reading
+from i2moe_plugin.benchmarks.formats.word_vectors import Texts, mean_vectors, whole
 from i2moe_plugin.errors import ConfigError, DatasetError
 from i2moe_plugin.tasks import Classification
 

@@ -18,12 +18,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from i2moe_plugin.benchmarks import features
-from i2moe_plugin.benchmarks.datasets import mmimdb_sample
-from i2moe_plugin.benchmarks.datasets.base import SplitName, register_dataset
-from i2moe_plugin.benchmarks.datasets.files import FileDataset, LazySplit, digests
-from i2moe_plugin.benchmarks.datasets.manifest import Card, Download, File, Key
-from i2moe_plugin.benchmarks.datasets.readers import (
+from i2moe_plugin.benchmarks.data import frozen as features
+from i2moe_plugin.benchmarks.data.base import SplitName, register_dataset
+from i2moe_plugin.benchmarks.data.cards import Card, Download, File, Key
+from i2moe_plugin.benchmarks.data.files import FileDataset, LazySplit, digests
+from i2moe_plugin.benchmarks.data.preview import Shown, shown_from
+from i2moe_plugin.benchmarks.data.samples import writing_sample
+from i2moe_plugin.benchmarks.data.text_picture import rows_of_splits
+from i2moe_plugin.benchmarks.datasets.samples import mmimdb as mmimdb_sample
+from i2moe_plugin.benchmarks.encoders import EncoderSettings, maxout_encoder, picture_encoder, vgg
+from i2moe_plugin.benchmarks.formats.readers import (
     H5Array,
     Rows,
     check_finite,
@@ -32,11 +36,7 @@ from i2moe_plugin.benchmarks.datasets.readers import (
     reading,
     same_length,
 )
-from i2moe_plugin.benchmarks.datasets.samples import writing_sample
-from i2moe_plugin.benchmarks.datasets.shown import Shown, shown_from
-from i2moe_plugin.benchmarks.datasets.text_picture import rows_of_splits
-from i2moe_plugin.benchmarks.datasets.words import printable, whole
-from i2moe_plugin.benchmarks.encoders import EncoderSettings, maxout_encoder, picture_encoder, vgg
+from i2moe_plugin.benchmarks.formats.word_vectors import printable, whole
 from i2moe_plugin.errors import ConfigError, DatasetError
 from i2moe_plugin.tasks import Multilabel
 

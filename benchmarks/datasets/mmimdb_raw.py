@@ -12,11 +12,17 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from i2moe_plugin.benchmarks import features
-from i2moe_plugin.benchmarks.datasets import mmimdb_sample
-from i2moe_plugin.benchmarks.datasets.base import register_dataset
-from i2moe_plugin.benchmarks.datasets.files import digests
-from i2moe_plugin.benchmarks.datasets.manifest import Card, Download, File, Key
+from i2moe_plugin.benchmarks.data import frozen as features
+from i2moe_plugin.benchmarks.data.base import register_dataset
+from i2moe_plugin.benchmarks.data.cards import Card, Download, File, Key
+from i2moe_plugin.benchmarks.data.files import digests
+from i2moe_plugin.benchmarks.data.samples import writing_sample
+from i2moe_plugin.benchmarks.data.text_picture import (
+    TextPictureDataset,
+    check_files,
+    check_number,
+    rows_of_splits,
+)
 from i2moe_plugin.benchmarks.datasets.mmimdb import (
     CITATION,
     FILMS,
@@ -28,16 +34,10 @@ from i2moe_plugin.benchmarks.datasets.mmimdb import (
     feature_encoders,
     read_film,
 )
-from i2moe_plugin.benchmarks.datasets.readers import Rows, read_json
-from i2moe_plugin.benchmarks.datasets.samples import writing_sample
-from i2moe_plugin.benchmarks.datasets.text_picture import (
-    TextPictureDataset,
-    check_files,
-    check_number,
-    rows_of_splits,
-)
-from i2moe_plugin.benchmarks.datasets.words import Texts, mean_vectors
+from i2moe_plugin.benchmarks.datasets.samples import mmimdb as mmimdb_sample
 from i2moe_plugin.benchmarks.encoders import EncoderSettings
+from i2moe_plugin.benchmarks.formats.readers import Rows, read_json
+from i2moe_plugin.benchmarks.formats.word_vectors import Texts, mean_vectors
 from i2moe_plugin.errors import DatasetError
 from i2moe_plugin.tasks import Multilabel
 

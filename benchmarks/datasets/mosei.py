@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from i2moe_plugin.benchmarks.datasets.affect import Affect
-from i2moe_plugin.benchmarks.datasets.affect_file import pickle_of
-from i2moe_plugin.benchmarks.datasets.affect_sample import Drawing, clips, sentiment
-from i2moe_plugin.benchmarks.datasets.base import register_dataset
-from i2moe_plugin.benchmarks.datasets.manifest import Card
+from i2moe_plugin.benchmarks.data.affect import Affect
+from i2moe_plugin.benchmarks.data.affect_file import pickle_of
+from i2moe_plugin.benchmarks.data.base import register_dataset
+from i2moe_plugin.benchmarks.data.cards import Card
+from i2moe_plugin.benchmarks.datasets.samples.affect import Drawing, clips, sentiment
 
 
 @register_dataset("mosei")

@@ -17,15 +17,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from i2moe_plugin.benchmarks.datasets import push_sample
-from i2moe_plugin.benchmarks.datasets.base import BatchSplit, SplitName, register_dataset
-from i2moe_plugin.benchmarks.datasets.files import FileDataset
-from i2moe_plugin.benchmarks.datasets.lazy import H5Files
-from i2moe_plugin.benchmarks.datasets.manifest import Card, File, Key
-from i2moe_plugin.benchmarks.datasets.samples import writing_sample
-from i2moe_plugin.benchmarks.datasets.shown import Shown, shown_from
+from i2moe_plugin.benchmarks.data.base import BatchSplit, SplitName, register_dataset
+from i2moe_plugin.benchmarks.data.cards import Card, File, Key
+from i2moe_plugin.benchmarks.data.files import FileDataset
+from i2moe_plugin.benchmarks.data.preview import Shown, shown_from
+from i2moe_plugin.benchmarks.data.samples import writing_sample
+from i2moe_plugin.benchmarks.datasets.samples import push as push_sample
 from i2moe_plugin.benchmarks.encoders import EncoderSettings, recurrent_encoder
 from i2moe_plugin.benchmarks.encoders.robotics import PerStep, step_image_layers, step_vector_layers
+from i2moe_plugin.benchmarks.formats.ondisk import H5Files
 from i2moe_plugin.errors import ConfigError, DatasetError, did_you_mean
 from i2moe_plugin.tasks import Regression
 

@@ -16,14 +16,14 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from i2moe_plugin.benchmarks.datasets import stocks_sample
-from i2moe_plugin.benchmarks.datasets.base import BatchSplit, SplitName, register_dataset
-from i2moe_plugin.benchmarks.datasets.files import FileDataset
-from i2moe_plugin.benchmarks.datasets.manifest import Card, File, Key
-from i2moe_plugin.benchmarks.datasets.readers import numbers, read_csv
-from i2moe_plugin.benchmarks.datasets.samples import writing_sample
-from i2moe_plugin.benchmarks.datasets.shown import Shown, shown_from
+from i2moe_plugin.benchmarks.data.base import BatchSplit, SplitName, register_dataset
+from i2moe_plugin.benchmarks.data.cards import Card, File, Key
+from i2moe_plugin.benchmarks.data.files import FileDataset
+from i2moe_plugin.benchmarks.data.preview import Shown, shown_from
+from i2moe_plugin.benchmarks.data.samples import writing_sample
+from i2moe_plugin.benchmarks.datasets.samples import stocks as stocks_sample
 from i2moe_plugin.benchmarks.encoders import EncoderSettings, recurrent_encoder
+from i2moe_plugin.benchmarks.formats.readers import numbers, read_csv
 from i2moe_plugin.errors import ConfigError, DatasetError, did_you_mean
 from i2moe_plugin.tasks import Regression
 

@@ -17,13 +17,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from i2moe_plugin.benchmarks.datasets import vision_touch_sample
-from i2moe_plugin.benchmarks.datasets.base import BatchSplit, SplitName, register_dataset
-from i2moe_plugin.benchmarks.datasets.files import FileDataset
-from i2moe_plugin.benchmarks.datasets.lazy import H5Files
-from i2moe_plugin.benchmarks.datasets.manifest import Card, Download, File, Key
-from i2moe_plugin.benchmarks.datasets.samples import writing_sample
-from i2moe_plugin.benchmarks.datasets.shown import Shown, shown_from
+from i2moe_plugin.benchmarks.data.base import BatchSplit, SplitName, register_dataset
+from i2moe_plugin.benchmarks.data.cards import Card, Download, File, Key
+from i2moe_plugin.benchmarks.data.files import FileDataset
+from i2moe_plugin.benchmarks.data.preview import Shown, shown_from
+from i2moe_plugin.benchmarks.data.samples import writing_sample
+from i2moe_plugin.benchmarks.datasets.samples import vision_touch as vision_touch_sample
 from i2moe_plugin.benchmarks.encoders import EncoderSettings, feature_encoder
 from i2moe_plugin.benchmarks.encoders.robotics import (
     CausalCNN,
@@ -32,6 +31,7 @@ from i2moe_plugin.benchmarks.encoders.robotics import (
     LeakyMLP,
     StridedCNN,
 )
+from i2moe_plugin.benchmarks.formats.ondisk import H5Files
 from i2moe_plugin.errors import ConfigError, DatasetError, did_you_mean
 from i2moe_plugin.tasks import Classification, Regression, Task
 

@@ -12,9 +12,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from i2moe_plugin import __version__
+from i2moe_plugin.benchmarks.grid.spec import Spec, Suite, expand, read_spec
 from i2moe_plugin.benchmarks.regression.measuring import Measurement
-from i2moe_plugin.benchmarks.runs import explained, write_json
-from i2moe_plugin.benchmarks.suites.spec import Spec, Suite, expand, read_spec
+from i2moe_plugin.benchmarks.run.store import explained, write_json
 from i2moe_plugin.errors import ConfigError
 
 FORMAT = 1

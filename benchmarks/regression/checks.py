@@ -9,10 +9,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from i2moe_plugin.benchmarks.display import METRIC_NAMES, number
-from i2moe_plugin.benchmarks.equivalence import equivalent_pairs
 from i2moe_plugin.benchmarks.regression.baseline import Tolerances
 from i2moe_plugin.benchmarks.regression.measuring import Measurement
+from i2moe_plugin.benchmarks.statistics.equivalence import equivalent_pairs
+from i2moe_plugin.benchmarks.terminal.run import METRIC_NAMES, number
 
 Outcome = Literal["same", "moved", "regression"]
 

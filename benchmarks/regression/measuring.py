@@ -10,18 +10,18 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from i2moe_plugin.benchmarks.datasets import MultimodalDataset, open_dataset
-from i2moe_plugin.benchmarks.experiment import (
+from i2moe_plugin.benchmarks.grid.runner import describe
+from i2moe_plugin.benchmarks.grid.spec import Cell, Suite
+from i2moe_plugin.benchmarks.regression.timing import relative_time
+from i2moe_plugin.benchmarks.run.execute import (
     create_trainer,
     execute,
     resolve_device,
     training_threads,
 )
-from i2moe_plugin.benchmarks.regression.timing import relative_time
-from i2moe_plugin.benchmarks.runs import Run, RunStore, plain
-from i2moe_plugin.benchmarks.settings import RunSettings
+from i2moe_plugin.benchmarks.run.settings import RunSettings
+from i2moe_plugin.benchmarks.run.store import Run, RunStore, plain
 from i2moe_plugin.benchmarks.speed.counting import count
-from i2moe_plugin.benchmarks.suites.running import describe
-from i2moe_plugin.benchmarks.suites.spec import Cell, Suite
 from i2moe_plugin.errors import RunError
 from i2moe_plugin.model import MultimodalModel
 

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from i2moe_plugin.benchmarks.regression.baseline import Baseline
 from i2moe_plugin.benchmarks.regression.checks import Check
-from i2moe_plugin.benchmarks.runs import explained
+from i2moe_plugin.benchmarks.run.store import explained
 
 #: Characters that XML 1.0 has no way to write.
 _UNWRITABLE = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")

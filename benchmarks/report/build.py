@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from i2moe_plugin import __version__
-from i2moe_plugin.benchmarks.display import method_name
+from i2moe_plugin.benchmarks.grid.runner import Failures
 from i2moe_plugin.benchmarks.report.groups import (
     comparison_rows,
     group_runs,
@@ -30,9 +30,9 @@ from i2moe_plugin.benchmarks.report.samples import (
     limit_for,
     pack_run,
 )
-from i2moe_plugin.benchmarks.runs import explained
-from i2moe_plugin.benchmarks.stored import Found, Samples, Stored, find_runs
-from i2moe_plugin.benchmarks.suites.running import Failures
+from i2moe_plugin.benchmarks.run.collect import Found, Samples, Stored, find_runs
+from i2moe_plugin.benchmarks.run.store import explained
+from i2moe_plugin.benchmarks.terminal.run import method_name
 from i2moe_plugin.interpretation import CAVEAT
 
 #: Bytes of a page, and of what every page has: plotly, and tables and words.
@@ -233,6 +233,6 @@ def _collect(
 
 
 def _bar(title: str, total: int, progress: bool) -> Any:
-    from i2moe_plugin.benchmarks.features import progress_bar
+    from i2moe_plugin.benchmarks.data.frozen import progress_bar
 
     return progress_bar(title, total, progress)

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from i2moe_plugin.benchmarks.comparison import Comparison, compare, summarise
-from i2moe_plugin.benchmarks.display import (
+from i2moe_plugin.benchmarks.run.collect import Stored
+from i2moe_plugin.benchmarks.statistics.paired import Comparison, compare, summarise
+from i2moe_plugin.benchmarks.terminal.run import (
     METRIC_NAMES,
     interval,
     mean_and_deviation,
     method_name,
     number,
 )
-from i2moe_plugin.benchmarks.stored import Stored
 
 
 @dataclass

@@ -16,7 +16,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from i2moe_plugin.benchmarks.runs import plain
+from i2moe_plugin.benchmarks.run.store import plain
 
 PACKAGE = "i2moe_plugin.benchmarks.report"
 SCRIPTS = ("base.js", "explorer.js", "figures.js")

@@ -9,9 +9,9 @@ from typing import Any
 import pandas as pd
 
 from i2moe_plugin import interpretation as interpret
-from i2moe_plugin.benchmarks.display import METRIC_NAMES
 from i2moe_plugin.benchmarks.report.groups import Group
-from i2moe_plugin.benchmarks.stored import Stored
+from i2moe_plugin.benchmarks.run.collect import Stored
+from i2moe_plugin.benchmarks.terminal.run import METRIC_NAMES
 from i2moe_plugin.errors import ConfigError
 from i2moe_plugin.interpretation import figures
 

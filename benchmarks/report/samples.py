@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from i2moe_plugin.benchmarks.report.page import as_json
-from i2moe_plugin.benchmarks.stored import Stored, printable
+from i2moe_plugin.benchmarks.run.collect import Stored, printable
 from i2moe_plugin.interpretation.local import matter, pushes
 from i2moe_plugin.tasks import Classification, Multilabel
 
 if TYPE_CHECKING:
-    from i2moe_plugin.benchmarks.datasets.shown import Shown
+    from i2moe_plugin.benchmarks.data.preview import Shown
     from i2moe_plugin.interpretation import Outputs
 
 #: Samples of all runs together that a page holds, and of each run at least.

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from i2moe_plugin.benchmarks.allocation import keep_freed_memory
+from i2moe_plugin.benchmarks.run.memory import keep_freed_memory
 from i2moe_plugin.benchmarks.speed.counting import count
 from i2moe_plugin.benchmarks.speed.models import Shape, Variant, build
 from i2moe_plugin.benchmarks.speed.processes import (
@@ -113,7 +113,7 @@ def peak_gflops(dtype: torch.dtype = torch.float32, *, seconds: float = 1.0) -> 
     ways = {"mm": functools.partial(seconds_of, lambda: left @ right)}
     if dtype == torch.float32:
         layer = nn.Linear(size, size, bias=False)
-        from i2moe_plugin.layers import quicken
+        from i2moe_plugin.execution.layers import quicken
 
         quicken(layer)
         ways["onednn"] = functools.partial(seconds_of, lambda: layer(left))

@@ -8,8 +8,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from i2moe_plugin.backbone import LatentSpec
-from i2moe_plugin.layers import Dropout, Linear, quicken
+from i2moe_plugin.backbones.wrapper import LatentSpec
+from i2moe_plugin.execution.layers import Dropout, Linear, quicken
 from i2moe_plugin.model import I2MoE, MultimodalModel, Vanilla
 from i2moe_plugin.registry import create_backbone
 from i2moe_plugin.tasks import Classification

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from i2moe_plugin.benchmarks.allocation import keep_freed_memory
+from i2moe_plugin.benchmarks.run.memory import keep_freed_memory
 from i2moe_plugin.benchmarks.speed.models import Shape, Subject, Variant, build
 
 #: Seconds below which a step is made twice and timed the second time.

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from i2moe_plugin.benchmarks.allocation import keep_freed_memory
+from i2moe_plugin.benchmarks.run.memory import keep_freed_memory
 from i2moe_plugin.benchmarks.speed import measure
 from i2moe_plugin.benchmarks.speed.models import LOW_RANK, TRANSFORMERS, Shape, Variant
 from i2moe_plugin.benchmarks.speed.processes import processes
@@ -159,7 +159,7 @@ def markdown(result: dict[str, Any]) -> str:
 
 def write(result: dict[str, Any], folder: Path) -> list[Path]:
     """Writes ``speed.json``, ``speed.md`` and ``growth.svg`` into a folder."""
-    from i2moe_plugin.benchmarks.runs import explained, write_json
+    from i2moe_plugin.benchmarks.run.store import explained, write_json
 
     with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "outputs": ["Outputs"],
         "local": ["Explanation", "explain"],
-        "global_": [
+        "across": [
             "agreement",
             "calibration",
             "calibration_error",

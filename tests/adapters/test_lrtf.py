@@ -12,7 +12,7 @@ from torch.testing import assert_close
 
 from i2moe_plugin import BackboneError, LatentSpec, create_backbone
 from i2moe_plugin.adapters.lrtf import LowRankTensorFusion
-from i2moe_plugin.backbone import MLPHead
+from i2moe_plugin.backbones.wrapper import MLPHead
 
 close = partial(assert_close, rtol=1e-4, atol=1e-5)
 

@@ -9,7 +9,7 @@ import torch
 from torch.nn.modules.dropout import _DropoutNd
 
 from i2moe_plugin import ConfigError, ExpertBank
-from i2moe_plugin.plans import shares
+from i2moe_plugin.execution.plans import shares
 from i2moe_plugin.registry import backbones
 from i2moe_plugin.testing import Subject
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from i2moe_plugin import Classification, I2MoE, LatentSpec, Vanilla, create_backbone
-from i2moe_plugin.backbone import pool_tokens
+from i2moe_plugin.backbones.wrapper import pool_tokens
 from i2moe_plugin.registry import register_backbone
 
 FEATURES = 3

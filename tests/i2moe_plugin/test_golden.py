@@ -19,7 +19,7 @@ from i2moe_plugin import (
     create_backbone,
     interaction_losses,
 )
-from i2moe_plugin.masking import Masking
+from i2moe_plugin.interactions.masking import Masking
 
 CASES = [f"imoe_{task}_{m}" for task in ("classification", "regression") for m in (2, 3, 4)]
 close = partial(assert_close, rtol=1e-4, atol=1e-5)

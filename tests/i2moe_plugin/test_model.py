@@ -26,7 +26,7 @@ from i2moe_plugin import (
     latent_specs,
     register_backbone,
 )
-from i2moe_plugin.masking import MASKINGS
+from i2moe_plugin.interactions.masking import MASKINGS
 
 KINDS = ["vector", "tokens", "padded", "mixed"]
 TASKS = [Classification(4), Multilabel(3), Regression(1), Regression(2)]

@@ -29,7 +29,7 @@ from i2moe_plugin import (
     register_backbone,
 )
 from i2moe_plugin.benchmarks.encoders import Frozen
-from i2moe_plugin.masking import MASKINGS
+from i2moe_plugin.interactions.masking import MASKINGS
 from i2moe_plugin.seeding import seeded
 from i2moe_plugin.training import count_parameters
 

@@ -27,11 +27,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from i2moe_plugin.benchmarks.cli import main
+from i2moe_plugin.benchmarks.data.base import SPLITS
 from i2moe_plugin.benchmarks.datasets.adni import ADNI, TEMPLATE, get_dataloader, modes
-from i2moe_plugin.benchmarks.datasets.anndata_file import read_h5ad
-from i2moe_plugin.benchmarks.datasets.base import SPLITS
-from i2moe_plugin.benchmarks.experiment import build_model
-from i2moe_plugin.benchmarks.settings import resolve
+from i2moe_plugin.benchmarks.formats.anndata import read_h5ad
+from i2moe_plugin.benchmarks.run.execute import build_model
+from i2moe_plugin.benchmarks.run.settings import resolve
 from i2moe_plugin.errors import ConfigError, DatasetError
 
 KEYS = dict(zip(SPLITS, ("training", "validation", "testing"), strict=True))
@@ -450,7 +450,7 @@ def test_bad_templates(sample):
 
 
 def test_a_template_that_unpacks_without_end(sample, monkeypatch):
-    monkeypatch.setattr("i2moe_plugin.benchmarks.datasets.adni_files.LARGEST", 1 << 20)
+    monkeypatch.setattr("i2moe_plugin.benchmarks.datasets.samples.adni_files.LARGEST", 1 << 20)
     (sample / TEMPLATE).write_bytes(gzip.compress(bytes(2 << 20)))
     with pytest.raises(DatasetError, match="unpacks to more than 1 MB"):
         ADNI(sample)

@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 
 from i2moe_plugin import Classification, ConfigError, SignClassification, SignedRegression
 from i2moe_plugin.benchmarks.cli import main
-from i2moe_plugin.benchmarks.datasets import affect_file, datasets
-from i2moe_plugin.benchmarks.datasets.base import SPLITS
-from i2moe_plugin.benchmarks.datasets.convert import convert
+from i2moe_plugin.benchmarks.data import affect_file
+from i2moe_plugin.benchmarks.data.base import SPLITS
+from i2moe_plugin.benchmarks.data.convert import convert
+from i2moe_plugin.benchmarks.datasets import datasets
 from i2moe_plugin.benchmarks.datasets.mosi import Mosi, MosiRegression, get_dataloader
 from i2moe_plugin.benchmarks.datasets.mustard import Mustard
 from i2moe_plugin.benchmarks.datasets.urfunny import URFunny

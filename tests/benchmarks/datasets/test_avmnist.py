@@ -20,10 +20,10 @@ from sklearn.linear_model import LogisticRegression
 from torch.nn import functional as F
 
 from i2moe_plugin.benchmarks.cli import main
+from i2moe_plugin.benchmarks.data.base import SPLITS
 from i2moe_plugin.benchmarks.datasets.avmnist import AVMNIST, get_dataloader
-from i2moe_plugin.benchmarks.datasets.base import SPLITS
 from i2moe_plugin.benchmarks.encoders import LeNet
-from i2moe_plugin.benchmarks.settings import resolve
+from i2moe_plugin.benchmarks.run.settings import resolve
 from i2moe_plugin.errors import ConfigError, DatasetError
 
 FILES = [file.path for file in AVMNIST.card.files]

@@ -21,11 +21,11 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from i2moe_plugin.benchmarks import features
+from i2moe_plugin.benchmarks.data import frozen as features
+from i2moe_plugin.benchmarks.data.base import SPLITS
+from i2moe_plugin.benchmarks.data.cards import Download, File
+from i2moe_plugin.benchmarks.data.samples import MARKER
 from i2moe_plugin.benchmarks.datasets import MultimodalDataset, datasets
-from i2moe_plugin.benchmarks.datasets.base import SPLITS
-from i2moe_plugin.benchmarks.datasets.manifest import Download, File
-from i2moe_plugin.benchmarks.datasets.samples import MARKER
 from i2moe_plugin.benchmarks.encoders import EncoderSettings, vgg
 from i2moe_plugin.errors import DatasetError
 from i2moe_plugin.model import encode_one

@@ -17,10 +17,11 @@ from torch import nn
 from torch.nn import functional as F
 from torchvision import transforms
 
-from i2moe_plugin.benchmarks.datasets import enrico_sample, samples
-from i2moe_plugin.benchmarks.datasets.base import SPLITS, open_dataset
+from i2moe_plugin.benchmarks.data import samples
+from i2moe_plugin.benchmarks.data.base import SPLITS, open_dataset
+from i2moe_plugin.benchmarks.data.images import augmented
 from i2moe_plugin.benchmarks.datasets.enrico import TOPICS, Enrico, get_dataloader, split_rows
-from i2moe_plugin.benchmarks.datasets.images import augmented
+from i2moe_plugin.benchmarks.datasets.samples import enrico as enrico_sample
 from i2moe_plugin.benchmarks.encoders import EncoderSettings, vgg
 from i2moe_plugin.errors import ConfigError, DatasetError
 

@@ -21,10 +21,10 @@ from sklearn.metrics import roc_auc_score
 from torch.nn import functional as F
 
 from i2moe_plugin.benchmarks.cli import main
-from i2moe_plugin.benchmarks.datasets.base import SPLITS
+from i2moe_plugin.benchmarks.data.base import SPLITS
 from i2moe_plugin.benchmarks.datasets.mimic import MIMIC, get_dataloader
-from i2moe_plugin.benchmarks.experiment import build_model
-from i2moe_plugin.benchmarks.settings import resolve
+from i2moe_plugin.benchmarks.run.execute import build_model
+from i2moe_plugin.benchmarks.run.settings import resolve
 from i2moe_plugin.errors import DatasetError
 
 KEYS = dict(zip(SPLITS, ("training", "validation", "testing"), strict=True))

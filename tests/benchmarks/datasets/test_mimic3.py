@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from i2moe_plugin.benchmarks.cli import main
-from i2moe_plugin.benchmarks.datasets.base import SPLITS
+from i2moe_plugin.benchmarks.data.base import SPLITS
 from i2moe_plugin.benchmarks.datasets.mimic3 import MIMIC3, get_dataloader, split_rows
 from i2moe_plugin.benchmarks.encoders import EncoderSettings
 from i2moe_plugin.errors import ConfigError, DatasetError

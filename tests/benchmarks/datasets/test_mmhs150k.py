@@ -21,7 +21,7 @@ from PIL import Image
 from torch import nn
 
 from i2moe_plugin.benchmarks.cli import main
-from i2moe_plugin.benchmarks.datasets.base import SPLITS
+from i2moe_plugin.benchmarks.data.base import SPLITS
 from i2moe_plugin.benchmarks.datasets.mmhs150k import (
     LISTS,
     MMHS150K,

@@ -21,8 +21,7 @@ from PIL import Image
 from torch import nn
 
 from i2moe_plugin.benchmarks.cli import main
-from i2moe_plugin.benchmarks.datasets import mmimdb_sample
-from i2moe_plugin.benchmarks.datasets.base import SPLITS
+from i2moe_plugin.benchmarks.data.base import SPLITS
 from i2moe_plugin.benchmarks.datasets.mmimdb import (
     GENRES,
     HDF5,
@@ -33,6 +32,7 @@ from i2moe_plugin.benchmarks.datasets.mmimdb import (
     split_rows,
 )
 from i2moe_plugin.benchmarks.datasets.mmimdb_raw import VECTORS, MMIMDbRaw
+from i2moe_plugin.benchmarks.datasets.samples import mmimdb as mmimdb_sample
 from i2moe_plugin.benchmarks.encoders import EncoderSettings, vgg
 from i2moe_plugin.errors import ConfigError, DatasetError
 
@@ -338,11 +338,9 @@ def test_posters_are_cut_from_the_middle(raw, means):
 def test_what_takes_long_is_done_once(raw, monkeypatch):
     first = MMIMDbRaw(raw)
     text = first.split("train")[0][0]
-    for module in ("mmimdb_raw", "words"):
+    for place in ("datasets.mmimdb_raw.read_film", "formats.word_vectors.read_vectors"):
         monkeypatch.setattr(
-            f"i2moe_plugin.benchmarks.datasets.{module}."
-            + ("read_film" if module == "mmimdb_raw" else "read_vectors"),
-            lambda path: pytest.fail(f"{path} is read again"),
+            f"i2moe_plugin.benchmarks.{place}", lambda path: pytest.fail(f"{path} is read again")
         )
     again = MMIMDbRaw(raw)
     assert torch.equal(again.split("train")[0][0], text)

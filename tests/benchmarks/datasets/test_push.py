@@ -19,11 +19,11 @@ from hypothesis import strategies as st
 from sklearn.linear_model import Ridge
 
 from i2moe_plugin.benchmarks.cli import main
-from i2moe_plugin.benchmarks.datasets.base import SPLITS
-from i2moe_plugin.benchmarks.datasets.lazy import H5Files
+from i2moe_plugin.benchmarks.data.base import SPLITS
 from i2moe_plugin.benchmarks.datasets.push import FILES, Push, get_dataloader, starts
 from i2moe_plugin.benchmarks.encoders import EncoderSettings
-from i2moe_plugin.benchmarks.settings import resolve
+from i2moe_plugin.benchmarks.formats.ondisk import H5Files
+from i2moe_plugin.benchmarks.run.settings import resolve
 from i2moe_plugin.errors import ConfigError, DatasetError
 
 SIZES = {"train": 3, "valid": 1, "test": 2}

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from sklearn.linear_model import Ridge
 
 from i2moe_plugin.benchmarks.cli import main
-from i2moe_plugin.benchmarks.datasets.base import SPLITS
+from i2moe_plugin.benchmarks.data.base import SPLITS
 from i2moe_plugin.benchmarks.datasets.stocks import Stocks, get_dataloader, rounded
-from i2moe_plugin.benchmarks.settings import resolve
+from i2moe_plugin.benchmarks.run.settings import resolve
 from i2moe_plugin.errors import ConfigError, DatasetError
 
 #: A small problem: 120 days make 109 windows of 10.

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
 from i2moe_plugin.benchmarks.cli import main
-from i2moe_plugin.benchmarks.datasets.base import SPLITS
+from i2moe_plugin.benchmarks.data.base import SPLITS
 from i2moe_plugin.benchmarks.datasets.vision_touch import (
     ARRAYS,
     VisionTouch,
@@ -29,7 +29,7 @@ from i2moe_plugin.benchmarks.datasets.vision_touch import (
 )
 from i2moe_plugin.benchmarks.encoders import EncoderSettings
 from i2moe_plugin.benchmarks.encoders.robotics import CausalCNN, DepthFilter, StridedCNN
-from i2moe_plugin.benchmarks.settings import resolve
+from i2moe_plugin.benchmarks.run.settings import resolve
 from i2moe_plugin.errors import ConfigError, DatasetError
 from i2moe_plugin.tasks import Classification, Regression
 

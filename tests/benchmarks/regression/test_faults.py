@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from i2moe_plugin.benchmarks.datasets import MultimodalDataset
+from i2moe_plugin.benchmarks.grid.spec import load_suite
 from i2moe_plugin.benchmarks.regression.baseline import Tolerances
 from i2moe_plugin.benchmarks.regression.checks import compare_cells
 from i2moe_plugin.benchmarks.regression.measuring import STEPS, measure_suite
-from i2moe_plugin.benchmarks.suites.spec import load_suite
-from i2moe_plugin.experts import ExpertBank
-from i2moe_plugin.masking import RandomMasking
+from i2moe_plugin.execution.bank import ExpertBank
+from i2moe_plugin.interactions.masking import RandomMasking
 from i2moe_plugin.model import I2MoE
 
 

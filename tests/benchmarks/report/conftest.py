@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 
 from i2moe_plugin import Classification, Multilabel, Regression
+from i2moe_plugin.benchmarks.data.base import Status
+from i2moe_plugin.benchmarks.data.cards import Card
+from i2moe_plugin.benchmarks.data.preview import Shown
 from i2moe_plugin.benchmarks.datasets import MultimodalDataset, datasets, register_dataset
-from i2moe_plugin.benchmarks.datasets.base import Status
-from i2moe_plugin.benchmarks.datasets.manifest import Card
-from i2moe_plugin.benchmarks.datasets.shown import Shown
-from i2moe_plugin.benchmarks.report import Report, build
-from i2moe_plugin.benchmarks.runs import Run, RunStore, write_json, write_outputs
-from i2moe_plugin.benchmarks.settings import RunSettings
+from i2moe_plugin.benchmarks.report.build import Report, build
+from i2moe_plugin.benchmarks.run.settings import RunSettings
+from i2moe_plugin.benchmarks.run.store import Run, RunStore, write_json, write_outputs
 from i2moe_plugin.seeding import derive_seed
 
 WriteRun = Callable[..., Run]

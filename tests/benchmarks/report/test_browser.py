@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from i2moe_plugin import Multilabel
-from i2moe_plugin.benchmarks.stored import find_runs
+from i2moe_plugin.benchmarks.run.collect import find_runs
 
 PHONE = {"width": 390, "height": 844}
 DESK = {"width": 1280, "height": 900}

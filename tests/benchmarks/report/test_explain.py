@@ -15,8 +15,8 @@ from PIL import Image
 from i2moe_plugin import Classification, Multilabel, Regression
 from i2moe_plugin.benchmarks.cli import main
 from i2moe_plugin.benchmarks.datasets import open_dataset
-from i2moe_plugin.benchmarks.explain_display import sparkline
-from i2moe_plugin.benchmarks.stored import find_runs, printable, siblings
+from i2moe_plugin.benchmarks.run.collect import find_runs, printable, siblings
+from i2moe_plugin.benchmarks.terminal.explain import sparkline
 from i2moe_plugin.errors import RunError
 
 EVIL = "\x1b[31m\x9b2J\u202eevil[bold]x[/bold]\x07"

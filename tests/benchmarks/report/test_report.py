@@ -12,15 +12,15 @@ from click.testing import CliRunner
 
 from i2moe_plugin import Classification, Multilabel
 from i2moe_plugin.benchmarks.cli import main
-from i2moe_plugin.benchmarks.comparison import compare
-from i2moe_plugin.benchmarks.datasets.shown import Shown
-from i2moe_plugin.benchmarks.report import build
+from i2moe_plugin.benchmarks.data.preview import Shown
+from i2moe_plugin.benchmarks.grid.runner import Failures
+from i2moe_plugin.benchmarks.report.build import build
 from i2moe_plugin.benchmarks.report.groups import comparison_rows, group_runs, verdict_sentence
 from i2moe_plugin.benchmarks.report.page import as_json
 from i2moe_plugin.benchmarks.report.samples import Media, chosen_rows, limit_for, pack_run
-from i2moe_plugin.benchmarks.settings import RunSettings
-from i2moe_plugin.benchmarks.stored import Stored, find_runs
-from i2moe_plugin.benchmarks.suites.running import Failures
+from i2moe_plugin.benchmarks.run.collect import Stored, find_runs
+from i2moe_plugin.benchmarks.run.settings import RunSettings
+from i2moe_plugin.benchmarks.statistics.paired import compare
 from i2moe_plugin.errors import TrainingError
 
 MEGABYTES_20 = 20_000_000

@@ -7,7 +7,7 @@ import torch
 
 from i2moe_plugin.benchmarks.speed.counting import count
 from i2moe_plugin.benchmarks.speed.models import Shape, build
-from i2moe_plugin.plans import shares
+from i2moe_plugin.execution.plans import shares
 from i2moe_plugin.tasks import Classification
 
 TOKENS = {"transformer": 4}

@@ -1,0 +1,1 @@
+"""One door to data: opening, cards, splits, digests, frozen features, fetching, previews."""

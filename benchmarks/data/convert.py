@@ -1,0 +1,150 @@
+"""Published pickles as HDF5: read once through the allow-list, then by rows, when asked for."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from i2moe_plugin.benchmarks.data.files import digest, digests
+from i2moe_plugin.benchmarks.formats.pickles import read_arrays
+from i2moe_plugin.errors import DatasetError
+
+FORMAT = 1  # of the HDF5 files; one of another format is written anew
+CHUNK = 1 << 16  # bytes, about: rows are read one by one, in any order
+
+
+def convert(path: Path, target: Path) -> None:
+    """Write a pickle of arrays as one HDF5 file, aside, and move it to its place.
+
+    Nested mappings become groups (``train/vision``); text becomes UTF-8 strings. The attributes
+    ``source_sha256`` and ``format`` say what it was made from, and how.
+
+    Args:
+        path: the pickle.
+        target: the HDF5 file; one that is there is replaced.
+
+    Raises:
+        DatasetError: the pickle is damaged or refused, holds what is not an array of numbers or
+            text, or the file cannot be written.
+    """
+    arrays = {name: _storable(path, name, array) for name, array in _arrays(path).items()}
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".unfinished-") as aside:
+            unfinished = Path(aside, target.name)
+            _write(unfinished, arrays, digest(path))
+            os.replace(unfinished, target)
+    except OSError as error:
+        raise DatasetError(
+            f"{path} cannot be kept as {target} ({error.strerror or error}). Another folder for "
+            "what is computed is chosen with the environment variable I2MOE_CACHE."
+        ) from error
+    except (TypeError, ValueError) as error:
+        raise DatasetError(f"{path}: cannot be kept as HDF5 ({error}).") from error
+
+
+def converted(path: Path) -> Path:
+    """The HDF5 file of a pickle: beside it, or in the cache folder, where it is written if need be.
+
+    The one beside it is taken if it was made from this very pickle, or if the pickle is gone.
+
+    Raises:
+        DatasetError: see :func:`convert`; neither the pickle nor its HDF5 file is there.
+    """
+    beside = path.with_suffix(".h5")
+    source = source_digest(path)
+    if _made_from(beside) == source:
+        return beside
+    from i2moe_plugin.benchmarks.data.frozen import cache_dir
+
+    kept = cache_dir() / "converted" / f"{path.stem}-{source[:16]}.h5"
+    if _made_from(kept) != source:
+        convert(path, kept)
+    return kept
+
+
+def source_digest(path: Path) -> str:
+    """The sha256 of a pickle; where it is gone, what its HDF5 file says of it.
+
+    Raises:
+        DatasetError: neither is there.
+    """
+    if path.is_file():
+        return digests(path.parent, [path])[path.name]
+    beside = path.with_suffix(".h5")
+    source = _made_from(beside)
+    if source is None:
+        raise DatasetError(f"{path}: no such file, and no {beside.name} that was made from it.")
+    return source
+
+
+def _made_from(path: Path) -> str | None:
+    """What a converted file was made from; None where it is missing, damaged or of another kind."""
+    import h5py
+
+    if not path.is_file():
+        return None
+    try:
+        with h5py.File(path, "r") as file:
+            return str(file.attrs["source_sha256"]) if file.attrs["format"] == FORMAT else None
+    except Exception:  # h5py meets damage with nearly any exception
+        return None
+
+
+def _arrays(path: Path) -> dict[str, NDArray[Any]]:
+    arrays = read_arrays(path)
+    if "" in arrays:
+        raise DatasetError(f"{path}: holds no named arrays; expected a mapping.")
+    return arrays
+
+
+def _storable(path: Path, name: str, array: NDArray[Any]) -> NDArray[Any]:
+    """Numbers as they are; objects as numbers where all are, else as text."""
+    if array.dtype.kind in "biufc":
+        return array
+    if array.dtype.kind == "O":
+        items = array.ravel().tolist()
+        if items and all(isinstance(item, (bool, int, float)) for item in items):
+            numbers = np.array(items)
+            if numbers.dtype.kind in "biuf":
+                return numbers.reshape(array.shape)
+    text = np.empty(array.size, dtype=object)
+    for place, item in enumerate(array.ravel()):
+        if isinstance(item, bytes):
+            text[place] = item.decode("utf-8", errors="replace")
+        elif isinstance(item, (str, int, float, np.generic)):
+            text[place] = str(item)
+        else:
+            raise DatasetError(
+                f"{path}: {name} holds {type(item).__name__}; expected numbers or text."
+            )
+    return text.reshape(array.shape)
+
+
+def _write(path: Path, arrays: dict[str, NDArray[Any]], source: str) -> None:
+    import h5py
+
+    with h5py.File(path, "w") as file:
+        for name, array in arrays.items():
+            if array.dtype.kind == "O":
+                file.create_dataset(name, data=array, dtype=h5py.string_dtype())
+            elif array.ndim and array.size:
+                row = array.dtype.itemsize * (array.size // len(array))
+                rows = min(len(array), max(1, CHUNK // row))
+                file.create_dataset(
+                    name,
+                    data=array,
+                    chunks=(rows, *array.shape[1:]),
+                    shuffle=True,
+                    compression="gzip",
+                    compression_opts=1,
+                    fletcher32=True,
+                )
+            else:
+                file.create_dataset(name, data=array)
+        file.attrs["source_sha256"], file.attrs["format"] = source, FORMAT

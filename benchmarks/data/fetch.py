@@ -1,0 +1,221 @@
+"""Downloading what is public: checksums, resumed after an interruption, never half a file in place.
+
+pooch keeps the files and compares checksums; the transfer itself is ours, since pooch's does not
+resume: bytes go to ``FILE.part``, and a second attempt asks the server for the rest.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tarfile
+import tempfile
+import time
+import zipfile
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from i2moe_plugin.benchmarks.data.cards import Card, Download, missing_files
+from i2moe_plugin.errors import DatasetError
+
+ATTEMPTS = 4
+WAIT = 1.0  # seconds before the second attempt; doubled for each further one
+TIMEOUT = (15.0, 60.0)  # seconds to connect, and between two pieces
+PIECE = 1 << 16
+MOST_UNPACKED = 100  # times an archive's size: images and tables stay far below
+
+
+def fetch(name: str, card: Card, folder: Path, *, progress: bool = True) -> list[Path]:
+    """Download a data set's public files into a folder; those that are there are kept.
+
+    Args:
+        name: the data set's.
+        card: says what is where.
+        folder: created if needed.
+        progress: show a bar on a terminal.
+
+    Returns:
+        the files and folders that are there now.
+
+    Raises:
+        DatasetError: nothing is public (says how to get access), a server that does not answer, a
+            checksum that differs, a full disk. What was downloaded so far stays for the next try.
+    """
+    if not card.downloads:
+        raise DatasetError(f"{name} cannot be downloaded by a program. {card.how_to_get}")
+    folder = Path(folder).expanduser()
+    if not missing_files(card, folder) and card.files:
+        return [path for file in card.files for path in file.found(folder)[:1]]
+    return [_fetch_one(item, folder, progress) for item in card.downloads]
+
+
+def _fetch_one(item: Download, folder: Path, progress: bool) -> Path:
+    import pooch
+
+    pooch.get_logger().setLevel("WARNING")
+    target = folder / (item.unpack or item.path)
+    if item.unpack not in (None, ".") and target.is_dir() and any(target.iterdir()):
+        return target
+    try:
+        archive = Path(
+            pooch.retrieve(
+                item.url,
+                known_hash=f"sha256:{item.sha256}" if item.sha256 else None,
+                fname=Path(item.path).name,
+                path=(folder / item.path).parent,
+                downloader=_Resuming(folder / (item.path + ".part"), progress),
+            )
+        )
+    except DatasetError:
+        raise
+    except ValueError as error:  # pooch on a checksum that differs
+        _forget(folder / (item.path + ".part"))
+        raise DatasetError(
+            f"{item.url}: the file's sha256 is not {item.sha256[:16]}...: it was damaged on the "
+            "way, or another version is published now. It was deleted; try again."
+        ) from error
+    except OSError as error:
+        raise DatasetError(
+            f"{folder / item.path}: cannot be written ({error.strerror or error})."
+        ) from error
+    if item.unpack:
+        _unpack(archive, target)
+    return target
+
+
+class _Resuming:
+    """A downloader as pooch calls it: puts the content of an address into a file.
+
+    Args:
+        part: where bytes are kept until all are there.
+        progress: show a bar on a terminal.
+    """
+
+    def __init__(self, part: Path, progress: bool) -> None:
+        self.part, self.progress = part, progress
+        self.facts = part.with_suffix(part.suffix + ".json")
+
+    def __call__(self, url: str, output_file: Any, pooch: Any, check_only: bool = False) -> None:
+        import requests
+
+        self.part.parent.mkdir(parents=True, exist_ok=True)
+        for attempt in range(ATTEMPTS):
+            if attempt:
+                time.sleep(WAIT * 2 ** (attempt - 1))
+            try:
+                self._transfer(url)
+                break
+            except (requests.RequestException, EOFError) as error:
+                reason = error
+                answer = getattr(error, "response", None)
+                if answer is not None and not _passes(answer.status_code):
+                    raise DatasetError(
+                        f"{url}: the server answers {answer.status_code} {answer.reason}."
+                    ) from error
+        else:
+            kept = self.part.stat().st_size if self.part.is_file() else 0
+            raise DatasetError(
+                f"{url}: no complete answer after {ATTEMPTS} attempts ({_first_line(reason)}). "
+                f"{kept} bytes are kept; the same command goes on from there."
+            ) from reason
+        shutil.move(self.part, output_file)
+        _forget(self.part)
+
+    def _transfer(self, url: str) -> None:
+        import requests
+
+        have = self.part.stat().st_size if self.part.is_file() else 0
+        known = self._known(url) if have else None
+        headers = {"Accept-Encoding": "identity"}  # the bytes as they lie on the server
+        if known:
+            headers |= {"Range": f"bytes={have}-", "If-Range": known}
+        with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as answer:
+            if answer.status_code == 416:  # the part is longer than the file: start over
+                _forget(self.part)
+                raise EOFError("the part that was kept does not fit the file")
+            answer.raise_for_status()
+            resumed = answer.status_code == 206
+            if not resumed:
+                have = 0
+            self._remember(url, answer.headers.get("ETag") or answer.headers.get("Last-Modified"))
+            left = int(answer.headers.get("Content-Length") or 0)
+            self._save(answer, "ab" if resumed else "wb", have, left)
+            size = self.part.stat().st_size
+            if left and size != have + left:
+                raise EOFError(f"the connection ended after {size} of {have + left} bytes")
+
+    def _save(self, answer: Any, mode: str, have: int, left: int) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
+
+        console = Console(stderr=True)
+        show = self.progress and console.is_terminal
+        columns = ("{task.description}", BarColumn(), DownloadColumn(), TimeRemainingColumn())
+        with (
+            self.part.open(mode) as file,
+            Progress(*columns, console=console, transient=True, disable=not show) as bar,
+        ):
+            task = bar.add_task(self.part.stem, total=have + left or None, completed=have)
+            for piece in answer.iter_content(PIECE):
+                file.write(piece)
+                bar.advance(task, len(piece))
+
+    def _known(self, url: str) -> str | None:
+        """What the server called the version whose first bytes we have."""
+        with suppress(OSError, ValueError):
+            facts = json.loads(self.facts.read_text(encoding="utf-8"))
+            if isinstance(facts, dict) and facts.get("url") == url:
+                version = facts.get("version")
+                return version if isinstance(version, str) else None
+        return None
+
+    def _remember(self, url: str, version: str | None) -> None:
+        self.facts.write_text(json.dumps({"url": url, "version": version}), encoding="utf-8")
+
+
+def _forget(part: Path) -> None:
+    for path in (part, part.with_suffix(part.suffix + ".json")):
+        path.unlink(missing_ok=True)
+
+
+def _unpack(archive: Path, target: Path) -> None:
+    """Unpack aside and rename; one folder around everything is taken off."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    most = MOST_UNPACKED * max(archive.stat().st_size, 1 << 20)
+    try:
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".unpacking-") as aside:
+            if zipfile.is_zipfile(archive):
+                with zipfile.ZipFile(archive) as packed:
+                    _check_size(
+                        archive, sum(member.file_size for member in packed.infolist()), most
+                    )
+                    packed.extractall(aside)
+            else:
+                with tarfile.open(archive) as tar:
+                    _check_size(archive, sum(member.size for member in tar), most)
+                    tar.extractall(aside, filter="data")
+            content = Path(aside)
+            inside = [path for path in content.iterdir() if path.name != "__MACOSX"]
+            if len(inside) == 1 and inside[0].is_dir():
+                content = inside[0]
+            target.mkdir(exist_ok=True)
+            for part in content.iterdir():
+                part.rename(target / part.name)
+    except (OSError, EOFError, zipfile.BadZipFile, tarfile.TarError) as error:
+        raise DatasetError(f"{archive}: cannot be unpacked ({error}).") from error
+    archive.unlink()
+
+
+def _check_size(archive: Path, size: int, most: int) -> None:
+    if size > most:
+        raise DatasetError(f"{archive}: would unpack to {size} bytes; refused.")
+
+
+def _passes(status: int) -> bool:
+    """Whether an answer of that status may be another one next time."""
+    return status >= 500 or status in (408, 429)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]

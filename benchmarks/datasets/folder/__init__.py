@@ -1,0 +1,1 @@
+"""A folder with ``dataset.yaml`` as a data set."""

@@ -1,0 +1,134 @@
+"""Texts as vectors: their words, and the mean of their words' vectors from a word2vec file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from i2moe_plugin.benchmarks.formats.readers import check_finite, reading
+from i2moe_plugin.errors import DatasetError
+
+BLOCK = 1024  # texts
+PUNCTUATION = r"/'\-.?!()\",:;"
+SKIPPED = r"~*+^`_#\[\]|"
+TOKEN = re.compile(
+    rf"(?P<link>^https?://.*)|(?P<number>[0-9]+)|[{PUNCTUATION}]|[^\s0-9{PUNCTUATION}{SKIPPED}]+",
+    re.MULTILINE,
+)
+STAND_INS = {"link": "L", "number": "N"}
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a text as MM-IMDb's features were made (``make_dataset.py``).
+
+    Lower case; punctuation marks are words; a number is ``N``, a line that is a link is ``L``.
+
+    >>> words_of("It's 1984, again.")
+    ['it', "'", 's', 'N', ',', 'again', '.']
+    """
+    found = TOKEN.finditer(text.lower().replace("<br />", " ").strip())
+    return [STAND_INS.get(match.lastgroup or "", match.group()) for match in found]
+
+
+class Texts:
+    """N texts, each made when it is asked for.
+
+    Args:
+        make: gives the text of that number.
+        count: N.
+    """
+
+    def __init__(self, make: Callable[[int], str], count: int) -> None:
+        self.make, self.count = make, count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, row: int) -> str:
+        return self.make(row)
+
+
+def whole(text: str) -> str:
+    """A text from a json file with a question mark for what is none: half a surrogate pair."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def printable(text: str) -> str:
+    """A text from anywhere without what could steer a terminal or turn its reading direction.
+
+    >>> printable("plain" + chr(27) + "[2J")
+    'plain [2J'
+    """
+    return "".join(c if c.isprintable() or c == "\n" else " " for c in text)
+
+
+def mean_vectors(path: Path, texts: Texts) -> Iterator[NDArray[Any]]:
+    """The mean of the vectors of each text's known words, in blocks [<= 1024, F] of float32.
+
+    A text without a known word has zeros, as in MultiBench. The file is held in memory meanwhile.
+
+    Args:
+        path: a word2vec file; see :func:`read_vectors`.
+        texts: N texts.
+
+    Raises:
+        DatasetError: see :func:`read_vectors`; and vectors that hold NaN or infinite values.
+    """
+    known = read_vectors(path)
+    for start in range(0, len(texts), BLOCK):
+        block = np.zeros((min(BLOCK, len(texts) - start), known.vector_size), np.float32)
+        for row in range(len(block)):
+            words = [w for w in words_of(texts[start + row]) if w in known.key_to_index]
+            if words:
+                block[row] = known.vectors[[known.key_to_index[w] for w in words]].mean(0)
+        check_finite(str(path), block)
+        yield block
+
+
+def read_vectors(path: Path) -> Any:
+    """A word2vec file as gensim's KeyedVectors: binary where it is called .bin, else text.
+
+    Args:
+        path: may be compressed (.gz).
+
+    Raises:
+        DatasetError: missing, cut short, damaged, or its first line claims more than it holds.
+    """
+    from gensim.models import KeyedVectors
+
+    inspect_vectors(path)
+    with reading(path, "word2vec file"):
+        vectors = KeyedVectors.load_word2vec_format(str(path), binary=_is_binary(path))
+    return vectors
+
+
+def inspect_vectors(path: Path) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Number of words and their vectors' width, by the file's first line.
+
+    Raises:
+        DatasetError: missing, damaged, or the line claims more than the file can hold.
+    """
+    import gzip
+
+    packed = path.suffix == ".gz"
+    with reading(path, "word2vec file"), (gzip.open if packed else open)(path, "rb") as file:
+        line = file.readline(100)
+        count, width = (int(part) for part in line.split())
+        # A word takes a separator and four bytes a number, or two as text.
+        most = path.stat().st_size * (1100 if packed else 1)
+        least = count * width * (4 if _is_binary(path) else 2)
+        if count < 1 or width < 1 or least > most:
+            raise DatasetError(
+                f"{path}: its first line claims {count} words of {width} numbers, which is more "
+                "than the file can hold."
+            )
+    return {"": ((count, width), "float32")}
+
+
+def _is_binary(path: Path) -> bool:
+    return ".bin" in path.suffixes[-2:]

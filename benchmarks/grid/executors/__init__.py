@@ -1,0 +1,1 @@
+"""How the runs of a grid are executed: one after another, or in processes."""

@@ -1,0 +1,1 @@
+"""The suites that ship by name, one YAML file each."""

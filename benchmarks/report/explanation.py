@@ -1,0 +1,162 @@
+"""What `explain` tells of one sample, gathered once for terminal, JSON and picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from i2moe_plugin.benchmarks.run.collect import Stored, find_runs, in_words, siblings
+from i2moe_plugin.errors import ConfigError, RunError
+from i2moe_plugin.interpretation import CAVEAT, Explanation, WeightVerdict, explain, weight_verdict
+
+if TYPE_CHECKING:
+    from i2moe_plugin.benchmarks.data.preview import Shown
+
+
+@dataclass(frozen=True)
+class Told:
+    """A sample of a run, taken apart.
+
+    Attributes:
+        stored: the run.
+        explanation: of the sample.
+        verdict: of the run's weights.
+        seeds: the seeds of the runs that differ from this one in the seed alone.
+        ranges: each expert's lowest and highest weight of this sample over all those runs and this
+            one; empty without others.
+        decisions: what the other seeds decided for this sample, in words.
+    """
+
+    stored: Stored
+    explanation: Explanation
+    verdict: WeightVerdict
+    seeds: list[int]
+    ranges: list[tuple[float, float]]
+    decisions: list[str]
+
+    def sentences(self) -> list[str]:
+        """What the weights are worth, in words."""
+        lines = [self.verdict.sentence]
+        if self.seeds:
+            same = sum(word == self.explanation.decision for word in self.decisions)
+            lines.append(
+                f"Other seeds: {same} of {len(self.seeds)} decide the same; the ranges of the "
+                "weights are over all of them."
+            )
+        else:
+            lines.append("One seed alone: another may give this sample other weights.")
+        return [*lines, CAVEAT]
+
+    def as_dict(self, shown: Sequence[Shown] = (), missing: str = "") -> dict[str, Any]:
+        """Everything, for JSON."""
+        one, settings = self.explanation, self.stored.settings
+        ranges: Sequence[tuple[float | None, float | None]]
+        ranges = self.ranges or [(None, None)] * len(one.push)
+        return {
+            "run": str(self.stored.run.path),
+            "dataset": settings["dataset"],
+            "fusion": settings["fusion"],
+            "seed": self.stored.seed,
+            "sample": one.sample_id,
+            "decision": one.decision,
+            "label": one.label,
+            "correct": one.correct,
+            "experts_agree": one.agree,
+            "classes": one.classes.to_dict("records"),
+            "classes_left_out": one.classes_left_out,
+            "experts": [
+                {
+                    "expert": row["expert"],
+                    "weight": row["weight"],
+                    "weight_over_seeds": {"low": low, "high": high},
+                    "push": row["push"],
+                    "classes": one.experts[one.experts["expert"] == row["expert"]][
+                        ["class", "output", "product"]
+                    ].to_dict("records"),
+                }
+                for row, (low, high) in zip(one.push.to_dict("records"), ranges, strict=True)
+            ],
+            "push_against": one.against,
+            "other_seeds": self.seeds,
+            "weights": {
+                "state": self.verdict.kind,
+                "entropy": self.verdict.entropy,
+                "largest_weight_moved_most": self.verdict.moved,
+            },
+            "worth": self.sentences(),
+            "modalities": [_shown(item) for item in shown],
+            "modalities_missing": missing,
+        }
+
+
+def tell(path: Path, sample: str | None, classes: int) -> Told:
+    """Take a sample of a run apart.
+
+    Args:
+        path: the run's directory; or a folder with one I2MoE run.
+        sample: its id.
+        classes: how many classes to tell of, besides those decided and true.
+
+    Raises:
+        RunError: no such run, or a damaged one.
+        ConfigError: a run without experts, a sample that is not there, or none named.
+    """
+    stored = _choose(path)
+    outputs = stored.outputs
+    outputs.mixture()
+    if sample is None:
+        raise ConfigError(f"no sample named: --sample ID, for instance {_instances(stored)}.")
+    explanation = explain(outputs, sample, classes)
+    others, rows, decisions = siblings(stored), [], []
+    for other in others:
+        ids = other.run.outputs("sample_id")["sample_id"]
+        (places,) = np.nonzero(ids == sample)
+        if len(places) == 1:
+            one = other.run.interpretable(slice(int(places[0]), int(places[0]) + 1))
+            rows.append(one.mixture()[1][0])
+            decisions.append(one.describe(one.decided[0]))
+    every = np.array([explanation.push["weight"].to_numpy(), *rows], dtype=float)
+    return Told(
+        stored=stored,
+        explanation=explanation,
+        verdict=weight_verdict(outputs),
+        seeds=[other.seed for other in others],
+        ranges=list(zip(every.min(0).tolist(), every.max(0).tolist(), strict=True)) if rows else [],
+        decisions=decisions,
+    )
+
+
+def _choose(path: Path) -> Stored:
+    found = find_runs([path])
+    if len(found.runs) == 1:
+        return found.runs[0]
+    names = [stored.name for stored in found.runs if stored.method != "vanilla"]
+    raise RunError(
+        f"{path} holds {len(found.runs)} runs; give one of them: {in_words(names) or 'none'}."
+    )
+
+
+def _instances(stored: Stored) -> str:
+    """A few ids worth a look."""
+    outputs = stored.outputs
+    ids, correct, agree = outputs.sample_id, outputs.correct, outputs.agree
+    chosen = {"": 0} if len(outputs) else {}
+    if correct is not None and agree is not None:
+        masks = {" (wrong)": ~correct, " (right, experts disagree)": correct & ~agree}
+        chosen = {
+            words: int(mask.argmax()) for words, mask in masks.items() if mask.any()
+        } or chosen
+    return ", ".join(f"{ids[row]}{words}" for words, row in chosen.items()) or "none: it is empty"
+
+
+def _shown(item: Shown) -> dict[str, Any]:
+    value = item.value
+    if item.kind == "image":
+        value = {"height": value.shape[0], "width": value.shape[1]}
+    elif item.kind != "text":
+        value = np.asarray(value, dtype=float).tolist()
+    return {"modality": item.modality, "kind": item.kind, "names": list(item.names), "value": value}

@@ -1,0 +1,117 @@
+"""A sample taken apart, as a PNG (matplotlib: it needs no browser, as plotly's pictures do)."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from i2moe_plugin.benchmarks.run.collect import printable
+from i2moe_plugin.benchmarks.run.store import explained
+from i2moe_plugin.interpretation import CAVEAT
+from i2moe_plugin.interpretation.figures.drawing import expert_colours
+
+if TYPE_CHECKING:
+    from i2moe_plugin.benchmarks.data.preview import Shown
+    from i2moe_plugin.benchmarks.report.explanation import Told
+
+TEXT_LIMIT = 500
+SERIES = 4
+
+
+def draw(told: Told, shown: Sequence[Shown], path: Path) -> None:
+    """Write the picture: the sample above, weights and products below, the caveat at the foot.
+
+    Raises:
+        RunError: the file cannot be written.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    one = told.explanation
+    figure = Figure(figsize=(10, 8.6 if shown else 5.6), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    lower: Any = figure
+    if shown:
+        parts: Any = figure.subfigures(2, 1, height_ratios=[1, 1.6])
+        upper, lower = parts
+        for axes, item in zip(upper.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
+            _modality(axes, item)
+    left, right = lower.subplots(1, 2, width_ratios=[1, 1.8])
+    _weights(left, told)
+    _products(right, told)
+    state = "" if one.correct is None else f", {'correct' if one.correct else 'wrong'}"
+    settings = told.stored.settings
+    title = (
+        f"{one.sample_id}: predicted {one.decision}, label {one.label}{state}\n"
+        f"{settings['fusion']} on {settings['dataset']}, seed {told.stored.seed}"
+    )
+    figure.suptitle(_text(title, 200), fontsize=12)
+    note = "\n".join(textwrap.wrap(f"{told.verdict.sentence} {CAVEAT}", 130))
+    figure.supxlabel(_text(note), fontsize=8)
+    with explained(path):
+        figure.savefig(path, format="png")
+
+
+def _weights(axes: Any, told: Told) -> None:
+    push = told.explanation.push
+    names = [_text(name, 28) for name in push["expert"]]
+    places = np.arange(len(names))
+    axes.barh(places, push["weight"], color=expert_colours(push["expert"].tolist()))
+    for place, (low, high) in zip(places, told.ranges, strict=False):
+        axes.plot([low, high], [place, place], color="black", marker="|", linewidth=1)
+    over = f"; line: range over {len(told.seeds) + 1} seeds" if told.ranges else ""
+    axes.set(yticks=places, yticklabels=names, xlim=(0, 1.02), xlabel=f"weight{over}")
+    axes.invert_yaxis()
+
+
+def _products(axes: Any, told: Told) -> None:
+    """Stacked bars of weight x output; what is below 0 is stacked to the left."""
+    one = told.explanation
+    classes = one.classes["class"].tolist()
+    places = np.arange(len(classes))
+    above, below = np.zeros(len(classes)), np.zeros(len(classes))
+    names = one.push["expert"].tolist()
+    for name, colour in zip(names, expert_colours(names), strict=True):
+        rows = one.experts[one.experts["expert"] == name]
+        product = rows["product"].to_numpy(dtype=float)
+        start = np.where(product >= 0, above, below)
+        axes.barh(places, product, left=start, color=colour, label=_text(name, 28))
+        above, below = above + product.clip(0), below + product.clip(max=0)
+    axes.plot(one.classes["prediction"], places, "k|", markersize=14, label="sum: the prediction")
+    decides = one.correct is not None
+    labels = []
+    for row in one.classes.to_dict("records"):
+        pairs = (("predicted", row["decided"]), ("label", row["label"]))
+        marks = ", ".join(word for word, yes in pairs if yes and decides)
+        labels.append(_text(row["class"], 24) + (f"\n({marks})" if marks else ""))
+    axes.axvline(0, color="grey", linewidth=0.8)
+    axes.set(yticks=places, yticklabels=labels, xlabel="weight x output")
+    axes.invert_yaxis()
+    axes.legend(fontsize=7, loc="best")
+
+
+def _modality(axes: Any, item: Shown) -> None:
+    axes.set_title(_text(item.modality, 40), fontsize=10)
+    if item.kind == "image":
+        axes.imshow(item.value)
+        axes.axis("off")
+    elif item.kind == "text":
+        words = "\n".join(textwrap.wrap(str(item.value), 46)[:14])
+        axes.text(0, 1, _text(words, TEXT_LIMIT), va="top", fontsize=8, transform=axes.transAxes)
+        axes.axis("off")
+    elif item.kind == "series":
+        for column in np.asarray(item.value).T[:SERIES]:
+            axes.plot(column, linewidth=1)
+        axes.set_xlabel("time step", fontsize=8)
+    else:
+        axes.bar(np.arange(len(item.value)), item.value, color="#7F7F7F")
+        axes.set_xlabel("feature", fontsize=8)
+
+
+def _text(text: str, limit: int | None = None) -> str:
+    """Text as text: matplotlib would read formulas between dollar signs."""
+    return printable(text, limit).replace("$", r"\$")

@@ -1,0 +1,1 @@
+"""One run: its settings, model, training, files, and saved states."""

@@ -1,0 +1,1 @@
+"""Comparisons over seeds, equivalence, simple baselines, metric names, the paper's figures."""

@@ -1,0 +1,209 @@
+"""What the ``data`` commands show."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from i2moe_plugin.benchmarks.data.base import SPLITS, MultimodalDataset
+from i2moe_plugin.benchmarks.data.cards import File
+from i2moe_plugin.benchmarks.datasets import datasets, find_dataset
+from i2moe_plugin.errors import DatasetError
+
+
+def show_data(as_json: bool) -> None:
+    """Every data set in one line."""
+    rows: list[dict[str, Any]] = [
+        {
+            "name": entry.name,
+            "what": entry.build.card.title,
+            "modalities": list(entry.build.modalities),
+            "metric": entry.build.metric,
+            "access": "in the package" if entry.build.card.embedded else entry.build.card.access,
+        }
+        for entry in datasets
+    ]
+    if as_json:
+        click.echo(json.dumps(rows, indent=1))
+        return
+    names = [str(row["name"]) for row in rows]
+    table = Table(box=None, padding=(0, 2, 0, 0), expand=True)
+    table.add_column("name", style="bold", no_wrap=True, min_width=max(len(n) for n in names))
+    table.add_column("what", no_wrap=True, overflow="ellipsis", ratio=1)
+    table.add_column("inputs", justify="right")
+    table.add_column("access", no_wrap=True)
+    for row in rows:
+        inputs = str(len(row["modalities"]) or "any")
+        table.add_row(row["name"], Text(row["what"]), inputs, row["access"])
+    console = Console()
+    console.print(table)
+    console.print("All about one: i2moe-bench data describe NAME", markup=False)
+    for name, reason in datasets.broken.items():
+        console.print(f"{name} is installed but cannot be loaded: {reason}", markup=False)
+
+
+def show_status(names: tuple[str, ...], root: Path | None, as_json: bool) -> bool:
+    """What is here of the named data sets (all by default); True where all of them are ready."""
+    rows: list[dict[str, Any]] = []
+    for given in names or datasets.names():
+        name, place = find_dataset(given, root)
+        build = datasets.get(name).build
+        status = build.status(None if build.card.embedded else place)
+        rows.append(
+            {
+                "name": name,
+                "ready": status.ready,
+                "where": status.where,
+                "size": status.size,
+                "licence": build.card.licence,
+                "problems": list(status.problems),
+                "how_to_get": build.card.how_to_get,
+            }
+        )
+    if as_json:
+        click.echo(json.dumps(rows, indent=1))
+        return not names or all(row["ready"] for row in rows)
+    table = Table(title="Data")
+    for column in ("name", "here", "where", "size", "licence"):
+        table.add_column(column)
+    for row in rows:
+        table.add_row(
+            row["name"],
+            "[green]yes[/]" if row["ready"] else "[red]no[/]",
+            row["where"],
+            f"{row['size'] / 1e6:.1f} MB" if row["size"] else "",
+            row["licence"],
+        )
+    console = Console()
+    console.print(table)
+    for row in rows if names else ():
+        for problem in row["problems"]:
+            console.print(f"{row['name']}: {problem}", markup=False)
+        if not row["ready"] and row["how_to_get"]:
+            console.print(f"{row['name']}: {row['how_to_get']}", markup=False)
+    if not names and not all(row["ready"] for row in rows):
+        console.print("How to get one: i2moe-bench data describe NAME", markup=False)
+    return not names or all(row["ready"] for row in rows)
+
+
+def show_description(given: str, as_json: bool) -> None:
+    """All facts of one data set."""
+    name, root = find_dataset(given, None)
+    build = datasets.get(name).build
+    card, facts = build.card, build
+    if root is not None:  # a folder of the user's says these things itself
+        data = build(root)
+        card, facts = data.card, data  # type: ignore[assignment]
+    if as_json:
+        record = {"name": name, "modalities": list(facts.modalities), "metric": facts.metric}
+        click.echo(json.dumps(record | dataclasses.asdict(card), indent=1))
+        return
+    console = Console(highlight=False)
+    console.print(Text(f"{name}: {card.title}", style="bold"))
+    lines = {
+        "modalities": ", ".join(facts.modalities),
+        "task and metric": _task(build, facts),
+        "splits": card.splits,
+        "licence": card.licence,
+        "access": "in the package" if card.embedded else card.access,
+        "source": card.source,
+        "citation": card.citation,
+        "how to get it": card.how_to_get,
+        "settings": ", ".join(f"data.{n}={p.default}" for n, p in _settings(build)),
+        "published sizes": ", ".join(f"{word} = {size}" for word, size in card.sizes),
+    }
+    for key, value in lines.items():
+        if value:
+            console.print(Padding(Text.assemble((f"{key}: ", "dim"), value), (0, 0, 0, 2)))
+    for file in card.files:
+        _show_file(console, file)
+    if not card.embedded and root is None:
+        sample = f"a small drawn data set in this format: i2moe-bench data sample {name} DIR"
+        console.print(Padding(sample, (1, 0, 0, 2)))
+
+
+def show_verification(given: str, root: Path | None, as_json: bool) -> bool:
+    """Compare a data set's files with the published format; True where nothing differs."""
+    name, place = find_dataset(given, root)
+    build = datasets.get(name).build
+    problems = build.verify(None if build.card.embedded else place)
+    where = build.status(None if build.card.embedded else place).where
+    sizes: dict[str, int] = {}
+    if not problems:
+        data = build(place)
+        sizes = {split: len(data.sample_ids(split)) for split in SPLITS}
+    if as_json:
+        record = {"name": name, "where": where, "problems": problems, "samples": sizes}
+        click.echo(json.dumps(record, indent=1))
+    elif problems:
+        click.echo(f"{name} in {where}: {len(problems)} differences")
+        for problem in problems:
+            click.echo(f"  - {problem}")
+        if build.card.how_to_get:
+            click.echo(build.card.how_to_get)
+    else:
+        said = ", ".join(f"{count} {split}" for split, count in sizes.items())
+        click.echo(f"{name} in {where}: as published ({said})")
+        for note in data.notes:
+            click.echo(note)
+    return not problems
+
+
+def convert_pickles(given: str, root: Path | None) -> None:
+    """Write a data set's pickles as HDF5 beside them.
+
+    Raises:
+        DatasetError: it has none, or one cannot be read.
+    """
+    from i2moe_plugin.benchmarks.data.convert import convert
+
+    name, place = find_dataset(given, root)
+    build = datasets.get(name).build
+    where = place if place is not None else Path("data", name)
+    pickles = [file for file in build.card.files if file.is_pickle]
+    if not pickles:
+        raise DatasetError(f"{name} is not published as pickles; there is nothing to convert.")
+    found = [path for path in (where / file.path for file in pickles) if path.is_file()]
+    if not found:
+        names = ", ".join(file.path for file in pickles)
+        raise DatasetError(f"{where}: no such file: {names}. {build.card.how_to_get}")
+    for path in found:
+        target = path.with_suffix(".h5")
+        convert(path, target)
+        click.echo(f"{path} -> {target}")
+
+
+def _show_file(console: Console, file: File) -> None:
+    more = " (optional)" if file.optional else ""
+    line = Text.assemble((file.path, "bold"), f"{more}: {file.what}")
+    console.print(Padding(line, (1, 0, 0, 2)))
+    if not file.keys:
+        return
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for column in ("key", "shape", "type", "what"):
+        table.add_column(
+            column, style="dim" if column == "type" else "", overflow="fold", no_wrap=False
+        )
+    for key in file.keys:
+        shape = "" if key.shape is None else "[" + ", ".join(map(str, key.shape)) + "]"
+        table.add_row(Text(key.name or "-"), Text(shape), key.dtype, Text(key.what))
+    console.print(Padding(table, (0, 0, 0, 4)))
+
+
+def _task(build: type[MultimodalDataset], facts: Any) -> str:
+    selected = build.selection or facts.metric
+    return f"{facts.metric}; the epoch is selected by {selected}"
+
+
+def _settings(build: type[MultimodalDataset]) -> list[tuple[str, Any]]:
+    parameters = inspect.signature(build).parameters
+    return [(name, p) for name, p in parameters.items() if name != "root"]

@@ -1,0 +1,50 @@
+"""What the terminal shows of a parity check."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from i2moe_plugin.benchmarks.regression.parity import Claim, Parity
+from i2moe_plugin.benchmarks.terminal.run import METRIC_NAMES, mean_and_deviation, number
+
+STYLES = {"equivalent": "bold green", "different": "bold red"}
+
+
+def show_parity(console: Console, parity: Parity) -> None:
+    """A table of claims, and what to know about each."""
+    seeds = f"{len(parity.seeds)} seed{'s' * (len(parity.seeds) != 1)}"
+    table = Table(title=f"{parity.fusion} on {parity.dataset}: parity over {seeds}")
+    for name in ("", "ours", "theirs", "answer"):
+        table.add_column(name)
+    for claim in parity.claims:
+        table.add_row(
+            f"{_name(claim)}, against {claim.against}",
+            mean_and_deviation(claim.metric, list(claim.ours)),
+            mean_and_deviation(claim.metric, list(claim.theirs)) if claim.theirs else "",
+            Text(claim.answer, style=STYLES.get(claim.answer, "bold")),
+        )
+    if parity.claims:
+        console.print(table)
+    for claim in parity.claims:
+        style = "yellow" if claim.found is None else "dim"
+        console.print(Text(f"{_name(claim)}: {_said(claim)}", style=style))
+    for note in parity.notes:
+        console.print(Text(f"Note: {note}", style="yellow"))
+
+
+def _name(claim: Claim) -> str:
+    return f"{claim.method}, {METRIC_NAMES.get(claim.metric, claim.metric)}"
+
+
+def _said(claim: Claim) -> str:
+    """The test in a sentence, and what to know about it."""
+    reason = f"{claim.reason.rstrip('.')}." if claim.reason else ""
+    found = claim.found
+    if found is None or found.low is None or found.p is None:
+        return reason
+    low, high = (number(claim.metric, end, "+") for end in (found.low, found.high))
+    within = "within" if found.outcome == "equivalent" else "not within"
+    margin = number(claim.metric, found.margin)
+    return f"90 % interval {low} to {high}, {within} ± {margin} (TOST p = {found.p:.3f}); {reason}"

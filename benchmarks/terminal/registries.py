@@ -1,0 +1,95 @@
+"""What the ``list`` commands show."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Mapping
+
+import click
+from rich.console import Console
+from rich.padding import Padding
+from rich.text import Text
+
+from i2moe_plugin.benchmarks.datasets import datasets
+from i2moe_plugin.benchmarks.run.settings import RunSettings, setting_names
+from i2moe_plugin.registry import backbones as backbone_registry
+from i2moe_plugin.registry import list_backbones
+
+
+def show_backbones(as_json: bool) -> None:
+    """Every backbone with its facts."""
+    rows = [
+        {
+            "name": entry.name,
+            "latents": entry.latents,
+            "modalities": f"{entry.min_modalities}+"
+            if entry.max_modalities is None
+            else f"{entry.min_modalities}-{entry.max_modalities}",
+            "what": entry.description,
+            "settings": _settings(entry.settings),
+            "source": "; ".join(filter(None, (entry.paper, entry.upstream))),
+        }
+        for entry in list_backbones()
+    ]
+    _show(rows, as_json, backbone_registry.broken)
+
+
+def show_datasets(as_json: bool) -> None:
+    """Every data set with its facts."""
+    rows = [
+        {
+            "name": entry.name,
+            "what": entry.build.card.title,
+            "modalities": ", ".join(entry.build.modalities),
+            "metric": entry.build.metric,
+            "data": "in the package" if entry.build.card.embedded else "published files",
+            "settings": _settings(entry.settings),
+            "source": entry.build.card.source,
+        }
+        for entry in datasets
+    ]
+    _show(rows, as_json, datasets.broken)
+
+
+def show_settings(as_json: bool) -> None:
+    """Every plain setting with its default."""
+    rows = [
+        {"name": name, "default": str(RunSettings.model_fields[name].default), "what": what}
+        for name, what in setting_names().items()
+    ]
+    rows.append({"name": "fusion.NAME", "default": "", "what": "a setting of the backbone"})
+    rows.append({"name": "data.NAME", "default": "", "what": "a setting of the data set"})
+    _show(rows, as_json, {})
+
+
+def show_methods(as_json: bool) -> None:
+    """Every method with what it changes."""
+    from i2moe_plugin.methods import METHODS
+
+    rows = [{"name": method.name, "what": method.description} for method in METHODS.values()]
+    _show(rows, as_json, {})
+
+
+def _settings(parameters: Mapping[str, inspect.Parameter]) -> str:
+    """``rank=32, width``: each with its default, if it has one."""
+    return ", ".join(
+        name if p.default is inspect.Parameter.empty else f"{name}={p.default}"
+        for name, p in parameters.items()
+    )
+
+
+def _show(rows: list[dict[str, str]], as_json: bool, broken: Mapping[str, str]) -> None:
+    """One block a row: its name, then each fact it has."""
+    if as_json:
+        click.echo(json.dumps(rows, indent=1))
+        return
+    console = Console(highlight=False)
+    for row in rows:
+        console.print(Text(row["name"], style="bold"))
+        for key, value in row.items():
+            if key != "name" and value:
+                fact = Text.assemble((f"{key}: ", "dim"), value)
+                console.print(Padding(fact, (0, 0, 0, 4)))
+    for name, reason in broken.items():
+        console.print(f"{name} is installed but cannot be loaded: {reason}", markup=False)

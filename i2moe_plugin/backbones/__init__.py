@@ -1,0 +1,1 @@
+"""Backbones: latents in, outputs out, whatever the fusion behind them returns."""

@@ -1,0 +1,360 @@
+"""A backbone: fusion + head behind one contract, whatever the fusion returns.
+
+The fusion keeps MultiBench's contract (list of latents in, fused tensor or a tuple whose first
+item is it out); this wrapper puts a head behind it where it has none, and says plainly what is
+wrong with an output that breaks the contract.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.parameter import is_lazy
+
+from i2moe_plugin.backbones.repair import adopt_hidden_parameters
+from i2moe_plugin.errors import BackboneError, ShapeError
+from i2moe_plugin.execution.plans import Factored, SeesViews
+from i2moe_plugin.registry import BackboneEntry
+
+
+@dataclass(frozen=True)
+class LatentSpec:
+    """The shape of one modality's latent, without the batch.
+
+    Attributes:
+        dim: D, the width.
+        tokens: T, the number of tokens; None for a vector.
+        padded: the latent comes with a padding mask [B, T] (True where a token is padding), and T
+            may differ between batches.
+
+    >>> LatentSpec(16).shape, LatentSpec(16, tokens=4).shape
+    ((16,), (4, 16))
+    """
+
+    dim: int
+    tokens: int | None = None
+    padded: bool = False
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape without the batch: (D,) or (T, D)."""
+        return (self.dim,) if self.tokens is None else (self.tokens, self.dim)
+
+
+class MLPHead(nn.Sequential):
+    """Linear-ReLU-Dropout-Linear on a flattened fused tensor; one Linear where ``hidden`` is 0."""
+
+    def __init__(self, width: int, num_outputs: int, hidden: int, dropout: float) -> None:
+        if hidden:
+            super().__init__(
+                nn.Linear(width, hidden),
+                nn.ReLU(),
+                nn.Dropout(dropout),
+                nn.Linear(hidden, num_outputs),
+            )
+        else:
+            super().__init__(nn.Linear(width, num_outputs))
+
+    def encode_part(self, part: Tensor, start: int) -> Tensor:
+        """What the columns from ``start`` on, [B, K], add to the first layer, without its bias."""
+        first = self[0]
+        assert isinstance(first, nn.Linear)
+        return F.linear(part, first.weight[:, start : start + part.shape[1]])
+
+    def combine_parts(self, parts: Sequence[Tensor]) -> Tensor:
+        """The output from what all columns have added."""
+        first, *rest = self
+        assert isinstance(first, nn.Linear)
+        hidden = sum(parts[1:], start=parts[0]) + first.bias
+        for layer in rest:
+            hidden = layer(hidden)
+        return hidden
+
+
+class Backbone(nn.Module):
+    """Fusion + head: list of M latents -> output [B, C] and a scalar auxiliary loss.
+
+    Args:
+        entry: the registered facts.
+        fusion: the module under the contract above; parameters that it hides are registered
+            (:func:`~i2moe_plugin.backbones.repair.adopt_hidden_parameters`).
+        latents: the latents' shapes.
+        num_outputs: C.
+        own_head: the fusion already returns [B, C].
+        head_hidden, head_dropout: of the head we add otherwise.
+
+    Raises:
+        BackboneError: the fusion fails on latents of these shapes, or breaks the contract.
+    """
+
+    def __init__(
+        self,
+        entry: BackboneEntry,
+        fusion: nn.Module,
+        latents: Sequence[LatentSpec],
+        num_outputs: int,
+        *,
+        own_head: bool,
+        head_hidden: int = 128,
+        head_dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if not isinstance(fusion, nn.Module):
+            raise BackboneError(
+                f"backbone {entry.name!r} built a {type(fusion).__name__}; "
+                "a torch.nn.Module is expected."
+            )
+        self.adopted = adopt_hidden_parameters(fusion)  # names of what was repaired
+        self.entry, self.num_outputs = entry, num_outputs
+        self.fusion = fusion
+        self.head: MLPHead | None = None
+        fused = self._dry_run(latents)
+        sizes = [math.prod(latent.shape) for latent in latents]
+        self._starts = [sum(sizes[:m]) for m in range(len(sizes))]
+        if own_head:
+            if fused.shape[1:] != (num_outputs,):
+                raise BackboneError(
+                    f"backbone {entry.name!r} takes num_outputs={num_outputs}, so it must return "
+                    f"[B, {num_outputs}]; it returned {list(fused.shape)} for B=2. Without an "
+                    "argument num_outputs a head is added for it."
+                )
+        else:
+            self._fused = fused.flatten(1).shape[1]
+            self.head = MLPHead(self._fused, num_outputs, head_hidden, head_dropout)
+
+    def forward(
+        self, latents: Sequence[Tensor], padding_masks: Sequence[Tensor | None] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Fuse and decide.
+
+        Args:
+            latents: M tensors [B, D_m] or [B, T_m, D_m].
+            padding_masks: for each modality None or [B, T_m], True where a token is padding.
+
+        Returns:
+            output [B, C]; auxiliary loss, a scalar (0 where the backbone has none).
+
+        Raises:
+            BackboneError: the fusion's output breaks the contract.
+        """
+        fused, auxiliary = self._fuse(latents, padding_masks)
+        return self._decide(fused, latents), auxiliary
+
+    @property
+    def factored(self) -> bool:
+        """What is computed from one modality can be kept apart from the rest (``Factored``)."""
+        return isinstance(self.fusion, Factored) or self._splits_head
+
+    @property
+    def _splits_head(self) -> bool:
+        """The fusion is a mere concatenation, so the head's first layer is a sum over parts."""
+        return bool(getattr(self.fusion, "concatenates", False)) and self.head is not None
+
+    def encode_modality(
+        self, modality: int, latent: Tensor, padding_mask: Tensor | None = None
+    ) -> tuple[Tensor, ...]:
+        """What is computed from one modality alone, where the backbone is ``factored``.
+
+        Args:
+            modality: its place.
+            latent: [B, D] or [B, T, D].
+            padding_mask: [B, T] or None.
+
+        Returns:
+            tensors [B, ...], for :meth:`combine`.
+        """
+        if padding_mask is not None and not self.entry.padding:
+            latent, padding_mask = zero_padding([latent], [padding_mask])[0], None
+        if self._splits_head:
+            assert self.head is not None
+            flat, starts = latent.flatten(1), [*self._starts, self._fused]
+            self._check_width(flat.shape[1], starts[modality + 1] - starts[modality], [latent])
+            return (self.head.encode_part(flat, starts[modality]),)
+        fusion: Any = self.fusion
+        if self.entry.padding:
+            return tuple(fusion.encode_modality(modality, latent, padding_mask))
+        return tuple(fusion.encode_modality(modality, latent))
+
+    def combine(
+        self,
+        parts: Sequence[tuple[Tensor, ...]],
+        padding_masks: Sequence[Tensor | None] | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """The M modalities' encodings -> what :meth:`forward` returns."""
+        batch = parts[0][0].shape[0]
+        if self._splits_head:
+            assert self.head is not None
+            output = self.head.combine_parts([part for (part,) in parts])
+            return output, output.new_zeros(())
+        fusion: Any = self.fusion
+        arguments: list[Any] = [list(parts)]
+        if self.entry.padding:
+            arguments.append(list(padding_masks) if padding_masks else [None] * len(parts))
+        fused, auxiliary = self._checked(fusion.combine(*arguments), batch)
+        return self._decide(fused, [part[0] for part in parts]), auxiliary
+
+    @property
+    def sees_views(self) -> bool:
+        """All views can be given to the fusion at once (``SeesViews``)."""
+        return self.head is None and isinstance(self.fusion, SeesViews)
+
+    def forward_views(
+        self,
+        views: Sequence[Sequence[Tensor]],
+        padding_masks: Sequence[Tensor | None] | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """V views of M latents -> outputs [V, B, C], auxiliary loss (0), where ``sees_views``.
+
+        Raises:
+            BackboneError: the fusion's output has another shape.
+        """
+        fusion: Any = self.fusion
+        arguments: list[Any] = [views]
+        if self.entry.padding:
+            arguments.append(padding_masks)
+        elif padding_masks is not None:
+            arguments = [[zero_padding(view, padding_masks) for view in views]]
+        output = fusion.forward_views(*arguments)
+        expected = (len(views), views[0][0].shape[0], self.num_outputs)
+        if output.shape != expected:
+            raise BackboneError(
+                f"backbone {self.entry.name!r} returned {list(output.shape)} for {len(views)} "
+                f"views; expected {list(expected)}."
+            )
+        return output, output.new_zeros(())
+
+    def _decide(self, fused: Tensor, made_of: Sequence[Tensor]) -> Tensor:
+        output = fused
+        if self.head is not None:
+            flat = fused.flatten(1)
+            self._check_width(flat.shape[1], self._fused, made_of)
+            output = self.head(flat)
+        expected = (made_of[0].shape[0], self.num_outputs)
+        if output.shape != expected:
+            raise BackboneError(
+                f"backbone {self.entry.name!r} returned {list(output.shape)}; "
+                f"expected {list(expected)}."
+            )
+        return output
+
+    def _check_width(self, width: int, expected: int, made_of: Sequence[Tensor]) -> None:
+        if width != expected:
+            raise BackboneError(
+                f"backbone {self.entry.name!r} fused {_shapes(made_of)} to {width} values a "
+                f"sample; its head was built for {expected}. A fusion of a varying number of "
+                "tokens must pool them."
+            )
+
+    def _fuse(
+        self, latents: Sequence[Tensor], padding_masks: Sequence[Tensor | None] | None
+    ) -> tuple[Tensor, Tensor]:
+        arguments: list[Any] = [list(latents)]
+        if self.entry.padding:
+            arguments.append(list(padding_masks) if padding_masks else [None] * len(latents))
+        elif padding_masks is not None:
+            arguments = [zero_padding(latents, padding_masks)]
+        return self._checked(self.fusion(*arguments), latents[0].shape[0])
+
+    def _checked(self, result: Any, batch: int) -> tuple[Tensor, Tensor]:
+        """The fused tensor and the auxiliary loss in what the fusion returned."""
+        name = self.entry.name
+        auxiliary: Tensor | None = None
+        if isinstance(result, (tuple, list)):
+            if not result:
+                raise BackboneError(f"backbone {name!r} returned an empty {type(result).__name__}.")
+            if self.entry.auxiliary and len(result) > 1:
+                auxiliary = result[1]
+                if not isinstance(auxiliary, Tensor) or auxiliary.dim():
+                    what = list(auxiliary.shape) if isinstance(auxiliary, Tensor) else auxiliary
+                    raise BackboneError(
+                        f"backbone {name!r} returned the auxiliary loss {what!r}; a scalar tensor "
+                        "is expected."
+                    )
+            result = result[0]
+        if not isinstance(result, Tensor):
+            raise BackboneError(
+                f"backbone {name!r} returned a {type(result).__name__}; a tensor, or a tuple whose "
+                "first item is one, is expected."
+            )
+        if result.dim() < 2 or result.shape[0] != batch:
+            raise BackboneError(
+                f"backbone {name!r} returned a tensor of shape {list(result.shape)}; expected "
+                f"[B, ...] with B={batch} and at least 2 dimensions."
+            )
+        return result, result.new_zeros(()) if auxiliary is None else auxiliary
+
+    def _dry_run(self, latents: Sequence[LatentSpec]) -> Tensor:
+        parameter = next(self.fusion.parameters(), None)
+        if any(map(is_lazy, self.fusion.parameters())):
+            raise BackboneError(
+                f"backbone {self.entry.name!r} has lazy parameters, whose initial values no seed "
+                "reaches; take the widths from an argument input_dims or latents instead."
+            )
+        like = torch.zeros(()) if parameter is None else parameter.detach()
+        example = [like.new_zeros((2, *latent.shape)) for latent in latents]
+        masks = [
+            torch.zeros((2, latent.shape[0]), dtype=torch.bool, device=like.device)
+            if latent.padded
+            else None
+            for latent in latents
+        ]
+        training = self.fusion.training
+        self.fusion.eval()
+        try:
+            with torch.no_grad(), torch.random.fork_rng(devices=[]):
+                fused, _ = self._fuse(example, masks if any(m is not None for m in masks) else None)
+        except BackboneError:
+            raise
+        except Exception as error:
+            raise BackboneError(
+                f"backbone {self.entry.name!r} failed on latents of shape {_shapes(example)}: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+        finally:
+            self.fusion.train(training)
+        changed = [str(i + 1) for i, latent in enumerate(example) if latent._version]
+        if changed:
+            raise BackboneError(
+                f"backbone {self.entry.name!r} changes the latent of modality "
+                f"{', '.join(changed)} in place, and so what the other experts see; write "
+                "x = x + y instead of x += y."
+            )
+        return fused
+
+
+def _shapes(latents: Sequence[Tensor]) -> str:
+    return ", ".join(str(list(latent.shape)) for latent in latents)
+
+
+def zero_padding(latents: Sequence[Tensor], padding_masks: Sequence[Tensor | None]) -> list[Tensor]:
+    """Latents with every padded token set to zero."""
+    return [
+        latent if mask is None else latent.masked_fill(mask.unsqueeze(-1), 0)
+        for latent, mask in zip(latents, padding_masks, strict=True)
+    ]
+
+
+def pool_tokens(latent: Tensor, padding_mask: Tensor | None = None) -> Tensor:
+    """One vector a sample: the mean over tokens that are not padding.
+
+    Args:
+        latent: [B, D] (returned as it is) or [B, T, D].
+        padding_mask: [B, T], True where a token is padding; a sample of padding alone gives 0.
+
+    Raises:
+        ShapeError: the latent is neither a vector nor tokens.
+    """
+    if latent.dim() == 2:
+        return latent
+    if latent.dim() != 3:
+        raise ShapeError(f"a latent is [B, D] or [B, T, D]; this one is {list(latent.shape)}.")
+    if padding_mask is None:
+        return latent.mean(1)
+    tokens = (~padding_mask).sum(1, keepdim=True).clamp_min(1)
+    return latent.masked_fill(padding_mask.unsqueeze(-1), 0).sum(1) / tokens

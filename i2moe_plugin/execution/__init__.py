@@ -1,0 +1,1 @@
+"""How the passes of an expert bank are run, never what they compute."""

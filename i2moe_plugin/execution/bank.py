@@ -1,0 +1,170 @@
+"""The bank of interaction experts: latents -> expert outputs [E, V, B, C]."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from i2moe_plugin.errors import BackboneError, ConfigError, ShapeError
+from i2moe_plugin.execution.layers import quicken
+from i2moe_plugin.execution.plans import (
+    VIEWS,
+    Latents,
+    Masks,
+    New,
+    Stack,
+    Views,
+    recomputed,
+    stacked,
+)
+from i2moe_plugin.execution.rule import Plan, PlanReport, choose, fit_budget
+
+ExpertInit = Literal["copies", "independent"]
+
+
+class ExpertBank(nn.Module):
+    """E copies of one backbone, each run on its views.
+
+    Args:
+        factory: builds one backbone: latents -> ([B, C], auxiliary loss).
+        num_experts: E, usually M+2.
+        init: ``copies`` start from identical weights (the paper); ``independent`` ones are each
+            built anew.
+        plan: how the passes are run; the numbers are the same
+            (:mod:`i2moe_plugin.execution.plans`).
+            ``auto`` takes, at the first batch, the first valid one by a fixed rule;
+            ``fastest`` measures them, so its choice may differ from run to run.
+        memory_budget: bytes that a training step's activations may take; experts, then views, are
+            recomputed in the backward pass where more would be needed. None: no limit.
+
+    Raises:
+        BackboneError: a backbone that cannot be deep-copied, or a factory that builds only one.
+        ConfigError: an unknown ``init`` or ``plan``.
+    """
+
+    def __init__(
+        self,
+        factory: Callable[[], nn.Module],
+        num_experts: int,
+        init: ExpertInit = "copies",
+        plan: Plan = "auto",
+        memory_budget: int | None = None,
+    ) -> None:
+        super().__init__()
+        if init not in get_args(ExpertInit):
+            raise ConfigError(f"expert_init is copies or independent, not {init!r}.")
+        if plan not in get_args(Plan):
+            raise ConfigError(f"plan is one of {', '.join(get_args(Plan))}, not {plan!r}.")
+        if memory_budget is not None and memory_budget < 1:
+            raise ConfigError(f"memory_budget must be positive, not {memory_budget}.")
+        first = factory()
+        experts = [first]
+        for _ in range(num_experts - 1):
+            if init == "independent":
+                experts.append(factory())
+                continue
+            try:
+                experts.append(copy.deepcopy(first))
+            except Exception as error:
+                raise BackboneError(
+                    "the backbone cannot be deep-copied, so it cannot become experts "
+                    f"({type(error).__name__}: {error}). A module that holds computed tensors "
+                    "outside its parameters and buffers does this; register them, or use "
+                    "expert_init=independent."
+                ) from error
+        if len(set(map(id, experts))) < num_experts:
+            raise BackboneError(
+                "the factory returned the same backbone twice; each call builds one."
+            )
+        self.experts = nn.ModuleList(experts)
+        quicken(self.experts)
+        self.plan: Plan = plan
+        self.memory_budget = memory_budget
+        self.report: PlanReport | None = None
+        self._stack = Stack()
+
+    def forward(
+        self,
+        latents: Sequence[Tensor],
+        replacements: Sequence[Tensor | None] | None = None,
+        padding_masks: Sequence[Tensor | None] | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Run every expert on every view.
+
+        Args:
+            latents: M tensors [B, ...].
+            replacements: M tensors [E, B, ...], what replaces modality m for expert e, or None
+                where no view masks it; without any, only the complete view is run (V = 1).
+            padding_masks: for each modality None or [B, T_m]; a replaced modality keeps its mask.
+
+        Returns:
+            outputs [E, V, B, C]; the auxiliary loss, its mean over experts and views.
+
+        Raises:
+            ShapeError: replacements that do not match the latents.
+            ConfigError: a plan that was asked for and is not valid for this backbone.
+        """
+        if replacements is not None:
+            self._check(latents, replacements)
+        report = self.settle(latents, padding_masks)
+        # On a CPU, without views and gradients, stacking costs more than it saves.
+        alone = replacements is None and not self.training and latents[0].device.type == "cpu"
+        if report.plan == "stacked" and not alone:
+            return self.run_stacked(report.views, latents, replacements, padding_masks)
+        return self.run_each(report.views, latents, replacements, padding_masks, report.chunk)
+
+    def settle(self, latents: Latents, padding_masks: Masks = None) -> PlanReport:
+        """The plan in use; the first batch decides.
+
+        Raises:
+            ConfigError: a plan that was asked for and is not valid for this backbone.
+        """
+        if self.report is None:
+            report = choose(self, latents, padding_masks)
+            self.report = fit_budget(self, report, latents, padding_masks)
+        return self.report
+
+    def run_stacked(
+        self, views: Views, latents: Latents, replacements: New, masks: Masks
+    ) -> tuple[Tensor, Tensor]:
+        """All experts at once; see :meth:`forward`."""
+        experts = list(self.experts)
+        tensors = self._stack.tensors(experts)
+        outputs, auxiliary = stacked(experts, tensors, views, latents, replacements, masks)
+        return outputs, auxiliary.mean()
+
+    def run_each(
+        self,
+        views: Views,
+        latents: Latents,
+        replacements: New,
+        masks: Masks,
+        chunk: int = 0,
+    ) -> tuple[Tensor, Tensor]:
+        """One expert after another; see :meth:`forward`."""
+        run = VIEWS[views]
+        if chunk and torch.is_grad_enabled():
+            run = recomputed(run, chunk)
+        outputs, auxiliaries = [], []
+        for index, expert in enumerate(self.experts):
+            new = replacements
+            if replacements is not None:
+                new = [None if each is None else each[index] for each in replacements]
+            output, auxiliary = run(expert, latents, new, masks)
+            outputs.append(output)
+            auxiliaries.append(auxiliary)
+        return torch.stack(outputs), torch.stack(auxiliaries).mean()
+
+    def _check(self, latents: Latents, replacements: Sequence[Tensor | None]) -> None:
+        if len(replacements) != len(latents):
+            raise ShapeError(f"{len(replacements)} replacements for {len(latents)} latents.")
+        for modality, (latent, new) in enumerate(zip(latents, replacements, strict=True)):
+            if new is not None and new.shape != (len(self.experts), *latent.shape):
+                raise ShapeError(
+                    f"replacements of modality {modality + 1} are {list(new.shape)}; expected "
+                    f"{[len(self.experts), *latent.shape]}."
+                )

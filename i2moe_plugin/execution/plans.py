@@ -1,0 +1,334 @@
+"""How the passes of an expert bank are run: plans that give the same numbers.
+
+Two questions make a plan: how one expert runs its views (:data:`VIEWS`), and whether the experts
+run one after another or all at once (:func:`stacked`).
+
+| plan | experts | views |
+|---|---|---|
+| ``loop`` | one by one | one by one: the reference |
+| ``batched`` | one by one | behind one another along the batch |
+| ``shared`` | one by one | what views have in common computed once, where the backbone says how |
+| ``stacked`` | all at once | ``shared`` where the backbone factors, otherwise ``batched`` |
+
+Where a backbone's samples see each other (batch statistics, a loss over the batch), views must not
+share a batch; ``stacked`` then maps over them (``mapped``), each keeping a batch of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, Protocol, cast, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+Latents = Sequence[Tensor]
+Masks = Sequence[Tensor | None] | None
+#: What masks each modality, or None where no view masks it; None: the complete view alone.
+New = Sequence[Tensor | None] | None
+#: (expert, latents M x [B, ...], replacements M x [B, ...] or None, masks) ->
+#: outputs [V, B, C], auxiliary loss (mean over views)
+ViewPlan = Callable[[nn.Module, Latents, New, Masks], tuple[Tensor, Tensor]]
+Views = Literal["loop", "batched", "shared", "mapped"]
+
+
+@runtime_checkable
+class Factored(Protocol):
+    """A module whose work on one modality needs no other: forward = combine(encodings).
+
+    Rows (the first dimension) never mix in either. A fusion that has both methods is one; so is
+    a :class:`~i2moe_plugin.backbones.wrapper.Backbone` around it.
+    """
+
+    def encode_modality(
+        self, modality: int, latent: Tensor, padding_mask: Tensor | None = None
+    ) -> tuple[Tensor, ...]:
+        """What is computed from one modality alone: tensors with rows first."""
+        ...
+
+    def combine(
+        self,
+        parts: Sequence[tuple[Tensor, ...]],
+        padding_masks: Sequence[Tensor | None] | None = None,
+    ) -> Any:
+        """The rest of forward, from the M modalities' encodings."""
+        ...
+
+
+@runtime_checkable
+class SeesViews(Protocol):
+    """A module that takes all views at once, and computes once what they have in common.
+
+    For one that does the same to all modalities: together that takes fewer, larger operators than
+    ``Factored``.
+    """
+
+    def forward_views(
+        self,
+        views: Sequence[Sequence[Tensor]],
+        padding_masks: Sequence[Tensor | None] | None = None,
+    ) -> Any:
+        """V views of M latents -> outputs [V, B, ...]; what is not masked is the same object."""
+        ...
+
+
+def factors(expert: nn.Module) -> bool:
+    """Whether an expert says what it computes from each modality alone."""
+    return bool(getattr(expert, "factored", isinstance(expert, Factored)))
+
+
+def shares(expert: nn.Module) -> bool:
+    """Whether an expert's views can share work: the ``shared`` plan."""
+    return factors(expert) or _sees_views(expert)
+
+
+def _sees_views(expert: nn.Module) -> bool:
+    return bool(getattr(expert, "sees_views", isinstance(expert, SeesViews)))
+
+
+def looped(expert: nn.Module, latents: Latents, new: New, masks: Masks) -> tuple[Tensor, Tensor]:
+    """One pass a view."""
+    # A list of its own for each view: a fusion that empties its list harms no other.
+    results = [expert(view, masks) for view in _each_view(latents, new)]
+    outputs, auxiliaries = zip(*results, strict=True)
+    return torch.stack(outputs), torch.stack(auxiliaries).mean()
+
+
+def batched(expert: nn.Module, latents: Latents, new: New, masks: Masks) -> tuple[Tensor, Tensor]:
+    """All views in one pass, behind one another along the batch."""
+    if new is None:
+        return looped(expert, latents, new, masks)
+    return _group(expert, _each_view(latents, new), masks)
+
+
+def shared(expert: nn.Module, latents: Latents, new: New, masks: Masks) -> tuple[Tensor, Tensor]:
+    """Each modality encoded once clean and once masked; views are combined from the encodings.
+
+    2M encodings instead of M(M+1). Or as the backbone does it, where it takes all views at once.
+    """
+    if new is None:
+        return looped(expert, latents, new, masks)
+    if _sees_views(expert):
+        return cast(Any, expert).forward_views(_each_view(latents, new), masks)
+    module, batch = cast(Factored, expert), latents[0].shape[0]
+    masked = [modality for modality, own in enumerate(new) if own is not None]
+    views = len(masked) + 1
+    both = _tall(masks, 2)
+    parts = []
+    for modality, (latent, own) in enumerate(zip(latents, new, strict=True)):
+        if own is None:
+            mask = None if masks is None else masks[modality]
+            encoded = module.encode_modality(modality, latent, mask)
+            parts.append(tuple(torch.cat([tensor] * views) for tensor in encoded))
+            continue
+        encoded = module.encode_modality(
+            modality, torch.cat([latent, own]), None if both is None else both[modality]
+        )
+        # Clean everywhere but in its own view, where the masked one stands.
+        part = []
+        for tensor in encoded:
+            clean, replaced = tensor.unflatten(0, (2, batch))
+            place = masked.index(modality) + 1
+            # Expanded: the gradient of the clean one is then a sum, not one addition a view.
+            before = clean.expand(place, *clean.shape)
+            after = clean.expand(views - place - 1, *clean.shape)
+            part.append(torch.cat([before, replaced.unsqueeze(0), after]).flatten(0, 1))
+        parts.append(tuple(part))
+    output, auxiliary = module.combine(parts, _tall(masks, views))
+    return output.unflatten(0, (views, -1)), auxiliary
+
+
+def mapped(expert: nn.Module, latents: Latents, new: New, masks: Masks) -> tuple[Tensor, Tensor]:
+    """All views at once, each with a batch of its own."""
+    if new is None:
+        return looped(expert, latents, new, masks)
+    rows = [torch.stack(column) for column in zip(*_each_view(latents, new), strict=True)]
+    run = torch.vmap(lambda *view: expert(list(view), masks), randomness="different")
+    output, auxiliary = run(*rows)
+    return output, auxiliary.mean()
+
+
+def recomputed(plan: ViewPlan, chunk: int) -> ViewPlan:
+    """A plan that keeps no activations: groups of ``chunk`` views are run again in the backward.
+
+    The same random numbers are drawn again. Groups smaller than all views are run as ``batched``.
+    """
+
+    def run(expert: nn.Module, latents: Latents, new: New, masks: Masks) -> tuple[Tensor, Tensor]:
+        if new is None:
+            return plan(expert, latents, new, masks)
+        if chunk > sum(own is not None for own in new):
+            return checkpoint(plan, expert, latents, new, masks, use_reentrant=False)
+        views = _each_view(latents, new)
+        outputs: list[Tensor] = []
+        auxiliary = latents[0].new_zeros(())
+        for start in range(0, len(views), chunk):
+            group = views[start : start + chunk]
+            output, loss = checkpoint(_group, expert, group, masks, use_reentrant=False)
+            outputs.append(output)
+            auxiliary = auxiliary + loss * (len(group) / len(views))
+        return torch.cat(outputs), auxiliary
+
+    return run
+
+
+def _group(expert: nn.Module, views: list[list[Tensor]], masks: Masks) -> tuple[Tensor, Tensor]:
+    rows = [torch.cat(column) for column in zip(*views, strict=True)]
+    output, auxiliary = expert(rows, _tall(masks, len(views)))
+    return output.unflatten(0, (len(views), -1)), auxiliary
+
+
+VIEWS: dict[Views, ViewPlan] = {
+    "loop": looped,
+    "batched": batched,
+    "shared": shared,
+    "mapped": mapped,
+}
+
+
+def stacked(
+    experts: Sequence[nn.Module],
+    tensors: dict[str, Tensor],
+    views: Views,
+    latents: Latents,
+    replacements: New,
+    masks: Masks,
+) -> tuple[Tensor, Tensor]:
+    """All experts at once, by ``torch.vmap`` over their stacked tensors.
+
+    Args:
+        experts: E modules of one structure.
+        tensors: their parameters and buffers by name, each [E, ...].
+        views: how each runs its views.
+        latents, replacements, masks: as :meth:`ExpertBank.forward` takes them.
+
+    Returns:
+        outputs [E, V, B, C]; auxiliary losses [E].
+    """
+    module = _Views(experts[0], VIEWS[views])
+    named = {f"expert.{name}": tensor for name, tensor in tensors.items()}
+
+    def run(
+        own: dict[str, Tensor], clean: list[Tensor], new: list[Tensor | None] | None
+    ) -> tuple[Tensor, Tensor]:
+        return torch.func.functional_call(module, own, (clean, new, masks))
+
+    new = None if replacements is None else list(replacements)
+    clean, each = list(latents), None
+    if new is None and module.training:
+        # Each expert draws its own noise, also for what it does to the latents themselves.
+        clean, each = [x.expand(len(experts), *x.shape) for x in clean], 0
+    masked = None if new is None else [None if own is None else 0 for own in new]
+    over = (0, each, masked)
+    return torch.vmap(run, in_dims=over, randomness="different")(named, clean, new)
+
+
+class _Views(nn.Module):
+    """An expert behind one of :data:`VIEWS`, so that a functional call covers all of them."""
+
+    def __init__(self, expert: nn.Module, views: ViewPlan) -> None:
+        super().__init__()
+        self.expert, self.views = expert, views
+        self.training = expert.training
+
+    def forward(self, latents: Latents, new: New, masks: Masks) -> tuple[Tensor, Tensor]:
+        """See :data:`ViewPlan`."""
+        return self.views(self.expert, latents, new, masks)
+
+
+class Stack:
+    """The parameters of E like modules, as [E, ...] tensors that autograd sees through.
+
+    The modules keep their own parameters, under their own names, for optimizers, checkpoints and
+    copies. Only where those lie changes: side by side in one tensor, so that nothing is copied at
+    a step. Where they have been moved since (to another device or type, or because the modules are
+    copies), they are laid side by side anew.
+    """
+
+    def __init__(self) -> None:
+        self._joined: dict[str, Tensor] = {}
+
+    def tensors(self, modules: Sequence[nn.Module]) -> dict[str, Tensor]:
+        """Parameters and buffers by name, each [E, ...]; gradients reach the modules' own."""
+        rows = [dict(module.named_parameters()) for module in modules]
+        names = list(rows[0])
+        parts: list[nn.Parameter] = []
+        for name in names:
+            column = [row[name] for row in rows]
+            if not _side_by_side(self._joined.get(name), column):
+                self._joined[name] = torch.stack([p.detach() for p in column])
+                for place, parameter in zip(self._joined[name], column, strict=True):
+                    parameter.data = place
+            parts += column
+        joined = _Join.apply(len(rows), *(self._joined[name] for name in names), *parts)
+        tensors = dict(zip(names, joined, strict=True))
+        buffers = [dict(module.named_buffers()) for module in modules]
+        for name in buffers[0]:
+            tensors[name] = torch.stack([row[name] for row in buffers])
+        return tensors
+
+    def __reduce__(self) -> tuple[type[Stack], tuple[()]]:
+        """A copy belongs to other modules, and starts empty."""
+        return Stack, ()
+
+
+def unlike(modules: Sequence[nn.Module]) -> str:
+    """Why modules cannot be stacked; empty where they can."""
+    forms = [
+        {
+            name: (tensor.shape, tensor.dtype, tensor.device, tensor.requires_grad)
+            for name, tensor in [*module.named_parameters(), *module.named_buffers()]
+        }
+        for module in modules
+    ]
+    if any(form != forms[0] for form in forms):
+        return "the experts' parameters differ in name, shape or type"
+    return "" if forms[0] else "the backbone has no parameters"
+
+
+class _Join(torch.autograd.Function):
+    """[E, ...] tensors whose gradient goes to the E parameters that lie in each."""
+
+    @staticmethod
+    def forward(ctx: Any, experts: int, *tensors: Tensor) -> tuple[Tensor, ...]:
+        count = len(tensors) // (experts + 1)
+        ctx.experts = experts
+        ctx.set_materialize_grads(False)
+        return tuple(tensor.view_as(tensor) for tensor in tensors[:count])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        parts: list[Tensor | None] = [None] * (1 + len(gradients))
+        for gradient in gradients:
+            # Laid out as the parameters are, once for all: torch would copy each part otherwise.
+            parts += [None] * ctx.experts if gradient is None else gradient.contiguous().unbind()
+        return tuple(parts)
+
+
+def _side_by_side(joined: Tensor | None, column: Sequence[nn.Parameter]) -> bool:
+    first = column[0]
+    if joined is None or joined.dtype != first.dtype or joined.device != first.device:
+        return False
+    start, step = joined.data_ptr(), first.numel() * first.element_size()
+    return all(
+        parameter.data_ptr() == start + place * step and parameter.is_contiguous()
+        for place, parameter in enumerate(column)
+    )
+
+
+def _each_view(latents: Latents, new: New) -> list[list[Tensor]]:
+    """The complete view, then each modality replaced that has a replacement."""
+    views = [list(latents)]
+    for modality, own in enumerate(new or ()):
+        if own is not None:
+            view = list(latents)
+            view[modality] = own
+            views.append(view)
+    return views
+
+
+def _tall(masks: Masks, times: int) -> list[Tensor | None] | None:
+    if masks is None:
+        return None
+    return [None if mask is None else mask.repeat(times, 1) for mask in masks]

@@ -1,0 +1,1 @@
+"""What makes experts differ: masked views and the losses that compare them."""

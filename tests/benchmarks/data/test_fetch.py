@@ -1,0 +1,282 @@
+"""Downloads against a local server that cuts, corrupts and stalls."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tarfile
+import threading
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from i2moe_plugin.benchmarks.cli import main
+from i2moe_plugin.benchmarks.data import fetch as module
+from i2moe_plugin.benchmarks.data.cards import Card, Download, File
+from i2moe_plugin.benchmarks.data.fetch import fetch
+from i2moe_plugin.errors import DatasetError
+
+CONTENT = bytes(range(256)) * 2000
+
+
+@dataclass
+class Server:
+    """What to serve, how to misbehave, and what was asked for."""
+
+    content: bytes = CONTENT
+    version: str | None = '"v1"'
+    cuts: list[int] = field(default_factory=list)  # bytes after which an answer ends, one an answer
+    statuses: list[int] = field(default_factory=list)  # answered before any content
+    stall: threading.Event | None = None
+    ranges: bool = True
+    asked: list[str | None] = field(default_factory=list)
+    url: str = ""
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    state = Server()
+
+    class Handler(BaseHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+        def do_GET(self) -> None:
+            asked = self.headers.get("Range")
+            state.asked.append(asked)
+            if state.statuses:
+                self.send_error(state.statuses.pop(0))
+                return
+            body = state.content
+            fits = state.version is not None and self.headers.get("If-Range") == state.version
+            if asked and state.ranges and fits:
+                start = int(asked.removeprefix("bytes=").rstrip("-"))
+                if start >= len(body):
+                    self.send_error(416)
+                    return
+                body = body[start:]
+                self.send_response(206)
+            else:
+                self.send_response(200)
+            if state.version:
+                self.send_header("ETag", state.version)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            cut = state.cuts.pop(0) if state.cuts else len(body)
+            self.wfile.write(body[:cut])
+            self.wfile.flush()
+            if state.stall is not None:
+                state.stall.wait(10)
+
+    httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    httpd.daemon_threads = True
+    thread = threading.Thread(target=httpd.serve_forever)
+    thread.start()
+    state.url = f"http://127.0.0.1:{httpd.server_address[1]}/file.bin"
+    yield state
+    if state.stall is not None:
+        state.stall.set()
+    httpd.shutdown()
+    httpd.server_close()
+    thread.join()
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch) -> None:
+    monkeypatch.setattr(module, "WAIT", 0.0)
+
+
+def card(server: Server, sha256: str = "", **more: object) -> Card:
+    item = Download(server.url, "file.bin", sha256=sha256, **more)  # type: ignore[arg-type]
+    return Card("A set", "somewhere", "MIT", how_to_get="Ask them.", downloads=(item,))
+
+
+def sha(content: bytes = CONTENT) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def test_a_file_arrives_whole_and_is_kept(server, tmp_path) -> None:
+    (path,) = fetch("a-set", card(server, sha()), tmp_path)
+    assert path.read_bytes() == CONTENT
+    fetch("a-set", card(server, sha()), tmp_path)
+    assert len(server.asked) == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["file.bin"]
+
+
+def test_a_cut_answer_is_resumed_where_it_ended(server, tmp_path) -> None:
+    server.cuts = [module.PIECE + 1000, 2 * module.PIECE]  # whole pieces are kept
+    (path,) = fetch("a-set", card(server, sha()), tmp_path)
+    assert path.read_bytes() == CONTENT
+    assert server.asked == [
+        None,
+        f"bytes={module.PIECE}-",
+        f"bytes={3 * module.PIECE}-",
+    ]
+
+
+def test_what_was_kept_serves_the_next_command(server, tmp_path) -> None:
+    server.cuts = [module.PIECE, 0, 0, 0]
+    with pytest.raises(DatasetError, match=f"{module.PIECE} bytes are kept; the same command goes"):
+        fetch("a-set", card(server, sha()), tmp_path)
+    assert not (tmp_path / "file.bin").exists()
+    fetch("a-set", card(server, sha()), tmp_path)
+    assert server.asked[-1] == f"bytes={module.PIECE}-"
+    assert (tmp_path / "file.bin").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("change", ["no ranges", "no version", "another version"])
+def test_a_server_that_cannot_resume_starts_over(server, tmp_path, change) -> None:
+    server.cuts = [module.PIECE, 0, 0, 0]
+    if change == "no version":
+        server.version = None
+    with pytest.raises(DatasetError, match="attempts"):
+        fetch("a-set", card(server), tmp_path)
+    server.ranges = change != "no ranges"
+    if change == "another version":
+        server.content, server.version = CONTENT[::-1], '"v2"'
+    (path,) = fetch("a-set", card(server), tmp_path)
+    assert path.read_bytes() == server.content
+
+
+def test_a_part_longer_than_the_file_starts_over(server, tmp_path) -> None:
+    server.cuts = [module.PIECE, 0, 0, 0]
+    with pytest.raises(DatasetError):
+        fetch("a-set", card(server), tmp_path)
+    server.content = CONTENT[:4000]
+    (path,) = fetch("a-set", card(server), tmp_path)
+    assert path.read_bytes() == CONTENT[:4000]
+
+
+def test_damage_is_found_by_the_checksum_and_nothing_stays(server, tmp_path) -> None:
+    server.content = b"x" + CONTENT[1:]
+    with pytest.raises(DatasetError, match=r"sha256 is not .*It was deleted"):
+        fetch("a-set", card(server, sha()), tmp_path)
+    assert not list(tmp_path.iterdir())
+    server.content = CONTENT
+    (path,) = fetch("a-set", card(server, sha()), tmp_path)
+    assert path.read_bytes() == CONTENT
+
+
+def test_a_stalled_server_ends_in_a_message(server, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(module, "TIMEOUT", (1.0, 0.2))
+    monkeypatch.setattr(module, "ATTEMPTS", 2)
+    server.cuts, server.stall = [100, 100], threading.Event()
+    with pytest.raises(DatasetError, match=r"after 2 attempts .*timed out.*bytes are kept"):
+        fetch("a-set", card(server), tmp_path)
+
+
+def test_errors_that_pass_are_tried_again_and_others_are_said(server, tmp_path) -> None:
+    server.statuses = [503, 429]
+    fetch("a-set", card(server, sha()), tmp_path)
+    server.statuses = [404]
+    with pytest.raises(DatasetError, match="the server answers 404"):
+        fetch("a-set", card(server), tmp_path / "other")
+    assert len(server.asked) == 4
+
+
+def test_no_server(tmp_path) -> None:
+    item = Download("http://127.0.0.1:9/file", "file")
+    with pytest.raises(DatasetError, match="no complete answer after 4 attempts"):
+        fetch("a-set", Card("A", "s", "MIT", downloads=(item,)), tmp_path)
+
+
+def test_a_folder_that_cannot_be_written(server, tmp_path) -> None:
+    (tmp_path / "place").write_text("a file")
+    with pytest.raises(DatasetError, match="cannot be written"):
+        fetch("a-set", card(server), tmp_path / "place")
+
+
+def zipped(*names: str) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for name in names:
+            archive.writestr(name, name)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("names", [("a.jpg", "b.jpg"), ("pictures/a.jpg", "pictures/b.jpg")])
+def test_an_archive_is_unpacked_without_a_folder_around_it(server, tmp_path, names) -> None:
+    server.content = zipped(*names)
+    (path,) = fetch("a-set", card(server, unpack="images"), tmp_path)
+    assert sorted(p.name for p in path.iterdir()) == ["a.jpg", "b.jpg"]
+    assert [p.name for p in tmp_path.iterdir()] == ["images"]
+    fetch("a-set", card(server, unpack="images"), tmp_path)
+    assert len(server.asked) == 1
+
+
+def test_an_archive_of_the_whole_folder_is_fetched_once(server, tmp_path) -> None:
+    server.content = zipped("set/split.json", "set/dataset/1.json")
+    whole = replace(card(server, unpack="."), files=(File("split.json", "the split"),))
+    for _ in range(2):
+        (path,) = fetch("a-set", whole, tmp_path)[:1]
+        assert sorted(p.name for p in tmp_path.iterdir()) == ["dataset", "split.json"]
+    assert len(server.asked) == 1
+    assert path == tmp_path / "split.json"
+
+
+def test_an_archive_cannot_write_outside(server, tmp_path) -> None:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as archive:
+        member = tarfile.TarInfo("../../evil.txt")
+        member.size = 4
+        archive.addfile(member, io.BytesIO(b"evil"))
+    server.content = stream.getvalue()
+    folder = tmp_path / "deep" / "place"
+    with pytest.raises(DatasetError, match="cannot be unpacked"):
+        fetch("a-set", card(server, unpack="images"), folder)
+    server.content = zipped("../../evil.txt")
+    (folder / "file.bin").unlink()
+    fetch("a-set", card(server, unpack="images"), folder)
+    assert not [path for path in tmp_path.rglob("evil.txt") if folder not in path.parents]
+
+
+def test_a_bomb_is_refused(server, tmp_path) -> None:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("zeros", bytes(200 << 20))
+    server.content = stream.getvalue()
+    with pytest.raises(DatasetError, match="would unpack to"):
+        fetch("a-set", card(server, unpack="images"), tmp_path)
+
+
+def test_damaged_archive(server, tmp_path) -> None:
+    server.content = zipped("a", "b")[:-30]
+    with pytest.raises(DatasetError, match="cannot be unpacked"):
+        fetch("a-set", card(server, unpack="images"), tmp_path)
+
+
+def test_what_is_not_public_prints_the_steps(tmp_path) -> None:
+    with pytest.raises(DatasetError, match=r"cannot be downloaded by a program. Sign first."):
+        fetch("a-set", Card("A", "s", "own", how_to_get="Sign first."), tmp_path)
+
+
+def test_the_command_says_what_comes_next(server, tmp_path, monkeypatch) -> None:
+    from i2moe_plugin.benchmarks.datasets.enrico import Enrico
+
+    monkeypatch.setattr(Enrico, "card", card(server, sha()))
+    result = CliRunner().invoke(main, ["data", "fetch", "enrico", "--data-root", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    assert f"i2moe-bench data verify enrico --data-root {tmp_path}" in result.output
+    assert (tmp_path / "file.bin").read_bytes() == CONTENT
+    result = CliRunner().invoke(main, ["data", "fetch", "htad"])
+    assert result.exit_code == 1
+    assert "ships in the package" in result.output
+
+
+def test_interrupted_by_hand_keeps_what_came(server, tmp_path, monkeypatch) -> None:
+    def interrupt(self: object, *_: object) -> None:
+        Path(tmp_path / "file.bin.part").write_bytes(CONTENT[:300])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module._Resuming, "_save", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        fetch("a-set", card(server), tmp_path)
+    monkeypatch.undo()
+    (path,) = fetch("a-set", card(server, sha()), tmp_path)
+    assert server.asked[-1] == "bytes=300-"
+    assert path.read_bytes() == CONTENT

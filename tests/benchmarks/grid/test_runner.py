@@ -1,0 +1,270 @@
+"""Whole suites on a small data set: what is trained, kept, repeated, counted and written."""
+
+import csv
+import io
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from rich.console import Console
+from torch import nn
+
+from i2moe_plugin.benchmarks.cli import main
+from i2moe_plugin.benchmarks.datasets import MultimodalDataset, open_dataset
+from i2moe_plugin.benchmarks.grid.formats import csv_text, json_text, latex, markdown
+from i2moe_plugin.benchmarks.grid.runner import Failures, run_suite
+from i2moe_plugin.benchmarks.grid.spec import load_suite
+from i2moe_plugin.benchmarks.grid.table import make_table
+from i2moe_plugin.benchmarks.run.execute import run_name
+from i2moe_plugin.benchmarks.run.store import RunStore
+from i2moe_plugin.benchmarks.statistics import paper
+from i2moe_plugin.benchmarks.statistics.paired import compare
+from i2moe_plugin.benchmarks.terminal.suite import suite_progress
+from i2moe_plugin.errors import DatasetError
+from i2moe_plugin.registry import register_backbone
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+class Moody(nn.Module):
+    """Concatenation that gives up in training, unless told not to."""
+
+    fails = True
+
+    def __init__(self, input_dims):
+        super().__init__()
+        self.linear = nn.Linear(sum(input_dims), 4)
+
+    def forward(self, latents):
+        if self.training and Moody.fails and torch.is_grad_enabled():
+            raise ValueError("not in\nthe mood")
+        return self.linear(torch.cat(latents, 1))
+
+
+@pytest.fixture
+def moody(monkeypatch):
+    monkeypatch.setattr(Moody, "fails", True)
+    register_backbone("moody")(Moody)
+
+
+def test_a_suite_trains_what_is_missing_and_nothing_else(suite_file, tmp_path):
+    suite, store = load_suite(suite_file()), RunStore(tmp_path / "runs")
+    trained = []
+
+    def on_event(record, attempt, epoch):
+        if epoch is not None:
+            trained.append((record.cell.row, attempt.seed))
+
+    record = run_suite(suite, store, on_event=on_event)
+    assert record.states() == {"finished": 6}
+    assert len(trained) == 6 * 2
+    # Seeds outside methods: a stopped suite has whole pairs.
+    assert [seed for _, seed in trained] == sorted(seed for _, seed in trained)
+    again = run_suite(suite, store, on_event=on_event)
+    assert (len(trained), again.reused) == (12, 6)
+    more = run_suite(load_suite(suite_file(seeds=4)), store, on_event=on_event)
+    assert (len(trained), more.reused) == (16, 6)
+
+
+def test_several_at_a_time_give_the_same(suite_file, tmp_path, moody):
+    suite = load_suite(suite_file(fusions=["concat", "moody"], seeds=1))
+    one = run_suite(suite, RunStore(tmp_path / "1"))
+    two = run_suite(suite, RunStore(tmp_path / "2"), jobs=2)
+    assert one.states() == two.states() == {"finished": 2, "failed": 2}
+    first, second = ([e.values for e in make_table(r).entries.values()] for r in (one, two))
+    assert first == second
+    assert len(list(Failures(tmp_path / "2"))) == 2
+
+
+def test_runs_are_those_of_the_command_run(suite_file, tmp_path):
+    suite = load_suite(suite_file())
+    quick = [f"--set={key}={value}" for key, value in suite.cells[0].settings.model_dump().items()
+             if key in ("epochs", "latent_dim", "encoder_hidden", "device", "lr")]  # fmt: skip
+    done = invoke("run", "--fusion", "concat", "--seeds", 3, "--data-root", tmp_path / "data",
+                  "--out", tmp_path / "runs", *quick)  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert run_suite(suite, RunStore(tmp_path / "runs")).reused == 6
+
+
+def test_figures_are_those_of_the_runs(suite_file, tmp_path):
+    store = RunStore(tmp_path / "runs")
+    table = make_table(run_suite(load_suite(suite_file()), store))
+    assert table.columns == (("htad", "accuracy"),)
+    values = {}
+    for method in ("vanilla", "i2moe"):
+        entry = table.entries[("concat", method), ("htad", "accuracy")]
+        runs = [run for run in store if f"-{method}-" in run.path.name]
+        assert sorted(entry.runs) == sorted(run.path.name for run in runs)
+        expected = [run.json("result.json")["test"]["accuracy"] for run in runs]
+        values[method] = [entry.values[seed] for seed in range(3)]
+        assert values[method] == expected
+    comparison = table.entries[("concat", "i2moe"), ("htad", "accuracy")].comparison
+    alone = compare("accuracy", values["vanilla"], values["i2moe"])
+    assert comparison.difference == alone.difference
+    assert comparison.p_adjusted == alone.p  # one comparison: nothing to correct
+    assert table.entries[("concat", "vanilla"), ("htad", "accuracy")].comparison is None
+
+
+def test_a_failure_is_kept_shown_not_counted_and_tried_again_on_request(
+    suite_file, tmp_path, moody, monkeypatch
+):
+    path, store = suite_file(fusions=["moody", "concat"]), RunStore(tmp_path / "runs")
+    record = run_suite(load_suite(path), store)
+    assert record.states() == {"failed": 6, "finished": 6}  # the others were run all the same
+    (failure, *rest) = Failures(store.folder)
+    assert len(rest) == 5
+    assert failure["reason"] == "ValueError: not in the mood"
+    assert (failure["dataset"], failure["fusion"], failure["error"]) == (
+        "htad",
+        "moody",
+        "ValueError",
+    )
+    table = make_table(record)
+    entry = table.entries[("moody", "i2moe"), ("htad", "accuracy")]
+    assert (entry.values, entry.states, entry.comparison) == ({}, {"failed": 3}, None)
+    assert "ValueError: not in the mood" in markdown(table)
+    assert "| moody, i2moe | failed |" in markdown(table)
+
+    monkeypatch.setattr(Moody, "fails", False)
+    assert run_suite(load_suite(path), store).states()["failed"] == 6
+    assert run_suite(load_suite(path), store, retry=True).states() == {"finished": 12}
+    assert not list(Failures(store.folder))
+
+
+def test_some_seeds_failed(suite_file, tmp_path, moody, monkeypatch):
+    path, store = suite_file(fusions=["moody"]), RunStore(tmp_path / "runs")
+
+    def only_seed_one(record, attempt, epoch):
+        Moody.fails = attempt.seed == 1
+
+    table = make_table(run_suite(load_suite(path), store, on_event=only_seed_one))
+    entry = table.entries[("moody", "i2moe"), ("htad", "accuracy")]
+    assert sorted(entry.values) == [0, 2]
+    assert entry.comparison.seeds == 2  # the pairs that both finished
+    assert "(2 of 3 seeds)" in markdown(table)
+
+
+def test_what_is_not_here_or_does_not_fit_is_skipped(suite_file, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file = suite_file(
+        datasets=["enrico", {"name": "htad", "root": "data"}], fusions=["mi3", "concat"]
+    )
+    suite = load_suite(file, settings={"encoder_hidden": 8})
+    record = run_suite(suite, RunStore("runs"))
+    assert record.states() == {"skipped": 18, "finished": 6}
+    reasons = " ".join(record.reasons())
+    assert "cannot be read from data/enrico" in reasons
+    assert "mi3 fuses 3 modalities; htad has 2" in reasons
+    assert not list(Failures(RunStore("runs").folder))
+
+
+def test_a_metric_that_there_is_not(suite_file, tmp_path):
+    record = run_suite(load_suite(suite_file(metrics=["acuracy"])), RunStore(tmp_path / "runs"))
+    assert record.states() == {"skipped": 6}
+    assert "htad has no metric 'acuracy'. Did you mean 'accuracy'" in " ".join(record.reasons())
+
+
+def test_samples_are_drawn_and_never_held_against_the_paper(suite_file, tmp_path, monkeypatch):
+    monkeypatch.setenv("I2MOE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    settings = {"epochs": 1, "device": "cpu", "latent_dim": 8, "fusion.rank": 2}
+    suite = load_suite("table1", seeds=[0], settings=settings, only=["mimic", "lrtf"])
+    assert suite.cells[0].altered == ("epochs", "fusion.rank", "latent_dim")
+    table = make_table(run_suite(suite, RunStore("runs"), samples=True))
+    entry = table.entries[("lrtf", "vanilla"), ("mimic", "accuracy")]
+    assert entry.paper.value == pytest.approx(0.7017)
+    assert entry.not_comparable.startswith("drawn sample; other settings: epochs")
+    assert re.search(r"\[70.17\*\]", markdown(table))
+
+
+def test_the_papers_figure_beside_ours(suite_file, tmp_path, monkeypatch):
+    figure = paper.Figure(0.9, None, 3, "Table 7", "made up")
+    key = ("htad", "concat", "i2moe", "accuracy", ())
+    monkeypatch.setattr(paper, "_figures", lambda: {key: figure})
+    store = RunStore(tmp_path / "runs")
+    table = make_table(run_suite(load_suite(suite_file()), store))
+    entry = table.entries[("concat", "i2moe"), ("htad", "accuracy")]
+    assert (entry.paper, entry.not_comparable.split(":")[0]) == (figure, "other settings")
+    assert "[90.00*]" in markdown(table)
+    without = make_table(run_suite(load_suite(suite_file(paper=False)), store))
+    assert without.entries[("concat", "i2moe"), ("htad", "accuracy")].paper is None
+
+
+def test_every_format_says_the_same(suite_file, tmp_path):
+    file = suite_file(grid={"masking": ["zero", "mean"]}, metrics=["accuracy", "parameters"])
+    table = make_table(run_suite(load_suite(file), RunStore(tmp_path / "runs")))
+    lines = list(csv.DictReader(io.StringIO(csv_text(table))))
+    entries = json.loads(json_text(table))["entries"]
+    assert len(lines) == len(entries) == 4 * 2
+    for line, entry in zip(lines, entries, strict=True):
+        assert line["metric"] == entry["metric"]
+        assert line["variant"] == "masking=" + entry["variant"]["masking"]
+        assert float(line["mean"]) == entry["mean"] == pytest.approx(
+            np.mean(list(entry["values"].values()))
+        )  # fmt: skip
+        if entry["comparison"]:
+            assert float(line["difference"]) == entry["comparison"]["difference"]
+    pipes = [line for line in markdown(table).splitlines() if line.startswith("|")]
+    tex = [line for line in latex(table).splitlines() if line.endswith("\\\\")]
+    assert len(pipes) - 2 == len(tex) - 1 == 4
+    for entry in entries:
+        if entry["metric"] == "accuracy":
+            mean = f"{100 * entry['mean']:.2f}"
+            assert any(mean in line for line in pipes)
+            assert any(mean in line for line in tex)
+    assert all(line.count("&") == 2 and "_" not in line.replace("\\_", "") for line in tex)
+
+
+def test_the_command(suite_file, tmp_path, moody):
+    file, out = suite_file(fusions=["concat"]), tmp_path / "runs"
+    done = invoke("suite", file, "--out", out)
+    assert done.exit_code == 0, done.output
+    assert "[6/6]" in done.stderr
+    assert "concat, i2moe" in done.stdout
+    written = {path.name for path in (out / "suites").iterdir()}
+    assert written == {"small.md", "small.csv", "small.tex", "small.json"}
+    shown = invoke("suite", file, "--out", out, "--json")
+    assert json.loads(shown.stdout) == json.loads((out / "suites" / "small.json").read_text())
+    failed = invoke("suite", suite_file(fusions=["moody"]), "--out", out)
+    assert failed.exit_code == 1
+    assert "not counted" in failed.stdout
+    assert invoke("suite", file, "--data-root", "x").exit_code == 2
+
+
+def test_data_that_turns_out_to_be_damaged_is_skipped(suite_file, tmp_path, monkeypatch):
+    def prepare(self, *_, **__):
+        raise DatasetError("row 7 is torn")
+
+    monkeypatch.setattr(MultimodalDataset, "prepare", prepare)
+    record = run_suite(load_suite(suite_file()), RunStore(tmp_path / "runs"))
+    assert record.states() == {"skipped": 6}
+    assert list(record.reasons()) == ["skipped: row 7 is torn"]
+
+
+def test_the_live_table(suite_file, tmp_path, moody):
+    suite = load_suite(suite_file(fusions=["concat", "moody"], seeds=1))
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=100, height=20)
+    with suite_progress(console, suite) as on_event:
+        record = run_suite(suite, RunStore(tmp_path / "runs"), on_event=on_event)
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue())
+    assert record.states() == {"finished": 2, "failed": 2}
+    assert "Small: 4 of 4 runs" in shown
+    assert "0/1 1 failed" in shown
+    assert "1/1 accuracy" in shown
+
+
+def test_a_run_that_another_process_computes_is_no_failure(suite_file, tmp_path):
+    suite, store = load_suite(suite_file(methods=["vanilla"], seeds=1)), RunStore(tmp_path / "runs")
+    name, identity = run_name(suite.cells[0].settings, open_dataset("htad", tmp_path / "data"))
+    with pytest.raises(RuntimeError), store.writing(name, identity):
+        record = run_suite(suite, store)
+        assert record.states() == {"stopped": 1}
+        assert "another process is computing this run" in " ".join(record.reasons())
+        raise RuntimeError
+    assert not list(Failures(store.folder))

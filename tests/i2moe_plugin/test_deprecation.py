@@ -1,0 +1,40 @@
+"""Old import paths go on working, and say where things are now."""
+
+import importlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+import i2moe_plugin.benchmarks  # its moved modules too
+from i2moe_plugin.deprecation import _FINDER, REMOVED_IN, deprecated
+
+MOVED = dict(_FINDER.modules)
+
+
+@pytest.mark.parametrize("old", MOVED)
+def test_a_moved_module_answers_under_its_old_name(old):
+    sys.modules.pop(old, None)
+    with pytest.warns(DeprecationWarning, match=re.escape(MOVED[old][0])):
+        module = importlib.import_module(old)
+    for place in MOVED[old]:
+        for name in vars(importlib.import_module(place)):
+            if not name.startswith("_"):
+                assert getattr(module, name) is not None or name
+    with pytest.raises(AttributeError, match="has no 'nothing'"):
+        _ = module.nothing
+
+
+def test_the_warning_names_the_line_that_imports(tmp_path):
+    script = tmp_path / "theirs.py"
+    script.write_text("from i2moe_plugin.layers import quicken\n")
+    done = subprocess.run(
+        [sys.executable, "-W", "default", script], capture_output=True, text=True, check=True
+    )
+    assert "theirs.py:1: DeprecationWarning" in done.stderr
+
+
+def test_what_is_deprecated_says_what_to_use():
+    with pytest.warns(DeprecationWarning, match=rf"a is deprecated .* {REMOVED_IN}; use b\."):
+        assert deprecated("a", "b").startswith("a is deprecated")
