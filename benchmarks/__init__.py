@@ -13,7 +13,8 @@ moved(
         "benchmarks.datasets.affect": "benchmarks.data.affect",
         "benchmarks.datasets.affect_file": "benchmarks.data.affect_file",
         "benchmarks.datasets.anndata_file": "benchmarks.formats.anndata",
-        "benchmarks.datasets.base": "benchmarks.data.base",
+        "benchmarks.datasets.base": "benchmarks.data.base benchmarks.data.registry "
+        "benchmarks.data.open",
         "benchmarks.datasets.columns": "benchmarks.datasets.folder.columns",
         "benchmarks.datasets.convert": "benchmarks.data.convert",
         "benchmarks.datasets.fetch": "benchmarks.data.fetch",

@@ -100,11 +100,10 @@ def sample(name: str, folder: Path, seed: int, plugins: tuple[str, ...]) -> None
       i2moe-bench data sample enrico ./enrico-sample
       i2moe-bench run --dataset enrico --data-root ./enrico-sample
     """
-    from i2moe_plugin.benchmarks.datasets import datasets as registered
+    from i2moe_plugin.benchmarks.data.registry import datasets
 
     load_plugins(plugins)
-    entry = registered.get(name)
-    entry.build.write_sample(folder, seed)
+    datasets.get(name).write_sample(folder, seed)
     click.echo(f"wrote a sample of {name} into {folder}; use it with:")
     click.echo(f"  i2moe-bench run --dataset {name} --data-root {folder}")
 
@@ -124,15 +123,15 @@ def fetch(name: str, data_root: Path | None, plugins: tuple[str, ...]) -> None:
       i2moe-bench data fetch enrico --data-root ./enrico
     """
     from i2moe_plugin.benchmarks.data.fetch import fetch as fetch_files
-    from i2moe_plugin.benchmarks.datasets import datasets as registered
+    from i2moe_plugin.benchmarks.data.registry import datasets
     from i2moe_plugin.errors import DatasetError
 
     load_plugins(plugins)
-    build = registered.get(name).build
-    if build.card.embedded:
+    card = datasets.get(name).card
+    if card.embedded:
         raise DatasetError(f"{name} ships in the package; there is nothing to fetch.")
     folder = data_root if data_root is not None else Path("data", name)
-    for path in fetch_files(name, build.card, folder):
+    for path in fetch_files(name, card, folder):
         click.echo(f"{path}")
     click.echo(f"check it with: i2moe-bench data verify {name} --data-root {folder}")
 

@@ -63,7 +63,8 @@ def parity(
     """
     from rich.console import Console
 
-    from i2moe_plugin.benchmarks.datasets import find_dataset, open_dataset
+    from i2moe_plugin.benchmarks.data.open import open_dataset
+    from i2moe_plugin.benchmarks.data.registry import find_dataset
     from i2moe_plugin.benchmarks.grid.spec import NEUTRAL
     from i2moe_plugin.benchmarks.run.settings import parse_assignments, resolve
 
@@ -83,7 +84,7 @@ def parity(
     from i2moe_plugin.benchmarks.terminal.run import job_progress
 
     resolve_device(settings.device)
-    data = open_dataset(dataset, root, **settings.data_settings)
+    data = open_dataset(dataset, root, loader=settings.loader, **settings.data_settings)
     store, checkout = RunStore(out), os.environ.get("MULTIBENCH_ROOT")
     console = Console(stderr=True)
     metric = settings.metric or data.selection or data.metric
@@ -100,7 +101,6 @@ def parity(
         )
     loop = None
     if checkout:
-        data.prepare(resolve_device(settings.device))
 
         def loop(method: str, seed: int) -> dict[str, Any]:
             click.echo(f"MultiBench's loop: {method} seed {seed}", err=True)

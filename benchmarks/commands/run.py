@@ -117,7 +117,8 @@ def run(
     """
     from rich.console import Console
 
-    from i2moe_plugin.benchmarks.datasets import find_dataset, open_dataset
+    from i2moe_plugin.benchmarks.data.open import open_dataset
+    from i2moe_plugin.benchmarks.data.registry import find_dataset
     from i2moe_plugin.benchmarks.run.settings import parse_assignments, resolve
 
     load_plugins(plugins)
@@ -139,12 +140,9 @@ def run(
     compared = list(dict.fromkeys([*([] if no_vanilla else ["vanilla"]), *(methods or ["i2moe"])]))
     for name in compared:
         find_method(name)
-    data = open_dataset(dataset, root, **settings.data_settings)
-    data.cache = not no_cache
-    if settings.loader == "multibench":
-        from i2moe_plugin.benchmarks.data.multibench import load_from_multibench
-
-        load_from_multibench(data)
+    data = open_dataset(
+        dataset, root, loader=settings.loader, cache=not no_cache, **settings.data_settings
+    )
     console = Console(stderr=True)
     total = settings.epochs * len(seeds) * len(compared)
     with job_progress(console, total, settings.metric or data.selection or data.metric) as progress:

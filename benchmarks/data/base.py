@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -18,10 +17,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from i2moe_plugin.benchmarks.data.cards import Card
-from i2moe_plugin.benchmarks.data.preview import Shown, shown_from
+from i2moe_plugin.benchmarks.data.preview import Preview, preview_of
 from i2moe_plugin.benchmarks.encoders import EncoderSettings
-from i2moe_plugin.errors import ConfigError, DatasetError, did_you_mean
-from i2moe_plugin.registry import Registry
+from i2moe_plugin.errors import DatasetError
 from i2moe_plugin.seeding import derive_seed
 from i2moe_plugin.tasks import Task
 
@@ -122,14 +120,14 @@ class MultimodalDataset(ABC):
         ids = [self.sample_ids(name) for name in SPLITS]
         return hashlib.sha256(json.dumps(ids).encode()).hexdigest()
 
-    def show(self, name: SplitName, index: int) -> list[Shown]:
+    def show(self, name: SplitName, index: int) -> list[Preview]:
         """One sample's modalities for people, before :meth:`prepare`; by default by their shapes.
 
         A data set overrides it where a split's items are not what people would look at, such as
         word vectors in place of words.
         """
         *inputs, _ = self.split(name)[index]
-        return [shown_from(*pair) for pair in zip(self.modalities, inputs, strict=True)]
+        return [preview_of(*pair) for pair in zip(self.modalities, inputs, strict=True)]
 
     def features(self, name: SplitName) -> NDArray[Any] | None:
         """All modalities as one [N, F] matrix for a linear baseline, where all are features."""
@@ -295,80 +293,3 @@ def _as_is(batch: Any) -> Any:
 
 def _first(columns: Any) -> Any:
     return tuple(_first(c) if isinstance(c, (tuple, list)) else c[0] for c in columns)
-
-
-@dataclass(frozen=True)
-class DatasetEntry:
-    """A registered data set."""
-
-    name: str
-    build: type[MultimodalDataset] = field(repr=False)
-
-    @property
-    def settings(self) -> dict[str, inspect.Parameter]:
-        """The settings a user may give (``data.NAME``), by name."""
-        parameters = inspect.signature(self.build).parameters
-        return {name: p for name, p in parameters.items() if name != "root"}
-
-
-datasets: Registry[DatasetEntry] = Registry("data set", "i2moe_plugin.datasets")
-
-DatasetT = TypeVar("DatasetT", bound=type[MultimodalDataset])
-
-
-def register_dataset(name: str) -> Callable[[DatasetT], DatasetT]:
-    """Class decorator that registers a data set; the class is returned, with its name set.
-
-    Raises:
-        RegistrationError: the name is taken or malformed.
-    """
-
-    def decorate(cls: DatasetT) -> DatasetT:
-        datasets.add(DatasetEntry(name, cls))
-        cls.name = name
-        return cls
-
-    return decorate
-
-
-def find_dataset(given: str, root: str | Path | None = None) -> tuple[str, Path | None]:
-    """The name and the root of what a user calls a data set: a name, or a folder of their own.
-
-    A folder with a ``dataset.yaml`` is called ``folder:NAME``, with the name it gives itself.
-
-    Raises:
-        DatasetError: a path without ``dataset.yaml``, or one that is not of the form.
-    """
-    place = None if root is None else Path(root).expanduser()
-    path = Path(given).expanduser()
-    if not (path.is_dir() and (path / "dataset.yaml").exists()) and not set("/\\") & set(given):
-        return given, place
-    from i2moe_plugin.benchmarks.datasets.folder.spec import read_spec
-
-    return f"folder:{read_spec(path).name}", path
-
-
-def open_dataset(name: str, root: str | Path | None = None, **options: Any) -> MultimodalDataset:
-    """The data set of that name.
-
-    Raises:
-        UnknownNameError: no such data set.
-        ConfigError: options it does not have.
-        DatasetError: its files are missing or damaged.
-    """
-    entry = datasets.get(name)
-    problems = dataset_option_problems(entry, options)
-    if problems:
-        raise ConfigError(problems)
-    return entry.build(root, **options)
-
-
-def dataset_option_problems(entry: DatasetEntry, options: dict[str, Any]) -> list[str]:
-    """What is wrong with these options for that data set, one sentence each."""
-    known = list(entry.settings)
-    return [
-        f"data set {entry.name!r} has no setting {key!r}.{did_you_mean(key, known)} "
-        f"It has: {', '.join(known) or 'none'}."
-        for key in options
-        if key not in known
-    ]

@@ -7,7 +7,6 @@ is said.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import warnings
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ from i2moe_plugin.errors import ConfigError, DatasetError, I2MoEError
 from i2moe_plugin.injection import MultiBenchBatches
 
 Loaders = tuple[Any, Any, Any]
+NOTE = "Batches come from MultiBench's own loader, with what it does to the data."
 
 #: Why MultiBench's loader of a data set is not taken; each was found by running or reading it.
 REASONS = {
@@ -33,19 +33,17 @@ REASONS = {
 }
 
 
-def load_from_multibench(data: MultimodalDataset, root: str | None = None) -> None:
-    """Have a data set take its batches from MultiBench's loader.
+def checkout_loader(data: MultimodalDataset) -> Callable[..., Batches]:
+    """What gives a data set's batches from MultiBench's loader, by split.
 
-    Args:
-        data: changed: its loaders, fingerprint and notes.
-        root: the checkout; ``$MULTIBENCH_ROOT`` by default.
+    The checkout is the one in ``$MULTIBENCH_ROOT``.
 
     Raises:
         ConfigError: no checkout was named.
         DatasetError: MultiBench has no such loader, or it cannot be used; says why.
         PluginError: the folder is no checkout, or its module cannot be imported.
     """
-    root = root or os.environ.get("MULTIBENCH_ROOT")
+    root = os.environ.get("MULTIBENCH_ROOT")
     if not root:
         raise ConfigError("loader=multibench needs a checkout: --multibench PATH.")
     if data.name in REASONS:
@@ -58,21 +56,15 @@ def load_from_multibench(data: MultimodalDataset, root: str | None = None) -> No
             f"MultiBench has no loader of {data.name}; it has {', '.join([*BUILDERS, *REASONS])}."
         )
     checkout = open_checkout(root)
-    ours = data.fingerprint()
     made: dict[int, dict[SplitName, Any]] = {}
 
-    def loader(name: SplitName, *, batch_size: int, **_: Any) -> Batches:
+    def loader(split: SplitName, *, batch_size: int, **_: Any) -> Batches:
         if batch_size not in made:
             three = _guarded(build, data, checkout, data, batch_size)
             made[batch_size] = dict(zip(SPLITS, three, strict=True))
-        return Batches(made[batch_size][name], data)
+        return Batches(made[batch_size][split], data)
 
-    def fingerprint() -> str:
-        return hashlib.sha256(f"{ours} multibench".encode()).hexdigest()
-
-    data.loader = loader  # type: ignore[method-assign, assignment]
-    data.fingerprint = fingerprint  # type: ignore[method-assign]
-    data.notes.append("Batches come from MultiBench's own loader, with what it does to the data.")
+    return loader
 
 
 class Batches:

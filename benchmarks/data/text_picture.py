@@ -21,7 +21,7 @@ from i2moe_plugin.benchmarks.data import frozen as features
 from i2moe_plugin.benchmarks.data.base import SPLITS, SplitName, Status
 from i2moe_plugin.benchmarks.data.files import FileDataset, LazySplit, digests
 from i2moe_plugin.benchmarks.data.images import ImageFiles, ImageRows, read_picture
-from i2moe_plugin.benchmarks.data.preview import Shown
+from i2moe_plugin.benchmarks.data.preview import Preview
 from i2moe_plugin.benchmarks.data.samples import is_sample
 from i2moe_plugin.benchmarks.encoders import EncoderSettings, Frozen, vgg
 from i2moe_plugin.benchmarks.formats.readers import Rows
@@ -127,12 +127,12 @@ class TextPictureDataset(FileDataset):
             picture = nn.Sequential(Frozen(vgg.vgg16_features(self._weights)), picture)
         return [text, picture]
 
-    def show(self, name: SplitName, index: int) -> list[Shown]:
+    def show(self, name: SplitName, index: int) -> list[Preview]:
         """The text and the picture themselves."""
         row = int(self._rows[name][index])
         return [
-            Shown(self.modalities[0], "text", printable(self._read_text(row))),
-            Shown(self.modalities[1], "image", read_picture(self._paths[row])),
+            Preview(self.modalities[0], "text", printable(self._read_text(row))),
+            Preview(self.modalities[1], "image", read_picture(self._paths[row])),
         ]
 
     @classmethod

@@ -16,11 +16,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from i2moe_plugin.benchmarks.data.base import BatchSplit, SplitName, register_dataset
+from i2moe_plugin.benchmarks.data.base import BatchSplit, SplitName
 from i2moe_plugin.benchmarks.data.cards import Card, File, Key
 from i2moe_plugin.benchmarks.data.files import FileDataset, single
 from i2moe_plugin.benchmarks.data.id_splits import SPLIT_KEYS, listed_rows
-from i2moe_plugin.benchmarks.data.preview import Shown, shown_from
+from i2moe_plugin.benchmarks.data.preview import Preview, preview_of
+from i2moe_plugin.benchmarks.data.registry import register_dataset
 from i2moe_plugin.benchmarks.data.samples import writing_sample
 from i2moe_plugin.benchmarks.datasets.samples import adni as adni_sample
 from i2moe_plugin.benchmarks.datasets.samples.adni_files import (
@@ -180,11 +181,11 @@ class ADNI(FileDataset):
         self.prepare()
         return _Subjects(self, self._rows[name])
 
-    def show(self, name: SplitName, index: int) -> list[Shown]:
+    def show(self, name: SplitName, index: int) -> list[Preview]:
         """A slice through the volume's middle, genotypes, and tables with their columns' names."""
         *inputs, _ = self.split(name)[index]
         names = [[], [], *self._names]
-        return [shown_from(*one) for one in zip(self.modalities, inputs, names, strict=True)]
+        return [preview_of(*one) for one in zip(self.modalities, inputs, names, strict=True)]
 
     def labels(self, name: SplitName) -> NDArray[Any]:
         return self._labels[self._rows[name]]

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from i2moe_plugin.benchmarks.data.base import SplitName, register_dataset
+from i2moe_plugin.benchmarks.data.base import SplitName
 from i2moe_plugin.benchmarks.data.cards import Card, File, Key
 from i2moe_plugin.benchmarks.data.files import FileDataset, LazySplit
+from i2moe_plugin.benchmarks.data.registry import register_dataset
 from i2moe_plugin.benchmarks.data.samples import writing_sample
 from i2moe_plugin.benchmarks.datasets.samples import avmnist as avmnist_sample
 from i2moe_plugin.benchmarks.encoders import EncoderSettings, LeNet, feature_encoder

@@ -6,9 +6,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from i2moe_plugin.benchmarks.data.base import register_dataset
 from i2moe_plugin.benchmarks.data.cards import Card
 from i2moe_plugin.benchmarks.data.packaged import Arrays, FeatureDataset
+from i2moe_plugin.benchmarks.data.registry import register_dataset
 
 
 @register_dataset("brca")

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from i2moe_plugin.benchmarks.data.base import SplitName, register_dataset
+from i2moe_plugin.benchmarks.data.base import SplitName
 from i2moe_plugin.benchmarks.data.cards import Card
 from i2moe_plugin.benchmarks.data.packaged import Arrays, PackagedDataset
-from i2moe_plugin.benchmarks.data.preview import Shown
+from i2moe_plugin.benchmarks.data.preview import Preview
+from i2moe_plugin.benchmarks.data.registry import register_dataset
 from i2moe_plugin.benchmarks.encoders import EncoderSettings, feature_encoder, picture_encoder
 from i2moe_plugin.errors import DatasetError
 
@@ -55,10 +56,10 @@ class Emoji(PackagedDataset):
         self._texts = [str(text) for text in data["text"]]
         return [self._pictures(data), self._word_means(self._texts)]
 
-    def show(self, name: SplitName, index: int) -> list[Shown]:
+    def show(self, name: SplitName, index: int) -> list[Preview]:
         """The picture, and the keywords in place of their vector."""
         picture, _ = super().show(name, index)
-        return [picture, Shown("text", "text", self._texts[self._rows[name][index]])]
+        return [picture, Preview("text", "text", self._texts[self._rows[name][index]])]
 
     def _pictures(self, data: Arrays) -> NDArray[Any]:
         """All pictures on white, uint8 [N, 3, 48, 48]."""

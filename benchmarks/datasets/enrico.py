@@ -22,15 +22,11 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from i2moe_plugin.benchmarks.data import frozen as features
-from i2moe_plugin.benchmarks.data.base import (
-    MultimodalDataset,
-    SplitName,
-    Status,
-    register_dataset,
-)
+from i2moe_plugin.benchmarks.data.base import MultimodalDataset, SplitName, Status
 from i2moe_plugin.benchmarks.data.cards import Card, Download, File, Key
 from i2moe_plugin.benchmarks.data.files import LazySplit
 from i2moe_plugin.benchmarks.data.images import AugmentationSampler, ImageFiles, ImageSplit
+from i2moe_plugin.benchmarks.data.registry import register_dataset
 from i2moe_plugin.benchmarks.data.samples import is_sample, sample_note, writing_sample
 from i2moe_plugin.benchmarks.datasets.samples import enrico as enrico_sample
 from i2moe_plugin.benchmarks.encoders import (

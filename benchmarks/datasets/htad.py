@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from i2moe_plugin.benchmarks.data.base import register_dataset
 from i2moe_plugin.benchmarks.data.cards import Card
 from i2moe_plugin.benchmarks.data.packaged import FeatureDataset
+from i2moe_plugin.benchmarks.data.registry import register_dataset
 
 
 @register_dataset("htad")

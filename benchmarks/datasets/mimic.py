@@ -14,10 +14,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from i2moe_plugin.benchmarks.data.base import ArraySplit, SplitName, register_dataset
+from i2moe_plugin.benchmarks.data.base import ArraySplit, SplitName
 from i2moe_plugin.benchmarks.data.cards import Card, File, Key
 from i2moe_plugin.benchmarks.data.files import FileDataset
 from i2moe_plugin.benchmarks.data.id_splits import SPLIT_KEYS, listed_rows, write_split
+from i2moe_plugin.benchmarks.data.registry import register_dataset
 from i2moe_plugin.benchmarks.data.samples import writing_sample
 from i2moe_plugin.benchmarks.encoders import EncoderSettings, feature_encoder
 from i2moe_plugin.benchmarks.formats.readers import (

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.utils.data import DataLoader
 
-from i2moe_plugin.benchmarks.data.base import ArraySplit, SplitName, register_dataset
+from i2moe_plugin.benchmarks.data.base import ArraySplit, SplitName
 from i2moe_plugin.benchmarks.data.cards import Card, File, Key
 from i2moe_plugin.benchmarks.data.convert import converted
 from i2moe_plugin.benchmarks.data.files import FileDataset
+from i2moe_plugin.benchmarks.data.registry import register_dataset
 from i2moe_plugin.benchmarks.data.samples import writing_sample
 from i2moe_plugin.benchmarks.datasets.mimic import PHYSIONET
 from i2moe_plugin.benchmarks.encoders import EncoderSettings, feature_encoder

@@ -19,10 +19,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from i2moe_plugin.benchmarks.data import frozen as features
-from i2moe_plugin.benchmarks.data.base import SplitName, register_dataset
+from i2moe_plugin.benchmarks.data.base import SplitName
 from i2moe_plugin.benchmarks.data.cards import Card, Download, File, Key
 from i2moe_plugin.benchmarks.data.files import FileDataset, LazySplit, digests
-from i2moe_plugin.benchmarks.data.preview import Shown, shown_from
+from i2moe_plugin.benchmarks.data.preview import Preview, preview_of
+from i2moe_plugin.benchmarks.data.registry import register_dataset
 from i2moe_plugin.benchmarks.data.samples import writing_sample
 from i2moe_plugin.benchmarks.data.text_picture import rows_of_splits
 from i2moe_plugin.benchmarks.datasets.samples import mmimdb as mmimdb_sample
@@ -239,15 +240,15 @@ class MMIMDb(FileDataset):
             encoders[1] = picture_encoder(32, settings)
         return encoders
 
-    def show(self, name: SplitName, index: int) -> list[Shown]:
+    def show(self, name: SplitName, index: int) -> list[Preview]:
         """The plot, where the raw archive lies beside the file, and the poster, where it is in."""
         row, shown = int(self._rows[name][index]), super().show(name, index)
         plot = self.folder / "dataset" / f"{self._ids[row]}.json"
         if plot.is_file():
-            shown[0] = Shown("language", "text", printable(read_film(plot)[0]))
+            shown[0] = Preview("language", "text", printable(read_film(plot)[0]))
         with suppress(DatasetError):
             poster = H5Array(self._path, "images")[row][::-1] + MEANS[::-1, None, None]
-            shown[1] = shown_from("image", poster.round().clip(0, 255).astype(np.uint8))
+            shown[1] = preview_of("image", poster.round().clip(0, 255).astype(np.uint8))
         return shown
 
     @classmethod

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from i2moe_plugin.benchmarks.data import frozen as features
-from i2moe_plugin.benchmarks.data.base import register_dataset
 from i2moe_plugin.benchmarks.data.cards import Card, Download, File, Key
 from i2moe_plugin.benchmarks.data.files import digests
+from i2moe_plugin.benchmarks.data.registry import register_dataset
 from i2moe_plugin.benchmarks.data.samples import writing_sample
 from i2moe_plugin.benchmarks.data.text_picture import (
     TextPictureDataset,

@@ -6,8 +6,8 @@ from typing import ClassVar
 
 from i2moe_plugin.benchmarks.data.affect import Affect, Labels
 from i2moe_plugin.benchmarks.data.affect_file import pickle_of
-from i2moe_plugin.benchmarks.data.base import register_dataset
 from i2moe_plugin.benchmarks.data.cards import Card
+from i2moe_plugin.benchmarks.data.registry import register_dataset
 from i2moe_plugin.benchmarks.datasets.samples.affect import Drawing, clips, sentiment
 
 CARD = Card(

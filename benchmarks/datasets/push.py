@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from i2moe_plugin.benchmarks.data.base import BatchSplit, SplitName, register_dataset
+from i2moe_plugin.benchmarks.data.base import BatchSplit, SplitName
 from i2moe_plugin.benchmarks.data.cards import Card, File, Key
 from i2moe_plugin.benchmarks.data.files import FileDataset
-from i2moe_plugin.benchmarks.data.preview import Shown, shown_from
+from i2moe_plugin.benchmarks.data.preview import Preview, preview_of
+from i2moe_plugin.benchmarks.data.registry import register_dataset
 from i2moe_plugin.benchmarks.data.samples import writing_sample
 from i2moe_plugin.benchmarks.datasets.samples import push as push_sample
 from i2moe_plugin.benchmarks.encoders import EncoderSettings, recurrent_encoder
@@ -188,10 +189,10 @@ class Push(FileDataset):
         firsts = np.array([self._places[row].first for row in self._rows[name]])
         return self._steps["target"][firsts[:, None] + np.arange(self.length)]
 
-    def show(self, name: SplitName, index: int) -> list[Shown]:
+    def show(self, name: SplitName, index: int) -> list[Preview]:
         *inputs, _ = self.split(name)[index]
         return [
-            shown_from(modality, x, NAMES.get(modality, ()))
+            preview_of(modality, x, NAMES.get(modality, ()))
             for modality, x in zip(self.modalities, inputs, strict=True)
         ]
 

@@ -16,10 +16,11 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from i2moe_plugin.benchmarks.data.base import BatchSplit, SplitName, register_dataset
+from i2moe_plugin.benchmarks.data.base import BatchSplit, SplitName
 from i2moe_plugin.benchmarks.data.cards import Card, File, Key
 from i2moe_plugin.benchmarks.data.files import FileDataset
-from i2moe_plugin.benchmarks.data.preview import Shown, shown_from
+from i2moe_plugin.benchmarks.data.preview import Preview, preview_of
+from i2moe_plugin.benchmarks.data.registry import register_dataset
 from i2moe_plugin.benchmarks.data.samples import writing_sample
 from i2moe_plugin.benchmarks.datasets.samples import stocks as stocks_sample
 from i2moe_plugin.benchmarks.encoders import EncoderSettings, recurrent_encoder
@@ -176,10 +177,10 @@ class Stocks(FileDataset):
     def labels(self, name: SplitName) -> NDArray[Any]:
         return self._moves.numpy()[self._rows[name]]
 
-    def show(self, name: SplitName, index: int) -> list[Shown]:
+    def show(self, name: SplitName, index: int) -> list[Preview]:
         *inputs, _ = self.split(name)[index]
         return [
-            shown_from(ticker, x[:, None], ("return",))
+            preview_of(ticker, x[:, None], ("return",))
             for ticker, x in zip(self.modalities, inputs, strict=True)
         ]
 

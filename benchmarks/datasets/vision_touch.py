@@ -17,10 +17,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from i2moe_plugin.benchmarks.data.base import BatchSplit, SplitName, register_dataset
+from i2moe_plugin.benchmarks.data.base import BatchSplit, SplitName
 from i2moe_plugin.benchmarks.data.cards import Card, Download, File, Key
 from i2moe_plugin.benchmarks.data.files import FileDataset
-from i2moe_plugin.benchmarks.data.preview import Shown, shown_from
+from i2moe_plugin.benchmarks.data.preview import Preview, preview_of
+from i2moe_plugin.benchmarks.data.registry import register_dataset
 from i2moe_plugin.benchmarks.data.samples import writing_sample
 from i2moe_plugin.benchmarks.datasets.samples import vision_touch as vision_touch_sample
 from i2moe_plugin.benchmarks.encoders import EncoderSettings, feature_encoder
@@ -190,7 +191,7 @@ class VisionTouch(FileDataset):
     def labels(self, name: SplitName) -> NDArray[Any]:
         return self._target.numpy()[self._rows[name]]
 
-    def show(self, name: SplitName, index: int) -> list[Shown]:
+    def show(self, name: SplitName, index: int) -> list[Preview]:
         image, force, proprio, depth, action, _ = self.split(name)[index]
         colours = image.permute(2, 0, 1).byte()
         torques = tuple(f"{kind} {axis}" for kind in ("force", "torque") for axis in "xyz")
@@ -201,7 +202,7 @@ class VisionTouch(FileDataset):
             ("depth", depth, ()),
             ("action", action, ()),
         ]
-        return [shown_from(*item) for item in items]
+        return [preview_of(*item) for item in items]
 
     def encoders(self, settings: EncoderSettings) -> list[nn.Module]:
         """MultiBench's (``unimodals/robotics/encoders.py``, z_dim 128), each with a projection."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from i2moe_plugin.benchmarks.datasets import MultimodalDataset
+from i2moe_plugin.benchmarks.data.open import OpenedDataset
 from i2moe_plugin.benchmarks.grid.executors.processes import can_fork, cores, run_parallel
 from i2moe_plugin.benchmarks.run.execute import (
     SMALL_MODEL,
@@ -110,7 +110,7 @@ class JobResult:
 
 def run_job(
     settings: RunSettings,
-    data: MultimodalDataset,
+    data: OpenedDataset,
     store: RunStore,
     *,
     seeds: Sequence[int],
@@ -201,7 +201,7 @@ def run_job(
     return job
 
 
-def _jobs_that_pay(missing: Sequence[RunSettings], data: MultimodalDataset) -> int:
+def _jobs_that_pay(missing: Sequence[RunSettings], data: OpenedDataset) -> int:
     """One run a core, where a run takes one thread of the CPU and reads its data itself."""
     if len(missing) < 2 or not can_fork():
         return 1

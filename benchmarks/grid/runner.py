@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from i2moe_plugin.benchmarks.data.frozen import cache_dir
-from i2moe_plugin.benchmarks.datasets import MultimodalDataset, datasets, open_dataset
+from i2moe_plugin.benchmarks.data.open import OpenedDataset, open_dataset
 from i2moe_plugin.benchmarks.grid.executors.processes import can_fork, run_parallel
 from i2moe_plugin.benchmarks.grid.spec import Cell, Suite
 from i2moe_plugin.benchmarks.run.execute import execute, finished, resolve_device, run_name
@@ -201,8 +200,8 @@ def run_suite(
             continue
         for record in group:
             record.metrics = record.metrics or (data.metric,)
-            record.notes = tuple(data.notes)
-            record.published = not getattr(data, "is_sample", False)
+            record.notes = data.notes
+            record.published = not data.is_sample
             if reason := _does_not_fit(record, data):
                 runner.skip([record], reason)
         runner.settle(group, data, jobs)
@@ -231,7 +230,7 @@ class _Runner:
                 attempt.state, attempt.reason = "skipped", reason
                 self.tell(record, attempt, None)
 
-    def settle(self, group: list[CellRecord], data: MultimodalDataset, jobs: int) -> None:
+    def settle(self, group: list[CellRecord], data: OpenedDataset, jobs: int) -> None:
         """Bring every run of a data set to its end, whatever it is."""
         places = [
             (record, record.attempts[index])
@@ -263,7 +262,7 @@ class _Runner:
             for place, task in enumerate(tasks):
                 task(functools.partial(heard, place))
 
-    def _known(self, record: CellRecord, attempt: Attempt, data: MultimodalDataset) -> bool:
+    def _known(self, record: CellRecord, attempt: Attempt, data: OpenedDataset) -> bool:
         """Whether nothing is to be trained: it is finished, or known to fail."""
         settings = _settings(record, attempt)
         attempt.run, attempt.identity = run_name(settings, data)
@@ -281,7 +280,7 @@ class _Runner:
         self,
         record: CellRecord,
         attempt: Attempt,
-        data: MultimodalDataset,
+        data: OpenedDataset,
         say: Callable[[tuple[State, Any]], None],
     ) -> None:
         """Train one run; whatever becomes of it is said, perhaps from another process."""
@@ -331,28 +330,23 @@ def _by_data(records: Iterable[CellRecord]) -> list[list[CellRecord]]:
     return list(groups.values())
 
 
-def _open(cell: Cell, samples: bool) -> MultimodalDataset:
+def _open(cell: Cell, samples: bool) -> OpenedDataset:
     """The cell's data set.
 
     Raises:
         I2MoEError: its files are not here, or damaged.
     """
-    settings, root = cell.settings, cell.root
-    build = datasets.get(settings.dataset).build
-    if samples and root is None and not build.card.embedded and not build.status(None).ready:
-        folder = cache_dir() / "samples" / settings.dataset
-        if not build.status(folder).ready:
-            build.write_sample(folder)
-        root = str(folder)
-    data = open_dataset(settings.dataset, root, **settings.data_settings)
-    if settings.loader == "multibench":
-        from i2moe_plugin.benchmarks.data.multibench import load_from_multibench
-
-        load_from_multibench(data)
-    return data
+    settings = cell.settings
+    return open_dataset(
+        settings.dataset,
+        cell.root,
+        loader=settings.loader,
+        sample=samples,
+        **settings.data_settings,
+    )
 
 
-def _does_not_fit(record: CellRecord, data: MultimodalDataset) -> str | None:
+def _does_not_fit(record: CellRecord, data: OpenedDataset) -> str | None:
     """Why it need not be tried: a metric there is not, or modalities the backbone cannot take."""
     for metric in set(record.metrics) - set(COSTS):
         known = data.task.metric_names

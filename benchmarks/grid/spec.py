@@ -346,9 +346,9 @@ def _several(items: Sequence[Named], word: Any) -> list[Named]:
 def _embedded(word: str) -> list[str] | None:
     if word != EMBEDDED:
         return None
-    from i2moe_plugin.benchmarks.datasets import datasets
+    from i2moe_plugin.benchmarks.data.registry import datasets
 
-    return [name for name in datasets.names() if datasets.get(name).build.card.embedded]
+    return [name for name in datasets.names() if datasets.get(name).card.embedded]
 
 
 def _every_backbone(word: str) -> list[str] | None:

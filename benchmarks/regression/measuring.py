@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from i2moe_plugin.benchmarks.datasets import MultimodalDataset, open_dataset
+from i2moe_plugin.benchmarks.data.open import OpenedDataset, open_dataset
 from i2moe_plugin.benchmarks.grid.runner import describe
 from i2moe_plugin.benchmarks.grid.spec import Cell, Suite
 from i2moe_plugin.benchmarks.regression.timing import relative_time
@@ -81,22 +81,23 @@ def measure_suite(
     Raises:
         I2MoEError: a data set or a device is not there.
     """
-    opened: dict[str, MultimodalDataset] = {}
+    opened: dict[str, OpenedDataset] = {}
     out = []
     for cell in suite.cells:
-        place = repr([cell.settings.dataset, cell.root, cell.settings.data_settings])
+        settings = cell.settings
+        place = repr([settings.dataset, cell.root, settings.loader, settings.data_settings])
         if place not in opened:
-            resolve_device(cell.settings.device)
+            device = resolve_device(settings.device)
             opened[place] = open_dataset(
-                cell.settings.dataset, cell.root, **cell.settings.data_settings
+                settings.dataset, cell.root, loader=settings.loader, **settings.data_settings
             )
-            opened[place].prepare(resolve_device(cell.settings.device))
+            opened[place].prepare(device)
         told(" ".join(cell.key))
         out.append(_measure(cell, suite.seeds, opened[place], timed))
     return out
 
 
-def _measure(cell: Cell, seeds: Sequence[int], data: MultimodalDataset, timed: bool) -> Measurement:
+def _measure(cell: Cell, seeds: Sequence[int], data: OpenedDataset, timed: bool) -> Measurement:
     name = " ".join(cell.key)
     try:
         with tempfile.TemporaryDirectory() as folder:
@@ -151,11 +152,12 @@ def _terms(record: Mapping[str, Any], experts: Sequence[str]) -> Iterator[tuple[
     yield "validation: task", record["valid"]["loss"]
 
 
-def _work(settings: RunSettings, data: MultimodalDataset, timed: bool) -> dict[str, Any]:
+def _work(settings: RunSettings, data: OpenedDataset, timed: bool) -> dict[str, Any]:
     """What a few steps and a prediction cost, and which parts get a gradient."""
     options: dict[str, Any] = {"batch_size": settings.batch_size, "seed": settings.seed}
-    train = list(itertools.islice(data.loader("train", shuffle=True, **options), STEPS))
     trainer = create_trainer(settings, data)
+    batches = data.prepare(trainer.fabric.device).loader("train", shuffle=True, **options)
+    train = list(itertools.islice(batches, STEPS))
     epochs = itertools.count(1)
 
     def step() -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from i2moe_plugin.benchmarks.datasets import MultimodalDataset
+from i2moe_plugin.benchmarks.data.open import OpenedDataset
 from i2moe_plugin.benchmarks.grid.job import JobResult
 from i2moe_plugin.benchmarks.statistics.equivalence import (
     Equivalence,
@@ -98,7 +98,7 @@ class Parity:
 
 def parity(
     job: JobResult,
-    data: MultimodalDataset,
+    data: OpenedDataset,
     margin: float,
     *,
     altered: Sequence[str] = (),
@@ -117,7 +117,7 @@ def parity(
         ConfigError: a margin that is not positive.
     """
     reasons = []
-    if getattr(data, "is_sample", False):
+    if data.is_sample:
         reasons.append(f"this is a drawn sample, not {job.dataset}")
     if altered:
         reasons.append(f"settings that are not the paper's: {', '.join(altered)}")

@@ -14,7 +14,7 @@ from i2moe_plugin.errors import ConfigError, RunError
 from i2moe_plugin.interpretation import CAVEAT, Explanation, WeightVerdict, explain, weight_verdict
 
 if TYPE_CHECKING:
-    from i2moe_plugin.benchmarks.data.preview import Shown
+    from i2moe_plugin.benchmarks.data.preview import Preview
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Told:
             lines.append("One seed alone: another may give this sample other weights.")
         return [*lines, CAVEAT]
 
-    def as_dict(self, shown: Sequence[Shown] = (), missing: str = "") -> dict[str, Any]:
+    def as_dict(self, shown: Sequence[Preview] = (), missing: str = "") -> dict[str, Any]:
         """Everything, for JSON."""
         one, settings = self.explanation, self.stored.settings
         ranges: Sequence[tuple[float | None, float | None]]
@@ -153,7 +153,7 @@ def _instances(stored: Stored) -> str:
     return ", ".join(f"{ids[row]}{words}" for words, row in chosen.items()) or "none: it is empty"
 
 
-def _shown(item: Shown) -> dict[str, Any]:
+def _shown(item: Preview) -> dict[str, Any]:
     value = item.value
     if item.kind == "image":
         value = {"height": value.shape[0], "width": value.shape[1]}

@@ -15,14 +15,14 @@ from i2moe_plugin.interpretation import CAVEAT
 from i2moe_plugin.interpretation.figures.drawing import expert_colours
 
 if TYPE_CHECKING:
-    from i2moe_plugin.benchmarks.data.preview import Shown
+    from i2moe_plugin.benchmarks.data.preview import Preview
     from i2moe_plugin.benchmarks.report.explanation import Told
 
 TEXT_LIMIT = 500
 SERIES = 4
 
 
-def draw(told: Told, shown: Sequence[Shown], path: Path) -> None:
+def draw(told: Told, shown: Sequence[Preview], path: Path) -> None:
     """Write the picture: the sample above, weights and products below, the caveat at the foot.
 
     Raises:
@@ -94,7 +94,7 @@ def _products(axes: Any, told: Told) -> None:
     axes.legend(fontsize=7, loc="best")
 
 
-def _modality(axes: Any, item: Shown) -> None:
+def _modality(axes: Any, item: Preview) -> None:
     axes.set_title(_text(item.modality, 40), fontsize=10)
     if item.kind == "image":
         axes.imshow(item.value)

@@ -17,7 +17,7 @@ from i2moe_plugin.interpretation.local import matter, pushes
 from i2moe_plugin.tasks import Classification, Multilabel
 
 if TYPE_CHECKING:
-    from i2moe_plugin.benchmarks.data.preview import Shown
+    from i2moe_plugin.benchmarks.data.preview import Preview
     from i2moe_plugin.interpretation import Outputs
 
 #: Samples of all runs together that a page holds, and of each run at least.
@@ -99,7 +99,7 @@ class Media:
         self,
         dataset: str,
         ids: Sequence[str],
-        show: Callable[[str], list[Shown]],
+        show: Callable[[str], list[Preview]],
         share: float = 1.0,
         told: Callable[[int], None] = lambda steps: None,
     ) -> None:
@@ -137,7 +137,7 @@ def thumbnail(picture: NDArray[Any], size: int = THUMBNAIL) -> str:
     return "data:image/webp;base64," + base64.b64encode(stream.getvalue()).decode()
 
 
-def _item(shown: Shown) -> dict[str, Any]:
+def _item(shown: Preview) -> dict[str, Any]:
     value: Any
     if shown.kind == "image":
         value = thumbnail(shown.value)

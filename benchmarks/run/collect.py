@@ -17,8 +17,8 @@ from i2moe_plugin.benchmarks.run.store import MANIFEST, OUTPUTS, Run, RunStore
 from i2moe_plugin.errors import I2MoEError, RunError
 
 if TYPE_CHECKING:
-    from i2moe_plugin.benchmarks.data.preview import Shown
-    from i2moe_plugin.benchmarks.datasets import MultimodalDataset
+    from i2moe_plugin.benchmarks.data.open import OpenedDataset
+    from i2moe_plugin.benchmarks.data.preview import Preview
     from i2moe_plugin.interpretation import Outputs
 
 #: What is read of a run; its weights, which may be large, are not looked at.
@@ -150,14 +150,14 @@ class Samples:
     def __init__(self, stored: Stored, data_root: str | Path | None = None) -> None:
         self.missing = ""
         self._rows: dict[str, int] = {}
-        self._data: MultimodalDataset | None = None
+        self._data: OpenedDataset | None = None
         try:
             self._open(stored, data_root or stored.result.get("data_root"))
         except (I2MoEError, OSError) as error:
             self.missing = f"the data set {stored.settings['dataset']} is not at hand: {error}"
 
     def _open(self, stored: Stored, root: str | Path | None) -> None:
-        from i2moe_plugin.benchmarks.datasets import open_dataset
+        from i2moe_plugin.benchmarks.data.open import open_dataset
 
         data = open_dataset(stored.settings["dataset"], root, **stored.settings["data_settings"])
         if data.split_hash() != stored.settings.get("splits"):
@@ -168,12 +168,12 @@ class Samples:
         self._data = data
         self._rows = {name: row for row, name in enumerate(data.sample_ids("test"))}
 
-    def show(self, sample_id: str) -> list[Shown]:
+    def show(self, sample_id: str) -> list[Preview]:
         """The sample's modalities; none where it is not at hand or not readable."""
         if self._data is None or sample_id not in self._rows:
             return []
         try:
-            return self._data.show("test", self._rows[sample_id])
+            return self._data.preview("test", self._rows[sample_id])
         except (I2MoEError, OSError) as error:
             self.missing = f"a sample of {self._data.name} cannot be read: {error}"
             return []

@@ -21,7 +21,7 @@ from torch import nn
 
 from i2moe_plugin import __version__
 from i2moe_plugin.backbones.wrapper import LatentSpec
-from i2moe_plugin.benchmarks.datasets import MultimodalDataset
+from i2moe_plugin.benchmarks.data.open import OpenedDataset, PreparedDataset
 from i2moe_plugin.benchmarks.encoders import EncoderSettings
 from i2moe_plugin.benchmarks.grid.executors.processes import in_worker
 from i2moe_plugin.benchmarks.run.checkpoints import load_state, save_state, save_tensors
@@ -54,7 +54,7 @@ STATE = "state.safetensors"
 EpochCallback = Callable[[dict[str, Any]], None]
 
 
-def run_name(settings: RunSettings, data: MultimodalDataset) -> tuple[str, str]:
+def run_name(settings: RunSettings, data: OpenedDataset) -> tuple[str, str]:
     """A run's directory name and its identity.
 
     The identity covers the settings, the data, the device's kind, this package's version and the
@@ -77,7 +77,7 @@ def run_name(settings: RunSettings, data: MultimodalDataset) -> tuple[str, str]:
     return f"{stem.replace(':', '.').replace('/', '.')}-{identity[:8]}", identity
 
 
-def finished(settings: RunSettings, data: MultimodalDataset, store: RunStore) -> Run | None:
+def finished(settings: RunSettings, data: OpenedDataset, store: RunStore) -> Run | None:
     """The finished run of this identity; one whose files were damaged since counts as none."""
     try:
         return store.find(run_name(settings, data)[0])
@@ -87,7 +87,7 @@ def finished(settings: RunSettings, data: MultimodalDataset, store: RunStore) ->
 
 def execute(
     settings: RunSettings,
-    data: MultimodalDataset,
+    data: OpenedDataset,
     store: RunStore,
     *,
     fresh: bool = False,
@@ -123,7 +123,7 @@ def execute(
     return Run.load(store.folder / name)
 
 
-def create_trainer(settings: RunSettings, data: MultimodalDataset) -> Trainer:
+def create_trainer(settings: RunSettings, data: OpenedDataset) -> Trainer:
     """The untrained model of a run in its trainer, as :func:`execute` trains it.
 
     Raises:
@@ -161,7 +161,7 @@ def _threads(count: int) -> Iterator[None]:
 # Threads do not survive a fork: a process forked from one that has used them waits for ever where
 # it needs some. Models are built before runs are handed to processes, and in them.
 @_threads(1)
-def build_model(settings: RunSettings, data: MultimodalDataset) -> MultimodalModel:
+def build_model(settings: RunSettings, data: OpenedDataset) -> MultimodalModel:
     """The model of a run, with initial weights from its seed.
 
     All methods of one seed start from the same encoders and the same backbone.
@@ -180,9 +180,10 @@ def build_model(settings: RunSettings, data: MultimodalDataset) -> MultimodalMod
         input_dropout=settings.input_dropout,
         patches=settings.patches,
     )
+    prepared = data.prepare(resolve_device(settings.device))
     with seeded(settings.seed, "init", "encoders"):
-        encoders = data.encoders(encoder_settings)
-    latents = _measure(encoders, data)
+        encoders = prepared.encoders(encoder_settings)
+    latents = _measure(encoders, prepared)
     task = data.task
     built = 0
 
@@ -214,7 +215,7 @@ def build_model(settings: RunSettings, data: MultimodalDataset) -> MultimodalMod
         )
 
 
-def _widened(settings: RunSettings, data: MultimodalDataset) -> MultimodalModel:
+def _widened(settings: RunSettings, data: OpenedDataset) -> MultimodalModel:
     """The vanilla model on latents so wide that it has about as many parameters as I2MoE.
 
     The width is the multiple of the settings' eighth (so that attention heads still divide it)
@@ -311,14 +312,14 @@ def training_threads(settings: RunSettings, model: nn.Module) -> Iterator[None]:
         yield
 
 
-def _measure(encoders: list[nn.Module], data: MultimodalDataset) -> list[LatentSpec]:
+def _measure(encoders: list[nn.Module], data: PreparedDataset) -> list[LatentSpec]:
     *inputs, _ = next(iter(data.loader("train", batch_size=2)))
     return latent_specs(encoders, inputs)
 
 
 def _train_and_test(
     settings: RunSettings,
-    data: MultimodalDataset,
+    data: OpenedDataset,
     trainer: Trainer,
     folder: Path,
     on_epoch: EpochCallback | None,
@@ -342,14 +343,15 @@ def _train_and_test(
         "num_workers": settings.workers,
         "pin_memory": trainer.fabric.device.type == "cuda",
     }
+    prepared = data.prepare(trainer.fabric.device)
     trainer.fit(
-        data.loader("train", shuffle=True, **options),
-        data.loader("valid", **options),
+        prepared.loader("train", shuffle=True, **options),
+        prepared.loader("valid", **options),
         settings.epochs,
         epoch_done,
     )
     test_start = time.perf_counter()
-    test = trainer.predict(data.loader("test", **options))
+    test = trainer.predict(prepared.loader("test", **options))
     seconds = {
         "training": sum(record["seconds"] for record in trainer.history),
         "test": time.perf_counter() - test_start,
@@ -369,7 +371,7 @@ def _go_on(trainer: Trainer, state: Path) -> None:
 
 def _write(
     settings: RunSettings,
-    data: MultimodalDataset,
+    data: OpenedDataset,
     folder: Path,
     trainer: Trainer,
     test: Predictions,

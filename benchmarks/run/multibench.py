@@ -18,10 +18,11 @@ from torch import Tensor
 
 from i2moe_plugin.adapters.checkout import Checkout, open_checkout
 from i2moe_plugin.benchmarks.data.base import SPLITS, EpochShuffle
-from i2moe_plugin.benchmarks.datasets import MultimodalDataset
+from i2moe_plugin.benchmarks.data.open import OpenedDataset
 from i2moe_plugin.benchmarks.run.execute import (
     build_model,
     create_fabric,
+    resolve_device,
     run_name,
     training_threads,
 )
@@ -41,7 +42,7 @@ FOLDER = "multibench-loop"
 
 def loop_results(
     settings: RunSettings,
-    data: MultimodalDataset,
+    data: OpenedDataset,
     store: RunStore,
     root: str,
     *,
@@ -55,7 +56,7 @@ def loop_results(
 
     Args:
         settings: with method and seed.
-        data: opened and prepared.
+        data: the opened data set.
         store: what was measured is kept in ``<runs>/multibench-loop``.
         root: the checkout.
         fresh: repeat it.
@@ -80,12 +81,13 @@ def loop_results(
     return found
 
 
-def _train(settings: RunSettings, data: MultimodalDataset, checkout: Checkout) -> dict[str, Any]:
+def _train(settings: RunSettings, data: OpenedDataset, checkout: Checkout) -> dict[str, Any]:
     task = data.task
     if task.name not in SELECTION:
         raise ConfigError(f"MultiBench's loop has no task {task.name}.")
     options: dict[str, Any] = {"batch_size": settings.batch_size, "seed": settings.seed}
-    loaders = [data.loader(name, shuffle=name == "train", **options) for name in SPLITS]
+    prepared = data.prepare(resolve_device(settings.device))
+    loaders = [prepared.loader(name, shuffle=name == "train", **options) for name in SPLITS]
     sampler = getattr(loaders[0], "sampler", None)
     if isinstance(sampler, EpochShuffle):
         sampler.set_epoch(1)  # where ours begins; each pass goes on by itself

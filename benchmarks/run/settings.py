@@ -225,7 +225,7 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
 
 
 def _unknown_names(dataset: str, fusion: str) -> list[str]:
-    from i2moe_plugin.benchmarks.datasets import datasets
+    from i2moe_plugin.benchmarks.data.registry import datasets
     from i2moe_plugin.errors import PluginError, UnknownNameError
     from i2moe_plugin.registry import backbones
 
@@ -240,8 +240,7 @@ def _unknown_names(dataset: str, fusion: str) -> list[str]:
 
 
 def _open_ended_problems(record: Mapping[str, Any]) -> list[str]:
-    from i2moe_plugin.benchmarks.data.base import dataset_option_problems
-    from i2moe_plugin.benchmarks.datasets import datasets
+    from i2moe_plugin.benchmarks.data.registry import datasets, option_problems
     from i2moe_plugin.interactions.masking import MASKINGS
     from i2moe_plugin.registry import backbones, setting_problems
 
@@ -249,9 +248,7 @@ def _open_ended_problems(record: Mapping[str, Any]) -> list[str]:
     if record["fusion"] in backbones:
         problems += setting_problems(backbones.get(record["fusion"]), record["fusion_settings"])
     if record["dataset"] in datasets:
-        problems += dataset_option_problems(
-            datasets.get(record["dataset"]), record["data_settings"]
-        )
+        problems += option_problems(datasets.get(record["dataset"]), record["data_settings"])
     masking = record.get("masking", "random")
     if masking not in MASKINGS:
         problems.append(
@@ -264,7 +261,7 @@ def _open_ended_problems(record: Mapping[str, Any]) -> list[str]:
 def _fill_defaults(record: dict[str, Any]) -> None:
     """Write out what the backbone's and the data set's constructors would take by default."""
     from i2moe_plugin.backbones.wrapper import Backbone
-    from i2moe_plugin.benchmarks.datasets import datasets
+    from i2moe_plugin.benchmarks.data.registry import datasets
     from i2moe_plugin.registry import backbones
 
     parameters = []

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
-from i2moe_plugin.benchmarks.datasets import MultimodalDataset
-from i2moe_plugin.tasks import HIGHER_IS_BETTER, Classification
+from i2moe_plugin.tasks import HIGHER_IS_BETTER, Classification, Task
 
 STRENGTHS = (0.001, 0.01, 0.1, 1.0, 10.0)
 
 
-def logistic_regression(data: MultimodalDataset, metric: str) -> dict[str, Any] | None:
+class FeaturesAndLabels(Protocol):
+    """What is read of an opened data set."""
+
+    @property
+    def task(self) -> Task: ...
+
+    def features(self, split: Any, /) -> NDArray[Any] | None: ...
+
+    def labels(self, split: Any, /) -> NDArray[Any]: ...
+
+
+def logistic_regression(data: FeaturesAndLabels, metric: str) -> dict[str, Any] | None:
     """Fit on training rows, choose the regularisation on validation rows, test once.
 
     Args:

@@ -14,7 +14,7 @@ from rich.text import Text
 from i2moe_plugin.benchmarks.run.collect import printable
 
 if TYPE_CHECKING:
-    from i2moe_plugin.benchmarks.data.preview import Shown
+    from i2moe_plugin.benchmarks.data.preview import Preview
     from i2moe_plugin.benchmarks.report.explanation import Told
 
 BARS = "▁▂▃▄▅▆▇█"
@@ -51,7 +51,7 @@ def show_told(console: Console, told: Told) -> None:
         console.print(Text(f"· {printable(sentence)}"), soft_wrap=False)
 
 
-def show_modalities(console: Console, shown: Sequence[Shown], missing: str) -> None:
+def show_modalities(console: Console, shown: Sequence[Preview], missing: str) -> None:
     """The sample's own modalities."""
     if missing:
         console.print(Text(f"Its modalities are not shown: {printable(missing)}", style="yellow"))
@@ -155,7 +155,7 @@ def _picture(value: Any) -> Text:
     return text
 
 
-def _series(item: Shown) -> Table:
+def _series(item: Preview) -> Table:
     values = np.asarray(item.value)
     table = Table(show_header=False, box=None)
     for column in range(min(values.shape[1], SPARKLINES)):
@@ -168,7 +168,7 @@ def _series(item: Shown) -> Table:
     return table
 
 
-def _features(item: Shown) -> Table:
+def _features(item: Preview) -> Table:
     values = np.asarray(item.value, dtype=float)
     table = Table(show_header=False, box=None)
     table.add_row(Text("all", style="dim"), sparkline(values), _low_high(values))

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-from i2moe_plugin.benchmarks.datasets import datasets
+from i2moe_plugin.benchmarks.data.registry import datasets
 from i2moe_plugin.benchmarks.run.settings import RunSettings, setting_names
 from i2moe_plugin.registry import backbones as backbone_registry
 from i2moe_plugin.registry import list_backbones
@@ -40,12 +40,12 @@ def show_datasets(as_json: bool) -> None:
     rows = [
         {
             "name": entry.name,
-            "what": entry.build.card.title,
-            "modalities": ", ".join(entry.build.modalities),
-            "metric": entry.build.metric,
-            "data": "in the package" if entry.build.card.embedded else "published files",
+            "what": entry.card.title,
+            "modalities": ", ".join(entry.modalities),
+            "metric": entry.metric,
+            "data": "in the package" if entry.card.embedded else "published files",
             "settings": _settings(entry.settings),
-            "source": entry.build.card.source,
+            "source": entry.card.source,
         }
         for entry in datasets
     ]

@@ -11,16 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from i2moe_plugin.benchmarks.data.base import (
-    SPLITS,
-    BatchSplit,
-    DatasetEntry,
-    SplitName,
-    Status,
-)
+from i2moe_plugin.benchmarks.data.base import SPLITS, BatchSplit, SplitName, Status
 from i2moe_plugin.benchmarks.data.cards import Card, File, Key
 from i2moe_plugin.benchmarks.data.files import FileDataset
-from i2moe_plugin.benchmarks.data.preview import Shown
+from i2moe_plugin.benchmarks.data.preview import Preview
+from i2moe_plugin.benchmarks.data.registry import DatasetEntry
 from i2moe_plugin.benchmarks.datasets.folder.columns import (
     Files,
     Pictures,
@@ -129,10 +124,10 @@ class FolderDataset(FileDataset):
             for part, made in zip(self.spec.modalities.values(), self._inputs, strict=True)
         ]
 
-    def show(self, name: SplitName, index: int) -> list[Shown]:
+    def show(self, name: SplitName, index: int) -> list[Preview]:
         row = int(self._rows[name][index])
         return [
-            Shown(modality, "text", made.texts[row]) if isinstance(made, TfIdf) else shown
+            Preview(modality, "text", made.texts[row]) if isinstance(made, TfIdf) else shown
             for modality, made, shown in zip(
                 self.modalities, self._inputs, super().show(name, index), strict=True
             )

@@ -39,7 +39,7 @@ def test_describe_says_all(name) -> None:
     result = invoke("describe", name)
     assert result.exit_code == 0, result.output
     record = json.loads(invoke("describe", name, "--json").stdout)
-    card = datasets.get(name).build.card
+    card = datasets.get(name).card
     assert record["licence"] == card.licence
     assert [file["path"] for file in record["files"]] == [file.path for file in card.files]
     for file in card.files:

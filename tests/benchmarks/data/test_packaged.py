@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from i2moe_plugin.benchmarks.data.base import SPLITS, EpochShuffle
-from i2moe_plugin.benchmarks.datasets import brca, emoji, htad, open_dataset
+from i2moe_plugin.benchmarks.datasets import brca, datasets, emoji, htad, open_dataset
 from i2moe_plugin.benchmarks.encoders import EncoderSettings
 from i2moe_plugin.errors import ConfigError, DatasetError
 from i2moe_plugin.model import latent_specs
@@ -44,10 +44,10 @@ def quick_words(monkeypatch):
 
 def test_facts(data):
     samples, classes, sizes = FACTS[data.name]
-    assert tuple(len(data.split(name)) for name in SPLITS) == sizes
+    assert tuple(len(data.sample_ids(name)) for name in SPLITS) == sizes
     assert sum(sizes) == samples
     assert data.task.num_outputs == len(data.class_names) == classes
-    assert data.status(None).ready
+    assert datasets.get(data.name).status().ready
     assert data.card.licence
     assert data.card.source
 
@@ -76,18 +76,19 @@ def test_unshuffled_training_loader_keeps_the_order():
 
 
 def test_workers_do_not_change_the_batches():
-    data = open_dataset("htad")
+    data = open_dataset("htad").prepare()
+    options = {"batch_size": 100, "shuffle": True, "seed": 3}
     zero, two = (
-        [b[-1] for b in data.loader("train", batch_size=100, shuffle=True, seed=3, num_workers=n)]
-        for n in (0, 2)
+        [batch[-1] for batch in data.loader("train", num_workers=n, **options)] for n in (0, 2)
     )
     assert all(torch.equal(a, b) for a, b in zip(zero, two, strict=True))
 
 
 @pytest.mark.parametrize("latents", ["vector", "tokens"])
 def test_encoders_give_what_was_asked_for(data, latents):
-    encoders = data.encoders(EncoderSettings(latents=latents, dim=6, hidden=5, patches=3))
-    *inputs, _ = next(iter(data.loader("train", batch_size=4)))
+    prepared = data.prepare()
+    encoders = prepared.encoders(EncoderSettings(latents=latents, dim=6, hidden=5, patches=3))
+    *inputs, _ = next(iter(prepared.loader("train", batch_size=4)))
     for spec in latent_specs(encoders, inputs):
         assert spec.shape == ((6,) if latents == "vector" else (3, 6))
 
@@ -100,11 +101,12 @@ def test_scaling_is_fitted_on_training_rows_alone(name, tmp_path):
     np.testing.assert_allclose(train.mean(0), 0, atol=1e-3)
     np.testing.assert_allclose(train.std(0)[varying], 1, atol=1e-3)
     # Changing test rows changes nothing in the training features.
-    with np.load(data.path) as archive:
+    path = datasets.get(name).build._path(None)
+    with np.load(path) as archive:
         arrays = {key: archive[key].copy() for key in archive.files}
     for modality in data.modalities:
         arrays[modality][arrays["split"] == 2] *= 10
-    np.savez(tmp_path / data.file, **arrays)
+    np.savez(tmp_path / path.name, **arrays)
     other = open_dataset(name, tmp_path)
     np.testing.assert_array_equal(other.features("train"), train)
     assert not np.allclose(other.features("test"), data.features("test"))
@@ -112,7 +114,7 @@ def test_scaling_is_fitted_on_training_rows_alone(name, tmp_path):
 
 def test_brca_imputes_by_training_medians_and_marks_what_was_missing():
     data = open_dataset("brca")
-    with np.load(data.path) as archive:
+    with np.load(brca.BRCA._path(None)) as archive:
         clinical, split = archive["clinical"].astype(np.float64), archive["split"]
     gaps = np.isnan(clinical)
     marked = gaps[split == 0].any(0)
@@ -121,7 +123,7 @@ def test_brca_imputes_by_training_medians_and_marks_what_was_missing():
     oracle -= oracle[split == 0].mean(0)
     deviation = oracle[split == 0].std(0)
     oracle /= np.where(deviation == 0, 1, deviation)
-    ours = data.split("train").columns[3].numpy()
+    ours = whole(data, "train")[3].numpy()
     np.testing.assert_allclose(ours, oracle[split == 0], atol=1e-4)
 
 
@@ -137,10 +139,10 @@ def test_emoji_vocabulary_is_the_training_rows(monkeypatch):
 
     monkeypatch.setattr(gensim.models, "Word2Vec", spy)
     data = open_dataset("emoji", word_vectors=4)
-    with np.load(data.path) as archive:
+    with np.load(emoji.Emoji._path(None)) as archive:
         texts = archive["text"][archive["split"] == 0]
     assert seen["sentences"] == [str(text).lower().split() for text in texts]
-    assert data.split("test").columns[1].shape == (287, 4)
+    assert whole(data, "test")[1].shape == (287, 4)
 
 
 def test_emoji_vectors_are_the_same_in_another_process():
@@ -168,6 +170,10 @@ def test_settings_are_checked():
         open_dataset("emoji", word_vector=3)
     with pytest.raises(DatasetError, match="at least 1"):
         open_dataset("emoji", word_vectors=0)
+
+
+def whole(data, split):
+    return next(iter(data.prepare().loader(split, batch_size=10_000)))
 
 
 def nan_at(row):
@@ -228,7 +234,7 @@ def test_truncated_and_flipped_bytes(tmp_path_factory, data):
         opened = open_dataset("htad", folder)
     except DatasetError:
         return
-    assert len(opened.split("train")) == 970  # a byte that carries nothing
+    assert len(opened.labels("train")) == 970  # a byte that carries nothing
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "offsets"])

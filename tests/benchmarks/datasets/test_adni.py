@@ -28,6 +28,7 @@ from sklearn.metrics import roc_auc_score
 
 from i2moe_plugin.benchmarks.cli import main
 from i2moe_plugin.benchmarks.data.base import SPLITS
+from i2moe_plugin.benchmarks.data.open import open_dataset
 from i2moe_plugin.benchmarks.datasets.adni import ADNI, TEMPLATE, get_dataloader, modes
 from i2moe_plugin.benchmarks.formats.anndata import read_h5ad
 from i2moe_plugin.benchmarks.run.execute import build_model
@@ -264,7 +265,7 @@ def test_multibenchs_batches(drawn):
 def test_the_recipes_model_has_the_papers_number_of_parameters(method, count, drawn):
     """Its table 6 counts fusion, experts and reweighting, without encoders."""
     settings, _ = resolve("adni", "transformer", {})
-    model = build_model(settings.model_copy(update={"method": method}), ADNI(drawn))
+    model = build_model(settings.model_copy(update={"method": method}), open_dataset("adni", drawn))
     found = {n: p.numel() for n, p in model.named_parameters() if not n.startswith("encoders.")}
     assert sum(found.values()) == count
 

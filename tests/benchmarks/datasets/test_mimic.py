@@ -22,6 +22,7 @@ from torch.nn import functional as F
 
 from i2moe_plugin.benchmarks.cli import main
 from i2moe_plugin.benchmarks.data.base import SPLITS
+from i2moe_plugin.benchmarks.data.open import open_dataset
 from i2moe_plugin.benchmarks.datasets.mimic import MIMIC, get_dataloader
 from i2moe_plugin.benchmarks.run.execute import build_model
 from i2moe_plugin.benchmarks.run.settings import resolve
@@ -193,7 +194,9 @@ def test_a_tensor_file_that_runs_code_is_refused(sample):
 def test_the_recipes_model_has_the_papers_number_of_parameters(method, count, sample):
     """Its table 6 counts fusion, experts and reweighting, without encoders."""
     settings, _ = resolve("mimic", "transformer", {})
-    model = build_model(settings.model_copy(update={"method": method}), MIMIC(sample))
+    model = build_model(
+        settings.model_copy(update={"method": method}), open_dataset("mimic", sample)
+    )
     found = {n: p.numel() for n, p in model.named_parameters() if not n.startswith("encoders.")}
     assert sum(found.values()) == count
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from torch import nn
 
 from i2moe_plugin.benchmarks.cli import main
-from i2moe_plugin.benchmarks.datasets import MultimodalDataset, open_dataset
+from i2moe_plugin.benchmarks.data.open import OpenedDataset, open_dataset
 from i2moe_plugin.benchmarks.grid.formats import csv_text, json_text, latex, markdown
 from i2moe_plugin.benchmarks.grid.runner import Failures, run_suite
 from i2moe_plugin.benchmarks.grid.spec import load_suite
@@ -240,7 +240,7 @@ def test_data_that_turns_out_to_be_damaged_is_skipped(suite_file, tmp_path, monk
     def prepare(self, *_, **__):
         raise DatasetError("row 7 is torn")
 
-    monkeypatch.setattr(MultimodalDataset, "prepare", prepare)
+    monkeypatch.setattr(OpenedDataset, "prepare", prepare)
     record = run_suite(load_suite(suite_file()), RunStore(tmp_path / "runs"))
     assert record.states() == {"skipped": 6}
     assert list(record.reasons()) == ["skipped: row 7 is torn"]

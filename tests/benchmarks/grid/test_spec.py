@@ -149,7 +149,7 @@ def test_what_ships_can_be_started(name):
 
 def test_embedded_is_everything_embedded():
     keys = {cell.key for cell in loaded("embedded").cells}
-    names = [n for n in datasets.names() if datasets.get(n).build.card.embedded]
+    names = [n for n in datasets.names() if datasets.get(n).card.embedded]
     assert len(names) == 3
     assert keys == {
         (dataset, fusion, method)

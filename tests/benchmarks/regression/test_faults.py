@@ -5,7 +5,7 @@ import functools
 import pytest
 import torch
 
-from i2moe_plugin.benchmarks.datasets import MultimodalDataset
+from i2moe_plugin.benchmarks.data.open import PreparedDataset
 from i2moe_plugin.benchmarks.grid.spec import load_suite
 from i2moe_plugin.benchmarks.regression.baseline import Tolerances
 from i2moe_plugin.benchmarks.regression.checks import compare_cells
@@ -96,7 +96,7 @@ def test_a_leak_between_splits(plant, failed, split, by):
     def loader(original, self, name, **options):
         return original(by if name == split else name, **options)
 
-    plant(MultimodalDataset, "loader", loader)
+    plant(PreparedDataset, "loader", loader)
     found = failed()
     assert "loss, validation: task" in found
     assert ("loss, training: task" in found) == (split == "train")

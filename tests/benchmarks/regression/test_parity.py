@@ -1,14 +1,16 @@
 """Parity: against the paper, and against MultiBench's loop (the stand-in's, or a real one's)."""
 
+import dataclasses
 import json
 import os
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner
 
 from i2moe_plugin.benchmarks.cli import main
-from i2moe_plugin.benchmarks.datasets import open_dataset
+from i2moe_plugin.benchmarks.data.open import PreparedDataset, open_dataset
 from i2moe_plugin.benchmarks.grid.job import run_job
 from i2moe_plugin.benchmarks.regression.parity import parity
 from i2moe_plugin.benchmarks.run.execute import execute
@@ -74,9 +76,8 @@ def test_what_their_loop_cannot_do(tmp_path, data, monkeypatch):
     store = RunStore(tmp_path)
     with pytest.raises(PluginError):
         loop_results(still(), data, store, str(tmp_path))
-    monkeypatch.setattr(
-        type(data), "loader", lambda *_, **__: [((data.split("train")[0][0], 3), 1, 2)]
-    )
+    x = torch.zeros(2, 5)
+    monkeypatch.setattr(PreparedDataset, "loader", lambda *_, **__: [((x, 3), 1, 2)])
     with pytest.raises((ConfigError, AttributeError)):
         loop_results(still(), data, store, ROOT)
 
@@ -122,13 +123,12 @@ def test_against_the_paper(job, data, figure):
     assert noisy.answer == "equivalence not shown"
 
 
-def test_what_is_not_comparable_is_not_tested(job, data, figure, monkeypatch):
+def test_what_is_not_comparable_is_not_tested(job, data, figure):
     figure(0.5)
     (claim,) = parity(job, data, 0.02, altered=["epochs"]).claims
     assert (claim.found, claim.answer) == (None, "not comparable")
     assert "not the paper's: epochs" in claim.reason
-    monkeypatch.setattr(data, "is_sample", True, raising=False)
-    (drawn,) = parity(job, data, 0.02).claims
+    (drawn,) = parity(job, dataclasses.replace(data, is_sample=True), 0.02).claims
     assert drawn.answer == "not comparable"
     assert "drawn sample" in drawn.reason
 

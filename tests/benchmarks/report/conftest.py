@@ -15,7 +15,7 @@ import pytest
 from i2moe_plugin import Classification, Multilabel, Regression
 from i2moe_plugin.benchmarks.data.base import Status
 from i2moe_plugin.benchmarks.data.cards import Card
-from i2moe_plugin.benchmarks.data.preview import Shown
+from i2moe_plugin.benchmarks.data.preview import Preview
 from i2moe_plugin.benchmarks.datasets import MultimodalDataset, datasets, register_dataset
 from i2moe_plugin.benchmarks.report.build import Report, build
 from i2moe_plugin.benchmarks.run.settings import RunSettings
@@ -160,13 +160,13 @@ class Drawn(MultimodalDataset):
     def status(cls, root: Path | None) -> Status:
         return Status(True, "nowhere")
 
-    def show(self, name: str, index: int) -> list[Shown]:
+    def show(self, name: str, index: int) -> list[Preview]:
         rng = np.random.default_rng(index)
         return [
-            Shown(self.modalities[0], "image", rng.integers(0, 255, (40, 60, 3), dtype=np.uint8)),
-            Shown("words", "text", f"word{index} {EVIL}"),
-            Shown("curve", "series", rng.normal(size=(200, 2)), (EVIL, "second")),
-            Shown("table", "features", np.arange(5.0) * index, (EVIL,)),
+            Preview(self.modalities[0], "image", rng.integers(0, 255, (40, 60, 3), dtype=np.uint8)),
+            Preview("words", "text", f"word{index} {EVIL}"),
+            Preview("curve", "series", rng.normal(size=(200, 2)), (EVIL, "second")),
+            Preview("table", "features", np.arange(5.0) * index, (EVIL,)),
         ]
 
 

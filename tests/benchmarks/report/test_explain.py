@@ -118,10 +118,10 @@ def test_the_samples_own_features_are_shown(tmp_path, write_run):
     result = explain(run.path, "--sample", ids[3], "--json")
     found = json.loads(result.stdout)
     assert found["modalities_missing"] == ""
-    *inputs, _ = data.split("test")[3]
+    *inputs, _ = next(iter(data.prepare().loader("test", batch_size=4)))
     for item, x in zip(found["modalities"], inputs, strict=True):
         assert item["kind"] == "features"
-        np.testing.assert_allclose(item["value"], x.numpy(), rtol=1e-6)
+        np.testing.assert_allclose(item["value"], x[3].numpy(), rtol=1e-6)
     other = write_run(tmp_path / "other", splits="another", **make)
     result = explain(other.path, "--sample", ids[3])
     assert "other samples than the run" in " ".join(result.stdout.split())

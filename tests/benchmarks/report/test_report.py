@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from i2moe_plugin import Classification, Multilabel
 from i2moe_plugin.benchmarks.cli import main
-from i2moe_plugin.benchmarks.data.preview import Shown
+from i2moe_plugin.benchmarks.data.preview import Preview
 from i2moe_plugin.benchmarks.grid.runner import Failures
 from i2moe_plugin.benchmarks.report.build import build
 from i2moe_plugin.benchmarks.report.groups import comparison_rows, group_runs, verdict_sentence
@@ -207,7 +207,9 @@ def test_media_stop_where_the_page_is_full():
     picture = np.random.default_rng(0).integers(0, 255, (200, 300, 3), dtype=np.uint8)
     media = Media(budget=50_000)
     ids = [f"s{i}" for i in range(100)]
-    media.add("data", ids, lambda name: [Shown("x", "image", picture), Shown("y", "text", name)])
+    media.add(
+        "data", ids, lambda name: [Preview("x", "image", picture), Preview("y", "text", name)]
+    )
     kept = media.samples["data"]
     assert 0 < len(kept) < 100
     assert media.left_out["data"] == 100 - len(kept)

@@ -76,7 +76,7 @@ def test_the_weights_give_the_predictions(tmp_path, data):
     tensors, _ = load_tensors(run.path / "weights.safetensors")
     model.load_state_dict(tensors)
     model.eval()
-    *inputs, _ = next(iter(data.loader("test", batch_size=100)))
+    *inputs, _ = next(iter(data.prepare().loader("test", batch_size=100)))
     prediction = model(inputs).prediction.detach().numpy()
     np.testing.assert_allclose(prediction, run.outputs()["prediction"], atol=1e-5)
 
