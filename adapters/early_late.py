@@ -11,9 +11,10 @@ from torch.nn import functional as F
 
 from i2moe_plugin.adapters.tokens import require_positive
 from i2moe_plugin.adapters.transformer import Transformer
-from i2moe_plugin.backbones.wrapper import LatentSpec, MLPHead, pool_tokens, zero_padding
+from i2moe_plugin.backbones.entry import register_backbone
+from i2moe_plugin.backbones.latents import LatentSpec, pool_tokens, zero_padding
+from i2moe_plugin.backbones.wrapper import MLPHead
 from i2moe_plugin.errors import ConfigError, ShapeError
-from i2moe_plugin.registry import register_backbone
 
 Head = Literal["transformer", "mlp"]
 

@@ -20,9 +20,9 @@ from torch import nn
 from i2moe_plugin.adapters.checkout import open_checkout
 from i2moe_plugin.adapters.concat import Concat
 from i2moe_plugin.adapters.early_late import ConcatEarly
-from i2moe_plugin.backbones.wrapper import LatentSpec
+from i2moe_plugin.backbones.entry import BackboneEntry
+from i2moe_plugin.backbones.latents import LatentSpec
 from i2moe_plugin.errors import PluginError
-from i2moe_plugin.registry import BackboneEntry
 
 PREFIX = "multibench:"
 ROOT = "MULTIBENCH_ROOT"

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from i2moe_plugin.adapters.tokens import require_positive
-from i2moe_plugin.registry import register_backbone
+from i2moe_plugin.backbones.entry import register_backbone
 
 _PAPER = "Jayakumar et al., ICLR 2020, Multiplicative Interactions and Where to Find Them"
 _UPSTREAM = "MultiBench fusions/common_fusions.py: MultiplicativeInteractions"

@@ -11,9 +11,9 @@ from torch.nn import functional as F
 
 from i2moe_plugin.adapters.tokens import AttentionResidual, JointTokens, require_positive
 from i2moe_plugin.adapters.transformer import TransformerBlock
-from i2moe_plugin.backbones.wrapper import LatentSpec
+from i2moe_plugin.backbones.entry import register_backbone
+from i2moe_plugin.backbones.latents import LatentSpec
 from i2moe_plugin.errors import ConfigError
-from i2moe_plugin.registry import register_backbone
 
 
 class SwitchFeedForward(nn.Module):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from i2moe_plugin.backbones.wrapper import LatentSpec, pool_tokens, zero_padding
+from i2moe_plugin.backbones.latents import LatentSpec, pool_tokens, zero_padding
 from i2moe_plugin.errors import ConfigError, ShapeError
 
 

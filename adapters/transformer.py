@@ -17,8 +17,8 @@ from i2moe_plugin.adapters.tokens import (
     join_padding,
     require_positive,
 )
-from i2moe_plugin.backbones.wrapper import LatentSpec
-from i2moe_plugin.registry import register_backbone
+from i2moe_plugin.backbones.entry import register_backbone
+from i2moe_plugin.backbones.latents import LatentSpec
 
 
 class TransformerBlock(nn.Module):

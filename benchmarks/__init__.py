@@ -34,7 +34,9 @@ moved(
         "benchmarks.datasets.words": "benchmarks.formats.word_vectors",
         "benchmarks.display": "benchmarks.terminal.run",
         "benchmarks.equivalence": "benchmarks.statistics.equivalence",
-        "benchmarks.experiment": "benchmarks.run.execute",
+        "benchmarks.experiment": (
+            "benchmarks.run.execute benchmarks.run.environment benchmarks.run.model"
+        ),
         "benchmarks.explain_display": "benchmarks.terminal.explain",
         "benchmarks.explain_picture": "benchmarks.report.picture",
         "benchmarks.explanation": "benchmarks.report.explanation",

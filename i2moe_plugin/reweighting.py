@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from i2moe_plugin.backbones.wrapper import pool_tokens
+from i2moe_plugin.backbones.latents import pool_tokens
 from i2moe_plugin.errors import ConfigError
 
 

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from i2moe_plugin.interactions.losses import InteractionKind
-
 #: For each metric, whether a larger value is better.
 HIGHER_IS_BETTER = {
     "accuracy": True,
@@ -44,12 +42,12 @@ class Task(ABC):
     Attributes:
         num_outputs: C, the width of a prediction.
         name: of the kind of task.
-        interaction: the kind of interaction loss that fits its outputs.
+        objective: the name of the interaction losses that fit its outputs.
     """
 
     num_outputs: int
     name: ClassVar[str] = "task"
-    interaction: ClassVar[InteractionKind] = "classification"
+    objective: ClassVar[str] = "classification"
 
     @property
     def metric_names(self) -> tuple[str, ...]:
@@ -307,7 +305,7 @@ class Regression(Task):
     criterion: Literal["smooth_l1", "mae", "mse"] = "smooth_l1"
     name = "regression"
     metric_names: ClassVar[tuple[str, ...]] = ("mae", "mse", "correlation")
-    interaction = "regression"
+    objective = "regression"
 
     def __post_init__(self) -> None:
         if self.num_outputs < 1:

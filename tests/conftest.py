@@ -12,7 +12,7 @@ import pytest
 import torch
 from hypothesis import settings
 
-from i2moe_plugin.registry import backbones
+from i2moe_plugin.backbones.entry import backbones
 
 settings.register_profile("repository", deadline=None, derandomize=True, max_examples=25)
 settings.load_profile("repository")

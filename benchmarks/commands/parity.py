@@ -77,7 +77,7 @@ def parity(
 
     from i2moe_plugin.benchmarks.grid.job import run_job
     from i2moe_plugin.benchmarks.regression.parity import METHODS, parity
-    from i2moe_plugin.benchmarks.run.execute import resolve_device
+    from i2moe_plugin.benchmarks.run.environment import resolve_device
     from i2moe_plugin.benchmarks.run.multibench import SELECTION, loop_results
     from i2moe_plugin.benchmarks.run.store import RunStore, plain
     from i2moe_plugin.benchmarks.terminal.parity import show_parity

@@ -131,7 +131,7 @@ def run(
     seeds = (seed,) if seed is not None else seeds
 
     from i2moe_plugin.benchmarks.grid.job import run_job
-    from i2moe_plugin.benchmarks.run.execute import resolve_device
+    from i2moe_plugin.benchmarks.run.environment import resolve_device
     from i2moe_plugin.benchmarks.run.store import RunStore, plain
     from i2moe_plugin.benchmarks.terminal.run import job_progress, show_job
     from i2moe_plugin.methods import find_method

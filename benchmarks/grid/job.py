@@ -9,13 +9,9 @@ from typing import Any
 
 from i2moe_plugin.benchmarks.data.open import OpenedDataset
 from i2moe_plugin.benchmarks.grid.executors.processes import can_fork, cores, run_parallel
-from i2moe_plugin.benchmarks.run.execute import (
-    SMALL_MODEL,
-    build_model,
-    execute,
-    finished,
-    resolve_device,
-)
+from i2moe_plugin.benchmarks.run.environment import SMALL_MODEL, resolve_device
+from i2moe_plugin.benchmarks.run.execute import execute, finished
+from i2moe_plugin.benchmarks.run.model import build_model
 from i2moe_plugin.benchmarks.run.settings import Method, RunSettings
 from i2moe_plugin.benchmarks.run.store import Run, RunStore
 from i2moe_plugin.benchmarks.statistics.linear import logistic_regression

@@ -10,14 +10,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from i2moe_plugin.backbones.create import misfit
+from i2moe_plugin.backbones.entry import backbones
 from i2moe_plugin.benchmarks.data.open import OpenedDataset, open_dataset
 from i2moe_plugin.benchmarks.grid.executors.processes import can_fork, run_parallel
 from i2moe_plugin.benchmarks.grid.spec import Cell, Suite
-from i2moe_plugin.benchmarks.run.execute import execute, finished, resolve_device, run_name
+from i2moe_plugin.benchmarks.run.environment import resolve_device
+from i2moe_plugin.benchmarks.run.execute import execute, finished, run_name
 from i2moe_plugin.benchmarks.run.settings import RunSettings
 from i2moe_plugin.benchmarks.run.store import Run, RunStore, explained, write_json
 from i2moe_plugin.errors import I2MoEError, RunError, did_you_mean
-from i2moe_plugin.registry import backbones
 
 State = Literal["waiting", "running", "finished", "failed", "skipped", "stopped"]
 FAILED = ".failed"
@@ -346,7 +348,7 @@ def _open(cell: Cell, samples: bool) -> OpenedDataset:
     )
 
 
-def _does_not_fit(record: CellRecord, data: OpenedDataset) -> str | None:
+def _does_not_fit(record: CellRecord, data: OpenedDataset) -> str:
     """Why it need not be tried: a metric there is not, or modalities the backbone cannot take."""
     for metric in set(record.metrics) - set(COSTS):
         known = data.task.metric_names
@@ -355,15 +357,4 @@ def _does_not_fit(record: CellRecord, data: OpenedDataset) -> str | None:
                 f"{data.name} has no metric {metric!r}.{did_you_mean(metric, known)} "
                 f"It has: {', '.join((*known, *COSTS))}."
             )
-    entry, count = backbones.get(record.cell.settings.fusion), len(data.modalities)
-    most = entry.max_modalities
-    if count < entry.min_modalities or (most is not None and count > most):
-        wanted = (
-            f"{entry.min_modalities}"
-            if most == entry.min_modalities
-            else (
-                f"{entry.min_modalities} to {most}" if most else f"at least {entry.min_modalities}"
-            )
-        )
-        return f"{entry.name} fuses {wanted} modalities; {data.name} has {count}."
-    return None
+    return misfit(backbones.get(record.cell.settings.fusion), len(data.modalities))

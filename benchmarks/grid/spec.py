@@ -352,7 +352,7 @@ def _embedded(word: str) -> list[str] | None:
 
 
 def _every_backbone(word: str) -> list[str] | None:
-    from i2moe_plugin.registry import backbones
+    from i2moe_plugin.backbones.entry import backbones
 
     return backbones.names() if word == EVERY else None
 

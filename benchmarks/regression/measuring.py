@@ -13,12 +13,9 @@ from i2moe_plugin.benchmarks.data.open import OpenedDataset, open_dataset
 from i2moe_plugin.benchmarks.grid.runner import describe
 from i2moe_plugin.benchmarks.grid.spec import Cell, Suite
 from i2moe_plugin.benchmarks.regression.timing import relative_time
-from i2moe_plugin.benchmarks.run.execute import (
-    create_trainer,
-    execute,
-    resolve_device,
-    training_threads,
-)
+from i2moe_plugin.benchmarks.run.environment import create_fabric, resolve_device, training_threads
+from i2moe_plugin.benchmarks.run.execute import execute
+from i2moe_plugin.benchmarks.run.model import create_trainer
 from i2moe_plugin.benchmarks.run.settings import RunSettings
 from i2moe_plugin.benchmarks.run.store import Run, RunStore, plain
 from i2moe_plugin.benchmarks.speed.counting import count
@@ -155,7 +152,7 @@ def _terms(record: Mapping[str, Any], experts: Sequence[str]) -> Iterator[tuple[
 def _work(settings: RunSettings, data: OpenedDataset, timed: bool) -> dict[str, Any]:
     """What a few steps and a prediction cost, and which parts get a gradient."""
     options: dict[str, Any] = {"batch_size": settings.batch_size, "seed": settings.seed}
-    trainer = create_trainer(settings, data)
+    trainer = create_trainer(settings, data, create_fabric(settings))
     batches = data.prepare(trainer.fabric.device).loader("train", shuffle=True, **options)
     train = list(itertools.islice(batches, STEPS))
     epochs = itertools.count(1)

@@ -11,7 +11,7 @@ import tempfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,18 +19,13 @@ from torch import Tensor
 from i2moe_plugin.adapters.checkout import Checkout, open_checkout
 from i2moe_plugin.benchmarks.data.base import SPLITS, EpochShuffle
 from i2moe_plugin.benchmarks.data.open import OpenedDataset
-from i2moe_plugin.benchmarks.run.execute import (
-    build_model,
-    create_fabric,
-    resolve_device,
-    run_name,
-    training_threads,
-)
+from i2moe_plugin.benchmarks.run.environment import create_fabric, resolve_device, training_threads
+from i2moe_plugin.benchmarks.run.execute import run_name
+from i2moe_plugin.benchmarks.run.model import build_model
 from i2moe_plugin.benchmarks.run.settings import RunSettings
 from i2moe_plugin.benchmarks.run.store import RunStore, explained, write_json
 from i2moe_plugin.errors import ConfigError, TrainingError
-from i2moe_plugin.injection import InjectedFusion, Injection, Objective, PassOn, PredictionOf
-from i2moe_plugin.model import I2MoE
+from i2moe_plugin.injection import Injection
 from i2moe_plugin.seeding import seeded
 from i2moe_plugin.training import Trainer
 
@@ -97,13 +92,7 @@ def _train(settings: RunSettings, data: OpenedDataset, checkout: Checkout) -> di
             f"MultiBench's loop takes one tensor a modality; {data.name} gives lengths beside some."
         )
     model = build_model(settings, data)
-    injection = Injection(
-        model=cast(I2MoE, model),
-        encoders=[PassOn() for _ in inputs],
-        fusion=InjectedFusion(cast(I2MoE, model)),
-        head=PredictionOf(),
-        objective=Objective(cast(I2MoE, model)),
-    )
+    injection = Injection.of(model)
     train: Callable[..., Any] = checkout.module(MODULE).train
     with (
         tempfile.TemporaryDirectory() as folder,

@@ -19,8 +19,8 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from i2moe_plugin.backbones.entry import HEAD_SETTINGS
 from i2moe_plugin.errors import ConfigError, did_you_mean
-from i2moe_plugin.registry import HEAD_SETTINGS
 
 #: A name of :data:`i2moe_plugin.methods.METHODS`, such as ``vanilla`` or ``i2moe``.
 Method = str
@@ -225,9 +225,9 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
 
 
 def _unknown_names(dataset: str, fusion: str) -> list[str]:
+    from i2moe_plugin.backbones.entry import backbones
     from i2moe_plugin.benchmarks.data.registry import datasets
     from i2moe_plugin.errors import PluginError, UnknownNameError
-    from i2moe_plugin.registry import backbones
 
     problems = []
     for registry, name in ((datasets, dataset), (backbones, fusion)):
@@ -240,9 +240,10 @@ def _unknown_names(dataset: str, fusion: str) -> list[str]:
 
 
 def _open_ended_problems(record: Mapping[str, Any]) -> list[str]:
+    from i2moe_plugin.backbones.create import setting_problems
+    from i2moe_plugin.backbones.entry import backbones
     from i2moe_plugin.benchmarks.data.registry import datasets, option_problems
     from i2moe_plugin.interactions.masking import MASKINGS
-    from i2moe_plugin.registry import backbones, setting_problems
 
     problems = []
     if record["fusion"] in backbones:
@@ -260,9 +261,9 @@ def _open_ended_problems(record: Mapping[str, Any]) -> list[str]:
 
 def _fill_defaults(record: dict[str, Any]) -> None:
     """Write out what the backbone's and the data set's constructors would take by default."""
+    from i2moe_plugin.backbones.entry import backbones
     from i2moe_plugin.backbones.wrapper import Backbone
     from i2moe_plugin.benchmarks.data.registry import datasets
-    from i2moe_plugin.registry import backbones
 
     parameters = []
     if record["fusion"] in backbones:

@@ -16,8 +16,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from i2moe_plugin.backbones.entry import BackboneEntry, backbones
 from i2moe_plugin.errors import PluginError, UnknownNameError
-from i2moe_plugin.registry import BackboneEntry, backbones, load_plugin
+from i2moe_plugin.registry import load_plugin
 from i2moe_plugin.testing import CheckResult, check_backbone
 
 STYLE = {"passed": "green", "failed": "bold red", "skipped": "dim"}

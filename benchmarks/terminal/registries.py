@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
+from i2moe_plugin.backbones.entry import backbones as backbone_registry
+from i2moe_plugin.backbones.entry import list_backbones
 from i2moe_plugin.benchmarks.data.registry import datasets
 from i2moe_plugin.benchmarks.run.settings import RunSettings, setting_names
-from i2moe_plugin.registry import backbones as backbone_registry
-from i2moe_plugin.registry import list_backbones
 
 
 def show_backbones(as_json: bool) -> None:

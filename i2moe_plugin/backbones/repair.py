@@ -1,8 +1,8 @@
 """Repair of modules that hide what they learn from torch.
 
 A parameter or a layer in a plain list, tuple or dictionary is not registered: it is not moved to a
-device, not trained, not saved, and experts that should be independent may share it. So is a
-parameter that went through ``.to(device)`` in the constructor: what remains is a computed copy.
+device, not trained, not saved, and experts that should be independent may share it. The same holds
+of a parameter that went through ``.to(device)`` in the constructor, since that leaves a copy.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from i2moe_plugin.errors import BackboneError
 _COPIES = {"ToCopyBackward0", "CloneBackward0", "AliasBackward0"}
 
 
-def adopt_hidden_parameters(module: nn.Module) -> list[str]:
+def register_hidden_parameters(module: nn.Module) -> list[str]:
     """Register every trainable tensor and layer that a module holds in plain attributes.
 
     Lists and tuples become ``ParameterList`` or ``ModuleList``, dictionaries ``ParameterDict`` or
@@ -45,12 +45,12 @@ def adopt_hidden_parameters(module: nn.Module) -> list[str]:
         >>> hiding = Hiding()
         >>> len(list(hiding.parameters()))
         0
-        >>> adopt_hidden_parameters(hiding)
+        >>> register_hidden_parameters(hiding)
         ['factors']
         >>> [name for name, _ in hiding.named_parameters()]
         ['factors.0', 'factors.1']
     """
-    adopted, problems = [], []
+    repaired, problems = [], []
     pending = [("", module)]
     seen: set[int] = set()
     while pending:
@@ -70,14 +70,14 @@ def adopt_hidden_parameters(module: nn.Module) -> list[str]:
                 continue
             delattr(owner, key)
             setattr(owner, key, new)
-            adopted.append(name)
+            repaired.append(name)
         pending += [(f"{path}{key}.", child) for key, child in owner.named_children()]
     if problems:
         raise BackboneError(
             f"{type(module).__name__} holds what it learns where torch does not see it: "
             f"{'; '.join(problems)}."
         )
-    return adopted
+    return repaired
 
 
 _REGISTERED = ("_parameters", "_buffers", "_modules")

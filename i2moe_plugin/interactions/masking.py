@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from i2moe_plugin.backbones.wrapper import LatentSpec
+from i2moe_plugin.backbones.latents import LatentSpec
 from i2moe_plugin.errors import ConfigError, did_you_mean
 
 

@@ -7,6 +7,7 @@ Source: the code of FL-I2MoE's follow-up (``src/imoe/regularizers.py``), arXiv 2
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -55,15 +56,44 @@ def rep_cka(latents: Tensor) -> Tensor:
     return torch.stack(terms).mean()
 
 
-REGULARIZERS: dict[str, Callable[[Tensor], Tensor]] = {
-    "cos": rep_cos,
-    "cka": rep_cka,
-    "barlow": rep_barlow,
+@dataclass(frozen=True)
+class Penalty:
+    """A term of the loss that keeps experts apart.
+
+    Attributes:
+        name: as in the method's name, ``rep-NAME``.
+        similarity: [E, B, D] -> a scalar.
+        weight: of the term; the defaults are the follow-up's, which searches the one of CKA and
+            names none.
+        warmup_epochs: over so many epochs the weight grows from 0 to its value.
+    """
+
+    name: str
+    similarity: Callable[[Tensor], Tensor]
+    weight: float
+    warmup_epochs: int = 0
+
+    def __call__(self, fused: Tensor, epoch: int | None = None) -> Tensor:
+        """Compute the term from what E experts computed of a batch, [E, B, D].
+
+        Args:
+            fused: the experts' representations.
+            epoch: of training, from 1; None: after the warm-up.
+        """
+        scale = 1.0
+        if epoch is not None and self.warmup_epochs > 1:
+            scale = min(1.0, (epoch - 1) / (self.warmup_epochs - 1))
+        return self.weight * scale * self.similarity(fused)
+
+
+PENALTIES = {
+    penalty.name: penalty
+    for penalty in (
+        Penalty("cos", rep_cos, weight=3e-3),
+        Penalty("cka", rep_cka, weight=1e-2),
+        Penalty("barlow", rep_barlow, weight=10.0, warmup_epochs=5),
+    )
 }
-#: The follow-up's defaults; it searches the one of CKA and names none.
-WEIGHTS = {"cos": 3e-3, "cka": 1e-2, "barlow": 10.0}
-#: Epochs over which the weight grows from 0 to its value.
-WARMUP_EPOCHS = {"barlow": 5}
 
 
 def _pairs(latents: Tensor) -> list[tuple[Tensor, Tensor]]:

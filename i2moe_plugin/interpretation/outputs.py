@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from i2moe_plugin.errors import ConfigError, ShapeError, did_you_mean
+from i2moe_plugin.interactions.experts import Expert
 from i2moe_plugin.tasks import Classification, Multilabel, Regression, Task
 
 
@@ -187,7 +188,8 @@ class Outputs:
 
 
 def _label(name: str, modalities: Sequence[str]) -> str:
-    kind, _, number = name.partition("_")
-    if kind == "uniqueness" and number.isdigit() and 1 <= int(number) <= len(modalities):
-        return f"unique: {modalities[int(number) - 1]}"
-    return name
+    """Name an expert for people; a name that none of ours has stays as it is."""
+    try:
+        return Expert.parse(name).label(modalities)
+    except ConfigError:
+        return name

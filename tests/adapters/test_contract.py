@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import importlib.metadata
 import pickle
+import pkgutil
 import warnings
 
 import pytest
@@ -12,7 +14,7 @@ from torch import Tensor
 from torch.func import functional_call, stack_module_state
 from torch.testing import assert_close
 
-from i2moe_plugin import list_backbones
+from i2moe_plugin import adapters, list_backbones
 from i2moe_plugin.testing import Subject, assert_backbone
 
 ENTRIES = list_backbones()
@@ -77,8 +79,9 @@ def test_facts_are_told(entry):
 
 
 def test_every_backbone_of_the_package_is_an_entry_point():
-    names = (
-        "concat ef lf ef-released lf-released lrtf tensor mi-matrix mi-vector mi-scalar mi3 nlgate "
-        "mult transformer transformer-released interpretcc switchgate moepp"
-    )
-    assert set(names.split()) <= {entry.name for entry in ENTRIES}
+    for module in pkgutil.iter_modules(adapters.__path__, "i2moe_plugin.adapters."):
+        importlib.import_module(module.name)  # registers what it holds
+    ours = {e.name for e in list_backbones() if e.build.__module__.startswith("i2moe_plugin.")}
+    points = importlib.metadata.entry_points(group="i2moe_plugin.backbones")
+    assert ours == {p.name for p in points if p.value.startswith("i2moe_plugin.")}
+    assert ours <= {entry.name for entry in ENTRIES}

@@ -114,8 +114,8 @@ def test_three_way_never_mixes_the_batch():
 @pytest.mark.parametrize(
     ("name", "count", "words"),
     [
-        ("mi-matrix", 3, "fuses 2 to 2 modalities; the data set has 3"),
-        ("mi3", 2, "fuses 3 to 3 modalities; the data set has 2"),
+        ("mi-matrix", 3, "fuses 2 modalities; 3 are given"),
+        ("mi3", 2, "fuses 3 modalities; 2 are given"),
     ],
 )
 def test_other_numbers_of_modalities_are_refused(name, count, words):

@@ -18,7 +18,6 @@ from i2moe_plugin import (
     BackboneError,
     Classification,
     ConfigError,
-    I2MoE,
     LatentSpec,
     Multilabel,
     Regression,
@@ -26,6 +25,7 @@ from i2moe_plugin import (
     TrainingError,
     Vanilla,
     create_backbone,
+    create_model,
     register_backbone,
 )
 from i2moe_plugin.benchmarks.encoders import Frozen
@@ -49,7 +49,8 @@ def model_of(method="i2moe", task=None, seed=0, dropout=0.2, **options):
         encoders = [nn.Linear(3, 4), nn.Linear(2, 5)]
         if method == "vanilla":
             return Vanilla(encoders, LATENTS, factory(), task)
-        return I2MoE(encoders, LATENTS, factory, task, reweighting_hidden=8, **options)
+        options = {"reweighting_hidden": 8, **options}
+        return create_model("i2moe", encoders, LATENTS, factory, task, **options)
 
 
 def split(samples, task=None, seed=0):
@@ -479,7 +480,8 @@ def test_a_backbone_that_gives_nan_is_named_before_training():
         def forward(self, latents):
             return torch.cat(latents, 1).abs().neg().log()
 
-    model = I2MoE(
+    model = create_model(
+        "i2moe",
         [nn.Linear(3, 4), nn.Linear(2, 5)],
         LATENTS,
         lambda: create_backbone("test-nan", LATENTS, 3),
@@ -613,7 +615,8 @@ def test_batches_of_tokens_with_padding_masks():
         words = torch.randn(4, tokens, 2)
         batches.append((torch.randn(4, 3), (words, mask), torch.tensor([0, 1, 2, 0])))
     for masking in MASKINGS:
-        model = I2MoE(
+        model = create_model(
+            "i2moe",
             [nn.Linear(3, 4), Words()],
             latents,
             lambda: create_backbone("test-words", latents, 3),

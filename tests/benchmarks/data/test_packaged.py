@@ -10,11 +10,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from i2moe_plugin.backbones.latents import latent_specs
 from i2moe_plugin.benchmarks.data.base import SPLITS, EpochShuffle
 from i2moe_plugin.benchmarks.datasets import brca, datasets, emoji, htad, open_dataset
 from i2moe_plugin.benchmarks.encoders import EncoderSettings
 from i2moe_plugin.errors import ConfigError, DatasetError
-from i2moe_plugin.model import latent_specs
 
 FACTS = {
     "htad": (1386, 7, (970, 208, 208)),

@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from i2moe_plugin import Classification, ConfigError, SignClassification, SignedRegression
+from i2moe_plugin.backbones.latents import encode_one
 from i2moe_plugin.benchmarks.cli import main
 from i2moe_plugin.benchmarks.data import affect_file
 from i2moe_plugin.benchmarks.data.base import SPLITS
@@ -27,7 +28,6 @@ from i2moe_plugin.benchmarks.datasets.mustard import Mustard
 from i2moe_plugin.benchmarks.datasets.urfunny import URFunny
 from i2moe_plugin.benchmarks.encoders import EncoderSettings
 from i2moe_plugin.errors import DatasetError
-from i2moe_plugin.model import encode_one
 from i2moe_plugin.tasks import HIGHER_IS_BETTER
 
 NAMES = ["mosi", "mosi-regression", "mosei", "mustard", "urfunny"]

@@ -21,6 +21,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
+from i2moe_plugin.backbones.latents import encode_one
 from i2moe_plugin.benchmarks.data import frozen as features
 from i2moe_plugin.benchmarks.data.base import SPLITS
 from i2moe_plugin.benchmarks.data.cards import Download, File
@@ -28,7 +29,6 @@ from i2moe_plugin.benchmarks.data.samples import MARKER
 from i2moe_plugin.benchmarks.datasets import MultimodalDataset, datasets
 from i2moe_plugin.benchmarks.encoders import EncoderSettings, vgg
 from i2moe_plugin.errors import DatasetError
-from i2moe_plugin.model import encode_one
 
 BUILDS = {entry.name: entry.build for entry in datasets if not entry.build.card.embedded}
 #: Fewer drawn samples where a data set's own sample takes long to read.

@@ -19,13 +19,13 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.impute import SimpleImputer
 from sklearn.preprocessing import StandardScaler
 
+from i2moe_plugin.backbones.latents import latent_specs
 from i2moe_plugin.benchmarks.data.base import SPLITS
 from i2moe_plugin.benchmarks.datasets import find_dataset, open_dataset
 from i2moe_plugin.benchmarks.datasets.folder.columns import Standardised
 from i2moe_plugin.benchmarks.datasets.folder.dataset import FolderDataset
 from i2moe_plugin.benchmarks.encoders import EncoderSettings
 from i2moe_plugin.errors import DatasetError
-from i2moe_plugin.model import latent_specs
 
 N = 40
 SPLIT = np.array(["train", "train", "valid", "test"] * 10)

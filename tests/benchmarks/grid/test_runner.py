@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from rich.console import Console
 from torch import nn
 
+from i2moe_plugin.backbones.entry import register_backbone
 from i2moe_plugin.benchmarks.cli import main
 from i2moe_plugin.benchmarks.data.open import OpenedDataset, open_dataset
 from i2moe_plugin.benchmarks.grid.formats import csv_text, json_text, latex, markdown
@@ -24,7 +25,6 @@ from i2moe_plugin.benchmarks.statistics import paper
 from i2moe_plugin.benchmarks.statistics.paired import compare
 from i2moe_plugin.benchmarks.terminal.suite import suite_progress
 from i2moe_plugin.errors import DatasetError
-from i2moe_plugin.registry import register_backbone
 
 
 def invoke(*arguments):
@@ -159,7 +159,7 @@ def test_what_is_not_here_or_does_not_fit_is_skipped(suite_file, tmp_path, monke
     assert record.states() == {"skipped": 18, "finished": 6}
     reasons = " ".join(record.reasons())
     assert "cannot be read from data/enrico" in reasons
-    assert "mi3 fuses 3 modalities; htad has 2" in reasons
+    assert "backbone 'mi3' fuses 3 modalities; 2 are given" in reasons
     assert not list(Failures(RunStore("runs").folder))
 
 

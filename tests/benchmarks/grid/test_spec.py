@@ -6,13 +6,13 @@ import math
 import pytest
 from torch import nn
 
-from i2moe_plugin import Classification, LatentSpec, Multilabel, create_backbone
+from i2moe_plugin import Classification, LatentSpec, Multilabel, create_backbone, create_model
+from i2moe_plugin.backbones.entry import backbones
 from i2moe_plugin.benchmarks.datasets import datasets
 from i2moe_plugin.benchmarks.grid.spec import Spec, expand, load_suite, shipped
 from i2moe_plugin.benchmarks.statistics.paper import figures, find_figure
 from i2moe_plugin.errors import ConfigError
-from i2moe_plugin.model import I2MoE, Vanilla
-from i2moe_plugin.registry import backbones
+from i2moe_plugin.model import Vanilla
 from i2moe_plugin.tasks import Task
 from i2moe_plugin.training import count_parameters
 
@@ -222,7 +222,8 @@ def test_table_6_is_reproduced_to_the_parameter(cell):
     if settings.method == "vanilla":
         model = Vanilla(encoders, latents, backbone(), task)
     else:
-        model = I2MoE(
+        model = create_model(
+            "i2moe",
             encoders,
             latents,
             backbone,

@@ -60,7 +60,7 @@ def test_interaction_loss_with_its_sign_flipped(plant, failed):
         if found.interaction is None:
             return found
         return found._replace(
-            total=found.total - 2 * self.interaction_weight * found.interaction.mean()
+            total=found.total - 2 * self.objective.weight * found.interaction.mean()
         )
 
     plant(I2MoE, "losses", losses)

@@ -8,8 +8,9 @@ from torch import nn
 from torch.testing import assert_close
 
 from i2moe_plugin import BackboneError, LatentSpec, create_backbone, register_backbone
-from i2moe_plugin.backbones.wrapper import MLPHead, pool_tokens, zero_padding
-from i2moe_plugin.registry import unregister_backbone
+from i2moe_plugin.backbones.entry import unregister_backbone
+from i2moe_plugin.backbones.latents import pool_tokens, zero_padding
+from i2moe_plugin.backbones.wrapper import MLPHead
 
 LATENTS = [LatentSpec(3), LatentSpec(4)]
 INPUTS = [torch.ones(5, 3), torch.ones(5, 4)]

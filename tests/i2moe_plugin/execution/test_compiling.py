@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from i2moe_plugin import Classification, I2MoE, LatentSpec, create_backbone
+from i2moe_plugin import Classification, LatentSpec, create_backbone, create_model
 from i2moe_plugin.execution.compiling import Compiled
 
 
@@ -46,7 +46,8 @@ def test_an_error_of_the_call_itself_is_raised():
 def test_a_compiled_step_gives_the_plain_ones_losses_and_gradients(plan):
     latents = [LatentSpec(6), LatentSpec(6)]
     torch.manual_seed(0)
-    model = I2MoE(
+    model = create_model(
+        "i2moe",
         [nn.Linear(3, 6), nn.Linear(5, 6)],
         latents,
         lambda: create_backbone("lrtf", latents, 3, rank=2, output_dim=4),
