@@ -14,7 +14,7 @@ from i2moe_plugin.adapters.transformer import Transformer
 from i2moe_plugin.backbones.entry import register_backbone
 from i2moe_plugin.backbones.latents import LatentSpec, pool_tokens, zero_padding
 from i2moe_plugin.backbones.wrapper import MLPHead
-from i2moe_plugin.errors import ConfigError, ShapeError
+from i2moe_plugin.errors import ConfigError, I2MoEError, ShapeError
 
 Head = Literal["transformer", "mlp"]
 
@@ -33,11 +33,7 @@ class ConcatEarly(nn.Module):
         Raises:
             ShapeError: numbers of tokens differ.
         """
-        if len({latent.shape[1] for latent in latents}) != 1:
-            raise ShapeError(
-                "early fusion pairs tokens, so all modalities need as many; got "
-                f"{[latent.shape[1] for latent in latents]}. Use lf or transformer."
-            )
+        _require_pairs([latent.shape[1] for latent in latents], ShapeError)
         return torch.cat(list(latents), 2)
 
 
@@ -114,27 +110,14 @@ class EarlyFusion(nn.Module):
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
-        _check_head(head)
         require_positive(hidden_dim=hidden_dim)
-        counts = {spec.tokens for spec in latents}
-        if len(counts) != 1:
-            raise ConfigError(
-                "early fusion pairs tokens, so all modalities need as many; got "
-                f"{[spec.tokens for spec in latents]}. Use lf or transformer."
-            )
+        _require_pairs([spec.tokens for spec in latents], ConfigError)
         self.widths = [spec.dim for spec in latents]
         self.project = nn.Linear(sum(self.widths), hidden_dim)
-        self.transformer: Transformer | None = None
+        tokens = LatentSpec(hidden_dim, latents[0].tokens)
+        self.transformer = _transformer(head, tokens, num_outputs, num_layers, num_heads, dropout)
         self.mlp: nn.Module | None = None
-        if head == "transformer":
-            self.transformer = Transformer(
-                [LatentSpec(hidden_dim, counts.pop())],
-                num_outputs,
-                num_layers=num_layers,
-                num_heads=num_heads,
-                dropout=dropout,
-            )
-        else:
+        if self.transformer is None:
             self.activation = nn.Sequential(nn.ReLU(), nn.Dropout(dropout))
             self.mlp = nn.Linear(hidden_dim, num_outputs)
 
@@ -162,11 +145,7 @@ class EarlyFusion(nn.Module):
         padding_masks: Sequence[Tensor | None] | None = None,
     ) -> Tensor:
         """Adds up x and decides."""
-        if len({part.shape[1] for (part,) in parts}) != 1:
-            raise ShapeError(
-                "early fusion pairs tokens, so all modalities need as many; got "
-                f"{[part.shape[1] for (part,) in parts]}. Use lf or transformer."
-            )
+        _require_pairs([part.shape[1] for (part,) in parts], ShapeError)
         padding = None
         if padding_masks is not None:
             known = [mask for mask in padding_masks if mask is not None]
@@ -223,24 +202,17 @@ class LateFusion(nn.Module):
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
-        _check_head(head)
         require_positive(hidden_dim=hidden_dim)
         self.padded = [spec.padded for spec in latents]
         widths = [spec.dim * (1 if spec.padded else spec.tokens or 1) for spec in latents]
         self.widths = widths
         self.mlp: MLPHead | None = None
-        self.transformer: Transformer | None = None
         if head == "mlp":
             self.mlp = MLPHead(sum(widths), num_outputs, hidden_dim, dropout)
         else:
             self.projections = nn.ModuleList(nn.Linear(width, hidden_dim) for width in widths)
-            self.transformer = Transformer(
-                [LatentSpec(hidden_dim, len(widths))],
-                num_outputs,
-                num_layers=num_layers,
-                num_heads=num_heads,
-                dropout=dropout,
-            )
+        tokens = LatentSpec(hidden_dim, len(widths))
+        self.transformer = _transformer(head, tokens, num_outputs, num_layers, num_heads, dropout)
 
     def forward(
         self, latents: Sequence[Tensor], padding_masks: Sequence[Tensor | None] | None = None
@@ -404,6 +376,21 @@ class ReleasedLateFusion(nn.Module):
         return self.network(flat.unsqueeze(-1))
 
 
-def _check_head(head: str) -> None:
+def _require_pairs(tokens: Sequence[int | None], error: type[I2MoEError]) -> None:
+    if len(set(tokens)) != 1:
+        raise error(
+            "early fusion pairs tokens, so all modalities need as many; got "
+            f"{list(tokens)}. Use lf or transformer."
+        )
+
+
+def _transformer(
+    head: str, tokens: LatentSpec, num_outputs: int, num_layers: int, num_heads: int, dropout: float
+) -> Transformer | None:
+    """Build the transformer head over tokens; None for an MLP head."""
     if head not in ("transformer", "mlp"):
         raise ConfigError(f"head is transformer or mlp, not {head!r}.")
+    if head == "mlp":
+        return None
+    options = {"num_layers": num_layers, "num_heads": num_heads}
+    return Transformer([tokens], num_outputs, dropout=dropout, **options)

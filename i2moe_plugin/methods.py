@@ -13,12 +13,12 @@ from typing import Any
 
 from torch import nn
 
-from i2moe_plugin.backbones.latents import LatentSpec
+from i2moe_plugin.backbones.latents import LatentSpec, check_modalities
 from i2moe_plugin.errors import ConfigError, did_you_mean
 from i2moe_plugin.interactions.experts import Expert, interaction_experts
 from i2moe_plugin.interactions.regularizers import PENALTIES
 from i2moe_plugin.model import I2MoE, MultimodalModel, Vanilla
-from i2moe_plugin.parts import Ingredients, MixtureRecipe, ModelSettings
+from i2moe_plugin.parts import ModelSettings, Recipe
 from i2moe_plugin.tasks import Task
 
 
@@ -29,33 +29,34 @@ class Method:
     Attributes:
         name: as users write it.
         description: what it changes.
-        build: makes the model.
+        build: (encoders, latents, factory, task, settings) -> the model, see :func:`create_model`.
     """
 
     name: str
     description: str
-    build: Callable[[Ingredients], MultimodalModel] = field(repr=False)
+    build: Callable[..., MultimodalModel] = field(repr=False)
 
 
-class Mixture(MixtureRecipe):
+class Mixture(Recipe):
     """A recipe that builds I2MoE of its parts."""
 
-    def __call__(self, given: Ingredients) -> MultimodalModel:
+    def __call__(self, encoders: Sequence[nn.Module], *given: Any) -> I2MoE:
         """Build the model."""
-        return I2MoE(**self.parts(given))
+        return I2MoE(encoders, **self.parts(*given))
 
 
-def _vanilla(given: Ingredients) -> MultimodalModel:
-    return Vanilla(
-        given.encoders,
-        given.latents,
-        given.factory(),
-        given.task,
-        auxiliary_weight=given.settings.auxiliary_weight,
-    )
+def _vanilla(
+    encoders: Sequence[nn.Module],
+    latents: Sequence[LatentSpec],
+    factory: Callable[[], nn.Module],
+    task: Task,
+    settings: ModelSettings,
+) -> Vanilla:
+    auxiliary_weight = settings.auxiliary_weight
+    return Vanilla(encoders, latents, factory(), task, auxiliary_weight=auxiliary_weight)
 
 
-def _joint_experts(modalities: int) -> Sequence[Expert]:
+def _joint(modalities: int) -> Sequence[Expert]:
     return interaction_experts(modalities)[-2:]
 
 
@@ -63,7 +64,7 @@ def _members(modalities: int) -> Sequence[Expert]:
     return [Expert("member", number=number + 1) for number in range(modalities + 2)]
 
 
-def _single_expert(name: str, modalities: int) -> Sequence[Expert]:
+def _only(name: str, modalities: int) -> Sequence[Expert]:
     known = {expert.name: expert for expert in interaction_experts(modalities)}
     if name not in known:
         raise ConfigError(
@@ -74,49 +75,41 @@ def _single_expert(name: str, modalities: int) -> Sequence[Expert]:
 
 
 def _single(name: str) -> Mixture:
-    return Mixture(experts=partial(_single_expert, name), reweighting="uniform", in_full=True)
+    return Mixture(partial(_only, name), reweighting="uniform", objective={"in_full": True})
 
 
 SINGLE = "single-expert"
+_ON_FUSED = Mixture(objective={"on": "fused"})
+_ON_FUSED_RELEASED = Mixture(objective={"on": "fused", "detached": True})
+_ONE_WEIGHT = Mixture(reweighting="global")
+# Copies would get the same gradient at every step, and stay one model.
+_MEAN = Mixture(_members, masked=0, reweighting="uniform", expert_init="independent")
 METHODS = {
     method.name: method
     for method in (
         Method("vanilla", "the backbone alone", _vanilla),
         Method("i2moe", "the method (Xin et al., ICML 2025)", Mixture()),
         Method("no-interaction", "ablation 1: no interaction losses", Mixture(masked=0)),
-        Method("latent-contrastive", "ablation 2: losses on fused latents", Mixture(on="fused")),
+        Method("latent-contrastive", "ablation 2: losses on fused latents", _ON_FUSED),
         Method(
             "latent-contrastive-released",
             "ablation 2 as released: those losses have no gradient",
-            Mixture(on="fused", detached=True),
+            _ON_FUSED_RELEASED,
         ),
-        Method(
-            "simple-weight",
-            "ablation 3: one weight an expert for all samples",
-            Mixture(reweighting="global"),
-        ),
+        Method("simple-weight", "ablation 3: one weight an expert for all samples", _ONE_WEIGHT),
         Method("less-forward", "ablation 4: two masked views a step", Mixture(masked=2)),
         Method(
-            "synergy-redundancy",
-            "ablation 5: the synergy and redundancy experts",
-            Mixture(experts=_joint_experts),
+            "synergy-redundancy", "ablation 5: the synergy and redundancy experts", Mixture(_joint)
         ),
         Method(
-            f"{SINGLE}:NAME",
-            "one expert alone, such as single-expert:synergy",
-            _single("NAME"),
+            f"{SINGLE}:NAME", "one expert alone, such as single-expert:synergy", _single("NAME")
         ),
         *(
-            Method(f"rep-{name}", f"I2MoE with a {name} penalty", Mixture(penalty=penalty))
-            for name, penalty in PENALTIES.items()
+            Method(f"rep-{name}", f"I2MoE with a {name} penalty", Mixture(objective={"penalty": p}))
+            for name, p in PENALTIES.items()
         ),
-        # Copies would get the same gradient at every step, and stay one model.
-        Method(
-            "ensemble",
-            "control: M+2 backbones averaged, no interaction losses",
-            Mixture(experts=_members, masked=0, reweighting="uniform", expert_init="independent"),
-        ),
-        # Vanilla on wider latents, for the caller to widen.
+        Method("ensemble", "control: M+2 backbones averaged, no interaction losses", _MEAN),
+        # The caller makes the latents wider.
         Method("wide", "control: one backbone widened to as many parameters", _vanilla),
     )
 }
@@ -157,8 +150,9 @@ def create_model(
         **settings: see :class:`~i2moe_plugin.parts.ModelSettings`.
 
     Raises:
-        ConfigError: no such method, or settings that cannot be used.
+        ConfigError: no such method, fewer than 2 modalities, or settings that cannot be used.
         BackboneError: a backbone that the method cannot take.
     """
-    method = find_method(name)
-    return method.build(Ingredients(encoders, latents, factory, task, ModelSettings.of(settings)))
+    check_modalities(encoders, latents)
+    chosen = ModelSettings.of(settings)
+    return find_method(name).build(encoders, latents, factory, task, chosen)

@@ -14,7 +14,12 @@ from typing import Any, Concatenate, NamedTuple, ParamSpec
 import torch
 from torch import Tensor, nn
 
-from i2moe_plugin.backbones.latents import LatentSpec, check_latent, encode_one
+from i2moe_plugin.backbones.latents import (
+    LatentSpec,
+    check_latent,
+    check_modalities,
+    encode_one,
+)
 from i2moe_plugin.deprecation import deprecated
 from i2moe_plugin.errors import ShapeError
 from i2moe_plugin.execution.bank import ExpertBank
@@ -23,7 +28,7 @@ from i2moe_plugin.interactions.experts import Expert, interaction_experts
 from i2moe_plugin.interactions.losses import Objective, find_objective
 from i2moe_plugin.interactions.masking import Masking
 from i2moe_plugin.interactions.views import COMPLETE, MaskedViews, View, one_masked
-from i2moe_plugin.parts import Ingredients, MixtureRecipe, ModelSettings, check_modalities
+from i2moe_plugin.parts import ModelSettings, Recipe
 from i2moe_plugin.tasks import Task
 
 
@@ -211,7 +216,7 @@ def _takes_former_arguments(
 ) -> Callable[Concatenate[I2MoE, P], None]:
     """Let ``I2MoE(encoders, latents, factory, task, **settings)`` of before go on working."""
 
-    def parts(
+    def former(
         encoders: Sequence[nn.Module],
         latents: Sequence[LatentSpec],
         factory: Callable[[], nn.Module],
@@ -220,19 +225,18 @@ def _takes_former_arguments(
         **settings: Any,
     ) -> dict[str, Any]:
         chosen = ModelSettings.of({"interaction_loss": interaction, **settings})
-        return MixtureRecipe().parts(Ingredients(encoders, latents, factory, task, chosen))
+        return {"encoders": encoders, **Recipe().parts(latents, factory, task, chosen)}
 
-    def call(self: I2MoE, /, *args: P.args, **kwargs: P.kwargs) -> None:
+    def call(self: I2MoE, /, *args: Any, **given: Any) -> None:
         positional = len(args) > 1 and not isinstance(args[1], ExpertBank)
-        if positional or {"latents", "factory"} & kwargs.keys():
+        if positional or {"latents", "factory"} & given.keys():
             deprecated(
                 "I2MoE(encoders, latents, factory, task, ...)",
                 "create_model('i2moe', encoders, latents, factory, task, ...), or I2MoE(encoders, "
                 "bank, masking, reweighting, task) with parts of your own",
             )
-            init(self, **parts(*args, **kwargs))  # type: ignore[call-arg, arg-type]
-        else:
-            init(self, *args, **kwargs)
+            args, given = (), former(*args, **given)
+        init(self, *args, **given)
 
     functools.update_wrapper(call, init)
     return call

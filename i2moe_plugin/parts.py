@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
 from torch import nn
 
 from i2moe_plugin.backbones.fused import WithFused
 from i2moe_plugin.backbones.latents import LatentSpec
-from i2moe_plugin.errors import ConfigError, ShapeError, did_you_mean
+from i2moe_plugin.errors import ConfigError, did_you_mean
 from i2moe_plugin.execution.bank import ExpertBank, ExpertInit
 from i2moe_plugin.execution.rule import Plan
 from i2moe_plugin.interactions.experts import Expert, interaction_experts
-from i2moe_plugin.interactions.losses import Objective, find_objective
+from i2moe_plugin.interactions.losses import find_objective
 from i2moe_plugin.interactions.masking import create_masking
-from i2moe_plugin.interactions.regularizers import Penalty
 from i2moe_plugin.interactions.views import MaskedViews, one_masked
 from i2moe_plugin.reweighting import GlobalReweighting, MLPReweighting, UniformReweighting
 from i2moe_plugin.tasks import Task
@@ -24,7 +23,7 @@ from i2moe_plugin.tasks import Task
 
 @dataclass(frozen=True)
 class ModelSettings:
-    """What a user may choose of any method; a method that has no such part ignores it.
+    """What a user may choose of any method; a method without such a part ignores it.
 
     Attributes:
         interaction_weight: lambda of the mean interaction loss.
@@ -35,8 +34,7 @@ class ModelSettings:
             weights the experts.
         auxiliary_weight: weight of the backbone's own loss.
         regularizer_weight: of the penalty of a ``rep-`` method; None: the penalty's own.
-        plan, memory_budget: how the expert bank runs, see
-            :class:`~i2moe_plugin.execution.bank.ExpertBank`; the budget in bytes.
+        plan, memory_budget: see :class:`~i2moe_plugin.execution.bank.ExpertBank`.
     """
 
     interaction_weight: float = 0.5
@@ -53,67 +51,26 @@ class ModelSettings:
     memory_budget: int | None = None
 
     @classmethod
-    def of(cls, given: dict[str, Any]) -> ModelSettings:
+    def of(cls, given: Mapping[str, Any]) -> ModelSettings:
         """Make settings of what a user says.
 
         Raises:
             ConfigError: settings that there are not; all are named.
         """
-        known = [field.name for field in fields(cls)]
-        problems = [
-            f"a model has no setting {name!r}.{did_you_mean(name, known)} "
-            f"It has: {', '.join(known)}."
-            for name in given
-            if name not in known
-        ]
-        if problems:
-            raise ConfigError(problems)
+        known = [each.name for each in fields(cls)]
+        if unknown := [name for name in given if name not in known]:
+            raise ConfigError(
+                [
+                    f"a model has no setting {name!r}.{did_you_mean(name, known)} It has: "
+                    f"{', '.join(known)}."
+                    for name in unknown
+                ]
+            )
         return cls(**given)
 
 
 @dataclass(frozen=True)
-class Ingredients:
-    """What every method makes its model of.
-
-    Attributes:
-        encoders: M modules, see :class:`~i2moe_plugin.model.MultimodalModel`.
-        latents: the shapes of the latents.
-        factory: builds one backbone, latents -> ([B, C], auxiliary loss).
-        task: what is predicted.
-        settings: the user's.
-
-    Raises:
-        ConfigError, ShapeError: see :func:`check_modalities`.
-    """
-
-    encoders: Sequence[nn.Module]
-    latents: Sequence[LatentSpec]
-    factory: Callable[[], nn.Module]
-    task: Task
-    settings: ModelSettings
-
-    def __post_init__(self) -> None:
-        check_modalities(self.encoders, self.latents)
-
-
-def check_modalities(encoders: Sequence[nn.Module], latents: Sequence[LatentSpec]) -> None:
-    """Refuse a single modality, and encoders that are not as many as latents.
-
-    Raises:
-        ConfigError: fewer than 2 modalities.
-        ShapeError: not as many encoders as latents.
-    """
-    if len(encoders) < 2:
-        raise ConfigError(
-            f"a fusion needs at least 2 modalities; {len(encoders)} given. With one modality there "
-            "is no interaction to find."
-        )
-    if len(encoders) != len(latents):
-        raise ShapeError(f"{len(encoders)} encoders but {len(latents)} latent shapes.")
-
-
-@dataclass(frozen=True)
-class MixtureRecipe:
+class Recipe:
     """What a method chooses of the parts of I2MoE; the defaults are the paper's.
 
     Attributes:
@@ -122,55 +79,62 @@ class MixtureRecipe:
             anew each time; None: all.
         reweighting: ``mlp``: each sample's own weights; ``global``: one learned weight an expert;
             ``uniform``: all the same, and nothing is learned.
-        on: what the interaction losses compare: the experts' ``outputs``, or what their heads read
-            (``fused``).
-        detached: the interaction losses have no gradient.
-        in_full: see :class:`Objective`.
-        penalty: keeps what the experts' heads read apart.
+        objective: what is changed in the objective, by the names of its attributes.
         expert_init: how experts must start, whatever the settings say.
     """
 
     experts: Callable[[int], Sequence[Expert]] = interaction_experts
     masked: int | None = None
     reweighting: Literal["mlp", "global", "uniform"] = "mlp"
-    on: Literal["outputs", "fused"] = "outputs"
-    detached: bool = False
-    in_full: bool = False
-    penalty: Penalty | None = None
+    objective: Mapping[str, Any] = field(default_factory=dict)
     expert_init: ExpertInit | None = None
 
-    def parts(self, given: Ingredients) -> dict[str, Any]:
-        """Build the arguments of :class:`~i2moe_plugin.model.I2MoE`.
+    def parts(
+        self,
+        latents: Sequence[LatentSpec],
+        factory: Callable[[], nn.Module],
+        task: Task,
+        settings: ModelSettings,
+    ) -> dict[str, Any]:
+        """Build the arguments of :class:`~i2moe_plugin.model.I2MoE` but for the encoders.
 
         Initial weights are drawn in a fixed order: the experts', then the reweighting's.
+
+        Args:
+            latents: the shapes of the latents.
+            factory: builds one backbone.
+            task: what is predicted.
+            settings: the user's.
 
         Raises:
             ConfigError: settings that cannot be used.
             BackboneError: a backbone that cannot become experts.
         """
-        settings, task, modalities = given.settings, given.task, len(given.latents)
+        modalities = len(latents)
         experts = self.experts(modalities)
-
-        def with_fused() -> nn.Module:
-            return WithFused(given.factory(), task.num_outputs)
-
-        reads_fused = self.on == "fused" or self.penalty is not None
-        bank = ExpertBank(
-            with_fused if reads_fused else given.factory,
-            len(experts),
-            self.expert_init or settings.expert_init,
-            settings.plan,
-            settings.memory_budget,
+        objective = replace(
+            find_objective(settings.interaction_loss or task.objective),
+            weight=settings.interaction_weight,
+            **self.objective,
         )
+        if objective.penalty is not None and settings.regularizer_weight is not None:
+            penalty = replace(objective.penalty, weight=settings.regularizer_weight)
+            objective = replace(objective, penalty=penalty)
+
+        def backbone() -> nn.Module:
+            built = factory()
+            return WithFused(built, task.num_outputs) if objective.reads_fused else built
+
+        init = self.expert_init or settings.expert_init
+        bank = ExpertBank(backbone, len(experts), init, settings.plan, settings.memory_budget)
         return {
-            "encoders": given.encoders,
             "bank": bank,
-            "reweighting": self._reweighting(given.latents, len(experts), settings),
-            "masking": create_masking(settings.masking, given.latents),
+            "reweighting": self._reweighting(latents, len(experts), settings),
+            "masking": create_masking(settings.masking, latents),
             "task": task,
             "experts": experts,
             "views": MaskedViews(() if self.masked == 0 else one_masked(modalities), self.masked),
-            "objective": self._objective(task, settings),
+            "objective": objective,
             "auxiliary_weight": settings.auxiliary_weight,
         }
 
@@ -188,17 +152,4 @@ class MixtureRecipe:
             num_layers=settings.reweighting_layers,
             temperature=settings.temperature,
             dropout=settings.reweighting_dropout,
-        )
-
-    def _objective(self, task: Task, settings: ModelSettings) -> Objective:
-        penalty = self.penalty
-        if penalty is not None and settings.regularizer_weight is not None:
-            penalty = replace(penalty, weight=settings.regularizer_weight)
-        return replace(
-            find_objective(settings.interaction_loss or task.objective),
-            weight=settings.interaction_weight,
-            on=self.on,
-            detached=self.detached,
-            in_full=self.in_full,
-            penalty=penalty,
         )

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from i2moe_plugin.errors import ShapeError
+from i2moe_plugin.errors import ConfigError, ShapeError
 
 LatentKind = Literal["vector", "tokens"]
 
@@ -74,6 +74,22 @@ def pool_tokens(latent: Tensor, padding_mask: Tensor | None = None) -> Tensor:
         return latent.mean(1)
     tokens = (~padding_mask).sum(1, keepdim=True).clamp_min(1)
     return latent.masked_fill(padding_mask.unsqueeze(-1), 0).sum(1) / tokens
+
+
+def check_modalities(encoders: Sequence[nn.Module], latents: Sequence[LatentSpec]) -> None:
+    """Refuse a single modality, and encoders that are not as many as latents.
+
+    Raises:
+        ConfigError: fewer than 2 modalities.
+        ShapeError: not as many encoders as latents.
+    """
+    if len(encoders) < 2:
+        raise ConfigError(
+            f"a fusion needs at least 2 modalities; {len(encoders)} given. With one modality there "
+            "is no interaction to find."
+        )
+    if len(encoders) != len(latents):
+        raise ShapeError(f"{len(encoders)} encoders but {len(latents)} latent shapes.")
 
 
 def encode_one(encoder: nn.Module, x: Any) -> tuple[Tensor, Tensor | None]:

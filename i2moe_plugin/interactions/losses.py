@@ -62,6 +62,11 @@ class Objective:
     in_full: bool = False
     penalty: Penalty | None = None
 
+    @property
+    def reads_fused(self) -> bool:
+        """Whether experts must say what their heads read."""
+        return self.on == "fused" or self.penalty is not None
+
     def losses(self, outputs: Tensor, experts: Sequence[Expert], views: Sequence[View]) -> Tensor:
         """Compute the loss of every expert, [E], in their order.
 
