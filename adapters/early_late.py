@@ -110,7 +110,7 @@ class EarlyFusion(nn.Module):
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
-        require_positive(hidden_dim=hidden_dim)
+        require_positive(hidden_dim=hidden_dim, num_layers=num_layers, num_heads=num_heads)
         _require_pairs([spec.tokens for spec in latents], ConfigError)
         self.widths = [spec.dim for spec in latents]
         self.project = nn.Linear(sum(self.widths), hidden_dim)
@@ -202,7 +202,7 @@ class LateFusion(nn.Module):
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
-        require_positive(hidden_dim=hidden_dim)
+        require_positive(hidden_dim=hidden_dim, num_layers=num_layers, num_heads=num_heads)
         self.padded = [spec.padded for spec in latents]
         widths = [spec.dim * (1 if spec.padded else spec.tokens or 1) for spec in latents]
         self.widths = widths

@@ -41,23 +41,23 @@ def create_backbone(
         raise BackboneError(reason)
     if problems := setting_problems(entry, settings):
         raise ConfigError(problems)
-    head = {}
-    if not entry.own_head:
-        head = {key: settings.pop(key) for key in HEAD_SETTINGS if key in settings}
     supplied = {
         "input_dims": [latent.dim for latent in latents],
         "latents": list(latents),
         "num_outputs": num_outputs,
     }
-    arguments = {key: value for key, value in supplied.items() if key in entry.parameters}
+    given = {key: value for key, value in supplied.items() if key in entry.parameters} | settings
+    head = {} if entry.own_head else {key: given[key] for key in HEAD_SETTINGS if key in given}
     try:
-        fusion = entry.build(**arguments, **settings)
+        fusion = entry.build(**{key: value for key, value in given.items() if key not in head})
+        return Backbone(entry, fusion, latents, num_outputs, own_head=entry.own_head, **head)
+    except BackboneError:
+        raise
     except Exception as error:
-        given = ", ".join(f"{k}={v!r}" for k, v in {**arguments, **settings}.items())
+        said = ", ".join(f"{key}={value!r}" for key, value in given.items())
         raise BackboneError(
-            f"backbone {name!r} could not be built with ({given}): {type(error).__name__}: {error}"
+            f"backbone {name!r} could not be built with ({said}): {type(error).__name__}: {error}"
         ) from error
-    return Backbone(entry, fusion, latents, num_outputs, own_head=entry.own_head, **head)
 
 
 def misfit(entry: BackboneEntry, modalities: int, kinds: Sequence[LatentKind] = ()) -> str:

@@ -19,14 +19,23 @@ from torch.nn.parameter import is_lazy
 from i2moe_plugin.backbones.entry import BackboneEntry
 from i2moe_plugin.backbones.latents import LatentSpec, zero_padding
 from i2moe_plugin.backbones.repair import register_hidden_parameters
-from i2moe_plugin.errors import BackboneError
+from i2moe_plugin.errors import BackboneError, ConfigError
 from i2moe_plugin.execution.plans import Factored, SeesViews
 
 
 class MLPHead(nn.Sequential):
-    """Linear-ReLU-Dropout-Linear on a flattened fused tensor; one Linear where ``hidden`` is 0."""
+    """Linear-ReLU-Dropout-Linear on a flattened fused tensor; one Linear where ``hidden`` is 0.
+
+    Raises:
+        ConfigError: a hidden width below 0, or a dropout outside 0 to 1.
+    """
 
     def __init__(self, width: int, num_outputs: int, hidden: int, dropout: float) -> None:
+        if hidden < 0 or not 0 <= dropout <= 1:
+            raise ConfigError(
+                f"a head has a hidden width of at least 0 and a dropout from 0 to 1, not {hidden} "
+                f"and {dropout}."
+            )
         if hidden:
             super().__init__(
                 nn.Linear(width, hidden),

@@ -215,11 +215,6 @@ def test_settings_that_do_not_fit_are_refused(name, dims, settings, words):
         create_backbone(name, [LatentSpec(dim, 3) for dim in dims], num_outputs=2, **settings)
 
 
-def test_vectors_are_refused_in_words():
-    with pytest.raises(BackboneError, match="takes tokens latents; modality 1 comes as vector"):
-        create_backbone("transformer", [LatentSpec(8)] * 2, num_outputs=2)
-
-
 @pytest.mark.parametrize("name", ["transformer", "transformer-released"])
 def test_all_views_at_once_are_the_views_one_by_one(name):
     """Also where modalities have as many tokens, where they have not, and with one tensor twice."""
