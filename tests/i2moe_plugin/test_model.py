@@ -21,9 +21,7 @@ from i2moe_plugin import (
     Vanilla,
     create_backbone,
     create_model,
-    expert_names,
     interaction_losses,
-    latent_specs,
     register_backbone,
 )
 from i2moe_plugin.interactions.masking import MASKINGS
@@ -145,12 +143,6 @@ def test_d9_one_modality_is_refused():
         Vanilla([nn.Linear(2, 3)], latents, nn.Identity(), Classification(2))
     with pytest.raises(BackboneError, match="at least 2 modalities; 1 are given"):
         create_backbone("concat", latents, num_outputs=2)
-
-
-def test_encoders_and_latents_must_agree_in_number(small):
-    problem = small(3)
-    with pytest.raises(ShapeError, match="2 encoders but 3 latent shapes"):
-        problem.model(problem.encoders()[:2])
 
 
 @pytest.mark.parametrize("masking", MASKINGS)
@@ -369,17 +361,6 @@ def test_latents_other_than_promised_are_refused(spec, latent, mask, message):
         model([torch.zeros(5, 3), torch.zeros(5)])
 
 
-def test_specs_are_measured_without_training_anything(small):
-    problem = small(6, "mixed")
-    encoders = problem.encoders()
-    encoders[0] = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))
-    assert latent_specs(encoders, problem.inputs()) == problem.latents
-    assert encoders[0].training
-    assert encoders[0][1].num_batches_tracked == 0
-    with pytest.raises(ShapeError, match=r"encoder 1 returned \[2, 3, 4, 5\]"):
-        latent_specs([nn.Identity()], [torch.zeros(2, 3, 4, 5)])
-
-
 def test_encoders_run_once_a_step(small):
     problem = small(3)
     for model in (problem.model(), problem.vanilla()):
@@ -435,11 +416,6 @@ def test_the_defaults_are_the_papers(small):
     assert (model.objective.weight, model.reweighting.temperature) == (0.5, 1.0)
     assert type(model.masking) is MASKINGS["random"]
     assert torch.equal(*(expert.head[0].weight for expert in list(model.bank.experts)[:2]))
-
-
-def test_experts_are_named_in_order(small):
-    assert small(3).model().expert_names == expert_names(3)
-    assert expert_names(3) == [*(f"uniqueness_{i}" for i in (1, 2, 3)), "synergy", "redundancy"]
 
 
 def test_training_learns_the_named_interaction(small):

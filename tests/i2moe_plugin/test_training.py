@@ -419,13 +419,6 @@ def test_e6_a_frozen_encoder_stays_as_it_is():
     assert not frozen.training
 
 
-def test_encoders_run_once_a_step():
-    model, calls = model_of(), []
-    model.encoders[1].register_forward_hook(lambda m, i, o: calls.append(m.training))
-    trainer_of(model).fit(*loaders(), epochs=2)
-    assert calls.count(True) == 2 * 5
-
-
 def test_interaction_losses_are_not_computed_to_evaluate():
     model, calls = model_of(), []
     model.bank.plan = "loop"
