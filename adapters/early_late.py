@@ -28,7 +28,7 @@ class ConcatEarly(nn.Module):
     """
 
     def forward(self, latents: Sequence[Tensor]) -> Tensor:
-        """M latents [B, T, D_m] -> [B, T, sum_m D_m].
+        """Fuse M latents [B, T, D_m] -> [B, T, sum_m D_m].
 
         Raises:
             ShapeError: numbers of tokens differ.
@@ -46,7 +46,7 @@ class Stack(nn.Module):
     """
 
     def forward(self, latents: Sequence[Tensor]) -> Tensor:
-        """M latents of one size -> [B, S, M]."""
+        """Fuse M latents of one size -> [B, S, M]."""
         return torch.stack([latent.flatten(1) for latent in latents], 2)
 
 
@@ -63,7 +63,7 @@ class ConcatLinear(nn.Module):
         self.linear = nn.Linear(sum(input_dims), output_dim)
 
     def forward(self, latents: Sequence[Tensor]) -> Tensor:
-        """M latents [B, D_m] or [B, T, D_m] -> [B, output_dim] or [B, T, output_dim]."""
+        """Fuse M latents [B, D_m] or [B, T, D_m] -> [B, output_dim] or [B, T, output_dim]."""
         return self.linear(torch.cat(list(latents), -1))
 
 
@@ -124,7 +124,7 @@ class EarlyFusion(nn.Module):
     def forward(
         self, latents: Sequence[Tensor], padding_masks: Sequence[Tensor | None] | None = None
     ) -> Tensor:
-        """M latents [B, T, D_m], masks None or [B, T] (True: padding) -> [B, C]."""
+        """Fuse M latents [B, T, D_m], masks None or [B, T] (True: padding) -> [B, C]."""
         masks = [None] * len(latents) if padding_masks is None else padding_masks
         pairs = zip(latents, masks, strict=True)
         return self.combine([self.encode_modality(m, *pair) for m, pair in enumerate(pairs)], masks)
@@ -132,7 +132,7 @@ class EarlyFusion(nn.Module):
     def encode_modality(
         self, modality: int, latent: Tensor, padding_mask: Tensor | None = None
     ) -> tuple[Tensor]:
-        """What a modality adds to x, [B, T, H]."""
+        """Compute what a modality adds to x, [B, T, H]."""
         if padding_mask is not None:
             (latent,) = zero_padding([latent], [padding_mask])
         start = sum(self.widths[:modality])
@@ -144,7 +144,7 @@ class EarlyFusion(nn.Module):
         parts: Sequence[tuple[Tensor, ...]],
         padding_masks: Sequence[Tensor | None] | None = None,
     ) -> Tensor:
-        """Adds up x and decides."""
+        """Add up x, and decide."""
         _require_pairs([part.shape[1] for (part,) in parts], ShapeError)
         padding = None
         if padding_masks is not None:
@@ -225,7 +225,7 @@ class LateFusion(nn.Module):
     def encode_modality(
         self, modality: int, latent: Tensor, padding_mask: Tensor | None = None
     ) -> tuple[Tensor]:
-        """What a flattened latent adds to the hidden layer, or its token: [B, H]."""
+        """Compute what a flattened latent adds to the hidden layer, or its token: [B, H]."""
         (latent,) = zero_padding([latent], [padding_mask])
         flat = pool_tokens(latent, padding_mask) if self.padded[modality] else latent.flatten(1)
         if self.mlp is not None:
@@ -237,7 +237,7 @@ class LateFusion(nn.Module):
         parts: Sequence[tuple[Tensor, ...]],
         padding_masks: Sequence[Tensor | None] | None = None,
     ) -> Tensor:
-        """Decides from the modalities' parts."""
+        """Decide from the modalities' parts."""
         if self.mlp is not None:
             return self.mlp.combine_parts([part for (part,) in parts])
         assert self.transformer is not None
@@ -280,7 +280,7 @@ class LastTokenTransformer(nn.Module):
         self.linear = nn.Linear(hidden_dim, num_outputs)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """[B, T, in_features] -> [B, C]."""
+        """Compute [B, T, in_features] -> [B, C]."""
         return self.linear(self.encoder(self.project(tokens))[:, -1])
 
 
@@ -322,7 +322,7 @@ class ReleasedEarlyFusion(nn.Module):
         )
 
     def forward(self, latents: Sequence[Tensor]) -> Tensor:
-        """M latents [B, T, D_m] -> [B, C]."""
+        """Fuse M latents [B, T, D_m] -> [B, C]."""
         return self.network(self.concat(latents))
 
 
@@ -371,7 +371,7 @@ class ReleasedLateFusion(nn.Module):
         )
 
     def forward(self, latents: Sequence[Tensor]) -> Tensor:
-        """M latents -> [B, C]."""
+        """Fuse M latents -> [B, C]."""
         flat = torch.cat([latent.flatten(1) for latent in latents], 1)
         return self.network(flat.unsqueeze(-1))
 

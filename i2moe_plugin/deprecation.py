@@ -85,7 +85,7 @@ class _Moved(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def find_spec(
         self, fullname: str, path: Any = None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        """A spec for a name of before; None for any other."""
+        """Make a spec for a name of before; None for any other."""
         if fullname not in self.modules:
             return None
         return importlib.machinery.ModuleSpec(fullname, self, is_package=True)

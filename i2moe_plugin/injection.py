@@ -10,7 +10,6 @@ encoders and head only pass values on.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -26,9 +25,12 @@ from i2moe_plugin.model import MultimodalModel
 from i2moe_plugin.tasks import Task
 
 
-@dataclass(frozen=True)
 class Injection:
-    """What MultiBench's ``train`` takes.
+    """A model of ours as MultiBench's ``train`` takes it.
+
+    Args:
+        model: any of ours.
+        is_packed: batches are MultiBench's packed ones.
 
     Attributes:
         model: the native model that is trained; use it, or the ``.fuse.model`` of what MultiBench
@@ -36,36 +38,19 @@ class Injection:
         encoders, fusion, head, objective, objective_args_dict, is_packed: arguments of ``train``.
     """
 
-    model: MultimodalModel
-    encoders: list[nn.Module]
-    fusion: nn.Module
-    head: nn.Module
-    objective: InjectedObjective
-    is_packed: bool = False
-    objective_args_dict: dict[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, model: MultimodalModel, is_packed: bool = False) -> Injection:
-        """Make the arguments of a model.
-
-        Args:
-            model: any of ours.
-            is_packed: batches are MultiBench's packed ones.
-        """
-        return cls(
-            model=model,
-            encoders=[PassOn() for _ in model.encoders],
-            fusion=InjectedFusion(model),
-            head=PredictionOf(),
-            objective=InjectedObjective(model),
-            is_packed=is_packed,
-        )
+    def __init__(self, model: MultimodalModel, is_packed: bool = False) -> None:
+        self.model, self.is_packed = model, is_packed
+        self.encoders = [PassOn() for _ in model.encoders]
+        self.fusion = InjectedFusion(model)
+        self.head = PredictionOf()
+        self.objective = InjectedObjective(model)
+        self.objective_args_dict: dict[str, Any] = {}
 
     @property
     def arguments(self) -> dict[str, Any]:
         """The arguments by name, and the name of the task: ``train(**injection.arguments)``."""
-        names = ("encoders", "fusion", "head", "objective", "objective_args_dict", "is_packed")
-        return {**{name: getattr(self, name) for name in names}, "task": self.model.task.name}
+        arguments = {name: value for name, value in vars(self).items() if name != "model"}
+        return {**arguments, "task": self.model.task.name}
 
 
 def inject(
@@ -138,7 +123,7 @@ def inject(
         return Backbone(entry, whole, specs, task.num_outputs, own_head=head is not None)
 
     model = create_model("i2moe", ours, specs, backbone, task, **settings)
-    return Injection.of(model, is_packed)
+    return Injection(model, is_packed)
 
 
 class Passing:

@@ -1,4 +1,4 @@
-"""The native loop: fit, evaluate, predict, over Lightning Fabric (CPU, GPU, mixed precision).
+"""The native training loop, over Lightning Fabric (CPU, GPU, mixed precision).
 
 Batches are MultiBench's: ``(x_1, ..., x_M, y)``. Each epoch is seeded from the run's seed and its
 number, so that a run that goes on from a saved state gives the numbers of one that never stopped.
@@ -190,7 +190,7 @@ class Trainer:
         return Predictions(loss=loss, **{name: value.numpy() for name, value in columns.items()})
 
     def state_dict(self) -> dict[str, Any]:
-        """A copy of all that :meth:`fit` needs to go on after the last epoch."""
+        """Copy all that :meth:`fit` needs to go on after the last epoch."""
         return copy.deepcopy(
             {
                 "model": self._last_state or self.model.state_dict(),
@@ -274,7 +274,7 @@ class Trainer:
             yield list(self.fabric.to_device(tuple(batch)))
 
     def _probe(self, train: Batches) -> None:
-        """One prediction before training, so that a broken part is named and not just 'NaN'."""
+        """Predict once before training, so that a broken part is named and not just 'NaN'."""
         with seeded(self.seed, "probe"), torch.no_grad():
             batch = next(self._batches(train), None)
             if batch is None:
@@ -301,7 +301,7 @@ def _on_cpu(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def count_parameters(module: nn.Module) -> int:
-    """Number of trainable parameters."""
+    """Count the trainable parameters."""
     return sum(p.numel() for p in module.parameters() if p.requires_grad)
 
 

@@ -92,7 +92,7 @@ def _train(settings: RunSettings, data: OpenedDataset, checkout: Checkout) -> di
             f"MultiBench's loop takes one tensor a modality; {data.name} gives lengths beside some."
         )
     model = build_model(settings, data)
-    injection = Injection.of(model)
+    injection = Injection(model)
     train: Callable[..., Any] = checkout.module(MODULE).train
     with (
         tempfile.TemporaryDirectory() as folder,

@@ -41,12 +41,10 @@ def create_backbone(
         raise BackboneError(reason)
     if problems := setting_problems(entry, settings):
         raise ConfigError(problems)
-    supplied = {
-        "input_dims": [latent.dim for latent in latents],
-        "latents": list(latents),
-        "num_outputs": num_outputs,
-    }
-    given = {key: value for key, value in supplied.items() if key in entry.parameters} | settings
+    widths = [latent.dim for latent in latents]
+    supplied = {"input_dims": widths, "latents": list(latents), "num_outputs": num_outputs}
+    given: dict[str, Any] = {key: supplied[key] for key in supplied if key in entry.parameters}
+    given |= settings
     head = {} if entry.own_head else {key: given[key] for key in HEAD_SETTINGS if key in given}
     try:
         fusion = entry.build(**{key: value for key, value in given.items() if key not in head})

@@ -84,7 +84,7 @@ _REGISTERED = ("_parameters", "_buffers", "_modules")
 
 
 def leaves(value: Any) -> Iterator[Any]:
-    """The tensors and modules in nested plain containers."""
+    """Go over the tensors and modules in nested plain containers."""
     if isinstance(value, (Tensor, nn.Module)):
         yield value
     elif isinstance(value, dict):
@@ -102,7 +102,7 @@ def _is_hidden(item: Tensor | nn.Module, module: nn.Module) -> bool:
 
 
 def _registered(value: Any, module: nn.Module) -> Any:
-    """The value in a form that torch registers.
+    """Bring a value into a form that torch registers.
 
     Raises:
         ValueError: there is none.
@@ -130,7 +130,7 @@ def _registered(value: Any, module: nn.Module) -> Any:
 
 
 def _parameter(tensor: Tensor, module: nn.Module) -> nn.Parameter:
-    """The tensor as a parameter of its own; constants stay constants."""
+    """Make the tensor a parameter of its own; constants stay constants."""
     if isinstance(tensor, nn.Parameter):
         return tensor
     if not _is_copy(tensor.grad_fn, module):

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 
 def rep_cos(latents: Tensor) -> Tensor:
-    """Mean squared cosine between two experts' representations of a sample.
+    """Compute the mean squared cosine between two experts' representations of a sample.
 
     >>> rep_cos(torch.tensor([[[1.0, 0.0]], [[0.0, 2.0]]]))
     tensor(0.)
@@ -25,7 +25,7 @@ def rep_cos(latents: Tensor) -> Tensor:
 
 
 def rep_barlow(latents: Tensor) -> Tensor:
-    """Mean square of what lies off the diagonal of two experts' cross-correlation over the batch.
+    """Compute the mean square of what is off the diagonal of two experts' cross-correlation.
 
     >>> rep_barlow(torch.ones(2, 4, 3))
     tensor(0.)
@@ -40,7 +40,7 @@ def rep_barlow(latents: Tensor) -> Tensor:
 
 
 def rep_cka(latents: Tensor) -> Tensor:
-    """Linear centred kernel alignment of two experts' representations of the batch, in [0, 1].
+    """Compute the linear centred kernel alignment of two experts' representations, in [0, 1].
 
     >>> latents = torch.tensor([[0.0, 1.0], [2.0, 0.0], [1.0, 1.0]])
     >>> round(rep_cka(torch.stack([latents, 3 * latents])).item(), 4)

@@ -15,19 +15,19 @@ from i2moe_plugin.interpretation.figures.drawing import (
     GREY,
     ORANGE,
     PURPLE,
+    add_legend_mark,
     expert_colours,
-    key,
     new_figure,
     plain_text,
     style,
-    told,
     violin,
+    with_alt,
 )
 from i2moe_plugin.interpretation.outputs import Outputs
 
 
 def weights(outputs: Outputs, by_correctness: bool = False) -> go.Figure:
-    """Violins of each expert's weight over samples (Fig. 4), with median, mean and extremes.
+    """Draw violins of each expert's weight over samples (Fig. 4): median, mean and extremes.
 
     Args:
         outputs: of an I2MoE run.
@@ -62,9 +62,9 @@ def weights(outputs: Outputs, by_correctness: bool = False) -> go.Figure:
                 f"{label}{f' ({name})' if by_correctness else ''}: median {median:.2f}, mean "
                 f"{column.mean():.2f}, from {low:.2f} to {high:.2f}"
             )
-    key(figure, "line-ns-open", "median")
-    key(figure, "diamond", "mean")
-    key(figure, "circle-open", "lowest and highest")
+    add_legend_mark(figure, "line-ns-open", "median")
+    add_legend_mark(figure, "diamond", "mean")
+    add_legend_mark(figure, "circle-open", "lowest and highest")
     figure.update_xaxes(title="weight", range=[-0.02, 1.02])
     figure.update_yaxes(
         tickvals=list(range(len(labels))),
@@ -72,11 +72,11 @@ def weights(outputs: Outputs, by_correctness: bool = False) -> go.Figure:
         range=[-0.6, len(labels) - 0.4],
         showgrid=False,
     )
-    return told(figure, "Distribution of each expert's weight. " + "; ".join(sentences) + ".")
+    return with_alt(figure, "Distribution of each expert's weight. " + "; ".join(sentences) + ".")
 
 
 def weights_by_class(frame: pd.DataFrame) -> go.Figure:
-    """Boxes of each expert's weight in each class.
+    """Draw boxes of each expert's weight in each class.
 
     Args:
         frame: ``weight_summary(outputs, "class")``.
@@ -104,11 +104,11 @@ def weights_by_class(frame: pd.DataFrame) -> go.Figure:
     largest = frame.dropna(subset=["mean"]).sort_values("mean", ascending=False)
     largest = largest.groupby("group", sort=False).first()
     parts = [f"{r.group}: {r.expert} {r.mean:.2f}" for r in largest.reset_index().itertuples()]
-    return told(figure, "Largest mean weight in each class. " + "; ".join(parts) + ".")
+    return with_alt(figure, "Largest mean weight in each class. " + "; ".join(parts) + ".")
 
 
 def experts_alone(frame: pd.DataFrame, metric: str, name: str = "") -> go.Figure:
-    """One metric of each expert alone, of their plain average, and of the ensemble (Fig. 5).
+    """Draw one metric of each expert alone, of their plain average and the ensemble (Fig. 5).
 
     Args:
         frame: ``expert_metrics(outputs)``.
@@ -138,11 +138,11 @@ def experts_alone(frame: pd.DataFrame, metric: str, name: str = "") -> go.Figure
     figure.update_xaxes(title=plain_text(name))
     figure.update_yaxes(autorange="reversed")
     parts = [f"{m} {v:.3f}" for m, v in zip(models, frame[metric], strict=True)]
-    return told(figure, f"{name} on the test split: {', '.join(parts)}.")
+    return with_alt(figure, f"{name} on the test split: {', '.join(parts)}.")
 
 
 def agreement(frame: pd.DataFrame) -> go.Figure:
-    """Where experts agree and the ensemble is right (Table 3), as bars.
+    """Draw bars of where experts agree and the ensemble is right (Table 3).
 
     Args:
         frame: ``agreement(outputs)``.
@@ -167,11 +167,11 @@ def agreement(frame: pd.DataFrame) -> go.Figure:
         f"experts {row.experts} and the ensemble is {row.ensemble}: {row.share:.1%}"
         for row in frame.itertuples()
     ]
-    return told(figure, "; ".join(parts) + ".")
+    return with_alt(figure, "; ".join(parts) + ".")
 
 
 def similarity(frame: pd.DataFrame, title: str = "Similarity of the experts' outputs") -> go.Figure:
-    """A matrix of how alike experts are.
+    """Draw a matrix of how alike experts are.
 
     Args:
         frame: ``similarity(outputs)``.
@@ -201,11 +201,11 @@ def similarity(frame: pd.DataFrame, title: str = "Similarity of the experts' out
         for j, b in enumerate(frame.columns)
         if i < j
     ]
-    return told(figure, f"{title}: {', '.join(pairs)}.")
+    return with_alt(figure, f"{title}: {', '.join(pairs)}.")
 
 
 def calibration(frame: pd.DataFrame) -> go.Figure:
-    """Predicted probability against what came true; markers grow with the number of samples.
+    """Draw predicted probability against what came true; markers grow with the samples.
 
     Args:
         frame: ``calibration(outputs)``.
@@ -236,11 +236,11 @@ def calibration(frame: pd.DataFrame) -> go.Figure:
         f"predicted {r.predicted:.2f}, true {r.true:.2f} (n={r.samples})"
         for r in frame.itertuples()
     ]
-    return told(figure, f"Expected calibration error {error:.3f}. {'; '.join(parts)}.")
+    return with_alt(figure, f"Expected calibration error {error:.3f}. {'; '.join(parts)}.")
 
 
 def curves(frame: pd.DataFrame, best_epoch: int | None = None) -> go.Figure:
-    """Every loss term by epoch: totals, each expert's interaction loss, mean weights, validation.
+    """Draw every loss term by epoch: totals, interaction losses, mean weights, validation.
 
     Args:
         frame: ``training_curves(history, experts)``.
@@ -295,4 +295,4 @@ def curves(frame: pd.DataFrame, best_epoch: int | None = None) -> go.Figure:
     columns = last[["part", "term", "expert", "value"]].itertuples(index=False)
     parts = [f"{part} {term} {expert} {value:.3g}" for part, term, expert, value in columns]
     epoch = f"Epoch {best_epoch} was kept. " if best_epoch is not None else ""
-    return told(figure, f"{epoch}At the last epoch: {'; '.join(parts)}.")
+    return with_alt(figure, f"{epoch}At the last epoch: {'; '.join(parts)}.")

@@ -14,12 +14,12 @@ from i2moe_plugin.interpretation.figures.drawing import (
     new_figure,
     plain_text,
     style,
-    told,
+    with_alt,
 )
 
 
 def deletion(frame: pd.DataFrame, metric: str) -> go.Figure:
-    """How much worse the metric gets without each expert, against a random one.
+    """Draw how much worse the metric gets without each expert, against a random one.
 
     Args:
         frame: ``deletion(outputs, metric)``.
@@ -45,11 +45,11 @@ def deletion(frame: pd.DataFrame, metric: str) -> go.Figure:
     figure.update_xaxes(title=f"fall of {plain_text(metric)} (right of 0: worse without it)")
     figure.update_yaxes(autorange="reversed")
     parts = [f"without {r.dropped}: {r.fall:+.4f}" for r in frame.itertuples()]
-    return told(figure, f"Fall of {metric}, positive is worse. {'; '.join(parts)}.")
+    return with_alt(figure, f"Fall of {metric}, positive is worse. {'; '.join(parts)}.")
 
 
 def stability(frame: pd.DataFrame) -> go.Figure:
-    """Rank correlation of each expert's weights between seeds, with intervals.
+    """Draw the rank correlation of each expert's weights between seeds, with intervals.
 
     Args:
         frame: ``stability(runs)``.
@@ -64,11 +64,11 @@ def stability(frame: pd.DataFrame) -> go.Figure:
         f"{r.expert} {r.correlation:.2f} (95 % interval {r.low:.2f} to {r.high:.2f})"
         for r in frame.itertuples()
     ]
-    return told(figure, f"Rank correlation of weights between seeds: {'; '.join(parts)}.")
+    return with_alt(figure, f"Rank correlation of weights between seeds: {'; '.join(parts)}.")
 
 
 def control(frame: pd.DataFrame) -> go.Figure:
-    """Observed statistics of the weights against those under permuted labels.
+    """Draw observed statistics of the weights against those under permuted labels.
 
     Args:
         frame: ``permuted_labels(outputs)``.
@@ -105,4 +105,4 @@ def control(frame: pd.DataFrame) -> go.Figure:
         f"p {r.p:.3f}"
         for r in frame.itertuples()
     ]
-    return told(figure, "; ".join(parts) + ".")
+    return with_alt(figure, "; ".join(parts) + ".")
