@@ -6,29 +6,28 @@ inputs are encoded, so that nothing but the method differs.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any, Concatenate, NamedTuple, ParamSpec
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from i2moe_plugin.backbones.fused import WithFused
 from i2moe_plugin.backbones.latents import (
     LatentSpec,
     check_latent,
     check_modalities,
     encode_one,
 )
-from i2moe_plugin.deprecation import deprecated
-from i2moe_plugin.errors import ShapeError
+from i2moe_plugin.errors import ConfigError, ShapeError
 from i2moe_plugin.execution.bank import ExpertBank
 from i2moe_plugin.execution.rule import PlanReport
 from i2moe_plugin.interactions.experts import Expert, interaction_experts
 from i2moe_plugin.interactions.losses import Objective, find_objective
 from i2moe_plugin.interactions.masking import Masking
 from i2moe_plugin.interactions.views import COMPLETE, MaskedViews, View, one_masked
-from i2moe_plugin.parts import ModelSettings, Recipe
+from i2moe_plugin.parts import takes_former_arguments
 from i2moe_plugin.tasks import Task
 
 
@@ -204,42 +203,9 @@ class Vanilla(MultimodalModel):
 
     def forward(self, inputs: Sequence[Any], absent: Sequence[int] = ()) -> ModelOutput:
         """Compute the output of M inputs."""
-        prediction, auxiliary = self.backbone(*self.encode(inputs, absent))
+        encoded = self.encode(inputs, absent)
+        prediction, auxiliary = self.backbone(encoded.latents, encoded.padding_masks)
         return ModelOutput(prediction, auxiliary)
-
-
-P = ParamSpec("P")
-
-
-def _takes_former_arguments(
-    init: Callable[Concatenate[I2MoE, P], None],
-) -> Callable[Concatenate[I2MoE, P], None]:
-    """Let ``I2MoE(encoders, latents, factory, task, **settings)`` of before go on working."""
-
-    def former(
-        encoders: Sequence[nn.Module],
-        latents: Sequence[LatentSpec],
-        factory: Callable[[], nn.Module],
-        task: Task,
-        interaction: str | None = None,
-        **settings: Any,
-    ) -> dict[str, Any]:
-        chosen = ModelSettings.of({"interaction_loss": interaction, **settings})
-        return {"encoders": encoders, **Recipe().parts(latents, factory, task, chosen)}
-
-    def call(self: I2MoE, /, *args: Any, **given: Any) -> None:
-        positional = len(args) > 1 and not isinstance(args[1], ExpertBank)
-        if positional or {"latents", "factory"} & given.keys():
-            deprecated(
-                "I2MoE(encoders, latents, factory, task, ...)",
-                "create_model('i2moe', encoders, latents, factory, task, ...), or I2MoE(encoders, "
-                "bank, masking, reweighting, task) with parts of your own",
-            )
-            args, given = (), former(*args, **given)
-        init(self, *args, **given)
-
-    functools.update_wrapper(call, init)
-    return call
 
 
 class I2MoE(MultimodalModel):
@@ -251,9 +217,8 @@ class I2MoE(MultimodalModel):
 
     Args:
         encoders: M modules, see :class:`MultimodalModel`.
-        bank: the E experts, latents -> outputs [E, V, B, C]. Where its outputs are wider than the
-            task's C, what follows is what the experts' heads read
-            (:class:`~i2moe_plugin.backbones.fused.WithFused`).
+        bank: the E experts, latents -> outputs [E, V, B, C]; with what their heads read behind
+            them where the experts are :class:`~i2moe_plugin.backbones.fused.WithFused`.
         masking: makes what stands for a masked or absent latent; knows the latents' shapes.
         reweighting: latents -> weights [B, E].
         task: what is predicted.
@@ -264,7 +229,8 @@ class I2MoE(MultimodalModel):
         auxiliary_weight: weight of the backbone's own loss.
 
     Raises:
-        ConfigError: fewer than 2 modalities.
+        ConfigError: fewer than 2 modalities, players that there are not, or an objective that looks
+            at what the experts' heads read, which they do not say.
         ShapeError: parts that differ in the number of modalities or experts.
 
     Example:
@@ -287,7 +253,7 @@ class I2MoE(MultimodalModel):
         (torch.Size([4, 3, 8, 2]), torch.Size([8, 4]), torch.Size([8, 2]))
     """
 
-    @_takes_former_arguments
+    @takes_former_arguments
     def __init__(
         self,
         encoders: Sequence[nn.Module],
@@ -313,7 +279,17 @@ class I2MoE(MultimodalModel):
         self.reweighting = reweighting
         self.masking = masking
         self.views = MaskedViews(one_masked(modalities)) if views is None else views
+        players = [*(e.player for e in self.experts), *(v.player for v in self.views.views)]
+        for player in players:
+            if player is not None:
+                player.check(self.latents)
         self.objective = find_objective(task.objective) if objective is None else objective
+        self._with_fused = all(isinstance(expert, WithFused) for expert in bank.experts)
+        if self.objective.reads_fused and not self._with_fused:
+            raise ConfigError(
+                f"the objective {self.objective.name!r} looks at what the experts' heads read; "
+                "build the bank of backbones in WithFused."
+            )
         self._epoch: int | None = None
 
     @property
@@ -330,7 +306,8 @@ class I2MoE(MultimodalModel):
             inputs: M batches.
             absent: the modalities (0-based) that are absent from this batch.
         """
-        latents, masks = self.encode(inputs, absent)
+        encoded = self.encode(inputs, absent)
+        latents, masks = encoded.latents, encoded.padding_masks
         masked = self.views.draw() if self.training else ()
         replacements: list[Tensor | None] | None = None
         if masked:
@@ -339,9 +316,11 @@ class I2MoE(MultimodalModel):
             replacements = self._replacements(latents, masks, masked)
         outputs, auxiliary = self.bank(latents, replacements, masks)
         weights = self.reweighting(latents, masks)
-        width = self.task.num_outputs
-        fused = outputs[..., width:] if outputs.shape[-1] > width else None
-        outputs = outputs[..., :width]
+        fused, width = None, self.task.num_outputs
+        if self._with_fused:
+            outputs, fused = outputs[..., :width], outputs[..., width:]
+        if outputs.shape[-1] != width:
+            raise ShapeError(f"experts return {outputs.shape[-1]} outputs; the task has {width}.")
         # Not a matrix product: autocast would lower it, and the mixture stays in the weights' type.
         prediction = (outputs[:, 0] * weights.T.unsqueeze(-1)).sum(0)
         return ModelOutput(prediction, auxiliary, outputs, weights, (COMPLETE, *masked), fused)
@@ -350,7 +329,7 @@ class I2MoE(MultimodalModel):
         plain = super().losses(output, target)
         objective = self.objective
         compared = output.outputs if objective.on == "outputs" else output.fused
-        if len(output.views) < 2 or compared is None:
+        if compared is None or len(output.views) < 2:  # the complete view alone
             return plain
         interaction = objective.losses(_full(compared), self.experts, output.views)
         # The mean over the M + 2 experts of the method, also where there are fewer.

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, cast
 
 from torch import nn
 
 from i2moe_plugin.backbones.fused import WithFused
-from i2moe_plugin.backbones.latents import LatentSpec
+from i2moe_plugin.backbones.latents import LatentSpec, check_modalities
+from i2moe_plugin.deprecation import deprecated
 from i2moe_plugin.errors import ConfigError, did_you_mean
 from i2moe_plugin.execution.bank import ExpertBank, ExpertInit
 from i2moe_plugin.execution.rule import Plan
@@ -153,3 +155,36 @@ class Recipe:
             temperature=settings.temperature,
             dropout=settings.reweighting_dropout,
         )
+
+
+InitT = TypeVar("InitT", bound=Callable[..., None])
+
+
+def takes_former_arguments(init: InitT) -> InitT:
+    """Let ``I2MoE(encoders, latents, factory, task, **settings)`` of before go on working."""
+
+    def parts(
+        encoders: Sequence[nn.Module],
+        latents: Sequence[LatentSpec],
+        factory: Callable[[], nn.Module],
+        task: Task,
+        interaction: str | None = None,
+        **settings: Any,
+    ) -> dict[str, Any]:
+        check_modalities(encoders, latents)
+        chosen = ModelSettings.of({"interaction_loss": interaction, **settings})
+        return {"encoders": encoders, **Recipe().parts(latents, factory, task, chosen)}
+
+    @functools.wraps(init)
+    def call(self: Any, /, *args: Any, **given: Any) -> None:
+        positional = len(args) > 1 and not isinstance(args[1], ExpertBank)
+        if positional or {"latents", "factory"} & given.keys():
+            deprecated(
+                "I2MoE(encoders, latents, factory, task, ...)",
+                "create_model('i2moe', encoders, latents, factory, task, ...), or I2MoE(encoders, "
+                "bank, masking, reweighting, task) with parts of your own",
+            )
+            args, given = (), parts(*args, **given)
+        init(self, *args, **given)
+
+    return cast(InitT, call)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,8 @@ from i2moe_plugin.errors import ConfigError
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from i2moe_plugin.backbones.latents import LatentSpec
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,19 @@ class Player:
         """The place as people count it, with its tokens if it is not the whole: ``2[0,1]``."""
         tokens = "" if self.tokens is None else f"[{','.join(map(str, self.tokens))}]"
         return f"{self.modality + 1}{tokens}"
+
+    def check(self, latents: Sequence[LatentSpec]) -> None:
+        """Refuse a player that is not among these latents.
+
+        Raises:
+            ConfigError: there is no such modality, or it has no such tokens.
+        """
+        if self.modality >= len(latents):
+            raise ConfigError(f"player {self} is not one of {len(latents)} modalities.")
+        count = latents[self.modality].tokens
+        if self.tokens is not None and max(self.tokens) >= (count or 0):
+            has = "is a vector" if count is None else f"has {count} tokens"
+            raise ConfigError(f"player {self}: the latent of modality {self.modality + 1} {has}.")
 
     def replace(self, latent: Tensor, replacement: Tensor) -> Tensor:
         """Put a replacement where this player stands in its modality's latent.

@@ -9,6 +9,7 @@ import torch
 from torch.testing import assert_close
 
 from i2moe_plugin import (
+    Classification,
     ConfigError,
     Expert,
     ExpertBank,
@@ -21,7 +22,9 @@ from i2moe_plugin import (
     create_masking,
     create_model,
 )
+from i2moe_plugin.interactions.experts import interaction_experts
 from i2moe_plugin.interactions.losses import OBJECTIVES
+from i2moe_plugin.interactions.regularizers import PENALTIES
 from i2moe_plugin.interactions.views import COMPLETE, MaskedViews
 
 
@@ -139,3 +142,33 @@ def test_an_expert_that_learns_no_interaction_has_no_loss(small):
     model = I2MoE(**parts(problem, experts=2), experts=[Expert("member", number=n) for n in (1, 2)])
     with pytest.raises(ConfigError, match="the expert member_1 learns no interaction"):
         step(model, problem)
+
+
+def test_what_the_parts_do_not_say_is_not_left_out(small):
+    """Neither a loss on what heads read, nor outputs beyond the task's."""
+    problem = small(2)
+    for change in ({"on": "fused"}, {"penalty": PENALTIES["cos"]}):
+        objective = replace(OBJECTIVES["classification"], **change)
+        with pytest.raises(ConfigError, match="looks at what the experts' heads read"):
+            I2MoE(**parts(problem, experts=4), objective=objective)
+    model = I2MoE(**parts(problem, experts=4, task=Classification(3)))
+    with pytest.raises(ShapeError, match="experts return 4 outputs; the task has 3"):
+        model(problem.inputs())
+
+
+@pytest.mark.parametrize(
+    ("player", "words"),
+    [
+        (Player(2), r"player 3 is not one of 2 modalities"),
+        (Player(0, (1,)), r"player 1\[1\]: the latent of modality 1 is a vector"),
+        (Player(1, (0, 3)), r"player 2\[0,3\]: the latent of modality 2 has 3 tokens"),
+    ],
+)
+def test_players_that_there_are_not_are_refused(small, player, words):
+    problem = small(2, "mixed")
+    for wrong in (
+        {"views": MaskedViews((View([player]),))},
+        {"experts": [*interaction_experts(2)[1:], Expert("uniqueness", player)]},
+    ):
+        with pytest.raises(ConfigError, match=words):
+            I2MoE(**parts(problem, experts=4), **wrong)
