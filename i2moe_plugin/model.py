@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,7 @@ from i2moe_plugin.backbones.latents import (
     check_modalities,
     encode_one,
 )
+from i2moe_plugin.deprecation import held_now_by
 from i2moe_plugin.errors import ConfigError, ShapeError
 from i2moe_plugin.execution.bank import ExpertBank
 from i2moe_plugin.execution.rule import PlanReport
@@ -29,6 +30,9 @@ from i2moe_plugin.interactions.masking import Masking
 from i2moe_plugin.interactions.views import COMPLETE, MaskedViews, View, one_masked
 from i2moe_plugin.parts import takes_former_arguments
 from i2moe_plugin.tasks import Task
+
+if not TYPE_CHECKING:
+    __getattr__ = held_now_by(__name__, ["i2moe_plugin.backbones.latents"])
 
 
 class ModelOutput(NamedTuple):

@@ -187,9 +187,3 @@ def test_a_plugin_that_is_not_there_is_named(folder, target, reason):
     (folder / "notes.txt").write_text("x")
     with pytest.raises(PluginError, match=reason):
         load_plugin(target)
-
-
-def test_what_it_held_before_is_found_and_warns():
-    with pytest.warns(DeprecationWarning, match=r"use i2moe_plugin\.backbones\.entry\.backbones"):
-        from i2moe_plugin.registry import backbones as before
-    assert before is backbones
