@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import click
 
-from i2moe_plugin.benchmarks.commands.options import JSON, PLUGIN, load_plugins
+from i2moe_plugin.benchmarks.commands.base import Group
+from i2moe_plugin.benchmarks.commands.options import JSON, PLUGIN
 
 
-@click.group(name="list")
+@click.group(name="list", cls=Group)
 def list_() -> None:
     """List what is registered, with its facts.
 
@@ -23,7 +24,7 @@ def list_() -> None:
 @list_.command()
 @PLUGIN
 @JSON
-def backbones(plugins: tuple[str, ...], as_json: bool) -> None:
+def backbones(as_json: bool) -> None:
     """The backbones: what they take, and where they come from.
 
     \b
@@ -33,14 +34,13 @@ def backbones(plugins: tuple[str, ...], as_json: bool) -> None:
     """
     from i2moe_plugin.benchmarks.terminal.registries import show_backbones
 
-    load_plugins(plugins)
     show_backbones(as_json)
 
 
 @list_.command()
 @PLUGIN
 @JSON
-def datasets(plugins: tuple[str, ...], as_json: bool) -> None:
+def datasets(as_json: bool) -> None:
     """The data sets: modalities, task, metric, source.
 
     \b
@@ -49,7 +49,6 @@ def datasets(plugins: tuple[str, ...], as_json: bool) -> None:
     """
     from i2moe_plugin.benchmarks.terminal.registries import show_datasets
 
-    load_plugins(plugins)
     show_datasets(as_json)
 
 

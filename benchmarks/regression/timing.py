@@ -9,11 +9,11 @@ import torch
 
 
 def relative_time(call: Callable[[], object], repeats: int = 5) -> float:
-    """The CPU time of a call in units of a fixed computation that is timed beside it.
+    """Measure the CPU time of a call in units of a fixed computation that is timed beside it.
 
-    The smallest of several times each: what else the machine does can only add to them. CPU time
-    rather than the clock's, since others may share the processor. Both run on torch's threads as
-    they are set; on one thread the ratio hardly depends on the machine's load.
+    The smallest of several times is taken of each: what else the machine does can only add to them.
+    CPU time stands in place of the clock's, since others may share the processor. Both run on
+    torch's threads as they are set; on one thread the ratio hardly depends on the machine's load.
     """
     ours, reference = [], []
     for _ in range(repeats):

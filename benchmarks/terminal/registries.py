@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import inspect
-import json
 from collections.abc import Mapping
 
-import click
 from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
 from i2moe_plugin.benchmarks.data.registry import datasets
 from i2moe_plugin.benchmarks.run.settings import RunSettings, setting_names
+from i2moe_plugin.benchmarks.terminal.output import print_json
 from i2moe_plugin.registry import backbones as backbone_registry
 from i2moe_plugin.registry import list_backbones
 
@@ -82,7 +81,7 @@ def _settings(parameters: Mapping[str, inspect.Parameter]) -> str:
 def _show(rows: list[dict[str, str]], as_json: bool, broken: Mapping[str, str]) -> None:
     """One block a row: its name, then each fact it has."""
     if as_json:
-        click.echo(json.dumps(rows, indent=1))
+        print_json(rows)
         return
     console = Console(highlight=False)
     for row in rows:

@@ -31,7 +31,7 @@ from i2moe_plugin.benchmarks.data.base import SPLITS
 from i2moe_plugin.benchmarks.data.open import open_dataset
 from i2moe_plugin.benchmarks.datasets.adni import ADNI, TEMPLATE, get_dataloader, modes
 from i2moe_plugin.benchmarks.formats.anndata import read_h5ad
-from i2moe_plugin.benchmarks.run.execute import build_model
+from i2moe_plugin.benchmarks.run.model import build_model
 from i2moe_plugin.benchmarks.run.settings import resolve
 from i2moe_plugin.errors import ConfigError, DatasetError
 

@@ -24,7 +24,7 @@ from i2moe_plugin.benchmarks.cli import main
 from i2moe_plugin.benchmarks.data.base import SPLITS
 from i2moe_plugin.benchmarks.data.open import open_dataset
 from i2moe_plugin.benchmarks.datasets.mimic import MIMIC, get_dataloader
-from i2moe_plugin.benchmarks.run.execute import build_model
+from i2moe_plugin.benchmarks.run.model import build_model
 from i2moe_plugin.benchmarks.run.settings import resolve
 from i2moe_plugin.errors import DatasetError
 

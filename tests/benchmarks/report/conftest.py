@@ -18,8 +18,10 @@ from i2moe_plugin.benchmarks.data.cards import Card
 from i2moe_plugin.benchmarks.data.preview import Preview
 from i2moe_plugin.benchmarks.datasets import MultimodalDataset, datasets, register_dataset
 from i2moe_plugin.benchmarks.report.build import Report, build
+from i2moe_plugin.benchmarks.run.files import write_json
+from i2moe_plugin.benchmarks.run.outputs import write_outputs
 from i2moe_plugin.benchmarks.run.settings import RunSettings
-from i2moe_plugin.benchmarks.run.store import Run, RunStore, write_json, write_outputs
+from i2moe_plugin.benchmarks.run.store import Run, RunStore
 from i2moe_plugin.seeding import derive_seed
 
 WriteRun = Callable[..., Run]
@@ -226,7 +228,6 @@ def hostile_runs(
     (damaged.path / "outputs.h5").write_bytes(b"")
     unfinished = folder / ".unfinished" / "stopped <img src=x onerror=window.hacked=5>"
     unfinished.mkdir(parents=True)
-    (unfinished / ".lock").write_text("")
     return folder
 
 

@@ -9,8 +9,11 @@ from torch import nn
 
 from i2moe_plugin.benchmarks.datasets import open_dataset
 from i2moe_plugin.benchmarks.run import execute as experiment
+from i2moe_plugin.benchmarks.run import model as run_model
 from i2moe_plugin.benchmarks.run.checkpoints import load_state, load_tensors, save_tensors
-from i2moe_plugin.benchmarks.run.execute import build_model, execute, resolve_device, run_name
+from i2moe_plugin.benchmarks.run.environment import resolve_device
+from i2moe_plugin.benchmarks.run.execute import execute, run_name
+from i2moe_plugin.benchmarks.run.model import build_model
 from i2moe_plugin.benchmarks.run.settings import resolve
 from i2moe_plugin.benchmarks.run.store import RunStore
 from i2moe_plugin.errors import BackboneError, ConfigError, RunError
@@ -263,13 +266,13 @@ def test_no_driver_is_looked_for_at_each_step(tmp_path, data, monkeypatch):
 def test_a_model_is_built_on_one_thread(data, monkeypatch):
     """A process that is forked later would wait for ever for threads used before it."""
     seen = []
-    build = experiment.create_backbone
+    build = run_model.create_backbone
 
     def spy(*args, **options):
         seen.append(torch.get_num_threads())
         return build(*args, **options)
 
-    monkeypatch.setattr(experiment, "create_backbone", spy)
+    monkeypatch.setattr(run_model, "create_backbone", spy)
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
