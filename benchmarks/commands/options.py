@@ -1,7 +1,8 @@
-"""Options that several commands take."""
+"""Options that several commands take, alone or together."""
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -61,34 +62,50 @@ MULTIBENCH = click.option(
     help="A MultiBench checkout, for --fusion multibench:MODULE.CLASS.  [env: MULTIBENCH_ROOT]",
 )
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object, and no table.")
-OUT = click.option("--out", default="runs", show_default=True, metavar="DIR", help="Where runs go.")
-SEEDS = click.option(
-    "--seeds",
-    callback=_parse_seeds,
-    help="How many, or a list: 0,3,7; of one: 7,  [default: 5, or the suite's]",
-)
-DATASET = click.option(
-    "--dataset",
-    default="htad",
-    show_default=True,
-    help="Name of a data set, or a folder with dataset.yaml.",
-)
-FUSION = click.option("--fusion", default="lrtf", show_default=True, help="Name of a backbone.")
 DATA_ROOT = click.option(
     "--data-root",
     metavar="DIR",
     type=click.Path(path_type=Path),
     help="Folder of the data set's files.  [default: data/NAME]",
 )
+_DATASET = click.option(
+    "--dataset",
+    default="htad",
+    show_default=True,
+    help="Name of a data set, or a folder with dataset.yaml.",
+)
+_FUSION = click.option("--fusion", default="lrtf", show_default=True, help="Name of a backbone.")
+_SEEDS = click.option(
+    "--seeds",
+    callback=_parse_seeds,
+    help="How many, or a list: 0,3,7; of one: 7,  [default: 5, or the suite's]",
+)
+_OUT = click.option(
+    "--out", default="runs", show_default=True, metavar="DIR", help="Where runs go."
+)
 
 
-def jobs_option(default: int) -> Callable[[Any], Any]:
-    """Return the option ``--jobs``; 0 lets the sizes of the models decide."""
-    return click.option(
+def _together(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return one decorator for several options, in this order."""
+    return lambda command: functools.reduce(lambda made, add: add(made), options[::-1], command)
+
+
+#: What one backbone is trained on: ``fusion``, ``dataset``, ``data_root``.
+SUBJECT = _together(_FUSION, _DATASET, DATA_ROOT)
+
+
+def training(jobs: int) -> Callable[[Any], Any]:
+    """Return what all commands take that train: ``seeds``, ``jobs``, ``out``, ``as_json``.
+
+    Args:
+        jobs: how many runs at a time by default.
+    """
+    workers = click.option(
         "--jobs",
         type=click.IntRange(min=0),
-        default=default,
+        default=jobs,
         show_default=True,
         help="Runs at a time, in processes of their own; 0: one a core for small models on a CPU, "
         "otherwise 1.",
     )
+    return _together(_SEEDS, workers, _OUT, MULTIBENCH, PLUGIN, JSON)

@@ -9,30 +9,17 @@ from typing import Any
 import click
 
 from i2moe_plugin.benchmarks.commands.base import TrainingCommand
-from i2moe_plugin.benchmarks.commands.options import (
-    DATA_ROOT,
-    DATASET,
-    FUSION,
-    JSON,
-    MULTIBENCH,
-    OUT,
-    PLUGIN,
-    SEEDS,
-    jobs_option,
-)
+from i2moe_plugin.benchmarks.commands.options import SUBJECT, training
 
 
 @click.command(cls=TrainingCommand)
-@FUSION
-@DATASET
-@DATA_ROOT
-@SEEDS
-@click.option("--seed", type=click.IntRange(min=0), hidden=True)
+@SUBJECT
 @click.option(
     "--method",
     "methods",
     multiple=True,
     metavar="NAME",
+    default=["i2moe"],
     help="What to compare with vanilla: i2moe (the default), an ablation or a control, see "
     "'list methods'; repeatable.",
 )
@@ -40,11 +27,8 @@ from i2moe_plugin.benchmarks.commands.options import (
 @click.option("--fresh", is_flag=True, help="Repeat runs that are finished.")
 @click.option("--no-cache", is_flag=True, help="Compute kept features of frozen networks again.")
 @click.option("--weights", metavar="FILE|none", help="Pretrained encoder weights, or none.")
-@jobs_option(0)
-@OUT
-@MULTIBENCH
-@PLUGIN
-@JSON
+@click.option("--seed", type=click.IntRange(min=0), hidden=True)
+@training(jobs=0)
 def run(
     fusion: str,
     dataset: str,
@@ -79,44 +63,28 @@ def run(
     if no_vanilla and "vanilla" in methods:
         raise click.UsageError("--no-vanilla leaves out what --method vanilla asks for.")
     seeds = _chosen_seeds(seeds, seed)
-    compared = dict.fromkeys([*(() if no_vanilla else ("vanilla",)), *(methods or ("i2moe",))])
     if weights is not None:
         values["data.weights"] = weights
 
-    from rich.console import Console
-
-    from i2moe_plugin.benchmarks.data.registry import find_dataset
-    from i2moe_plugin.benchmarks.run.settings import resolve
-
-    dataset, root = find_dataset(dataset, data_root)
-    settings, sources = resolve(dataset, fusion, values)
-
     from i2moe_plugin.benchmarks.grid.cells import methods_grid
+
+    compared = methods if no_vanilla else ("vanilla", *methods)
+    grid = methods_grid(dataset, fusion, compared, seeds, values=values, root=data_root)
+
     from i2moe_plugin.benchmarks.grid.formats import methods_record
-    from i2moe_plugin.benchmarks.grid.runner import open_cell, run_grid
+    from i2moe_plugin.benchmarks.grid.runner import GridRunner, open_cell
     from i2moe_plugin.benchmarks.run.store import RunStore
     from i2moe_plugin.benchmarks.terminal.output import print_json
     from i2moe_plugin.benchmarks.terminal.run import epoch_progress, show_methods
-    from i2moe_plugin.methods import find_method
 
-    for name in compared:
-        find_method(name)
-    grid = methods_grid(settings, list(compared), seeds, sources=sources, root=root)
-    with epoch_progress(Console(stderr=True), grid) as on_event:
-        table = run_grid(
-            grid,
-            RunStore(out),
-            open_data=functools.partial(open_cell, cache=not no_cache),
-            workers=jobs,
-            fresh=fresh,
-            strict=True,
-            progress=True,
-            on_event=on_event,
-        )
+    open_data = functools.partial(open_cell, cache=not no_cache)
+    with epoch_progress(grid) as on_event:
+        options: dict[str, Any] = {"strict": True, "progress": True, "on_event": on_event}
+        table = GridRunner(RunStore(out), open_data, jobs, fresh, **options).run(grid)
     if as_json:
         print_json(methods_record(table))
     else:
-        show_methods(Console(), table)
+        show_methods(table)
 
 
 def _chosen_seeds(seeds: tuple[int, ...] | None, seed: int | None) -> tuple[int, ...]:

@@ -9,14 +9,7 @@ from typing import Any
 import click
 
 from i2moe_plugin.benchmarks.commands.base import TrainingCommand
-from i2moe_plugin.benchmarks.commands.options import (
-    JSON,
-    MULTIBENCH,
-    OUT,
-    PLUGIN,
-    SEEDS,
-    jobs_option,
-)
+from i2moe_plugin.benchmarks.commands.options import training
 
 
 def _roots(_ctx: click.Context, _param: click.Parameter, value: tuple[str, ...]) -> dict[str, str]:
@@ -32,7 +25,6 @@ def _roots(_ctx: click.Context, _param: click.Parameter, value: tuple[str, ...])
 
 @click.command(cls=TrainingCommand)
 @click.argument("suite", metavar="FILE|NAME")
-@SEEDS
 @click.option(
     "--only",
     multiple=True,
@@ -49,11 +41,7 @@ def _roots(_ctx: click.Context, _param: click.Parameter, value: tuple[str, ...])
 )
 @click.option("--samples", is_flag=True, help="Draw small samples of data sets that are not here.")
 @click.option("--retry", is_flag=True, help="Try failed runs again.")
-@jobs_option(1)
-@OUT
-@MULTIBENCH
-@PLUGIN
-@JSON
+@training(jobs=1)
 def suite(
     suite: str,
     seeds: tuple[int, ...] | None,
@@ -86,31 +74,22 @@ def suite(
       i2moe-bench suite table6 --samples
       i2moe-bench suite my-suite.yaml --retry --json
     """
-    from rich.console import Console
-
     from i2moe_plugin.benchmarks.grid.spec import load_suite
 
     grid = load_suite(suite, seeds=seeds, settings=values, roots=roots, only=only)
 
     from i2moe_plugin.benchmarks.grid.formats import json_text, write_tables
-    from i2moe_plugin.benchmarks.grid.runner import open_cell, run_grid
+    from i2moe_plugin.benchmarks.grid.runner import GridRunner, open_cell
     from i2moe_plugin.benchmarks.run.store import RunStore
     from i2moe_plugin.benchmarks.terminal.suite import show_suite, suite_progress
 
-    store = RunStore(out)
-    with suite_progress(Console(stderr=True), grid) as on_event:
-        table = run_grid(
-            grid,
-            store,
-            open_data=functools.partial(open_cell, sample=samples),
-            workers=jobs,
-            retry=retry,
-            on_event=on_event,
-        )
+    open_data, store = functools.partial(open_cell, sample=samples), RunStore(out)
+    with suite_progress(grid) as on_event:
+        table = GridRunner(store, open_data, jobs, retry=retry, on_event=on_event).run(grid)
     write_tables(table, store.folder)
     if as_json:
         click.echo(json_text(table), nl=False)
     else:
-        show_suite(Console(), table, store.folder)
+        show_suite(table, store.folder)
     if table.states["failed"]:
         sys.exit(1)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from i2moe_plugin.benchmarks.run.settings import RunSettings
+from i2moe_plugin.benchmarks.run.settings import RunSettings, resolve
 
 #: Stands for every metric of a task.
 ALL = "all"
@@ -91,34 +91,51 @@ class Grid:
 
 
 def methods_grid(
-    settings: RunSettings,
+    dataset: str,
+    fusion: str,
     methods: Sequence[str],
     seeds: Sequence[int],
     *,
-    sources: Mapping[str, str] | None = None,
+    values: Mapping[str, Any] | None = None,
     root: str | Path | None = None,
 ) -> Grid:
-    """Return the grid that compares methods on one data set with one backbone.
+    """Return the grid that compares methods of one backbone on one data set.
 
     Args:
-        settings: those of all runs, but for method and seed.
-        methods: distinct names; the others are compared with ``vanilla``, or with the first of
-            them where ``vanilla`` is not among them.
+        dataset: a name, or a folder with a ``dataset.yaml``.
+        fusion: the backbone's name.
+        methods: names; the others are compared with ``vanilla``, or with the first of them where
+            ``vanilla`` is not among them.
         seeds: distinct seeds.
-        sources: where each setting comes from.
+        values: settings over the recipe's; see :func:`resolve`.
         root: the data set's folder.
+
+    Raises:
+        ConfigError: unknown names and settings that cannot be used, all at once.
+        DatasetError: a folder that is no data set.
     """
+    from i2moe_plugin.benchmarks.data.registry import find_dataset
+    from i2moe_plugin.methods import find_method
+
+    dataset, place = find_dataset(dataset, root)
+    settings, sources = resolve(dataset, fusion, values or {})
+    names = list(dict.fromkeys(methods))
+    for name in names:
+        find_method(name)
     cells = tuple(
         Cell(
-            settings.model_copy(update={"method": method}),
-            sources or {},
-            root=None if root is None else str(root),
+            settings.model_copy(update={"method": name}),
+            sources,
+            root=None if place is None else str(place),
             metrics=(ALL,),
         )
-        for method in methods
+        for name in names
     )
-    reference = "vanilla" if "vanilla" in methods else methods[0]
-    title = f"{settings.fusion} on {settings.dataset}"
     return Grid(
-        "run", title, tuple(seeds), cells, reference=reference, baselines=("logistic regression",)
+        name="run",
+        title=f"{settings.fusion} on {settings.dataset}",
+        seeds=tuple(seeds),
+        cells=cells,
+        reference="vanilla" if "vanilla" in names else names[0],
+        baselines=("logistic regression",),
     )

@@ -156,15 +156,15 @@ def methods_record(table: Table) -> dict[str, Any]:
         table: of :func:`i2moe_plugin.benchmarks.grid.cells.methods_grid`, with all runs finished.
     """
     first, *_ = table.cells
-    entries = {cell.cell.settings.method: table.of(cell) for cell in table.cells}
+    entries = {cell.settings.method: table.of(cell) for cell in table.cells}
     baseline = next(iter(table.baselines), None)
     return {
-        "dataset": first.cell.settings.dataset,
-        "fusion": first.cell.settings.fusion,
+        "dataset": first.settings.dataset,
+        "fusion": first.settings.fusion,
         "metric": first.metrics[0],
         "seeds": list(table.grid.seeds),
         "methods": {
-            cell.cell.settings.method: {
+            cell.settings.method: {
                 "metrics": {
                     metric: {**summarise(values), "values": values}
                     for metric in cell.metrics
@@ -184,7 +184,7 @@ def methods_record(table: Table) -> dict[str, Any]:
             if method != table.grid.reference
         },
         "expert_weights": {
-            cell.cell.settings.method: weights
+            cell.settings.method: weights
             for cell in table.cells
             if (weights := cell.expert_weights())
         },

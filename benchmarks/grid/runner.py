@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from i2moe_plugin.benchmarks.data.open import OpenedDataset, open_dataset
@@ -15,7 +15,7 @@ from i2moe_plugin.benchmarks.grid.executors import Executor, Send
 from i2moe_plugin.benchmarks.grid.executors.processes import Processes, can_fork, count_cores
 from i2moe_plugin.benchmarks.grid.executors.serial import Serial
 from i2moe_plugin.benchmarks.grid.failures import Failures, in_one_line
-from i2moe_plugin.benchmarks.grid.table import Attempt, CellRuns, Table, make_table
+from i2moe_plugin.benchmarks.grid.table import Attempt, CellRuns, State, Table, make_table
 from i2moe_plugin.benchmarks.run.environment import SMALL_MODEL, resolve_device
 from i2moe_plugin.benchmarks.run.execute import execute, finished, headline_metric, run_name
 from i2moe_plugin.benchmarks.run.model import build_model
@@ -28,27 +28,34 @@ from i2moe_plugin.training import count_parameters
 
 #: Called with a cell, an attempt of it, and the epoch's record where it is being trained.
 OnEvent = Callable[[CellRuns, Attempt, dict[str, Any] | None], None]
-OpenData = Callable[[Cell], OpenedDataset]
 
 
-def run_grid(
-    grid: Grid,
-    store: RunStore,
-    *,
-    open_data: OpenData | None = None,
-    workers: int = 1,
-    fresh: bool = False,
-    retry: bool = False,
-    strict: bool = False,
-    progress: bool = False,
-    on_event: OnEvent | None = None,
-) -> Table:
-    """Train what is neither finished nor known to fail, and make the table.
-
-    Seeds go outside cells, so that a grid that is stopped has whole comparisons.
+def open_cell(cell: Cell, *, cache: bool = True, sample: bool = False) -> OpenedDataset:
+    """Open a cell's data set.
 
     Args:
-        grid: what to run.
+        cell: the cell.
+        cache, sample: see :func:`open_dataset`.
+
+    Raises:
+        I2MoEError: its files are not here, or damaged.
+    """
+    settings = cell.settings
+    return open_dataset(
+        settings.dataset,
+        cell.root,
+        loader=settings.loader,
+        cache=cache,
+        sample=sample,
+        **settings.data_settings,
+    )
+
+
+@dataclass
+class GridRunner:
+    """Trains what is neither finished nor known to fail, and makes the table.
+
+    Attributes:
         store: where runs go, and where finished ones are found.
         open_data: opens a cell's data set; called once for the cells that share it.
         workers: how many runs at a time, in processes of their own; the numbers are the same. 0:
@@ -58,106 +65,47 @@ def run_grid(
         strict: raise the first error, in place of noting what failed or cannot be started.
         progress: show a bar on a terminal while data is prepared.
         on_event: called with every new state and every epoch.
-
-    Raises:
-        ConfigError: the device is not there.
-        RunError: a process was killed.
-        Exception: what a run raised, where ``strict``.
-    """
-    for device in {cell.settings.device for cell in grid.cells}:
-        resolve_device(device)
-    cells = [CellRuns(cell, [Attempt(seed) for seed in grid.seeds]) for cell in grid.cells]
-    on_event = on_event or (lambda *_: None)
-    run = _GridRun(grid, store, workers, fresh, retry, strict, progress, on_event)
-    for group in _sharing_data(cells):
-        run.group(group, open_data or open_cell)
-    return make_table(grid, cells, run.baselines)
-
-
-@dataclass(frozen=True)
-class RunTask:
-    """One run to be trained, with all that it takes.
-
-    Attributes:
-        settings, sources: the run's.
-        name, identity: see :func:`run_name`.
-        data: the opened data set.
-        folder: where runs go.
-        fresh: train even where a finished run is there.
-        threads: the most CPU threads it may use.
-        strict: raise what goes wrong, in place of sending it.
     """
 
-    settings: RunSettings
-    sources: Mapping[str, str]
-    name: str
-    identity: str
-    data: OpenedDataset
-    folder: Path
-    fresh: bool
-    threads: int | None
-    strict: bool
-
-    def __call__(self, send: Send) -> None:
-        """Train the run, and send its states: (state, record of an epoch or reason)."""
-        send(("running", None))
-        try:
-            execute(
-                self.settings,
-                self.data,
-                RunStore(self.folder),
-                fresh=self.fresh,
-                on_epoch=lambda record: send(("running", record)),
-                sources=self.sources,
-                most_threads=self.threads,
-            )
-        except Exception as error:
-            if self.strict:
-                raise
-            if isinstance(error, RunError):  # of the disk or of another process, not of the method
-                send(("stopped", in_one_line(error)))
-                return
-            failures = Failures(self.folder)
-            send(("failed", failures.add(self.name, self.identity, self.settings, error)))
-        else:
-            send(("finished", None))
-
-
-@dataclass
-class _GridRun:
-    """What holds for all groups of a grid; see :func:`run_grid`."""
-
-    grid: Grid
     store: RunStore
-    workers: int
-    fresh: bool
-    retry: bool
-    strict: bool
-    progress: bool
-    tell: OnEvent
-    baselines: list[Baseline] = field(default_factory=list)
+    open_data: Callable[[Cell], OpenedDataset] = open_cell
+    workers: int = 1
+    fresh: bool = False
+    retry: bool = False
+    strict: bool = False
+    progress: bool = False
+    on_event: OnEvent = lambda *_: None
 
-    def __post_init__(self) -> None:
-        self.failures = Failures(self.store.folder)
+    def run(self, grid: Grid) -> Table:
+        """Run a grid; seeds go outside cells, so that one that is stopped has whole comparisons.
 
-    def group(self, group: list[CellRuns], open_data: OpenData) -> None:
-        """Bring every run of the cells that share a data set to its end, whatever it is."""
-        try:
-            data = open_data(group[0].cell)
-            missing = self._missing(group, data)
+        Raises:
+            ConfigError: the device is not there.
+            RunError: a process was killed.
+            Exception: what a run raised, where ``strict``.
+        """
+        for name in {cell.settings.device for cell in grid.cells}:
+            resolve_device(name)
+        cells = [CellRuns.planned(cell, grid.seeds) for cell in grid.cells]
+        baselines: list[Baseline] = []
+        for group in _sharing_data(cells):
+            try:
+                data = self.open_data(group[0].cell)
+                missing = self._missing(group, data)
+                if missing:
+                    device = resolve_device(group[0].settings.device)
+                    data.prepare(device, progress=self.progress)
+            except I2MoEError as error:  # files that are not here, or turn out to be damaged
+                self._skip(group, error)
+                continue
             if missing:
-                device = resolve_device(group[0].cell.settings.device)
-                data.prepare(device, progress=self.progress)
-        except I2MoEError as error:  # files that are not here, or turn out to be damaged
-            self._skip(group, error)
-            return
-        if missing:
-            self._train(missing, data)
-        if (cell := next((cell for cell in group if cell.runs), None)) is not None:
-            self.baselines += fit_baselines(self.grid.baselines, data, cell.metrics[0])
+                self._train(missing, data)
+            if (cell := next((cell for cell in group if cell.runs), None)) is not None:
+                baselines += fit_baselines(grid.baselines, data, cell.metrics[0])
+        return make_table(grid, cells, baselines)
 
     def _missing(
-        self, group: list[CellRuns], data: OpenedDataset
+        self, group: Sequence[CellRuns], data: OpenedDataset
     ) -> list[tuple[CellRuns, Attempt]]:
         """Return the runs of a group that are to be trained, seed by seed."""
         for cell in group:
@@ -166,12 +114,9 @@ class _GridRun:
                 _check_fit(cell, data)
             except I2MoEError as error:
                 self._skip([cell], error)
-        return [
-            (cell, cell.attempts[place])
-            for place in range(len(self.grid.seeds))
-            for cell in group
-            if not self._is_settled(cell, cell.attempts[place], data)
-        ]
+        by_seed = zip(*(cell.attempts for cell in group), strict=True)
+        places = [place for row in by_seed for place in zip(group, row, strict=True)]
+        return [place for place in places if not self._is_settled(*place, data)]
 
     def _skip(self, cells: Iterable[CellRuns], error: I2MoEError) -> None:
         """Note that what is left of these cells cannot be started."""
@@ -186,68 +131,95 @@ class _GridRun:
         """Whether nothing is to be trained: it is finished, known to fail, or cannot be started."""
         if attempt.state != "waiting":
             return True
-        settings = _settings(cell, attempt)
-        attempt.name, attempt.identity = run_name(settings, data)
-        attempt.run = None if self.fresh else finished(settings, data, self.store)
-        if attempt.run is not None:
-            attempt.reused = True
-            self._settle(cell, attempt, "finished", None)
-            return True
-        reason = None if self.retry or self.strict else self.failures.reason(attempt.name)
-        if reason is not None:
-            self._settle(cell, attempt, "failed", reason)
-        return reason is not None
+        attempt.name, _ = run_name(attempt.settings, data)
+        attempt.run = None if self.fresh else finished(attempt.settings, data, self.store)
+        attempt.reused = attempt.run is not None
+        if attempt.reused:
+            self._settle(cell, attempt, "finished")
+        elif not (self.retry or self.strict):
+            reason = Failures(self.store.folder).reason(attempt.name)
+            if reason is not None:
+                self._settle(cell, attempt, "failed", reason)
+        return attempt.state != "waiting"
 
     def _train(self, missing: list[tuple[CellRuns, Attempt]], data: OpenedDataset) -> None:
-        settings = [_settings(*place) for place in missing]
-        workers = min(self.workers or _workers_that_pay(settings, data), len(missing))
-        executor = choose_executor(workers)
+        settings = [attempt.settings for _, attempt in missing]
+        executor = choose_executor(
+            min(self.workers or _workers_that_pay(settings, data), len(missing))
+        )
         if executor.workers > 1:
             # Short runs a seed later: at the end no process then waits for another's long one.
-            order = {seed: place for place, seed in enumerate(self.grid.seeds)}
-            missing = sorted(missing, key=lambda place: _late(place[0], order[place[1].seed]))
+            seeds = [attempt.seed for attempt in missing[0][0].attempts]
+
+            def order(place: tuple[CellRuns, Attempt]) -> tuple[int, bool]:
+                short = place[0].settings.method == "vanilla"
+                return seeds.index(place[1].seed) + short, short
+
+            missing = sorted(missing, key=order)
         tasks = [
-            RunTask(
-                settings=_settings(cell, attempt),
+            functools.partial(
+                train,
+                attempt.settings,
+                data,
+                self.store,
                 sources=cell.cell.sources,
-                name=attempt.name,
-                identity=attempt.identity,
-                data=data,
-                folder=self.store.folder,
                 fresh=self.fresh,
-                threads=executor.threads,
                 strict=self.strict,
+                most_threads=executor.threads,
             )
             for cell, attempt in missing
         ]
 
-        def receive(place: int, message: tuple[Any, Any]) -> None:
-            cell, attempt = missing[place]
-            state, content = message
+        def receive(place: int, message: tuple[State, Any]) -> None:
+            (cell, attempt), (state, content) = missing[place], message
             if state == "running":
-                attempt.state = "running"
-                self.tell(cell, attempt, content)
+                attempt.state = state
+                self.on_event(cell, attempt, content)
             else:
                 self._settle(cell, attempt, state, content)
 
         executor.run(tasks, receive)
 
-    def _settle(self, cell: CellRuns, attempt: Attempt, state: Any, reason: str | None) -> None:
+    def _settle(
+        self, cell: CellRuns, attempt: Attempt, state: State, reason: str | None = None
+    ) -> None:
         attempt.state, attempt.reason = state, reason or ""
         if state == "finished":
-            self.failures.forget(attempt.name)
+            Failures(self.store.folder).forget(attempt.name)
             attempt.run = attempt.run or Run.load(self.store.folder / attempt.name)
-        self.tell(cell, attempt, None)
+        self.on_event(cell, attempt, None)
 
 
-def _settings(cell: CellRuns, attempt: Attempt) -> RunSettings:
-    return cell.cell.settings.model_copy(update={"seed": attempt.seed})
+def train(
+    settings: RunSettings,
+    data: OpenedDataset,
+    store: RunStore,
+    send: Send,
+    *,
+    strict: bool,
+    **options: Any,
+) -> None:
+    """Train one run, perhaps in another process, and send its states.
 
-
-def _late(cell: CellRuns, seed: int) -> tuple[int, bool]:
-    """Return what runs are sorted by where several are trained at a time."""
-    short = cell.cell.settings.method == "vanilla"
-    return seed + short, short
+    Args:
+        settings, data, store: see :func:`execute`.
+        send: called with a state, and the epoch's record or the reason.
+        strict: raise what goes wrong, in place of sending it.
+        **options: of :func:`execute`.
+    """
+    send(("running", None))
+    try:
+        execute(settings, data, store, on_epoch=lambda epoch: send(("running", epoch)), **options)
+    except Exception as error:
+        if strict:
+            raise
+        if isinstance(error, RunError):  # of the disk or of another process, not of the method
+            send(("stopped", in_one_line(error)))
+        else:
+            name, identity = run_name(settings, data)
+            send(("failed", Failures(store.folder).add(name, identity, settings, error)))
+    else:
+        send(("finished", None))
 
 
 def choose_executor(workers: int) -> Executor:
@@ -274,7 +246,7 @@ def _sharing_data(cells: Iterable[CellRuns]) -> list[list[CellRuns]]:
     """Return the cells that share an opened data set, in the order of the first."""
     groups: dict[str, list[CellRuns]] = {}
     for cell in cells:
-        settings = cell.cell.settings
+        settings = cell.settings
         key = [settings.dataset, cell.cell.root, settings.data_settings, settings.loader]
         groups.setdefault(json.dumps(key, sort_keys=True, default=str), []).append(cell)
     return list(groups.values())
@@ -282,7 +254,7 @@ def _sharing_data(cells: Iterable[CellRuns]) -> list[list[CellRuns]]:
 
 def _describe(cell: CellRuns, data: OpenedDataset) -> None:
     """Write down what the data set says of a cell."""
-    settings = cell.cell.settings
+    settings = cell.settings
     every = dict.fromkeys([headline_metric(settings, data), *data.task.metric_names])
     named = ([*every] if name == ALL else [name] for name in cell.cell.metrics)
     cell.metrics = tuple(name for names in named for name in names) or (data.metric,)
@@ -305,7 +277,7 @@ def _check_fit(cell: CellRuns, data: OpenedDataset) -> None:
                 f"{data.name} has no metric {metric!r}.{did_you_mean(metric, known)} "
                 f"It has: {', '.join((*known, *COSTS))}."
             )
-    entry, count = backbones.get(cell.cell.settings.fusion), len(data.modalities)
+    entry, count = backbones.get(cell.settings.fusion), len(data.modalities)
     most = entry.max_modalities
     if count < entry.min_modalities or (most is not None and count > most):
         wanted = (
@@ -316,24 +288,3 @@ def _check_fit(cell: CellRuns, data: OpenedDataset) -> None:
             )
         )
         raise BackboneError(f"{entry.name} fuses {wanted} modalities; {data.name} has {count}.")
-
-
-def open_cell(cell: Cell, *, cache: bool = True, sample: bool = False) -> OpenedDataset:
-    """Open a cell's data set.
-
-    Args:
-        cell: the cell.
-        cache, sample: see :func:`open_dataset`.
-
-    Raises:
-        I2MoEError: its files are not here, or damaged.
-    """
-    settings = cell.settings
-    return open_dataset(
-        settings.dataset,
-        cell.root,
-        loader=settings.loader,
-        cache=cache,
-        sample=sample,
-        **settings.data_settings,
-    )

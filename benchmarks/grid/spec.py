@@ -48,7 +48,7 @@ class SuitePart(_Strict):
     @field_validator("datasets", "fusions", mode="before")
     @classmethod
     def _names(cls, value: Any) -> Any:
-        """A name alone stands for an entry without settings."""
+        """Take a name alone for an entry without settings."""
         if isinstance(value, list):
             return [{"name": item} if isinstance(item, str) else item for item in value]
         return value

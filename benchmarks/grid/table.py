@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from i2moe_plugin.benchmarks.grid.baselines import Baseline
 from i2moe_plugin.benchmarks.grid.cells import Cell, Grid
+from i2moe_plugin.benchmarks.run.settings import RunSettings
 from i2moe_plugin.benchmarks.run.store import Run
 from i2moe_plugin.benchmarks.statistics.metrics import COSTS
 from i2moe_plugin.benchmarks.statistics.paired import (
@@ -37,23 +38,26 @@ class Attempt:
     """One seed of a cell: a run that is planned, under way, or over.
 
     Attributes:
-        seed: the seed.
+        settings: with the seed.
         state: ``finished``; ``failed``: trained, and it did not work; ``skipped``: it cannot be
             started here; ``stopped``: it could not be written, or another process computes it.
         name: of its directory, as soon as the data is open.
-        identity: see :func:`i2moe_plugin.benchmarks.run.execute.run_name`.
         reason: why it is not finished.
         run: the finished run.
         reused: it was finished before.
     """
 
-    seed: int
+    settings: RunSettings
     state: State = "waiting"
     name: str = ""
-    identity: str = ""
     reason: str = ""
     run: Run | None = None
     reused: bool = False
+
+    @property
+    def seed(self) -> int:
+        """What everything random in it derives from."""
+        return self.settings.seed
 
 
 @dataclass
@@ -76,6 +80,17 @@ class CellRuns:
     published: bool = True
     selection: str = ""
 
+    @classmethod
+    def planned(cls, cell: Cell, seeds: Sequence[int]) -> CellRuns:
+        """Return a cell of which nothing has been run."""
+        settings = [cell.settings.model_copy(update={"seed": seed}) for seed in seeds]
+        return cls(cell, list(map(Attempt, settings)))
+
+    @property
+    def settings(self) -> RunSettings:
+        """Those of its runs, with seed 0."""
+        return self.cell.settings
+
     @property
     def runs(self) -> dict[int, Run]:
         """The finished runs, by seed; nothing else is counted."""
@@ -92,13 +107,10 @@ class CellRuns:
 
     def expert_weights(self) -> dict[str, float]:
         """Return each expert's weight, the mean over test samples and seeds; none: no experts."""
-        found = [run.result["expert_weights"] for run in self.runs.values()
-                 if "expert_weights" in run.result]  # fmt: skip
-        return (
-            {name: sum(row[name] for row in found) / len(found) for name in found[0]}
-            if found
-            else {}
-        )
+        results = [run.result for run in self.runs.values()]
+        found = [result["expert_weights"] for result in results if "expert_weights" in result]
+        names = found[0] if found else ()
+        return {name: sum(row[name] for row in found) / len(found) for name in names}
 
 
 @dataclass(frozen=True)
@@ -129,7 +141,7 @@ class Entry:
     @property
     def dataset(self) -> str:
         """The data set's name."""
-        return self.cell.cell.settings.dataset
+        return self.cell.settings.dataset
 
     @cached_property
     def values(self) -> dict[int, float]:
@@ -163,13 +175,11 @@ class Entry:
             "values": {str(seed): value for seed, value in self.values.items()},
             "reference": " ".join(self.reference.cell.row) if self.reference else None,
             "comparison": self.comparison.as_dict() if self.comparison else None,
-            "paper": None
-            if self.paper is None
-            else {
-                "value": self.paper.value,
-                "deviation": self.paper.deviation,
-                "table": self.paper.table,
-                "note": self.paper.note,
+            "paper": self.paper
+            and {
+                **{
+                    key: getattr(self.paper, key) for key in ("value", "deviation", "table", "note")
+                },
                 "not_comparable": self.not_comparable or None,
             },
             "settings": cell.settings.model_dump(exclude={"seed"}),
@@ -205,7 +215,7 @@ class Table:
 
     def of(self, cell: CellRuns) -> list[Entry]:
         """Return a cell's entries, one a metric, in order."""
-        row, dataset = cell.cell.row, cell.cell.settings.dataset
+        row, dataset = cell.cell.row, cell.settings.dataset
         return [self.entries[row, (dataset, metric)] for metric in cell.metrics]
 
     @property
@@ -250,7 +260,7 @@ def make_table(grid: Grid, cells: Sequence[CellRuns], baselines: Iterable[Baseli
     """Return the table of a grid, whatever of it is finished."""
     by_key = {item.cell.key: item for item in cells}
     entries = {
-        (item.cell.row, (item.cell.settings.dataset, metric)): _entry(
+        (item.cell.row, (item.settings.dataset, metric)): _entry(
             item, metric, by_key.get(item.cell.reference_key(grid.reference) or ()), grid.paper
         )
         for item in cells
@@ -272,7 +282,7 @@ def _entry(item: CellRuns, metric: str, reference: CellRuns | None, paper: bool)
             )
     figure = None
     if paper:
-        settings = item.cell.settings
+        settings = item.settings
         figure = find_figure(
             settings.dataset, settings.fusion, settings.method, metric, item.cell.variant
         )
@@ -310,7 +320,7 @@ def _corrected(entries: dict[Any, Entry]) -> dict[Any, Entry]:
 def _notes(cells: Sequence[CellRuns], entries: Sequence[Entry]) -> Iterable[str]:
     for item in cells:
         for note in item.notes:
-            yield f"{item.cell.settings.dataset}: {note}"
+            yield f"{item.settings.dataset}: {note}"
     tested = [entry.comparison for entry in entries if entry.comparison is not None]
     if tested:
         count = sum(item.p_adjusted is not None for item in tested)

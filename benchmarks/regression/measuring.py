@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from i2moe_plugin.benchmarks.data.open import OpenedDataset
 from i2moe_plugin.benchmarks.grid.cells import Cell, Grid
 from i2moe_plugin.benchmarks.grid.failures import in_one_line
-from i2moe_plugin.benchmarks.grid.runner import open_cell, run_grid
+from i2moe_plugin.benchmarks.grid.runner import GridRunner, open_cell
 from i2moe_plugin.benchmarks.grid.table import CellRuns
 from i2moe_plugin.benchmarks.regression.timing import relative_time
 from i2moe_plugin.benchmarks.run.environment import (
@@ -102,13 +102,13 @@ def measure_grid(
         on_cell(" ".join(cell.key))
         with tempfile.TemporaryDirectory() as folder:
             alone = replace(grid, cells=(cell,), corrected=False)
-            table = run_grid(alone, RunStore(folder), open_data=open_once)
+            table = GridRunner(RunStore(folder), open_once).run(alone)
             measured.append(_measure(table.cells[0], data, timed))
     return measured
 
 
 def _measure(cell: CellRuns, data: OpenedDataset, timed: bool) -> Measurement:
-    name, settings = " ".join(cell.cell.key), cell.cell.settings
+    name, settings = " ".join(cell.cell.key), cell.settings
     for attempt in cell.attempts:
         if attempt.state == "stopped":
             raise RunError(attempt.reason)  # the disk, not the code

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from i2moe_plugin.benchmarks.grid.table import CellRuns, Table
+from i2moe_plugin.benchmarks.run.multibench import SELECTION
+from i2moe_plugin.benchmarks.run.settings import RunSettings
 from i2moe_plugin.benchmarks.statistics.equivalence import (
     Equivalence,
     equivalent_pairs,
@@ -19,8 +21,6 @@ from i2moe_plugin.benchmarks.statistics.equivalence import (
 from i2moe_plugin.benchmarks.statistics.paired import FEWEST_SEEDS, summarise
 from i2moe_plugin.benchmarks.statistics.paper import find_figure
 from i2moe_plugin.errors import I2MoEError
-
-METHODS = ("vanilla", "i2moe")
 
 
 @dataclass(frozen=True)
@@ -98,42 +98,43 @@ def parity(
     margin: float,
     *,
     altered: Sequence[str] = (),
-    loop: Callable[[str, int], dict[str, Any]] | None = None,
+    loop: Callable[[RunSettings], dict[str, Any]] | None = None,
 ) -> Parity:
     """Hold finished runs against the paper and against MultiBench's loop.
 
     Args:
-        table: vanilla and I2MoE of one backbone on one data set, over seeds.
+        table: methods of one backbone on one data set, over seeds.
         margin: what counts as the same, as our metrics are (0.02: two points of accuracy).
         altered: settings that are not the recipe's, so not the paper's.
-        loop: (method, seed) -> ``{"test": metrics}`` of the same run in their loop.
+        loop: gives ``{"test": metrics}`` of the same run in their loop.
 
     Raises:
         ConfigError: a margin that is not positive.
     """
-    cells = {cell.cell.settings.method: cell for cell in table.cells}
     first = table.cells[0]
-    settings = first.cell.settings
-    reasons = []
+    settings, notes, reasons = first.settings, list(first.notes), []
     if not first.published:
         reasons.append(f"this is a drawn sample, not {settings.dataset}")
     if altered:
         reasons.append(f"settings that are not the paper's: {', '.join(altered)}")
     claims = [
-        claim
-        for method in METHODS
-        for claim in _paper_claims(cells[method], margin, "; ".join(reasons))
+        claim for cell in table.cells for claim in _paper_claims(cell, margin, "; ".join(reasons))
     ]
-    notes = list(first.notes)
     if not claims:
         notes.append(f"The paper reports no figure of {settings.fusion} on {settings.dataset}.")
-    if loop is not None:
-        claims += [_loop_claim(cells[method], margin, loop) for method in METHODS]
+    if loop is None:
+        notes.append("No MultiBench checkout was given: --multibench PATH.")
+    else:
+        claims += [_loop_claim(cell, margin, loop) for cell in table.cells]
+        run = next(iter(first.runs.values()))
+        ours, theirs = first.selection, SELECTION.get(run.result["task"]["name"])
+        if theirs != ours:
+            notes.append(f"MultiBench's loop selects the epoch by {theirs}, ours by {ours}.")
     return Parity(settings.dataset, settings.fusion, table.grid.seeds, margin, claims, notes)
 
 
 def _paper_claims(cell: CellRuns, margin: float, reason: str) -> Iterator[Claim]:
-    settings = cell.cell.settings
+    settings = cell.settings
     for metric in cell.metrics:
         figure = find_figure(settings.dataset, settings.fusion, settings.method, metric)
         if figure is None:
@@ -160,13 +161,15 @@ def _paper_claims(cell: CellRuns, margin: float, reason: str) -> Iterator[Claim]
         )
 
 
-def _loop_claim(cell: CellRuns, margin: float, loop: Callable[[str, int], dict[str, Any]]) -> Claim:
-    metric, method = cell.metrics[0], cell.cell.settings.method
-    ours = cell.values(metric)
-    claim = Claim(method, metric, "MultiBench's loop", tuple(ours.values()))
+def _loop_claim(
+    cell: CellRuns, margin: float, loop: Callable[[RunSettings], dict[str, Any]]
+) -> Claim:
+    metric = cell.metrics[0]
+    ours = tuple(cell.values(metric).values())
+    claim = Claim(cell.settings.method, metric, "MultiBench's loop", ours)
     try:
-        theirs = tuple(float(loop(method, seed)["test"][metric]) for seed in ours)
+        theirs = tuple(float(loop(one.settings)["test"][metric]) for one in cell.attempts)
     except (I2MoEError, TypeError) as error:
         return replace(claim, reason=str(error))
-    found = equivalent_pairs(theirs, claim.ours, margin)
+    found = equivalent_pairs(theirs, ours, margin)
     return replace(claim, theirs=theirs, found=found, reason="paired over seeds")

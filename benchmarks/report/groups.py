@@ -88,7 +88,7 @@ def verdict_sentence(group: Group) -> str:
     for cell in group.cells:
         item = group.table.of(cell)[0].comparison
         if item is not None:
-            words = verdict_words(item, cell.cell.settings.method, "vanilla")
+            words = verdict_words(item, cell.settings.method, "vanilla")
             parts.append(f"{words} ({item.seeds} paired seeds, on this one split)")
     if not parts:
         return f"{group.name}: nothing to compare; vanilla and another method are needed."
@@ -97,14 +97,16 @@ def verdict_sentence(group: Group) -> str:
 
 def _cell(by_seed: dict[int, Run], variant: dict[str, Any], metrics: tuple[str, ...]) -> CellRuns:
     """Return the cell of a configuration's method. Settings of older versions are not checked."""
-    runs = sorted(by_seed.items())
-    settings = RunSettings.model_construct(**runs[0][1].settings)
-    attempts = [Attempt(seed, "finished", run.name, run=run) for seed, run in runs]
-    return CellRuns(Cell(settings, variant=variant), attempts, metrics)
+    runs = [run for _, run in sorted(by_seed.items())]
+    settings = [RunSettings.model_construct(**run.settings) for run in runs]
+    attempts = [
+        Attempt(one, "finished", run.name, run=run) for one, run in zip(settings, runs, strict=True)
+    ]
+    return CellRuns(Cell(settings[0], variant=variant), attempts, metrics)
 
 
 def _is_vanilla(cell: CellRuns) -> bool:
-    return cell.cell.settings.method == "vanilla"
+    return cell.settings.method == "vanilla"
 
 
 def _row(group: Group, entry: Entry) -> dict[str, Any]:
@@ -114,7 +116,7 @@ def _row(group: Group, entry: Entry) -> dict[str, Any]:
         difference = (format_value(metric, item.difference, "+"), item.difference)
     return {
         "runs": group.name,
-        "method": method_title(entry.cell.cell.settings.method),
+        "method": method_title(entry.cell.settings.method),
         "metric": metric_heading(metric),
         "headline": metric == entry.cell.metrics[0],
         "seeds": len(values),

@@ -127,12 +127,12 @@ class Media:
         self.left_out[dataset] = len(ids) - len(kept)
 
 
-def thumbnail(picture: NDArray[Any], size: int = THUMBNAIL) -> str:
+def thumbnail(picture: NDArray[Any]) -> str:
     """Return a small WebP of a picture as a data address."""
     from PIL import Image
 
     image = Image.fromarray(picture)
-    image.thumbnail((size, size))
+    image.thumbnail((THUMBNAIL, THUMBNAIL))
     stream = io.BytesIO()
     image.save(stream, "WEBP", quality=55, method=4)
     return "data:image/webp;base64," + base64.b64encode(stream.getvalue()).decode()

@@ -25,11 +25,11 @@ def without_controls(text: str, limit: int | None = None) -> str:
     return clean if limit is None or len(clean) <= limit else f"{clean[: limit - 1]}…"
 
 
-def enumerated(names: Sequence[str], limit: int = 10) -> str:
-    """Write names in a sentence, the first few of them.
+def enumerated(names: Sequence[str]) -> str:
+    """Write names in a sentence, the first ten of them.
 
-    >>> enumerated(["a", "b", "c"], limit=2)
-    'a, b and 1 more'
+    >>> enumerated("abcdefghijklm")
+    'a, b, c, d, e, f, g, h, i, j and 3 more'
     """
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more
+    more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+    return ", ".join(names[:10]) + more

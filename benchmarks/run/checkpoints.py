@@ -33,7 +33,7 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], record: Any = None) -> 
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], Any]:
-    """What :func:`save_tensors` wrote.
+    """Read what :func:`save_tensors` wrote.
 
     Raises:
         RunError: the file is missing or damaged.
@@ -59,7 +59,7 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
 
 
 def load_state(path: Path) -> dict[str, Any]:
-    """What :func:`save_state` wrote, for :meth:`Trainer.load_state_dict`.
+    """Read what :func:`save_state` wrote, for :meth:`Trainer.load_state_dict`.
 
     Raises:
         RunError: the file is missing or damaged.

@@ -6,8 +6,7 @@ Runs of format 1 kept them as ``outputs.npz``, which is still read.
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,6 @@ from i2moe_plugin.tasks import Classification, Multilabel, Regression, Task
 OUTPUTS = {1: "outputs.npz", 2: "outputs.h5"}
 #: Rows that are compressed together.
 CHUNK = 1024
-
-Columns = Mapping[str, Any]
 
 
 def write_outputs(folder: Path, columns: Mapping[str, NDArray[Any]]) -> None:
@@ -65,12 +62,15 @@ def read_outputs(
     Raises:
         RunError: the file is not readable, or has no such column.
     """
-    with _opened(path) as columns:
-        missing = [name for name in names if name not in columns]
-        if missing:
-            raise RunError(f"{path}: no {', '.join(missing)}; it holds {', '.join(columns)}.")
-        chosen = slice(None) if rows is None else rows
-        return {name: _text_as_str(columns[name][chosen]) for name in names or columns}
+    try:
+        with _open(path) as columns:
+            missing = [name for name in names if name not in columns]
+            if missing:
+                raise RunError(f"{path}: no {', '.join(missing)}; it holds {', '.join(columns)}.")
+            chosen = slice(None) if rows is None else rows
+            return {name: _text_as_str(columns[name][chosen]) for name in names or columns}
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise RunError(f"{path}: not readable ({error}).") from error
 
 
 def task_of_outputs(columns: Mapping[str, NDArray[Any]]) -> Task:
@@ -87,20 +87,12 @@ def task_of_outputs(columns: Mapping[str, NDArray[Any]]) -> Task:
     return Multilabel(width) if labels else Regression(width)
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[Columns]:
-    """Open an outputs file; what its reader raises is turned into a RunError."""
-    try:
-        if path.name == OUTPUTS[1]:
-            with np.load(path, allow_pickle=False) as archive:
-                yield archive
-        else:
-            import h5py
+def _open(path: Path) -> Any:
+    if path.name == OUTPUTS[1]:
+        return np.load(path, allow_pickle=False)
+    import h5py
 
-            with h5py.File(path, "r", locking=False) as file:
-                yield file
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise RunError(f"{path}: not readable ({error}).") from error
+    return h5py.File(path, "r", locking=False)
 
 
 def _text_as_str(values: Any) -> NDArray[Any]:

@@ -30,6 +30,8 @@ from i2moe_plugin.benchmarks.run.outputs import OUTPUTS, read_outputs, task_of_o
 from i2moe_plugin.errors import ConfigError, RunError, ShapeError
 
 if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
     from i2moe_plugin.interpretation import Outputs
 
 MANIFEST = "manifest.json"
@@ -226,11 +228,8 @@ class RunStore:
         """Return the runs that were begun and not finished, and whether each is under way now."""
         folder = self.folder / UNFINISHED
         paths = sorted(folder.iterdir()) if folder.is_dir() else []
-        return {
-            path.name: _is_held(_lock_of(path))
-            for path in paths
-            if path.is_dir() and not path.name.startswith(".")
-        }
+        paths = [path for path in paths if path.is_dir() and not path.name.startswith(".")]
+        return {path.name: _is_held(path) for path in paths}
 
     @contextlib.contextmanager
     def writing(self, name: str, identity: str, *, fresh: bool = False) -> Iterator[Path]:
@@ -243,19 +242,12 @@ class RunStore:
         Raises:
             RunError: the folder cannot be written, is full, or another process writes this run.
         """
-        import filelock
-
         aside = self.folder / UNFINISHED / name
         with disk_errors_explained(aside):
             aside.parent.mkdir(parents=True, exist_ok=True)
-            lock = filelock.FileLock(_lock_of(aside), timeout=0)
-            try:
-                lock.acquire()
-            except filelock.Timeout as error:
-                raise RunError(f"{aside}: another process is computing this run.") from error
-            except OSError as error:
-                if error.errno not in _NO_LOCKS:
-                    raise
+            lock = _lock(aside)
+        if lock is None:
+            raise RunError(f"{aside}: another process is computing this run.")
         try:
             with disk_errors_explained(aside):
                 if fresh:
@@ -268,7 +260,7 @@ class RunStore:
             if not aside.exists():
                 # Before another process can hold it. Where an open file cannot go, it stays.
                 with contextlib.suppress(OSError):
-                    _lock_of(aside).unlink()
+                    _lock_file(aside).unlink()
             lock.release()
             with contextlib.suppress(OSError):  # not empty: other runs are under way
                 aside.parent.rmdir()
@@ -288,30 +280,43 @@ def _finish(aside: Path, final: Path, identity: str) -> None:
             continue
         with file.open("rb") as handle:
             os.fsync(handle.fileno())
+    old = aside.with_name(f".{final.name}.old")
     if final.exists():  # replaced by --fresh, or damaged
-        old = aside.with_name(f".{final.name}.old")
         shutil.rmtree(old, ignore_errors=True)
         final.rename(old)
-        aside.rename(final)
-        shutil.rmtree(old, ignore_errors=True)
-    else:
-        aside.rename(final)
+    aside.rename(final)
+    shutil.rmtree(old, ignore_errors=True)
 
 
-def _lock_of(aside: Path) -> Path:
-    return aside.with_name(f"{aside.name}.lock")
+def _lock(aside: Path) -> BaseFileLock | None:
+    """Hold an unfinished run for this process; None where another one holds it.
 
-
-def _is_held(path: Path) -> bool:
-    """Whether a process holds this lock."""
+    The system lets go when a process ends, however it ends. A file system without locks has none.
+    """
     import filelock
 
-    if not path.exists():
-        return False
-    lock = filelock.FileLock(path, timeout=0)
+    lock = filelock.FileLock(_lock_file(aside), timeout=0)
     try:
         lock.acquire()
-    except (filelock.Timeout, OSError) as error:
-        return isinstance(error, filelock.Timeout)
-    lock.release()
+    except filelock.Timeout:
+        return None
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+    return lock
+
+
+def _is_held(aside: Path) -> bool:
+    """Whether another process holds an unfinished run; looks, and makes no file."""
+    if not _lock_file(aside).exists():
+        return False
+    with contextlib.suppress(OSError):
+        lock = _lock(aside)
+        if lock is None:
+            return True
+        lock.release()
     return False
+
+
+def _lock_file(aside: Path) -> Path:
+    return aside.with_name(f"{aside.name}.lock")

@@ -21,7 +21,7 @@ from i2moe_plugin.errors import DatasetError
 
 
 def show_data(as_json: bool) -> None:
-    """Every data set in one line."""
+    """Show every data set in one line."""
     rows: list[dict[str, Any]] = [
         {
             "name": entry.name,
@@ -52,7 +52,7 @@ def show_data(as_json: bool) -> None:
 
 
 def show_status(names: tuple[str, ...], root: Path | None, as_json: bool) -> bool:
-    """What is here of the named data sets (all by default); True where all of them are ready."""
+    """Show what is here of data sets (all by default); True where the named ones are ready."""
     rows: list[dict[str, Any]] = []
     for given in names or datasets.names():
         name, place = find_dataset(given, root)
@@ -96,7 +96,7 @@ def show_status(names: tuple[str, ...], root: Path | None, as_json: bool) -> boo
 
 
 def show_description(given: str, as_json: bool) -> None:
-    """All facts of one data set."""
+    """Show all facts of one data set."""
     name, root = find_dataset(given, None)
     entry = datasets.get(name)
     # A folder of the user's says these things itself.

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from i2moe_plugin.benchmarks.report.explanation import ExplainedSample
 
 BARS = "▁▂▃▄▅▆▇█"
+MOST_BARS = 60
 PICTURE_WIDTH = 32
 TEXT_LIMIT = 1200
 FEATURES = 8
@@ -72,15 +73,15 @@ def show_modalities(console: Console, shown: Sequence[Preview], missing: str) ->
             console.print(_features(item))
 
 
-def sparkline(values: Any, width: int = 60) -> str:
-    """Draw values as little bars, averaged to at most ``width``; a gap where there is none.
+def sparkline(values: Any) -> str:
+    """Draw values as little bars, averaged to at most 60; a gap where there is none.
 
     >>> sparkline([0, 1, 2, 3])
     '▁▃▆█'
     """
     array = np.asarray(values, dtype=float)
-    if len(array) > width:
-        array = np.array([part.mean() for part in np.array_split(array, width)])
+    if len(array) > MOST_BARS:
+        array = np.array([part.mean() for part in np.array_split(array, MOST_BARS)])
     good = array[np.isfinite(array)]
     if not len(good):
         return ""

@@ -16,8 +16,9 @@ from i2moe_plugin.benchmarks.statistics.metrics import (
 STYLES = {"equivalent": "bold green", "different": "bold red"}
 
 
-def show_parity(console: Console, parity: Parity) -> None:
+def show_parity(parity: Parity) -> None:
     """Show a table of claims, and what to know about each."""
+    console = Console()
     seeds = f"{len(parity.seeds)} seed{'s' * (len(parity.seeds) != 1)}"
     table = Table(title=f"{parity.fusion} on {parity.dataset}: parity over {seeds}")
     for name in ("", "ours", "theirs", "answer"):

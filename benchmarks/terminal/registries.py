@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from rich.console import Console
 from rich.padding import Padding
@@ -17,7 +17,7 @@ from i2moe_plugin.registry import list_backbones
 
 
 def show_backbones(as_json: bool) -> None:
-    """Every backbone with its facts."""
+    """Show every backbone with its facts."""
     rows = [
         {
             "name": entry.name,
@@ -35,7 +35,7 @@ def show_backbones(as_json: bool) -> None:
 
 
 def show_datasets(as_json: bool) -> None:
-    """Every data set with its facts."""
+    """Show every data set with its facts."""
     rows = [
         {
             "name": entry.name,
@@ -52,7 +52,7 @@ def show_datasets(as_json: bool) -> None:
 
 
 def show_settings(as_json: bool) -> None:
-    """Every plain setting with its default."""
+    """Show every plain setting with its default."""
     rows = [
         {"name": name, "default": str(RunSettings.model_fields[name].default), "what": what}
         for name, what in setting_names().items()
@@ -63,15 +63,24 @@ def show_settings(as_json: bool) -> None:
 
 
 def show_methods(as_json: bool) -> None:
-    """Every method with what it changes."""
+    """Show every method with what it changes."""
     from i2moe_plugin.methods import METHODS
 
     rows = [{"name": method.name, "what": method.description} for method in METHODS.values()]
     _show(rows, as_json, {})
 
 
+#: What each of the ``list`` commands shows.
+LISTS: dict[str, Callable[[bool], None]] = {
+    "backbones": show_backbones,
+    "datasets": show_datasets,
+    "settings": show_settings,
+    "methods": show_methods,
+}
+
+
 def _settings(parameters: Mapping[str, inspect.Parameter]) -> str:
-    """``rank=32, width``: each with its default, if it has one."""
+    """Write ``rank=32, width``: each with its default, if it has one."""
     return ", ".join(
         name if p.default is inspect.Parameter.empty else f"{name}={p.default}"
         for name, p in parameters.items()
@@ -79,7 +88,7 @@ def _settings(parameters: Mapping[str, inspect.Parameter]) -> str:
 
 
 def _show(rows: list[dict[str, str]], as_json: bool, broken: Mapping[str, str]) -> None:
-    """One block a row: its name, then each fact it has."""
+    """Show one block a row: its name, then each fact it has."""
     if as_json:
         print_json(rows)
         return

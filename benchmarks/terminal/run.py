@@ -35,8 +35,8 @@ VERDICT_STYLE = {"better": "bold green", "worse": "bold red"}
 
 
 @contextmanager
-def epoch_progress(console: Console, grid: Grid) -> Iterator[OnEvent]:
-    """Show a bar over all epochs of a grid; gives what :func:`run_grid` calls."""
+def epoch_progress(grid: Grid) -> Iterator[OnEvent]:
+    """Show a bar over all epochs of a grid; gives what :func:`GridRunner` calls."""
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -44,7 +44,7 @@ def epoch_progress(console: Console, grid: Grid) -> Iterator[OnEvent]:
         TextColumn("epochs"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        console=console,
+        console=Console(stderr=True),
         transient=True,
     )
     total = len(grid.seeds) * sum(cell.settings.epochs for cell in grid.cells)
@@ -52,7 +52,7 @@ def epoch_progress(console: Console, grid: Grid) -> Iterator[OnEvent]:
         task = bar.add_task("starting", total=total)
 
         def update(cell: CellRuns, attempt: Attempt, epoch: dict[str, Any] | None) -> None:
-            settings = cell.cell.settings
+            settings = cell.settings
             label = f"{method_title(settings.method)} seed {attempt.seed}"
             if attempt.reused:
                 bar.update(task, advance=settings.epochs, description=f"{label}: finished before")
@@ -64,9 +64,9 @@ def epoch_progress(console: Console, grid: Grid) -> Iterator[OnEvent]:
         yield update
 
 
-def show_methods(console: Console, table: Table) -> None:
+def show_methods(table: Table) -> None:
     """Show the table of a backbone's methods, and what came out in sentences."""
-    metrics = table.cells[0].metrics
+    console, metrics = Console(), table.cells[0].metrics
     for start in range(0, len(metrics), METRICS_ABREAST):
         columns = slice(start, start + METRICS_ABREAST)
         console.print(_metrics_table(table, columns, titled=not start))
@@ -75,7 +75,7 @@ def show_methods(console: Console, table: Table) -> None:
         if headline.comparison is not None:
             console.print(_verdict(headline))
     for cell in table.cells:
-        method, weights = cell.cell.settings.method, cell.expert_weights()
+        method, weights = cell.settings.method, cell.expert_weights()
         if method == "ensemble" or len(weights) < 2:
             continue  # nothing was learned there
         whose = "" if method == "i2moe" else f" of {method_title(method)}"
@@ -125,7 +125,7 @@ def _metrics_table(table: Table, columns: slice, titled: bool) -> RichTable:
 
 
 def _title(cell: CellRuns) -> str:
-    return method_title(cell.cell.settings.method)
+    return method_title(cell.settings.method)
 
 
 def _reference(table: Table) -> str:
@@ -142,7 +142,7 @@ def _verdict(entry: Entry) -> Text:
     item, reference = entry.comparison, entry.reference
     assert item is not None
     assert reference is not None
-    words = verdict_words(item, entry.cell.cell.settings.method, reference.cell.settings.method)
+    words = verdict_words(item, entry.cell.settings.method, reference.settings.method)
     text = Text("Verdict: ")
     text.append(words, style=VERDICT_STYLE.get(item.verdict, "bold"))
     text.append(

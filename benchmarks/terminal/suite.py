@@ -23,8 +23,9 @@ STYLES: dict[State, str] = {"failed": "red", "skipped": "yellow", "stopped": "ye
 
 
 @contextmanager
-def suite_progress(console: Console, grid: Grid) -> Iterator[OnEvent]:
+def suite_progress(grid: Grid) -> Iterator[OnEvent]:
     """Show a live table of all cells on a terminal; elsewhere a line for each run that ended."""
+    console = Console(stderr=True)
     progress = _SuiteProgress(grid, console)
     if not console.is_terminal:
         yield progress.line
@@ -51,11 +52,11 @@ class _SuiteProgress:
         self.current: tuple[str, ...] = self.rows[0] if self.rows else ()
 
     def note(self, cell: CellRuns, attempt: Attempt, epoch: dict[str, Any] | None) -> None:
-        """Take in what :func:`run_grid` tells."""
+        """Take in what :func:`GridRunner` tells."""
         self.cells[cell.cell.key] = cell
         self.current = cell.cell.row
         self.now = f"{' '.join(cell.cell.key)} seed {attempt.seed}"
-        self.epoch = f", epoch {epoch['epoch']} of {cell.cell.settings.epochs}" if epoch else ""
+        self.epoch = f", epoch {epoch['epoch']} of {cell.settings.epochs}" if epoch else ""
 
     def line(self, cell: CellRuns, attempt: Attempt, epoch: dict[str, Any] | None) -> None:
         """Take it in, and print a line for a run that ended."""
@@ -86,8 +87,9 @@ class _SuiteProgress:
         return sum(state not in ("waiting", "running") for state in states)
 
 
-def show_suite(console: Console, table: Table, folder: Path) -> None:
+def show_suite(table: Table, folder: Path) -> None:
     """Show the table, its notes, why what is missing is missing, and where files are."""
+    console = Console()
     seeds = ", ".join(map(str, table.grid.seeds))
     for start in range(0, len(table.columns), METRICS_ABREAST):
         columns = table.columns[start : start + METRICS_ABREAST]

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from rich.console import Console
 from torch import nn
 
 from i2moe_plugin.benchmarks.cli import main
@@ -22,12 +21,11 @@ from i2moe_plugin.benchmarks.grid.executors.processes import can_fork
 from i2moe_plugin.benchmarks.grid.executors.serial import Serial
 from i2moe_plugin.benchmarks.grid.failures import Failures
 from i2moe_plugin.benchmarks.grid.formats import csv_text, json_text, latex, markdown
-from i2moe_plugin.benchmarks.grid.runner import open_cell, run_grid
+from i2moe_plugin.benchmarks.grid.runner import GridRunner, open_cell
 from i2moe_plugin.benchmarks.grid.spec import load_suite
 from i2moe_plugin.benchmarks.run import store as store_module
 from i2moe_plugin.benchmarks.run.execute import run_name
 from i2moe_plugin.benchmarks.run.files import sha256_of
-from i2moe_plugin.benchmarks.run.settings import resolve
 from i2moe_plugin.benchmarks.run.store import RunStore
 from i2moe_plugin.benchmarks.statistics import paper
 from i2moe_plugin.benchmarks.statistics.paired import compare
@@ -71,21 +69,21 @@ def test_a_suite_trains_what_is_missing_and_nothing_else(suite_file, tmp_path):
         if epoch is not None:
             trained.append((cell.cell.row, attempt.seed))
 
-    table = run_grid(suite, store, on_event=on_event)
+    table = GridRunner(store, on_event=on_event).run(suite)
     assert table.states == {"finished": 6}
     assert len(trained) == 6 * 2
     # Seeds outside methods: a stopped suite has whole pairs.
     assert [seed for _, seed in trained] == sorted(seed for _, seed in trained)
-    again = run_grid(suite, store, on_event=on_event)
+    again = GridRunner(store, on_event=on_event).run(suite)
     assert (len(trained), again.reused) == (12, 6)
-    more = run_grid(load_suite(suite_file(seeds=4)), store, on_event=on_event)
+    more = GridRunner(store, on_event=on_event).run(load_suite(suite_file(seeds=4)))
     assert (len(trained), more.reused) == (16, 6)
 
 
 def test_several_at_a_time_give_the_same(suite_file, tmp_path, moody):
     suite = load_suite(suite_file(fusions=["concat", "moody"], seeds=1))
-    one = run_grid(suite, RunStore(tmp_path / "1"))
-    two = run_grid(suite, RunStore(tmp_path / "2"), workers=2)
+    one = GridRunner(RunStore(tmp_path / "1")).run(suite)
+    two = GridRunner(RunStore(tmp_path / "2"), workers=2).run(suite)
     assert one.states == two.states == {"finished": 2, "failed": 2}
     first, second = ([e.values for e in r.entries.values()] for r in (one, two))
     assert first == second
@@ -99,12 +97,12 @@ def test_runs_are_those_of_the_command_run(suite_file, tmp_path):
     done = invoke("run", "--fusion", "concat", "--seeds", 3, "--data-root", tmp_path / "data",
                   "--out", tmp_path / "runs", *quick)  # fmt: skip
     assert done.exit_code == 0, done.output
-    assert run_grid(suite, RunStore(tmp_path / "runs")).reused == 6
+    assert GridRunner(RunStore(tmp_path / "runs")).run(suite).reused == 6
 
 
 def test_figures_are_those_of_the_runs(suite_file, tmp_path):
     store = RunStore(tmp_path / "runs")
-    table = run_grid(load_suite(suite_file()), store)
+    table = GridRunner(store).run(load_suite(suite_file()))
     assert table.columns == [("htad", "accuracy")]
     values = {}
     for method in ("vanilla", "i2moe"):
@@ -125,7 +123,7 @@ def test_a_failure_is_kept_shown_not_counted_and_tried_again_on_request(
     suite_file, tmp_path, moody, monkeypatch
 ):
     path, store = suite_file(fusions=["moody", "concat"]), RunStore(tmp_path / "runs")
-    table = run_grid(load_suite(path), store)
+    table = GridRunner(store).run(load_suite(path))
     assert table.states == {"failed": 6, "finished": 6}  # the others were run all the same
     (failure, *rest) = Failures(store.folder)
     assert len(rest) == 5
@@ -141,8 +139,8 @@ def test_a_failure_is_kept_shown_not_counted_and_tried_again_on_request(
     assert "| moody, i2moe | failed |" in markdown(table)
 
     monkeypatch.setattr(Moody, "fails", False)
-    assert run_grid(load_suite(path), store).states["failed"] == 6
-    assert run_grid(load_suite(path), store, retry=True).states == {"finished": 12}
+    assert GridRunner(store).run(load_suite(path)).states["failed"] == 6
+    assert GridRunner(store, retry=True).run(load_suite(path)).states == {"finished": 12}
     assert not list(Failures(store.folder))
 
 
@@ -152,7 +150,7 @@ def test_some_seeds_failed(suite_file, tmp_path, moody, monkeypatch):
     def only_seed_one(table, attempt, epoch):
         Moody.fails = attempt.seed == 1
 
-    table = run_grid(load_suite(path), store, on_event=only_seed_one)
+    table = GridRunner(store, on_event=only_seed_one).run(load_suite(path))
     entry = table.entries[("moody", "i2moe"), ("htad", "accuracy")]
     assert sorted(entry.values) == [0, 2]
     assert entry.comparison.seeds == 2  # the pairs that both finished
@@ -165,7 +163,7 @@ def test_what_is_not_here_or_does_not_fit_is_skipped(suite_file, tmp_path, monke
         datasets=["enrico", {"name": "htad", "root": "data"}], fusions=["mi3", "concat"]
     )
     suite = load_suite(file, settings={"encoder_hidden": 8})
-    table = run_grid(suite, RunStore("runs"))
+    table = GridRunner(RunStore("runs")).run(suite)
     assert table.states == {"skipped": 18, "finished": 6}
     reasons = " ".join(table.reasons)
     assert "cannot be read from data/enrico" in reasons
@@ -174,7 +172,7 @@ def test_what_is_not_here_or_does_not_fit_is_skipped(suite_file, tmp_path, monke
 
 
 def test_a_metric_that_there_is_not(suite_file, tmp_path):
-    table = run_grid(load_suite(suite_file(metrics=["acuracy"])), RunStore(tmp_path / "runs"))
+    table = GridRunner(RunStore(tmp_path / "runs")).run(load_suite(suite_file(metrics=["acuracy"])))
     assert table.states == {"skipped": 6}
     assert "htad has no metric 'acuracy'. Did you mean 'accuracy'" in " ".join(table.reasons)
 
@@ -185,7 +183,9 @@ def test_samples_are_drawn_and_never_held_against_the_paper(suite_file, tmp_path
     settings = {"epochs": 1, "device": "cpu", "latent_dim": 8, "fusion.rank": 2}
     suite = load_suite("table1", seeds=[0], settings=settings, only=["mimic", "lrtf"])
     assert suite.cells[0].altered == ("epochs", "fusion.rank", "latent_dim")
-    table = run_grid(suite, RunStore("runs"), open_data=functools.partial(open_cell, sample=True))
+    table = GridRunner(RunStore("runs"), open_data=functools.partial(open_cell, sample=True)).run(
+        suite
+    )
     entry = table.entries[("lrtf", "vanilla"), ("mimic", "accuracy")]
     assert entry.paper.value == pytest.approx(0.7017)
     assert entry.not_comparable.startswith("drawn sample; other settings: epochs")
@@ -197,17 +197,17 @@ def test_the_papers_figure_beside_ours(suite_file, tmp_path, monkeypatch):
     key = ("htad", "concat", "i2moe", "accuracy", ())
     monkeypatch.setattr(paper, "_figures", lambda: {key: figure})
     store = RunStore(tmp_path / "runs")
-    table = run_grid(load_suite(suite_file()), store)
+    table = GridRunner(store).run(load_suite(suite_file()))
     entry = table.entries[("concat", "i2moe"), ("htad", "accuracy")]
     assert (entry.paper, entry.not_comparable.split(":")[0]) == (figure, "other settings")
     assert "[90.00*]" in markdown(table)
-    without = run_grid(load_suite(suite_file(paper=False)), store)
+    without = GridRunner(store).run(load_suite(suite_file(paper=False)))
     assert without.entries[("concat", "i2moe"), ("htad", "accuracy")].paper is None
 
 
 def test_every_format_says_the_same(suite_file, tmp_path):
     file = suite_file(grid={"masking": ["zero", "mean"]}, metrics=["accuracy", "parameters"])
-    table = run_grid(load_suite(file), RunStore(tmp_path / "runs"))
+    table = GridRunner(RunStore(tmp_path / "runs")).run(load_suite(file))
     lines = list(csv.DictReader(io.StringIO(csv_text(table))))
     entries = json.loads(json_text(table))["entries"]
     assert len(lines) == len(entries) == 4 * 2
@@ -251,18 +251,18 @@ def test_data_that_turns_out_to_be_damaged_is_skipped(suite_file, tmp_path, monk
         raise DatasetError("row 7 is torn")
 
     monkeypatch.setattr(OpenedDataset, "prepare", prepare)
-    table = run_grid(load_suite(suite_file()), RunStore(tmp_path / "runs"))
+    table = GridRunner(RunStore(tmp_path / "runs")).run(load_suite(suite_file()))
     assert table.states == {"skipped": 6}
     assert list(table.reasons) == ["skipped: row 7 is torn"]
 
 
-def test_the_live_table(suite_file, tmp_path, moody):
+def test_the_live_table(suite_file, tmp_path, moody, monkeypatch, capsys):
     suite = load_suite(suite_file(fusions=["concat", "moody"], seeds=1))
-    screen = io.StringIO()
-    console = Console(file=screen, force_terminal=True, width=100, height=20)
-    with suite_progress(console, suite) as on_event:
-        table = run_grid(suite, RunStore(tmp_path / "runs"), on_event=on_event)
-    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue())
+    for name, value in (("FORCE_COLOR", "1"), ("COLUMNS", "100"), ("LINES", "20")):
+        monkeypatch.setenv(name, value)
+    with suite_progress(suite) as on_event:
+        table = GridRunner(RunStore(tmp_path / "runs"), on_event=on_event).run(suite)
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", capsys.readouterr().err)
     assert table.states == {"finished": 2, "failed": 2}
     assert "Small: 4 of 4 runs" in shown
     assert "0/1 1 failed" in shown
@@ -273,7 +273,7 @@ def test_a_run_that_another_process_computes_is_no_failure(suite_file, tmp_path)
     suite, store = load_suite(suite_file(methods=["vanilla"], seeds=1)), RunStore(tmp_path / "runs")
     name, identity = run_name(suite.cells[0].settings, open_dataset("htad", tmp_path / "data"))
     with pytest.raises(RuntimeError), store.writing(name, identity):
-        table = run_grid(suite, store)
+        table = GridRunner(store).run(suite)
         assert table.states == {"stopped": 1}
         assert "another process is computing this run" in " ".join(table.reasons)
         raise RuntimeError
@@ -285,15 +285,15 @@ SEEDS = (3, 1, 2)
 
 def compare_methods(folder, data, **options):
     """Two methods on the small data set, and what was told of each run."""
-    settings, sources = resolve("htad", "concat", {**QUICK, "epochs": 1})
-    grid = methods_grid(settings, ["vanilla", "i2moe"], SEEDS, sources=sources, root=data)
+    values = {**QUICK, "epochs": 1}
+    grid = methods_grid("htad", "concat", ["vanilla", "i2moe"], SEEDS, values=values, root=data)
     told = []
 
     def on_event(cell, attempt, epoch):
         if epoch is not None or attempt.reused:
             told.append((cell.cell.settings.method, attempt.seed, attempt.reused))
 
-    return run_grid(grid, RunStore(folder), strict=True, on_event=on_event, **options), told
+    return GridRunner(RunStore(folder), strict=True, on_event=on_event, **options).run(grid), told
 
 
 @pytest.mark.skipif(not can_fork(), reason="no safe fork here")
@@ -319,7 +319,7 @@ def test_short_runs_do_not_wait_for_the_last_long_one(tmp_path, small_htad, monk
         workers = 2
 
         def run(self, tasks, receive):
-            given.extend((task.settings.method, task.settings.seed) for task in tasks)
+            given.extend((task.args[0].method, task.args[0].seed) for task in tasks)
             super().run(tasks, receive)
 
     monkeypatch.setattr(runner, "choose_executor", lambda workers: Noting())
@@ -351,7 +351,7 @@ def test_a_strict_grid_raises_what_a_suite_writes_down(suite_file, tmp_path, moo
         ({"datasets": ["enrico"]}, DatasetError),
     ):
         with pytest.raises(error):
-            run_grid(load_suite(suite_file(**keys)), store, strict=True)
+            GridRunner(store, strict=True).run(load_suite(suite_file(**keys)))
     assert not list(Failures(store.folder))
 
 

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from i2moe_plugin.benchmarks.cli import main
 from i2moe_plugin.benchmarks.data.open import PreparedDataset, open_dataset
 from i2moe_plugin.benchmarks.grid.cells import methods_grid
-from i2moe_plugin.benchmarks.grid.runner import run_grid
+from i2moe_plugin.benchmarks.grid.runner import GridRunner
 from i2moe_plugin.benchmarks.regression.parity import parity
 from i2moe_plugin.benchmarks.run.execute import execute
 from i2moe_plugin.benchmarks.run.multibench import loop_results
@@ -88,12 +88,13 @@ def test_an_error_in_their_loop_is_told(tmp_path, data):
 
 @pytest.fixture
 def table(tmp_path, small_htad):
-    grid = methods_grid(still(), ["vanilla", "i2moe"], range(3), root=small_htad)
-    return run_grid(grid, RunStore(tmp_path), strict=True)
+    methods = ["vanilla", "i2moe"]
+    grid = methods_grid("htad", "concat", methods, range(3), values=STILL, root=small_htad)
+    return GridRunner(RunStore(tmp_path), strict=True).run(grid)
 
 
 def accuracies(table, method):
-    (cell,) = [cell for cell in table.cells if cell.cell.settings.method == method]
+    (cell,) = [cell for cell in table.cells if cell.settings.method == method]
     return cell.values("accuracy")
 
 
@@ -142,10 +143,10 @@ def test_what_is_not_comparable_is_not_tested(table, figure):
 def test_against_a_loop(table):
     values = {method: accuracies(table, method) for method in ("vanilla", "i2moe")}
 
-    def loop(method, seed):
-        if method == "i2moe":
+    def loop(settings):
+        if settings.method == "i2moe":
             raise ConfigError("cannot")
-        return {"test": {"accuracy": values[method][seed]}}
+        return {"test": {"accuracy": values[settings.method][settings.seed]}}
 
     first, second = parity(table, 0.02, loop=loop).claims
     assert (first.answer, first.found.difference) == ("equivalent", 0)
