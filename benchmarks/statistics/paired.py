@@ -144,7 +144,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def permutation_p(difference: NDArray[Any]) -> float:
-    """Return the two-sided p of the mean under all 2^n flips of signs, 9999 of them beyond n = 13."""
+    """Return the two-sided p of the mean under all 2^n flips of signs; 9999 drawn ones, n > 13."""
     from scipy import stats
 
     if len(difference) < 2:

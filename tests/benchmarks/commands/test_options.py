@@ -8,8 +8,8 @@ from click.testing import CliRunner
 
 from i2moe_plugin.benchmarks.cli import main
 from i2moe_plugin.benchmarks.commands.base import Command, Group, TrainingCommand
-from i2moe_plugin.benchmarks.run import settings as settings_module
-from i2moe_plugin.benchmarks.run.settings import SHORT, RunSettings
+from i2moe_plugin.benchmarks.grid import cells
+from i2moe_plugin.benchmarks.run.settings import SHORT, RunSettings, resolve
 from i2moe_plugin.errors import ConfigError
 
 
@@ -93,11 +93,10 @@ def test_a_short_form_is_the_setting(monkeypatch, short, long):
     found = []
 
     def stop(dataset, fusion, values):
-        found.append(settings_module_resolve(dataset, fusion, values)[0])
+        found.append(resolve(dataset, fusion, values)[0])
         raise ConfigError("seen")
 
-    settings_module_resolve = settings_module.resolve
-    monkeypatch.setattr(settings_module, "resolve", stop)
+    monkeypatch.setattr(cells, "resolve", stop)
     assert invoke("run", *short).exit_code == 1
     assert invoke("run", *(part for item in long for part in ("--set", item))).exit_code == 1
     assert found[0] == found[1] != RunSettings(dataset="htad", fusion="lrtf")

@@ -49,6 +49,7 @@ def write_run(
     data_root: str | None = None,
     notes: list[str] | None = None,
     weights: Any = None,
+    selection: str | None = None,
     **settings: Any,
 ) -> Run:
     """A finished run with drawn outputs; the targets are the same for all seeds."""
@@ -86,7 +87,8 @@ def write_run(
         "test": {"loss": 0.5, **task.metrics(columns["prediction"], target)},
         "best_epoch": 2,
         "epochs": 2,
-        "metric": metric,
+        "metric": selection or metric,
+        "headline": metric,
         "parameters": 1234,
         "seconds": {"training": 1.0, "test": 0.1, "total": 1.2},
         "notes": notes or [],

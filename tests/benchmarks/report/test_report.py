@@ -249,6 +249,15 @@ def test_failures_of_a_suite_are_told_with_their_reason(tmp_path, write_run):
     assert "the loss is not finite &lt;b&gt;at all&lt;/b&gt;" in text
 
 
+def test_runs_selected_by_the_loss_are_compared_by_their_metric(tmp_path, write_run):
+    for method in ("vanilla", "i2moe"):
+        write_run(tmp_path / "runs", method=method, selection="loss")
+    groups = group_runs(find_runs([tmp_path / "runs"]).runs)
+    headlines = {row["metric"] for row in comparison_rows(groups) if row["headline"]}
+    assert headlines == {"accuracy %"}
+    build([tmp_path / "runs"], tmp_path / "page.html", with_data=False)
+
+
 def test_vanilla_runs_alone_make_a_page(tmp_path, write_run):
     write_run(tmp_path / "runs", method="vanilla")
     build([tmp_path / "runs"], tmp_path / "page.html")
