@@ -244,7 +244,6 @@ class RunStore:
         """
         aside = self.folder / UNFINISHED / name
         with disk_errors_explained(aside):
-            aside.parent.mkdir(parents=True, exist_ok=True)
             lock = _lock(aside)
         if lock is None:
             raise RunError(f"{aside}: another process is computing this run.")
@@ -296,13 +295,18 @@ def _lock(aside: Path) -> BaseFileLock | None:
     import filelock
 
     lock = filelock.FileLock(_lock_file(aside), timeout=0)
-    try:
-        lock.acquire()
-    except filelock.Timeout:
-        return None
-    except OSError as error:
-        if error.errno not in _NO_LOCKS:
-            raise
+    while not lock.is_locked:
+        aside.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire()
+        except filelock.Timeout:
+            return None
+        except FileNotFoundError:  # another process has just removed the folder, empty as it was
+            continue
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            break
     return lock
 
 

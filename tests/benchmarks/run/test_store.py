@@ -105,7 +105,7 @@ def test_two_processes_do_not_write_one_run_and_a_killed_one_lets_go(tmp_path):
     assert store.unfinished() == {}
 
 
-def test_a_folder_that_cannot_be_made_is_disk_errors_explained(tmp_path):
+def test_a_folder_that_cannot_be_made_is_explained(tmp_path):
     (tmp_path / "file").write_text("")
     store = RunStore(tmp_path / "file" / "runs")
     with pytest.raises(RunError, match="--out"), store.writing("run", "id"):
@@ -177,7 +177,7 @@ def test_equal_outputs_are_equal_files(tmp_path):
     assert digests[0] == digests[1]
 
 
-def test_outputs_that_cannot_be_read_are_disk_errors_explained(tmp_path):
+def test_outputs_that_cannot_be_read_are_explained(tmp_path):
     run = run_with_outputs(tmp_path, COLUMNS)
     run.outputs("target")
     (run.path / "outputs.h5").write_bytes(b"no HDF5")  # after it was checked
@@ -261,3 +261,22 @@ def test_runs_of_format_1_are_reported_and_explained(format_1, tmp_path):
 )
 def test_the_task_of_outputs_that_do_not_say_it(target, task):
     assert task_of_outputs({"prediction": np.zeros((2, 3)), "target": target}) == task
+
+
+def write_many(folder, names):
+    for name in names:
+        write_run(RunStore(folder), name)
+
+
+def test_processes_that_begin_and_end_runs_at_once_do_not_harm_each_other(tmp_path):
+    """The last one to end removes the folder of unfinished runs, while another begins."""
+    context = multiprocessing.get_context("fork")
+    names = [[f"{process}-{place}" for place in range(60)] for process in range(2)]
+    processes = [context.Process(target=write_many, args=(tmp_path, own)) for own in names]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert {run.name for run in RunStore(tmp_path)} == {name for own in names for name in own}
+    assert not (tmp_path / ".unfinished").exists()
