@@ -32,7 +32,7 @@ moved(
         "benchmarks.datasets.shown": "benchmarks.data.preview",
         "benchmarks.datasets.text_picture": "benchmarks.data.text_picture",
         "benchmarks.datasets.words": "benchmarks.formats.word_vectors",
-        "benchmarks.display": "benchmarks.terminal.run",
+        "benchmarks.display": "benchmarks.terminal.run benchmarks.statistics.metrics",
         "benchmarks.equivalence": "benchmarks.statistics.equivalence",
         "benchmarks.experiment": (
             "benchmarks.run.execute benchmarks.run.environment benchmarks.run.model"
@@ -41,7 +41,7 @@ moved(
         "benchmarks.explain_picture": "benchmarks.report.picture",
         "benchmarks.explanation": "benchmarks.report.explanation",
         "benchmarks.features": "benchmarks.data.frozen",
-        "benchmarks.job": "benchmarks.grid.job",
+        "benchmarks.job": "benchmarks.grid.runner benchmarks.grid.table",
         "benchmarks.linear_baseline": "benchmarks.statistics.linear",
         "benchmarks.listing": "benchmarks.terminal.registries",
         "benchmarks.multibench_loading": "benchmarks.data.multibench",
@@ -50,14 +50,16 @@ moved(
         "benchmarks.parity": "benchmarks.regression.parity",
         "benchmarks.parity_display": "benchmarks.terminal.parity",
         "benchmarks.pool": "benchmarks.grid.executors.processes",
-        "benchmarks.runs": "benchmarks.run.store",
+        "benchmarks.runs": "benchmarks.run.store benchmarks.run.files benchmarks.run.outputs",
         "benchmarks.settings": "benchmarks.run.settings",
         "benchmarks.stored": "benchmarks.run.collect",
         "benchmarks.suites": "benchmarks.grid",
         "benchmarks.suites.display": "benchmarks.terminal.suite",
         "benchmarks.suites.formats": "benchmarks.grid.formats",
-        "benchmarks.suites.running": "benchmarks.grid.runner",
-        "benchmarks.suites.spec": "benchmarks.grid.spec",
+        "benchmarks.suites.running": (
+            "benchmarks.grid.runner benchmarks.grid.failures benchmarks.grid.table"
+        ),
+        "benchmarks.suites.spec": "benchmarks.grid.spec benchmarks.grid.cells",
         "benchmarks.suites.tables": "benchmarks.grid.table",
     }
 )

@@ -137,13 +137,6 @@ KNOWN = {
     ("benchmarks.datasets.samples.mmimdb", "benchmarks.datasets.mmimdb"),
     ("benchmarks.formats.pickles", "benchmarks.formats.readers"),
     ("benchmarks.formats.readers", "benchmarks.formats.pickles"),
-    ("benchmarks.grid.formats", "benchmarks.terminal.run"),
-    ("benchmarks.regression.checks", "benchmarks.terminal.run"),
-    ("benchmarks.report.build", "benchmarks.terminal.run"),
-    ("benchmarks.report.groups", "benchmarks.terminal.run"),
-    ("benchmarks.report.panels", "benchmarks.terminal.run"),
-    ("benchmarks.run.environment", "benchmarks.grid.executors.processes"),
-    ("benchmarks.speed.__main__", "benchmarks.commands.speed"),
 }
 
 

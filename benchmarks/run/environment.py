@@ -15,7 +15,6 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from i2moe_plugin import __version__
-from i2moe_plugin.benchmarks.grid.executors.processes import in_worker
 from i2moe_plugin.benchmarks.run.settings import RunSettings
 from i2moe_plugin.errors import ConfigError
 from i2moe_plugin.training import count_parameters
@@ -65,9 +64,9 @@ def create_fabric(settings: RunSettings) -> Fabric:
 
 @contextmanager
 def cpu_threads(count: int) -> Iterator[None]:
-    """Run the block on that many CPU threads, on one in a worker process; 0 changes nothing."""
+    """Run the block on that many CPU threads; 0 leaves them as they are."""
     before = torch.get_num_threads()
-    torch.set_num_threads(1 if in_worker() else count or before)
+    torch.set_num_threads(count or before)
     try:
         yield
     finally:
@@ -75,10 +74,19 @@ def cpu_threads(count: int) -> Iterator[None]:
 
 
 @contextmanager
-def training_threads(settings: RunSettings, model: nn.Module) -> Iterator[None]:
-    """Run the block on the CPU threads that the model is trained with."""
-    one = count_parameters(model) < SMALL_MODEL
-    with cpu_threads(settings.threads or (1 if one else 0)):
+def training_threads(
+    settings: RunSettings, model: nn.Module, most: int | None = None
+) -> Iterator[None]:
+    """Run the block on the CPU threads that the model is trained with.
+
+    Args:
+        settings: ``threads`` of them; 0: one for a small model, otherwise as many as there are.
+        model: what is trained.
+        most: no more than these, whatever the settings say.
+    """
+    small = count_parameters(model) < SMALL_MODEL
+    count = settings.threads or (1 if small else torch.get_num_threads())
+    with cpu_threads(count if most is None else min(count, most)):
         yield
 
 

@@ -6,7 +6,7 @@ import inspect
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +23,12 @@ from i2moe_plugin.benchmarks.run.environment import (
     resolve_device,
     training_threads,
 )
+from i2moe_plugin.benchmarks.run.files import json_ready, write_json, write_text
 from i2moe_plugin.benchmarks.run.memory import keep_freed_memory
 from i2moe_plugin.benchmarks.run.model import create_trainer
+from i2moe_plugin.benchmarks.run.outputs import write_outputs
 from i2moe_plugin.benchmarks.run.settings import RunSettings
-from i2moe_plugin.benchmarks.run.store import (
-    Run,
-    RunStore,
-    explained,
-    plain,
-    write_json,
-    write_outputs,
-)
+from i2moe_plugin.benchmarks.run.store import Run, RunStore
 from i2moe_plugin.errors import RunError
 from i2moe_plugin.model import I2MoE
 from i2moe_plugin.training import Predictions, Trainer, count_parameters
@@ -46,7 +41,7 @@ EpochCallback = Callable[[dict[str, Any]], None]
 
 
 def run_name(settings: RunSettings, data: OpenedDataset) -> tuple[str, str]:
-    """A run's directory name and its identity.
+    """Return a run's directory name and its identity.
 
     The identity covers the settings, the data, the device's kind, this package's version and the
     source of the backbone: change any, and it is another run.
@@ -69,11 +64,17 @@ def run_name(settings: RunSettings, data: OpenedDataset) -> tuple[str, str]:
 
 
 def finished(settings: RunSettings, data: OpenedDataset, store: RunStore) -> Run | None:
-    """The finished run of this identity; one whose files were damaged since counts as none."""
+    """Return the finished run of this identity; a damaged one counts as none."""
     try:
         return store.find(run_name(settings, data)[0])
     except RunError:
         return None
+
+
+def headline_metric(settings: RunSettings, data: OpenedDataset) -> str:
+    """Return the metric that methods are compared by: what selects the epoch, if it was chosen."""
+    chosen = settings.metric
+    return chosen if chosen is not None and chosen != "loss" else data.metric
 
 
 def execute(
@@ -83,7 +84,8 @@ def execute(
     *,
     fresh: bool = False,
     on_epoch: EpochCallback | None = None,
-    sources: dict[str, str] | None = None,
+    sources: Mapping[str, str] | None = None,
+    most_threads: int | None = None,
 ) -> Run:
     """Train, select on validation, test once; or return the finished run of the same identity.
 
@@ -94,9 +96,10 @@ def execute(
         fresh: train even where a finished run, or a stopped one, is there.
         on_epoch: called with each epoch's record.
         sources: where each setting comes from, to be stored beside them.
+        most_threads: train on no more CPU threads than these, whatever the settings say.
 
     Raises:
-        RunError: the run cannot be written.
+        RunError: the run cannot be written, or another process computes it.
         BackboneError, TrainingError: see :class:`Trainer`.
     """
     if not fresh and (found := finished(settings, data, store)) is not None:
@@ -109,7 +112,7 @@ def execute(
         if not torch.cuda.is_available():
             # torch's optimizers otherwise look for a driver on the disk at every step.
             os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
-        with training_threads(settings, trainer.model):
+        with training_threads(settings, trainer.model, most_threads):
             _train_and_test(settings, data, trainer, folder, on_epoch, sources or {})
     return Run.load(store.folder / name)
 
@@ -120,7 +123,7 @@ def _train_and_test(
     trainer: Trainer,
     folder: Path,
     on_epoch: EpochCallback | None,
-    sources: dict[str, str],
+    sources: Mapping[str, str],
 ) -> None:
     start = time.perf_counter()
     _go_on(trainer, folder / STATE)
@@ -158,7 +161,7 @@ def _train_and_test(
 
 
 def _go_on(trainer: Trainer, state: Path) -> None:
-    """Go on from a stopped run's last state; one that cannot be used is started over."""
+    """Go on from a stopped run's last state; where it cannot be used, the run starts over."""
     if state.exists():
         try:
             trainer.load_state_dict(load_state(state))
@@ -172,7 +175,7 @@ def _write(
     folder: Path,
     trainer: Trainer,
     test: Predictions,
-    sources: dict[str, str],
+    sources: Mapping[str, str],
     seconds: dict[str, float],
 ) -> None:
     result: dict[str, Any] = {
@@ -180,6 +183,7 @@ def _write(
         "best_epoch": trainer.best_epoch,
         "epochs": len(trainer.history),
         "metric": trainer.metric,
+        "headline": headline_metric(settings, data),
         "parameters": count_parameters(trainer.model),
         "parameters_without_encoders": count_parameters(trainer.model)
         - count_parameters(trainer.model.encoders),
@@ -204,13 +208,12 @@ def _write(
         arrays |= {"expert_outputs": test.outputs, "weights": test.weights}
     write_json(
         folder / "settings.json",
-        {**settings.model_dump(), "splits": data.split_hash(), "sources": sources},
+        {**settings.model_dump(), "splits": data.split_hash(), "sources": dict(sources)},
     )
     write_json(folder / "environment.json", environment(settings))
     write_json(folder / "result.json", result)
-    with explained(folder):
-        lines = [json.dumps(plain(record), allow_nan=False) + "\n" for record in trainer.history]
-        (folder / "metrics.jsonl").write_text("".join(lines), encoding="utf-8")
+    lines = [json.dumps(json_ready(record), allow_nan=False) + "\n" for record in trainer.history]
+    write_text(folder / "metrics.jsonl", "".join(lines))
     write_outputs(folder, arrays)
     save_tensors(folder / "weights.safetensors", trainer.model.state_dict())
     (folder / STATE).unlink(missing_ok=True)

@@ -197,7 +197,7 @@ def test_a_sample_needs_both_modalities(tmp_path):
 
 def test_a_run(sample, tmp_path):
     where = ["--data-root", str(sample), "--out", str(tmp_path / "runs")]
-    what = "run --dataset avmnist --fusion concat --seed 0 --epochs 1 --json"
+    what = "run --dataset avmnist --fusion concat --seeds 0, --epochs 1 --json"
     result = CliRunner().invoke(main, [*what.split(), *where])
     assert result.exit_code == 0, result.output
     assert set(json.loads(result.stdout)["methods"]) == {"vanilla", "i2moe"}

@@ -215,7 +215,7 @@ def test_a_sample_needs_picture_and_forces(tmp_path):
 def test_a_run(sample, tmp_path):
     where = ["--data-root", str(sample), "--out", str(tmp_path / "runs")]
     what = (
-        "run --dataset push --fusion concat --seed 0 --epochs 1 --json --set latent_dim=4 "
+        "run --dataset push --fusion concat --seeds 0, --epochs 1 --json --set latent_dim=4 "
         "--set encoder_hidden=4 --set data.subsequence_length=8"
     )
     result = CliRunner().invoke(main, [*what.split(), *where])

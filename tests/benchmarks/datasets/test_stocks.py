@@ -274,7 +274,7 @@ def test_a_sample_can_be_learned_and_other_tickers_help(drawn):
 
 def test_a_run(small, tmp_path):
     where = ["--data-root", str(small), "--out", str(tmp_path / "runs")]
-    what = "run --dataset stocks --fusion concat --seed 0 --epochs 1 --json"
+    what = "run --dataset stocks --fusion concat --seeds 0, --epochs 1 --json"
     told = [f"--set=data.{key}={value}" for key, value in SMALL.items()]
     told.append("--set=data.end_date=2001-01-01")
     result = CliRunner().invoke(main, [*what.split(), *told, *where])

@@ -215,7 +215,7 @@ def test_a_sample_can_be_learned(tmp_path):
 @pytest.mark.slow
 def test_a_run(sample, tmp_path):
     where = ["--data-root", str(sample), "--out", str(tmp_path / "runs")]
-    what = "run --dataset vision-touch --fusion concat --seed 0 --epochs 1 --json"
+    what = "run --dataset vision-touch --fusion concat --seeds 0, --epochs 1 --json"
     result = CliRunner().invoke(main, [*what.split(), "--set", "latent_dim=8", *where])
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["metric"] == "accuracy"

@@ -18,8 +18,10 @@ from i2moe_plugin.benchmarks.data.cards import Card
 from i2moe_plugin.benchmarks.data.preview import Preview
 from i2moe_plugin.benchmarks.datasets import MultimodalDataset, datasets, register_dataset
 from i2moe_plugin.benchmarks.report.build import Report, build
+from i2moe_plugin.benchmarks.run.files import write_json
+from i2moe_plugin.benchmarks.run.outputs import write_outputs
 from i2moe_plugin.benchmarks.run.settings import RunSettings
-from i2moe_plugin.benchmarks.run.store import Run, RunStore, write_json, write_outputs
+from i2moe_plugin.benchmarks.run.store import Run, RunStore
 from i2moe_plugin.seeding import derive_seed
 
 WriteRun = Callable[..., Run]
@@ -47,6 +49,7 @@ def write_run(
     data_root: str | None = None,
     notes: list[str] | None = None,
     weights: Any = None,
+    selection: str | None = None,
     **settings: Any,
 ) -> Run:
     """A finished run with drawn outputs; the targets are the same for all seeds."""
@@ -84,7 +87,8 @@ def write_run(
         "test": {"loss": 0.5, **task.metrics(columns["prediction"], target)},
         "best_epoch": 2,
         "epochs": 2,
-        "metric": metric,
+        "metric": selection or metric,
+        "headline": metric,
         "parameters": 1234,
         "seconds": {"training": 1.0, "test": 0.1, "total": 1.2},
         "notes": notes or [],
@@ -226,7 +230,6 @@ def hostile_runs(
     (damaged.path / "outputs.h5").write_bytes(b"")
     unfinished = folder / ".unfinished" / "stopped <img src=x onerror=window.hacked=5>"
     unfinished.mkdir(parents=True)
-    (unfinished / ".lock").write_text("")
     return folder
 
 

@@ -232,14 +232,15 @@ def test_history_holds_every_loss_term(tmp_path, data):
     json.dumps(run.history(), allow_nan=False)
 
 
-@pytest.mark.parametrize(("threads", "inside"), [(0, 1), (2, 2)])
-def test_a_small_model_runs_on_one_thread(tmp_path, data, threads, inside):
+@pytest.mark.parametrize(("threads", "most", "inside"), [(0, None, 1), (2, None, 2), (2, 1, 1)])
+def test_a_small_model_runs_on_one_thread(tmp_path, data, threads, most, inside):
     before, seen = torch.get_num_threads(), []
     execute(
         quick(epochs=1, threads=threads),
         data,
         RunStore(tmp_path),
         on_epoch=lambda _: seen.append(torch.get_num_threads()),
+        most_threads=most,
     )
     assert seen == [inside]
     assert torch.get_num_threads() == before
