@@ -125,18 +125,6 @@ PACKAGES = [
 KNOWN = {
     ("execution.bank", "execution.rule"),
     ("execution.rule", "execution.bank"),
-    ("benchmarks.data.affect", "benchmarks.datasets.samples.affect"),
-    ("benchmarks.data.base", "benchmarks.data.cards"),
-    ("benchmarks.data.cards", "benchmarks.data.files"),
-    ("benchmarks.data.convert", "benchmarks.data.files"),
-    ("benchmarks.data.files", "benchmarks.data.base"),
-    ("benchmarks.data.files", "benchmarks.data.cards"),
-    ("benchmarks.data.files", "benchmarks.data.convert"),
-    ("benchmarks.data.registry", "benchmarks.datasets.folder.spec"),
-    ("benchmarks.datasets.mmimdb", "benchmarks.datasets.samples.mmimdb"),
-    ("benchmarks.datasets.samples.mmimdb", "benchmarks.datasets.mmimdb"),
-    ("benchmarks.formats.pickles", "benchmarks.formats.readers"),
-    ("benchmarks.formats.readers", "benchmarks.formats.pickles"),
 }
 
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from i2moe_plugin.benchmarks.data.base import SPLITS
 from i2moe_plugin.benchmarks.data.open import OpenedDataset
+from i2moe_plugin.benchmarks.data.splits import SPLITS
 from i2moe_plugin.benchmarks.statistics.linear import logistic_regression
 from i2moe_plugin.tasks import Classification
 

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from i2moe_plugin.adapters.checkout import Checkout, open_checkout
-from i2moe_plugin.benchmarks.data.base import SPLITS, EpochShuffle
+from i2moe_plugin.benchmarks.data.batches import EpochShuffle
 from i2moe_plugin.benchmarks.data.open import OpenedDataset
+from i2moe_plugin.benchmarks.data.splits import SPLITS
 from i2moe_plugin.benchmarks.run.environment import create_fabric, resolve_device, training_threads
 from i2moe_plugin.benchmarks.run.execute import run_name
 from i2moe_plugin.benchmarks.run.files import (

@@ -12,10 +12,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from i2moe_plugin.benchmarks.data.base import SPLITS
 from i2moe_plugin.benchmarks.data.cards import File
 from i2moe_plugin.benchmarks.data.open import OpenedDataset, open_dataset
 from i2moe_plugin.benchmarks.data.registry import DatasetEntry, datasets, find_dataset
+from i2moe_plugin.benchmarks.data.splits import SPLITS
 from i2moe_plugin.benchmarks.terminal.output import print_json
 from i2moe_plugin.errors import DatasetError
 

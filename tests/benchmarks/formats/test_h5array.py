@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from i2moe_plugin.benchmarks.formats.ondisk import Section
-from i2moe_plugin.benchmarks.formats.readers import H5Array
+from i2moe_plugin.benchmarks.formats.arrays import Section
+from i2moe_plugin.benchmarks.formats.hdf5 import H5Array
 from i2moe_plugin.errors import DatasetError
 
 ROWS = 23

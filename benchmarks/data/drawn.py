@@ -52,8 +52,10 @@ def writing_sample(folder: Path, title: str, seed: int) -> Iterator[Path]:
             )
             for part in sorted(Path(aside).iterdir()):
                 os.replace(part, folder / part.name)
-    except OSError as error:
+    except BaseException as error:
         if new:
             with suppress(OSError):
                 folder.rmdir()
-        raise DatasetError(f"the sample cannot be written to {folder} ({error}).") from error
+        if isinstance(error, OSError):
+            raise DatasetError(f"the sample cannot be written to {folder} ({error}).") from error
+        raise

@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from i2moe_plugin.benchmarks.data.registry import SELF_DESCRIBED
+from i2moe_plugin.benchmarks.formats.tables import read_yaml
 from i2moe_plugin.errors import DatasetError, did_you_mean, listed
 
-FILE = "dataset.yaml"
-MOST_BYTES = 1_000_000
 ENDINGS = (".npz", ".npy", ".h5", ".hdf5", ".csv", ".parquet")
 
 
@@ -19,7 +18,7 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Source(_Part):
+class ArrayPlace(_Part):
     """Where an array lies.
 
     Attributes:
@@ -45,7 +44,7 @@ class Source(_Part):
         return value
 
     @model_validator(mode="after")
-    def _named(self) -> Source:
+    def _named(self) -> ArrayPlace:
         ending = Path(self.file).suffix.lower()
         table = ending in (".csv", ".parquet")
         if table and (self.key or not (self.column or self.columns)):
@@ -59,7 +58,7 @@ class Source(_Part):
         return self
 
 
-class Modality(Source):
+class ModalityEntry(ArrayPlace):
     """One modality.
 
     Attributes:
@@ -76,7 +75,7 @@ class Modality(Source):
     words: int = Field(1000, ge=1, le=100_000)
 
     @model_validator(mode="after")
-    def _fits(self) -> Modality:
+    def _fits(self) -> ModalityEntry:
         if self.lengths and self.kind not in ("tokens", "series"):
             raise ValueError("lengths are of tokens and series only")
         if self.kind == "text" and not (self.column or self.key):
@@ -101,7 +100,7 @@ class Fractions(_Part):
         return self
 
 
-class Spec(_Part):
+class Description(_Part):
     """The whole file.
 
     Attributes:
@@ -118,13 +117,13 @@ class Spec(_Part):
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
-    modalities: dict[str, Modality]
-    target: Source
+    modalities: dict[str, ModalityEntry]
+    target: ArrayPlace
     task: Literal["classification", "multilabel", "regression"]
     metric: str | None = None
     classes: list[str] | None = None
-    ids: Source | None = None
-    split: Source | Fractions
+    ids: ArrayPlace | None = None
+    split: ArrayPlace | Fractions
     standardise: bool = True
     title: str = ""
     source: str = ""
@@ -133,66 +132,45 @@ class Spec(_Part):
 
     @field_validator("modalities")
     @classmethod
-    def _enough(cls, value: dict[str, Modality]) -> dict[str, Modality]:
+    def _enough(cls, value: dict[str, ModalityEntry]) -> dict[str, ModalityEntry]:
         if len(value) < 2:
             raise ValueError("at least two modalities are needed")
         return value
 
     @property
-    def sources(self) -> dict[str, Source]:
+    def places(self) -> dict[str, ArrayPlace]:
         """Every array that is read, by what it is."""
-        found: dict[str, Source] = dict(self.modalities)
+        found: dict[str, ArrayPlace] = dict(self.modalities)
         found["target"] = self.target
         if self.ids is not None:
             found["ids"] = self.ids
-        if isinstance(self.split, Source):
+        if isinstance(self.split, ArrayPlace):
             found["split"] = self.split
         return found
 
 
-class _NoAliases(yaml.SafeLoader):
-    """YAML without aliases: a few lines of them can stand for gigabytes."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("aliases are not read")
-        return super().compose_node(parent, index)
-
-
-def read_spec(folder: Path) -> Spec:
+def read_description(folder: Path) -> Description:
     """The ``dataset.yaml`` of a folder.
 
     Raises:
         DatasetError: missing, not YAML, or not of this form; all problems.
     """
-    path = folder / FILE
-    if not path.is_file():
-        raise DatasetError(
-            f"{folder}: no {FILE} there. It says which files hold the modalities, the target and "
-            "the split; docs/adding_a_dataset.md shows one."
-        )
-    try:
-        if path.stat().st_size > MOST_BYTES:
-            raise DatasetError(f"{path}: larger than {MOST_BYTES} bytes.")
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_NoAliases)
-    except (OSError, UnicodeDecodeError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise DatasetError(
-            f"{path}: not readable YAML ({' '.join(str(error).split())})."
-        ) from error
+    path = folder / SELF_DESCRIBED
+    content = read_yaml(path)
     if not isinstance(content, dict):
         raise DatasetError(f"{path}: must hold name, modalities, target, task and split.")
     try:
-        return Spec(**{str(key): value for key, value in content.items()})
+        return Description(**{str(key): value for key, value in content.items()})
     except ValidationError as error:
         problems = [_say(item) for item in error.errors()]
         raise DatasetError(f"{path}:\n{listed(problems)}") from error
 
 
 def _say(item: Any) -> str:
-    place = [str(part) for part in item["loc"] if part not in ("Source", "Fractions")]
+    place = [str(part) for part in item["loc"] if part not in ("ArrayPlace", "Fractions")]
     where = ".".join(place)
     if item["type"] == "extra_forbidden":
-        known = Modality.model_fields if place[0] == "modalities" else Spec.model_fields
+        known = ModalityEntry.model_fields if place[0] == "modalities" else Description.model_fields
         return f"{where}: no such setting.{did_you_mean(place[-1], known)}"
     if item["type"] == "missing":
         return f"{where} is missing"
