@@ -43,6 +43,8 @@ ROOT_PAGES = {
     "CONTRIBUTING.md": "contributing",
     "CHANGELOG.md": "changelog",
     "NOTICES.md": "notices",
+    "SECURITY.md": "security",
+    "CODE_OF_CONDUCT.md": "code_of_conduct",
 }
 
 
@@ -91,6 +93,13 @@ def rewrite_links(content: list[str], folder: str) -> None:
     content[0] = re.sub(r"\]\((?!\w+:|#)([^)#\s]+)", target, content[0])
 
 
+def protect_symbols(
+    app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list[str]
+) -> None:
+    """Keep "num_outputs: C." from becoming item C of a list."""
+    lines[:] = [re.sub(r"(: )(?=[A-Z]\.$)", r"\1\\", line) for line in lines]
+
+
 def leave_unlinked(app: Sphinx, env: Any, node: Element, text: Node) -> Node | None:
     """A reference to something of ours that exists and is not public stays plain text."""
     target = node.get("reftarget", "")
@@ -109,6 +118,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("public-names", PublicNames)
     app.connect("include-read", lambda app, path, page, content: rewrite_links(content, "."))
     app.connect("source-read", lambda app, page, content: rewrite_links(content, "docs"))
+    app.connect("autodoc-process-docstring", protect_symbols, priority=400)  # before napoleon
     app.connect("missing-reference", leave_unlinked)
     app.connect("autodoc-skip-member", skip_tuple_fields)
     return {"parallel_read_safe": True}
