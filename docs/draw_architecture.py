@@ -12,6 +12,7 @@ from __future__ import annotations
 import ast
 import importlib
 import itertools
+import math  # whose fsum gives the same digits on every version of Python
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -189,7 +190,7 @@ class Layout:
                 keys = {}
                 for i, name in enumerate(self.rows[free]):
                     places = [at[other] for other in near[name]] or [i / len(self.rows[free])]
-                    keys[name] = sum(places) / len(places)
+                    keys[name] = math.fsum(places) / len(places)
                 self.rows[free].sort(key=keys.__getitem__)
             if self._crossings() < fewest:
                 best, fewest = [list(row) for row in self.rows], self._crossings()
@@ -206,9 +207,9 @@ class Layout:
                 for name in row:
                     near = self.up[name] + self.down[name]
                     weights = [9.0 if "@" in name and "@" in other else 1.0 for other in near]
-                    weight[name] = sum(weights) or 1.0
+                    weight[name] = math.fsum(weights) or 1.0
                     places = zip(weights, near, strict=True)
-                    wished = sum(w * x[other] for w, other in places) / weight[name]
+                    wished = math.fsum(w * x[other] for w, other in places) / weight[name]
                     wish[name] = wished if near else x[name]
                 x |= self._row(row, wish, weight)
         left = min(x[name] - self.width(name) / 2 for name in x)
