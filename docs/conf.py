@@ -96,8 +96,9 @@ def rewrite_links(content: list[str], folder: str) -> None:
 def protect_symbols(
     app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list[str]
 ) -> None:
-    """Keep "num_outputs: C." from becoming item C of a list."""
+    """Keep "num_outputs: C." from becoming item C of a list, and |a - b| from being replaced."""
     lines[:] = [re.sub(r"(: )(?=[A-Z]\.$)", r"\1\\", line) for line in lines]
+    lines[:] = [line if "`" in line else line.replace("|", r"\|") for line in lines]
 
 
 def leave_unlinked(app: Sphinx, env: Any, node: Element, text: Node) -> Node | None:
