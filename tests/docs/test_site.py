@@ -40,7 +40,7 @@ def promised() -> dict[str, object]:
     names = {f"{package}.{name}" for package in EXPORTING for name in defined(package)}
     for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
         for module, imported in IMPORT.findall(path.read_text(encoding="utf-8")):
-            names |= {f"{module}.{name.strip()}" for name in imported.split(",")}
+            names |= {f"{module}.{name.split()[0]}" for name in imported.split(",")}
     found = {name: pydoc.locate(name) for name in names}
     return {name: thing for name, thing in found.items() if not inspect.ismodule(thing)}
 
