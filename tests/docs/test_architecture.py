@@ -88,6 +88,6 @@ def test_every_room_is_described_and_every_path_exists():
 def test_every_table_named_exists():
     """A row that says "a row of NAME in PATH" holds."""
     rows = re.findall(r"row of `(\w+)` in `([\w/.]+)`", PAGE)
-    assert len(rows) >= 3
+    assert len(rows) >= 2
     for name, path in rows:
         assert re.search(rf"^{name}\b", (ROOT / path).read_text(encoding="utf-8"), re.MULTILINE)
