@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import sys
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -205,6 +206,7 @@ class H5Array:
 
     def _read_in_place(self, rows: NDArray[Any]) -> NDArray[Any]:
         assert self._start is not None
+        assert sys.platform != "win32"  # it has no preadv
         values = np.empty((len(rows), *self.shape[1:]), self.dtype)
         if not values.nbytes:
             return values

@@ -178,7 +178,7 @@ class RunStore:
         aside = self.folder / ".unfinished" / name
         with explained(aside):
             aside.mkdir(parents=True, exist_ok=True)
-            lock = (aside / LOCK).open("w")
+            lock = (aside / LOCK).open("w", encoding="utf-8")
         with lock:
             with explained(aside):
                 _lock(lock, aside)
@@ -298,7 +298,7 @@ def _lock(file: IO[str], aside: Path) -> None:
 
 def _locked(lock: Path) -> bool:
     """Whether another process holds it."""
-    with contextlib.suppress(OSError), lock.open() as file:
+    with contextlib.suppress(OSError), lock.open(encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
