@@ -56,7 +56,8 @@ def test_the_lowest_versions_are_those_that_are_stated():
         assert bound.operator == ">=", f"{requirement}: a lower bound alone"
         lowest = stated.setdefault(requirement.name.lower(), Version(bound.version))
         assert lowest == Version(bound.version), f"{requirement.name} has two bounds"
-    assert pins("constraints-lowest.txt") == stated
+    lines = "\n".join(f"{name}=={stated[name]}" for name in sorted(stated))
+    assert pins("constraints-lowest.txt") == stated, f"constraints-lowest.txt is to hold\n{lines}"
 
 
 def test_what_is_tested_is_pinned_and_not_below_the_lowest():
