@@ -206,7 +206,8 @@ class H5Array:
 
     def _read_in_place(self, rows: NDArray[Any]) -> NDArray[Any]:
         assert self._start is not None
-        assert sys.platform != "win32"  # it has no preadv
+        if sys.platform == "win32":
+            raise NotImplementedError("there is no preadv; rows are read by HDF5")
         values = np.empty((len(rows), *self.shape[1:]), self.dtype)
         if not values.nbytes:
             return values
