@@ -8,7 +8,6 @@ from __future__ import annotations
 import csv
 import json
 import os
-import sys
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -206,8 +205,6 @@ class H5Array:
 
     def _read_in_place(self, rows: NDArray[Any]) -> NDArray[Any]:
         assert self._start is not None
-        if sys.platform == "win32":
-            raise NotImplementedError("there is no preadv; rows are read by HDF5")
         values = np.empty((len(rows), *self.shape[1:]), self.dtype)
         if not values.nbytes:
             return values
