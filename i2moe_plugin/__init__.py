@@ -8,7 +8,7 @@ import lazy_loader
 
 from i2moe_plugin.deprecation import moved
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __getattr__, __dir__, _names = lazy_loader.attach_stub(__name__, __file__)
 __all__ = ["__version__", *_names]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,12 @@ settings.register_profile("repository", deadline=None, derandomize=True, max_exa
 settings.load_profile("repository")
 
 Golden = Callable[[str], tuple[dict[str, Any], dict[str, torch.Tensor]]]
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what needs a POSIX system on another."""
+    if os.name != "posix" and item.get_closest_marker("posix"):
+        pytest.skip("needs a POSIX system")
 
 
 @pytest.fixture(autouse=True)

@@ -174,7 +174,7 @@ def register_dataset(
 
     Args:
         name: the name on the command line.
-        card, modalities, **facts: see :class:`DatasetEntry`.
+        card, modalities, facts: see :class:`DatasetEntry`.
 
     Raises:
         RegistrationError: the name is taken or malformed, there is no card, or a setting has a

@@ -97,7 +97,7 @@ def environment(settings: RunSettings) -> dict[str, Any]:
     commit = None
     try:
         git = ["git", "rev-parse", "HEAD"]
-        done = subprocess.run(git, capture_output=True, text=True, timeout=5, check=False)
+        done = subprocess.run(git, capture_output=True, encoding="utf-8", timeout=5, check=False)
         commit = done.stdout.strip() or None
     except (OSError, subprocess.SubprocessError):
         pass

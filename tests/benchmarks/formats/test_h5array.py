@@ -82,6 +82,7 @@ def test_rows_that_are_not_there(arrays, layout, row):
         H5Array(arrays, layout)[np.array([0, row])]
 
 
+@pytest.mark.posix
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_other_processes_read_too(arrays, layout):

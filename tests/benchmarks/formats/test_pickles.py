@@ -440,6 +440,7 @@ print("ALIVE", int(peak[0].split()[1]) // 1024)
 """
 
 
+@pytest.mark.posix
 def test_streams_that_want_too_much_are_refused_in_little_room_and_time(tmp_path):
     files = []
     for number, stream in enumerate(BOMBS.values()):
