@@ -102,7 +102,7 @@ class GridRunner:
             if missing:
                 self._train(missing, data)
             if (cell := next((cell for cell in group if cell.runs), None)) is not None:
-                baselines += fit_baselines(grid.baselines, data, cell.metrics[0])
+                baselines += fit_baselines(grid.baselines, data, cell.metrics[0], self.store.folder)
         return make_table(grid, cells, baselines)
 
     def _missing(

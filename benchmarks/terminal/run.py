@@ -18,6 +18,7 @@ from rich.progress import (
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from i2moe_plugin.benchmarks.grid.cautions import cautions
 from i2moe_plugin.benchmarks.grid.cells import Grid
 from i2moe_plugin.benchmarks.grid.runner import OnEvent
 from i2moe_plugin.benchmarks.grid.table import Attempt, CellRuns, Entry, Table
@@ -83,8 +84,11 @@ def show_methods(table: Table) -> None:
             f"Mean weight of each expert{whose}: "
             + ", ".join(f"{name} {value:.2f}" for name, value in weights.items())
         )
+    for caution in cautions(table):
+        console.print(Text(f"Caution: {caution}", style="yellow"))
     console.print(f"Cost: {'; '.join(map(_cost, table.cells))}")
-    for note in table.cells[0].notes:
+    noted = (f"{one.name}: {one.note}." for one in table.baselines if one.note)
+    for note in (*table.cells[0].notes, *noted):
         console.print(Text(f"Note: {note}", style="yellow"))
     runs = [run for cell in table.cells for run in cell.runs.values()]
     again = f" ({table.reused} finished before)" if table.reused else ""
