@@ -44,11 +44,14 @@ moved(
             "benchmarks.formats.arrays benchmarks.formats.hdf5"
         ),
         "benchmarks.datasets.shown": "benchmarks.data.preview",
-        "benchmarks.datasets.text_picture": (
-            "benchmarks.data.frozen_pictures benchmarks.formats.tables"
-        ),
+        "benchmarks.datasets.text_picture": ("benchmarks.data.frozen benchmarks.formats.tables"),
         "benchmarks.datasets.words": "benchmarks.formats.word_vectors",
         "benchmarks.display": "benchmarks.terminal.run benchmarks.statistics.metrics",
+        "benchmarks.encoders.frozen": "benchmarks.encoders.vgg",
+        "benchmarks.encoders.recurrent": "benchmarks.encoders.sequences",
+        "benchmarks.encoders.settings": "benchmarks.encoders.features",
+        "benchmarks.encoders.tokens": "benchmarks.encoders.sequences",
+        "benchmarks.encoders.volume": "benchmarks.encoders.images",
         "benchmarks.equivalence": "benchmarks.statistics.equivalence",
         "benchmarks.experiment": (
             "benchmarks.run.execute benchmarks.run.environment benchmarks.run.model"

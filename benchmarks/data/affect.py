@@ -62,11 +62,7 @@ class AffectTask:
         return Classification(2)
 
     def target(self, file: Path, scores: NDArray[np.float64]) -> NDArray[Any]:
-        """Scores as float32, or classes as int64.
-
-        Raises:
-            DatasetError: classes that are neither 0 and 1 nor -1 and 1.
-        """
+        """Scores as float32, or classes as int64."""
         if self.labels != "classes":
             return scores.astype(np.float32)
         found = np.unique(scores).tolist()
@@ -116,9 +112,6 @@ def register_affect(
                 own first step that is not zero.
             tokens: what token backbones get: ``patches`` of the last state (I2MoE's code), or the
                 states of all ``steps``.
-
-        Raises:
-            DatasetError: a file that is damaged, refused, or lacks what it should hold.
         """
         file = folder / folder.card.files[0].path
         path = file if file.suffix == ".h5" else converted(file)

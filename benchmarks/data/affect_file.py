@@ -96,10 +96,6 @@ def read_part(path: Path, split: str, aligned: bool) -> AffectPart:
         path: the HDF5 file.
         split: its name.
         aligned: the modalities share their steps.
-
-    Raises:
-        DatasetError: something is missing or damaged, of another shape, not aligned, or no sample
-            has any text.
     """
     arrays = {name: H5Array(path, f"{split}/{name}") for name in MODALITIES}
     labels = H5Array(path, f"{split}/labels")

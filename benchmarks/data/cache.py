@@ -35,11 +35,7 @@ def cache_dir() -> Path:
 
 
 def digest(path: Path) -> str:
-    """The sha256 of a file.
-
-    Raises:
-        DatasetError: it cannot be read.
-    """
+    """The sha256 of a file."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -52,9 +48,6 @@ def digests(folder: Path, paths: Iterable[Path]) -> dict[str, str]:
 
     Reading tens of gigabytes again at every run would take minutes: what was computed is kept in
     the cache folder, and taken while a file's size and time of change are the same.
-
-    Raises:
-        DatasetError: a file cannot be read.
     """
     place = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
     store = cache_dir() / "digests" / f"{place}.json"
@@ -89,11 +82,7 @@ def _state(path: Path) -> list[int]:
 
 
 def digest_of(folder: Path, paths: Iterable[Path]) -> str:
-    """One hash of files of the folder, in order.
-
-    Raises:
-        DatasetError: a file cannot be read.
-    """
+    """One hash of files of the folder, in order."""
     return hashlib.sha256(json.dumps(list(digests(folder, paths).items())).encode()).hexdigest()
 
 
@@ -118,9 +107,6 @@ def kept_rows(
 
     Returns:
         [N, ...]; rows are read from disk when asked for.
-
-    Raises:
-        DatasetError: what ``compute`` raises.
     """
     facts = {**key, "count": str(count), "format": str(FORMAT)}
     identity = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
@@ -161,11 +147,7 @@ def _read(path: Path, identity: str) -> Rows | None:
 def _write(
     path: Path, identity: str, count: int, compute: Callable[[], Iterator[NDArray[Any]]]
 ) -> None:
-    """Write aside and rename.
-
-    Raises:
-        OSError: the folder cannot be written.
-    """
+    """Write the file aside and rename it; raises OSError where the folder cannot be written."""
     import h5py
 
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -37,10 +37,6 @@ def fetch(name: str, card: Card, folder: Path, *, progress: bool = True) -> list
 
     Returns:
         the files and folders that are there now.
-
-    Raises:
-        DatasetError: nothing is public (says how to get access), a server that does not answer, a
-            checksum that differs, a full disk. What was downloaded so far stays for the next try.
     """
     if not card.downloads:
         raise DatasetError(f"{name} cannot be downloaded by a program. {card.how_to_get}")

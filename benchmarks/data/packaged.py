@@ -75,12 +75,7 @@ def located(folder: Path, file: str, keys: tuple[str, ...]) -> Locate:
 
 
 def read_packaged(folder: DataFolder) -> Packaged:
-    """The arrays that the folder's card names.
-
-    Raises:
-        DatasetError: the file is damaged or lacks an array; arrays of unequal length, labels
-            outside the classes, an unknown split code, or a class without training sample.
-    """
+    """The arrays that the folder's card names."""
     (file,) = folder.card.files
     path = folder / file.path
     arrays = read_npz(path, tuple(key.name for key in file.keys))
@@ -103,11 +98,7 @@ def read_packaged(folder: DataFolder) -> Packaged:
 
 
 def check_trained(where: str, labels: NDArray[np.int64], names: tuple[str, ...]) -> None:
-    """Check that training rows show every class.
-
-    Raises:
-        DatasetError: some have no training sample; names them.
-    """
+    """Check that training rows show every class."""
     present = set(labels.tolist())
     absent = [name for label, name in enumerate(names) if label not in present]
     if absent:
@@ -125,9 +116,6 @@ def feature_modality(data: Packaged, name: str, *, impute: bool = False) -> Moda
         name: of the array.
         impute: put the training rows' median in the place of missing values, with an indicator
             column for each feature that misses any there.
-
-    Raises:
-        DatasetError: another shape, or values that are not finite.
     """
     from sklearn.impute import SimpleImputer
     from sklearn.pipeline import make_pipeline

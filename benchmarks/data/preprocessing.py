@@ -44,11 +44,7 @@ class Standardiser:
     def __call__(
         self, values: NDArray[Any], lengths: NDArray[Any] | None = None
     ) -> NDArray[np.float32]:
-        """Rows as float32; steps from a row's length on are padding, and 0.
-
-        Raises:
-            DatasetError: infinite values.
-        """
+        """Rows as float32; steps from a row's length on are padding, and 0."""
         values, real = real_values(self.where, values, lengths)
         missing = np.isnan(values)
         values = (np.where(missing, self.fill, values) - self.mean) / self.deviation
@@ -73,9 +69,6 @@ def fit_standardiser(
         train: the training rows.
         lengths: [N], for [N, T, F]: later steps are padding, and count for nothing.
         scale: subtract and divide; else only fill what is missing.
-
-    Raises:
-        DatasetError: infinite values, or no training value in a column.
     """
     width = array.shape[-1]
     count, total, squares = (np.zeros(width) for _ in range(3))
@@ -111,11 +104,7 @@ def fit_standardiser(
 def real_values(
     where: str, values: NDArray[Any], lengths: NDArray[Any] | None = None
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Rows as float64, and which steps are not padding.
-
-    Raises:
-        DatasetError: infinite values that are not padding.
-    """
+    """Rows as float64, and which steps are not padding."""
     values = np.asarray(values, dtype=np.float64)
     real = np.ones(values.shape[:-1], dtype=bool)
     if lengths is not None:
@@ -157,9 +146,6 @@ def fit_tf_idf(where: str, texts: Iterable[str], words: int, **options: Any) -> 
         texts: the training texts.
         words: at most so many words, the commonest ones.
         **options: scikit-learn's, of how a text is cut into words.
-
-    Raises:
-        DatasetError: no word in any text.
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
 

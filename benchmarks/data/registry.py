@@ -15,9 +15,8 @@ from i2moe_plugin.benchmarks.data.cards import Card
 from i2moe_plugin.benchmarks.data.classes import ClassContents, facts_of
 from i2moe_plugin.benchmarks.data.contents import Contents
 from i2moe_plugin.benchmarks.data.differences import differences
-from i2moe_plugin.benchmarks.data.drawn import writing_sample
 from i2moe_plugin.benchmarks.data.multibench import CheckoutLoader
-from i2moe_plugin.benchmarks.data.source import DataFolder
+from i2moe_plugin.benchmarks.data.source import DataFolder, writing_sample
 from i2moe_plugin.benchmarks.formats.tables import read_yaml
 from i2moe_plugin.deprecation import deprecated
 from i2moe_plugin.errors import ConfigError, DatasetError, RegistrationError, did_you_mean, listed
@@ -86,11 +85,7 @@ class DatasetEntry:
         return {parameter.name: parameter for parameter in parameters}
 
     def folder(self, root: str | Path | None = None, cache: bool = True) -> DataFolder:
-        """The data set's folder, if it is there or not; ``data/NAME`` by default.
-
-        Raises:
-            DatasetError: the user's own folder does not describe itself.
-        """
+        """The data set's folder, if it is there or not; ``data/NAME`` by default."""
         place = None if root is None else Path(root).expanduser()
         if self.locate is not None:
             path, card = self.locate(place, self.card)
@@ -99,12 +94,7 @@ class DatasetEntry:
         return DataFolder(path, card, self.name, cache)
 
     def open(self, folder: DataFolder, settings: Mapping[str, Any]) -> Contents | ClassContents:
-        """Check that the files are there, and read them.
-
-        Raises:
-            ConfigError: settings it does not have, or values that they cannot take.
-            DatasetError: files that are missing, damaged or not in the published format.
-        """
+        """Check that the files are there, and read them."""
         problems = option_problems(self, settings)
         if problems:
             raise ConfigError(problems)
@@ -147,10 +137,6 @@ class DatasetEntry:
             folder: a new or empty folder.
             seed: equal seeds draw equal files.
             **sizes: the data set's own, such as the number of clips.
-
-        Raises:
-            DatasetError: the folder is not empty or cannot be written; or there is no sample.
-            ConfigError: sizes that are too small.
         """
         if self.draw is None:
             raise DatasetError(
@@ -205,9 +191,6 @@ def find_dataset(given: str, root: str | Path | None = None) -> tuple[str, Path 
     """The name and the root of what a user calls a data set: a name, or a folder of their own.
 
     A folder with a ``dataset.yaml`` is called ``folder:NAME``, with the name it gives itself.
-
-    Raises:
-        DatasetError: a path without a readable ``dataset.yaml``.
     """
     place = None if root is None else Path(root).expanduser()
     path = Path(given).expanduser()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +15,12 @@ from numpy.typing import NDArray
 from i2moe_plugin.benchmarks.data.cache import digest_of, digests, kept_rows
 from i2moe_plugin.benchmarks.data.cards import Card
 from i2moe_plugin.benchmarks.data.convert import source_digest
-from i2moe_plugin.benchmarks.data.drawn import is_sample
 from i2moe_plugin.benchmarks.data.splits import SplitRows, Splits
 from i2moe_plugin.benchmarks.formats.reading import Rows
 from i2moe_plugin.errors import DatasetError
+
+#: The file that says that a folder holds a drawn sample.
+MARKER = "SAMPLE.txt"
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,14 @@ class DataFolder:
     @property
     def is_sample(self) -> bool:
         """Whether it holds a drawn sample."""
-        return is_sample(self.path)
+        return (self.path / MARKER).is_file()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What stands beside every result of a drawn sample."""
+        title = self.card.short_title
+        note = f"This is a drawn sample, not {title}: its figures are not comparable with published"
+        return (f"{note} ones.",) if self.is_sample else ()
 
     def missing(self) -> list[str]:
         """Which files are not there, one sentence each."""
@@ -125,3 +136,36 @@ class DataFolder:
             **key: everything that decides the array.
         """
         return kept_rows(f"{self.name}-{what}", count, compute, key, cache=self.cache)
+
+
+@contextmanager
+def writing_sample(folder: Path, title: str, seed: int) -> Iterator[Path]:
+    """A folder to write a sample's files into; they are moved to ``folder`` when all is written.
+
+    Args:
+        folder: a new or empty folder.
+        title: the data set's name.
+        seed: of the drawing, for the marker.
+    """
+    folder = Path(folder).expanduser()
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise DatasetError(f"{folder} is not an empty folder: a sample is written into a new one.")
+    new = not folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".unfinished-") as aside:
+            yield Path(aside)
+            (Path(aside) / MARKER).write_text(
+                f"A drawn sample in the format of {title}, for trying things out; not its own "
+                f"data. Figures are not comparable with published ones. Seed {seed}.\n",
+                encoding="utf-8",
+            )
+            for part in sorted(Path(aside).iterdir()):
+                os.replace(part, folder / part.name)
+    except BaseException as error:
+        if new:
+            with suppress(OSError):
+                folder.rmdir()
+        if isinstance(error, OSError):
+            raise DatasetError(f"the sample cannot be written to {folder} ({error}).") from error
+        raise

@@ -84,9 +84,6 @@ def listed(path: Path, ids: Mapping[str, int]) -> SplitRows:
     Args:
         path: a json object with the lists ``training``, ``validation`` and ``testing``.
         ids: the row of each id.
-
-    Raises:
-        DatasetError: damaged, or not such lists.
     """
     content = read_json(path)
     lists = content if isinstance(content, dict) else {}

@@ -21,8 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from i2moe_plugin.benchmarks.data.cards import Card, File, Key
-from i2moe_plugin.benchmarks.data.contents import Contents, Modality
-from i2moe_plugin.benchmarks.data.lazily import Later
+from i2moe_plugin.benchmarks.data.contents import Contents, Later, Modality
 from i2moe_plugin.benchmarks.data.open import dataloader_of
 from i2moe_plugin.benchmarks.data.registry import register_dataset
 from i2moe_plugin.benchmarks.data.source import DataFolder
@@ -236,11 +235,7 @@ class Volumes:
 def fit_volumes(
     grey: NDArray[np.bool_], where: str, maps: Rows, rows: NDArray[np.int64]
 ) -> Volumes:
-    """Mean and deviation of the training subjects' grey matter.
-
-    Raises:
-        DatasetError: it is not finite.
-    """
+    """Mean and deviation of the training subjects' grey matter."""
     sums = np.zeros(2)
     with np.errstate(over="ignore"):  # of damaged numbers
         for row in rows:
@@ -266,11 +261,7 @@ class Genotypes:
 
 
 def fit_genotypes(where: str, values: Matrix, rows: NDArray[np.int64]) -> Genotypes:
-    """Each genotype's mode and range on training subjects, some columns at a time.
-
-    Raises:
-        DatasetError: infinite values.
-    """
+    """Each genotype's mode and range on training subjects, some columns at a time."""
     from sklearn.preprocessing import MinMaxScaler
 
     width = values.shape[1]

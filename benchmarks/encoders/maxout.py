@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from i2moe_plugin.benchmarks.encoders.features import PatchEmbedding, feature_encoder
-from i2moe_plugin.benchmarks.encoders.settings import EncoderSettings
+from i2moe_plugin.benchmarks.encoders.features import (
+    EncoderSettings,
+    PatchEmbedding,
+    feature_encoder,
+)
 
 
 class Maxout(nn.Module):

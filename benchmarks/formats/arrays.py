@@ -13,11 +13,7 @@ from i2moe_plugin.errors import DatasetError
 
 
 def read_npy(path: Path) -> NDArray[Any]:
-    """An npy file, memory-mapped; never unpickles.
-
-    Raises:
-        DatasetError: missing, cut short, damaged, or of objects.
-    """
+    """An npy file, memory-mapped; never unpickles."""
     with reading(path, "npy file"):
         array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     return array
@@ -29,9 +25,6 @@ def read_npz(path: Path, keys: tuple[str, ...] | None = None) -> dict[str, NDArr
     Args:
         path: the file.
         keys: those that are wanted; all by default.
-
-    Raises:
-        DatasetError: the file is missing, damaged, lacks a key, or holds objects.
     """
     with (
         reading(path, "npz file"),
@@ -50,11 +43,7 @@ def read_npz(path: Path, keys: tuple[str, ...] | None = None) -> dict[str, NDArr
 
 
 def read_tensor(path: Path) -> NDArray[Any]:
-    """The one tensor of a ``torch.save`` file, read without unpickling code.
-
-    Raises:
-        DatasetError: damaged, or it holds anything but one tensor.
-    """
+    """The one tensor of a ``torch.save`` file, read without unpickling code."""
     import torch
 
     with reading(path, "torch file"):
@@ -74,10 +63,6 @@ class NpyArray:
 
     Attributes:
         shape, dtype: of the array.
-
-    Raises:
-        DatasetError: missing, damaged, not of numbers, of another shape; also when rows that are
-            read hold NaN or infinite values.
     """
 
     def __init__(self, path: Path, shape: tuple[int, ...] = ()) -> None:

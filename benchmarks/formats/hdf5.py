@@ -142,11 +142,7 @@ class H5Files:
         self._owner = os.getpid()
 
     def names(self, path: Path) -> list[str]:
-        """List the names of the groups and arrays at the top of a file.
-
-        Raises:
-            DatasetError: missing or damaged.
-        """
+        """List the names of the groups and arrays at the top of a file."""
         with self._file(path) as file:
             names = [h5_name(name) for name in file]
         return names
@@ -157,9 +153,6 @@ class H5Files:
         Args:
             path: the file.
             rows: key -> the shape of a row.
-
-        Raises:
-            DatasetError: an array that is missing, damaged, not of numbers, or of another shape.
         """
         with self._file(path) as file:
             arrays = {key: h5_dataset(path, file, key) for key in rows}
@@ -170,11 +163,7 @@ class H5Files:
         return count
 
     def read(self, path: Path, key: str, rows: Any = slice(None)) -> NDArray[np.float32]:
-        """Rows of one array, as float32: a slice, or a number.
-
-        Raises:
-            DatasetError: missing, damaged, or NaN or infinite values.
-        """
+        """Rows of one array, as float32: a slice, or a number."""
         with self._file(path) as file:
             values = np.asarray(h5_dataset(path, file, key)[rows])
         return finite_single(f"{path}: {key}", values)
@@ -214,11 +203,7 @@ class H5Rows:
 
 
 def h5_dataset(path: Path, file: Any, key: str) -> Any:
-    """The array of that key in an open HDF5 file.
-
-    Raises:
-        DatasetError: there is none.
-    """
+    """The array of that key in an open HDF5 file."""
     import h5py
 
     array = file.get(key)

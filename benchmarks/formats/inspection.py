@@ -27,11 +27,7 @@ class ArrayFacts(NamedTuple):
 
 
 def inspect_file(path: Path) -> dict[str, ArrayFacts]:
-    """The arrays of a file by their names, read by the file's ending.
-
-    Raises:
-        DatasetError: damaged, or of a kind that is not known.
-    """
+    """The arrays of a file by their names, read by the file's ending."""
     reader = READERS.get(path.suffix.lower())
     if reader is None:
         raise DatasetError(f"{path}: {path.suffix or 'no ending'} is not a kind of file read here.")

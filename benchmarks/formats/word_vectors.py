@@ -61,9 +61,6 @@ def mean_vectors(path: Path, texts: Texts) -> Iterator[NDArray[Any]]:
     Args:
         path: a word2vec file; see :func:`read_vectors`.
         texts: N texts.
-
-    Raises:
-        DatasetError: see :func:`read_vectors`; and vectors that hold NaN or infinite values.
     """
     known = read_vectors(path)
     for start in range(0, len(texts), BLOCK):
@@ -81,9 +78,6 @@ def read_vectors(path: Path) -> Any:
 
     Args:
         path: may be compressed (.gz).
-
-    Raises:
-        DatasetError: missing, cut short, damaged, or its first line claims more than it holds.
     """
     from gensim.models import KeyedVectors
 
@@ -94,11 +88,7 @@ def read_vectors(path: Path) -> Any:
 
 
 def claimed_vectors(path: Path) -> tuple[int, int]:
-    """How many words a file has, and their vectors' width, by its first line.
-
-    Raises:
-        DatasetError: missing, damaged, or the line claims more than the file can hold.
-    """
+    """How many words a file has, and their vectors' width, by its first line."""
     import gzip
 
     packed = path.suffix == ".gz"

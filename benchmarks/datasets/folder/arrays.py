@@ -33,9 +33,6 @@ class FolderFiles:
         """The array: in memory, or read from disk by rows where the format allows it.
 
         Numbers of tables are floats, an empty cell NaN; a column that is no number is text.
-
-        Raises:
-            DatasetError: the file is missing, damaged, or lacks the array.
         """
         path = self.folder / place.file
         ending = path.suffix.lower()

@@ -27,9 +27,6 @@ def write(folder: Path, seed: int = 0, count: int = 300) -> None:
         folder: an empty folder.
         seed: equal seeds draw equal subjects.
         count: of subjects.
-
-    Raises:
-        DatasetError: nibabel is not installed.
     """
     import_nibabel()
     draw = np.random.default_rng(seed)

@@ -28,10 +28,10 @@ from i2moe_plugin.benchmarks.cli import main
 from i2moe_plugin.benchmarks.data import frozen
 from i2moe_plugin.benchmarks.data.cards import Download, File
 from i2moe_plugin.benchmarks.data.convert import convert
-from i2moe_plugin.benchmarks.data.drawn import MARKER
 from i2moe_plugin.benchmarks.data.multibench import CheckoutLoader
 from i2moe_plugin.benchmarks.data.open import OpenedDataset, open_dataset
 from i2moe_plugin.benchmarks.data.registry import DatasetEntry, datasets
+from i2moe_plugin.benchmarks.data.source import MARKER
 from i2moe_plugin.benchmarks.data.splits import SPLITS
 from i2moe_plugin.benchmarks.encoders import EncoderSettings
 from i2moe_plugin.errors import ConfigError, DatasetError

@@ -16,9 +16,9 @@ from PIL import Image
 from torch import nn
 from torchvision import transforms
 
-from i2moe_plugin.benchmarks.data.drawn import MARKER
 from i2moe_plugin.benchmarks.data.open import open_dataset
 from i2moe_plugin.benchmarks.data.registry import datasets
+from i2moe_plugin.benchmarks.data.source import MARKER
 from i2moe_plugin.benchmarks.data.splits import SPLITS
 from i2moe_plugin.benchmarks.datasets.enrico import TOPICS, augmented, get_dataloader, split_rows
 from i2moe_plugin.benchmarks.datasets.samples import enrico as enrico_sample
