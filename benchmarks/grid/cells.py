@@ -109,10 +109,6 @@ def methods_grid(
         seeds: distinct seeds.
         values: settings over the recipe's; see :func:`resolve`.
         root: the data set's folder.
-
-    Raises:
-        ConfigError: unknown names and settings that cannot be used, all at once.
-        DatasetError: a folder that is no data set.
     """
     from i2moe_plugin.benchmarks.data.registry import find_dataset
     from i2moe_plugin.methods import find_method

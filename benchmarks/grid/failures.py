@@ -41,9 +41,6 @@ class Failures:
 
         Returns:
             the reason in one line.
-
-        Raises:
-            RunError: it cannot be written.
         """
         reason = in_one_line(error)
         with disk_errors_explained(self.folder):

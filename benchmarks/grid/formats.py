@@ -135,11 +135,7 @@ FORMATS: dict[str, Callable[[Table], str]] = {
 
 
 def write_tables(table: Table, folder: Path) -> list[Path]:
-    """Write every format as ``<folder>/suites/<name>.<ending>``.
-
-    Raises:
-        RunError: they cannot be written.
-    """
+    """Write every format as ``<folder>/suites/<name>.<ending>``."""
     place = folder / "suites"
     with disk_errors_explained(place):
         place.mkdir(parents=True, exist_ok=True)

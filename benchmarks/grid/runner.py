@@ -37,9 +37,6 @@ def open_cell(cell: Cell, *, cache: bool = True, sample: bool = False) -> Opened
     Args:
         cell: the cell.
         cache, sample: see :func:`open_dataset`.
-
-    Raises:
-        I2MoEError: its files are not here, or damaged.
     """
     settings = cell.settings
     return open_dataset(
@@ -78,13 +75,7 @@ class GridRunner:
     on_event: OnEvent = lambda *_: None
 
     def run(self, grid: Grid) -> Table:
-        """Run a grid; seeds go outside cells, so that one that is stopped has whole comparisons.
-
-        Raises:
-            ConfigError: the device is not there.
-            RunError: a process was killed.
-            Exception: what a run raised, where ``strict``.
-        """
+        """Run a grid; seeds go outside cells, so that one that is stopped has whole comparisons."""
         for name in {cell.settings.device for cell in grid.cells}:
             resolve_device(name)
         cells = [CellRuns.planned(cell, grid.seeds) for cell in grid.cells]
@@ -265,12 +256,7 @@ def _describe(cell: CellRuns, data: OpenedDataset) -> None:
 
 
 def _check_fit(cell: CellRuns, data: OpenedDataset) -> None:
-    """Check a cell before it is trained.
-
-    Raises:
-        ConfigError: a metric that the data set does not have.
-        BackboneError: the backbone does not take so many modalities.
-    """
+    """Check a cell before it is trained."""
     for metric in set(cell.metrics) - set(COSTS):
         known = data.task.metric_names
         if metric not in known:

@@ -108,9 +108,6 @@ def load_suite(
         settings: over the file's.
         roots: data set -> folder, over the file's.
         only: these data sets, backbones or methods alone.
-
-    Raises:
-        ConfigError: everything that is wrong with the file, and with any cell's settings, at once.
     """
     raw, name, folder, ships = read_suite(given)
     try:
@@ -130,9 +127,6 @@ def read_suite(given: str) -> tuple[dict[str, Any], str, Path, bool]:
 
     Returns:
         the keys, the suite's name, the folder it lies in, and whether it ships.
-
-    Raises:
-        ConfigError: neither a file nor a name, or not readable.
     """
     path = Path(given).expanduser()
     if path.is_file():
@@ -169,9 +163,6 @@ def expand(
         name: the suite's name.
         folder: what relative roots in it are relative to.
         ships: it ships, so its own settings are the paper's.
-
-    Raises:
-        ConfigError: see :func:`load_suite`.
     """
     by_hand, roots = settings or {}, roots or {}
     problems: dict[str, str] = {}  # what is wrong -> where it was found first

@@ -73,9 +73,6 @@ class Baseline(_Strict):
 
         Args:
             path: where the baseline lies.
-
-        Raises:
-            ConfigError: it cannot be expanded any more, for instance a backbone is gone.
         """
         try:
             return expand(SuiteFile(**self.suite), path.stem, path.parent)
@@ -84,11 +81,7 @@ class Baseline(_Strict):
 
 
 def read_baseline(path: Path) -> Baseline:
-    """Read the baseline in a file.
-
-    Raises:
-        ConfigError: there is none, or it is not one; says what to do.
-    """
+    """Read the baseline in a file."""
     how = "i2moe-bench regress --baseline FILE --update --reason TEXT writes one."
     try:
         text = path.read_text(encoding="utf-8")
@@ -109,9 +102,6 @@ def suite_for(given: str | None, baseline: Path) -> tuple[dict[str, Any], Grid]:
 
     Returns:
         its keys, with roots relative to the baseline; and the grid it expands to.
-
-    Raises:
-        ConfigError: see :func:`read_suite`.
     """
     raw, _, folder, _ = read_suite(given or "regression")
     for part in [raw, *raw.get("parts", [])]:
@@ -128,12 +118,7 @@ def write_baseline(
     reason: str,
     before: Baseline | None,
 ) -> Baseline:
-    """Write a baseline; the history goes on, and tolerances stay.
-
-    Raises:
-        ConfigError: no reason, or a cell that could not be measured.
-        RunError: the file cannot be written.
-    """
+    """Write a baseline; the history goes on, and tolerances stay."""
     if not reason.strip():
         raise ConfigError("a baseline is rewritten with a reason: --update --reason TEXT.")
     broken = [f"{cell.cell}: {cell.error}" for cell in cells if cell.error]

@@ -81,10 +81,6 @@ def measure_grid(
         grid: what to measure.
         timed: time training too.
         on_cell: called with each cell's name before it is measured.
-
-    Raises:
-        I2MoEError: a data set or a device is not there.
-        RunError: runs cannot be written.
     """
     opened: dict[str, OpenedDataset] = {}
 

@@ -94,11 +94,7 @@ def as_json(checks: Sequence[Check], notes: Sequence[str], seconds: float) -> di
 
 
 def write(path: Path, text: str, *, append: bool = False) -> None:
-    """Write a report, or append it to a file.
-
-    Raises:
-        RunError: it cannot be written.
-    """
+    """Write a report, or append it to a file."""
     with disk_errors_explained(path), path.open("a" if append else "w", encoding="utf-8") as file:
         file.write(text)
 

@@ -74,9 +74,6 @@ def build(
         data_root: where the data set lies, if not where it lay when the runs were made.
         with_data: show the samples' own modalities.
         progress: show bars on a terminal.
-
-    Raises:
-        RunError: no finished run, or the file cannot be written.
     """
     paths = list(paths)
     found = find_runs(paths)

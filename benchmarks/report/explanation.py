@@ -108,10 +108,6 @@ def explain_sample(path: Path, sample: str | None, classes: int) -> ExplainedSam
         path: the run's directory; or a folder with one I2MoE run.
         sample: the sample's id.
         classes: how many classes to tell of, besides those decided and true.
-
-    Raises:
-        RunError: no such run, or a damaged one.
-        ConfigError: a run without experts, a sample that is not there, or none named.
     """
     run = _choose(path)
     outputs = run.interpretable()

@@ -35,11 +35,7 @@ class FoundRuns:
 
 
 def find_runs(paths: Iterable[Path]) -> FoundRuns:
-    """Find the runs at these paths: each is a run's directory, or a folder of runs.
-
-    Raises:
-        RunError: a path that is neither, or no finished run at all.
-    """
+    """Find the runs at these paths: each is a run's directory, or a folder of runs."""
     found = FoundRuns()
     seen: set[Path] = set()
     for path in paths:

@@ -26,11 +26,7 @@ SMALL_MODEL = 2_000_000
 
 
 def resolve_device(name: str) -> torch.device:
-    """Return the device of that name; ``auto`` is the best there is.
-
-    Raises:
-        ConfigError: there is no such device here.
-    """
+    """Return the device of that name; ``auto`` is the best there is."""
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")

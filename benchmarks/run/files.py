@@ -29,9 +29,6 @@ def disk_errors_explained(path: Path) -> Iterator[None]:
 
     Args:
         path: what is written in the block.
-
-    Raises:
-        RunError: in place of any OSError.
     """
     try:
         yield
@@ -41,11 +38,7 @@ def disk_errors_explained(path: Path) -> Iterator[None]:
 
 
 def write_text(path: Path, text: str) -> Path:
-    """Write a file through a neighbouring one, so that a reader never sees half of it.
-
-    Raises:
-        RunError: the file cannot be written.
-    """
+    """Write a file through a neighbouring one, so that a reader never sees half of it."""
     with disk_errors_explained(path):
         aside = path.with_name(f".{path.name}.tmp")
         aside.write_text(text, encoding="utf-8")
@@ -53,20 +46,12 @@ def write_text(path: Path, text: str) -> Path:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON as :func:`write_text` writes; see :func:`json_ready` for what JSON lacks.
-
-    Raises:
-        RunError: the file cannot be written.
-    """
+    """Write JSON as :func:`write_text` writes; see :func:`json_ready` for what JSON lacks."""
     write_text(path, json.dumps(json_ready(value), indent=1, allow_nan=False) + "\n")
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Raises:
-        RunError: the file is not there, not readable, or holds something else.
-    """
+    """Read a JSON object."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:

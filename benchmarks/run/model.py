@@ -28,9 +28,6 @@ def create_trainer(settings: RunSettings, data: OpenedDataset, fabric: Fabric) -
         settings: of the run.
         data: the opened data set.
         fabric: the device and precision to train on.
-
-    Raises:
-        ConfigError, BackboneError, ShapeError: see :func:`build_model`.
     """
     model = build_model(settings, data)
     quicken(model)
@@ -53,9 +50,6 @@ def build_model(settings: RunSettings, data: OpenedDataset) -> MultimodalModel:
     """Build the model of a run, with initial weights from its seed.
 
     All methods of one seed start from the same encoders and the same backbone.
-
-    Raises:
-        ConfigError, BackboneError, ShapeError: the backbone does not fit the data.
     """
     if settings.method == "wide":
         return _widened(settings, data)

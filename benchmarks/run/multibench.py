@@ -57,11 +57,6 @@ def loop_results(
 
     Returns:
         ``{"test": metrics, "checkout": its folder}``.
-
-    Raises:
-        ConfigError: their loop cannot take these batches or this task.
-        PluginError: the folder is no checkout, or a package it needs is not here.
-        TrainingError: their loop failed or kept no model.
     """
     checkout = open_checkout(root)
     source = checkout.root / "training_structures" / "Supervised_Learning.py"

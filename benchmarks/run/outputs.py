@@ -29,9 +29,6 @@ def write_outputs(folder: Path, columns: Mapping[str, NDArray[Any]]) -> None:
     Args:
         folder: of the run.
         columns: arrays [N, ...] of numbers or text, by name.
-
-    Raises:
-        RunError: the file cannot be written.
     """
     import h5py
 
@@ -58,9 +55,6 @@ def read_outputs(
         path: ``outputs.h5`` or ``outputs.npz``.
         names: the columns; all of them, if there are none.
         rows: increasing positions or a slice; None: all of them.
-
-    Raises:
-        RunError: the file is not readable, or has no such column.
     """
     try:
         with _open(path) as columns:
