@@ -75,17 +75,7 @@ class AffectTask:
 def register_affect(
     name: str, card: Card, asked: AffectTask, **facts: Any
 ) -> Callable[..., Contents]:
-    """Register a pickle of three sequences a sample as a data set.
-
-    Args:
-        name: the data set's.
-        card: its one file is the pickle.
-        asked: what is predicted.
-        **facts: see :class:`DatasetEntry`.
-
-    Returns:
-        what reads it.
-    """
+    """Register the card's pickle of three sequences a sample as a data set; return its reader."""
 
     @register_dataset(
         name,

@@ -170,11 +170,7 @@ class Contents:
 
 
 class Later:
-    """An array [N, ...], or a fitted transform, that is made when it is first used.
-
-    Args:
-        make: gives it.
-    """
+    """An array [N, ...], or a fitted transform, that is made when it is first used."""
 
     def __init__(self, make: Callable[[], Any]) -> None:
         self._make = make

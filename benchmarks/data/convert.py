@@ -24,10 +24,6 @@ def convert(path: Path, target: Path) -> None:
 
     Nested mappings become groups (``train/vision``); text becomes UTF-8 strings. The attributes
     ``source_sha256`` and ``format`` say what it was made from, and how.
-
-    Args:
-        path: the pickle.
-        target: the HDF5 file; one that is there is replaced.
     """
     arrays = {name: _storable(path, name, array) for name, array in _arrays(path).items()}
     try:

@@ -226,15 +226,10 @@ class FrozenPictures:
         augment: Augment | None = None,
         preview: Callable[[int], Any] | None = None,
     ) -> Modality:
-        """One modality of some of the pictures.
+        """Make a modality of the pictures from ``start`` to ``stop``.
 
-        Args:
-            name: the modality's.
-            encoder: of features [F].
-            start, stop: which pictures; all by default.
-            augment: changes training pictures; then there are no features to keep, and pictures
-                are read once in their place, so that damage shows before training.
-            preview: see :class:`Modality`; the picture itself by default.
+        Where ``augment`` changes training pictures there are no features to keep: pictures are read
+        once in their place, so that damage shows before training.
         """
         stop = len(self.files) if stop is None else stop
 

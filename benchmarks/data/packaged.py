@@ -28,15 +28,7 @@ Locate = Callable[[Path | None, Card], tuple[Path, Card]]
 
 @dataclass(frozen=True)
 class Packaged:
-    """The arrays of such a file, checked.
-
-    Attributes:
-        path: the file.
-        arrays: those of the modalities, by name.
-        labels: class numbers, int64 [N].
-        class_names: of the classes, in order.
-        splits: by the array ``split``: 0 train, 1 valid, 2 test.
-    """
+    """The checked arrays of such a file; labels are int64 [N], splits as ``split`` codes them."""
 
     path: Path
     arrays: Mapping[str, NDArray[Any]]
@@ -62,13 +54,7 @@ class Packaged:
 
 
 def located(folder: Path, file: str, keys: tuple[str, ...]) -> Locate:
-    """Where the file is: in the package, or under the same name in a folder that is told.
-
-    Args:
-        folder: the package's.
-        file: its name.
-        keys: the arrays of the modalities.
-    """
+    """Find the file in the package, or under the same name in a folder that the user names."""
     arrays = (Key(key) for key in (*keys, "label", "class_names", "split"))
     files = (File(file, "arrays, labels, class names and split codes", tuple(arrays)),)
     return lambda root, card: (root or folder, replace(card, files=files))
@@ -109,13 +95,10 @@ def check_trained(where: str, labels: NDArray[np.int64], names: tuple[str, ...])
 
 
 def feature_modality(data: Packaged, name: str, *, impute: bool = False) -> Modality:
-    """A matrix of features [N, F], standardised on training rows.
+    """Make a modality of a matrix of features [N, F], standardised on training rows.
 
-    Args:
-        data: the file's arrays.
-        name: of the array.
-        impute: put the training rows' median in the place of missing values, with an indicator
-            column for each feature that misses any there.
+    Where ``impute``, missing values become training rows' medians, and each feature that misses
+    any there gets an indicator column.
     """
     from sklearn.impute import SimpleImputer
     from sklearn.pipeline import make_pipeline

@@ -131,13 +131,7 @@ class DatasetEntry:
             return [str(error)]
 
     def write_sample(self, folder: Path, seed: int = 0, **sizes: int) -> None:
-        """Draw a small data set in the published format.
-
-        Args:
-            folder: a new or empty folder.
-            seed: equal seeds draw equal files.
-            **sizes: the data set's own, such as the number of clips.
-        """
+        """Draw a small data set in the published format into a new folder; seeds decide it."""
         if self.draw is None:
             raise DatasetError(
                 f"{self.name} ships in the package; no sample is needed: run --dataset {self.name}."

@@ -140,13 +140,7 @@ class DataFolder:
 
 @contextmanager
 def writing_sample(folder: Path, title: str, seed: int) -> Iterator[Path]:
-    """A folder to write a sample's files into; they are moved to ``folder`` when all is written.
-
-    Args:
-        folder: a new or empty folder.
-        title: the data set's name.
-        seed: of the drawing, for the marker.
-    """
+    """Give a folder for a sample's files, which go to ``folder`` when all are written."""
     folder = Path(folder).expanduser()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DatasetError(f"{folder} is not an empty folder: a sample is written into a new one.")

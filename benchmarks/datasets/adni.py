@@ -191,14 +191,7 @@ get_dataloader = dataloader_of("adni")
 
 @dataclass(frozen=True)
 class Placed:
-    """A modality's column: its file has its own order of subjects, and may lack some.
-
-    Attributes:
-        where: for messages.
-        values: the file's rows.
-        places: each subject's row in the file; -1 where it is not.
-        transform: rows as float64 -> a batch.
-    """
+    """A modality's column; subjects have the place -1 where its file lacks them."""
 
     where: str
     values: Rows

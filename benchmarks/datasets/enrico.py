@@ -119,13 +119,7 @@ CARD = Card(
 
 
 def draw(folder: Path, seed: int = 0, per_topic: int = 8) -> None:
-    """Draw a small data set in the published format.
-
-    Args:
-        folder: an empty folder.
-        seed: of the drawing.
-        per_topic: screens of each of the 20 topics.
-    """
+    """Draw so many screens of each of the 20 topics."""
     if per_topic < 2:
         raise ConfigError(f"a sample needs at least 2 screens a topic, not {per_topic}.")
     # Topics are dealt out split by split, so that each has its share of every split.

@@ -56,15 +56,7 @@ class LeNet(nn.Module):
     """MultiBench's LeNet: one-channel pictures [B, 1, H, W] -> [B, F] (``common_models.LeNet``).
 
     Each layer is a convolution (5x5, then 3x3) that doubles the channels, batch norm, ReLU and
-    maximum pooling by 2; weights start as there (Kaiming, uniform).
-
-    Args:
-        channels: of the first layer.
-        layers: how many; the last leaves fewer than 2 x 2 pixels of the published sizes.
-        size: H, W.
-
-    Attributes:
-        width: F.
+    maximum pooling by 2; weights start as there (Kaiming, uniform). ``width`` is F.
     """
 
     def __init__(self, channels: int, layers: int, size: tuple[int, int]) -> None:
@@ -98,10 +90,6 @@ class VolumeCNN(nn.Module):
     4 voxels; then one linear layer on D x 3 x 4 x 3 values. That is what pooling leaves of
     91 x 109 x 91 voxels. Volumes of other sizes are brought to 3 x 4 x 3 by adaptive mean pooling,
     and a window is no larger than what it pools.
-
-    Args:
-        dim: D, also the width of the last convolution.
-        channels: widths of the other five.
     """
 
     def __init__(self, dim: int, channels: tuple[int, ...] = (32, 32, 64, 64, 128)) -> None:

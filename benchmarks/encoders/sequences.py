@@ -100,12 +100,7 @@ def recurrent_encoder(
 
 
 class TokenEncoder(nn.Module):
-    """Tokens [B, T, F] -> tokens [B, T, D], each by the same MLP; or their mean, [B, D].
-
-    Args:
-        in_features: F.
-        settings: ``latents`` says whether tokens or a vector are given.
-    """
+    """Tokens [B, T, F] -> tokens [B, T, D], each by the same MLP; or their mean, [B, D]."""
 
     def __init__(self, in_features: int, settings: EncoderSettings) -> None:
         super().__init__()

@@ -119,10 +119,8 @@ def random_note(network: Network) -> str:
 def frozen(network: Network, weights: Path | None) -> nn.Module:
     """A network with its weights, in evaluation mode: images [B, 3, H, W] in [0, 1] -> [B, F].
 
-    Args:
-        network: of :data:`VGG11` and :data:`VGG16`.
-        weights: a state dict in torchvision's names, as ``.safetensors`` or as a file of
-            ``torch.save``; None for random weights, always the same ones.
+    ``weights`` is a state dict in torchvision's names, as ``.safetensors`` or as a file of
+    ``torch.save``; None: random weights, always the same ones.
     """
     from torchvision import models
 

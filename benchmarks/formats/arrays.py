@@ -20,12 +20,7 @@ def read_npy(path: Path) -> NDArray[Any]:
 
 
 def read_npz(path: Path, keys: tuple[str, ...] | None = None) -> dict[str, NDArray[Any]]:
-    """The arrays of an npz file, without unpickling anything.
-
-    Args:
-        path: the file.
-        keys: those that are wanted; all by default.
-    """
+    """Read arrays of an npz file, all by default, without unpickling anything."""
     with (
         reading(path, "npz file"),
         # An open handle: numpy leaks the one it opens itself when the archive is damaged.
@@ -55,15 +50,7 @@ def read_tensor(path: Path) -> NDArray[Any]:
 
 
 class NpyArray:
-    """The numbers of an npy file, memory-mapped; mapped anew in each process that is given it.
-
-    Args:
-        path: the file.
-        shape: of one row.
-
-    Attributes:
-        shape, dtype: of the array.
-    """
+    """The numbers of an npy file, memory-mapped; mapped anew in each process that is given it."""
 
     def __init__(self, path: Path, shape: tuple[int, ...] = ()) -> None:
         self.path = path
@@ -86,12 +73,7 @@ class NpyArray:
 
 
 class Section:
-    """Rows ``start`` to ``stop`` of an array, read when asked for.
-
-    Args:
-        array: [N, ...].
-        start, stop: 0 <= start <= stop <= N.
-    """
+    """Rows ``start`` to ``stop`` of an array [N, ...], read when asked for."""
 
     def __init__(self, array: Rows, start: int, stop: int) -> None:
         self.array, self.start, self.stop = array, start, stop
@@ -105,11 +87,7 @@ class Section:
 
 
 class Joined:
-    """Arrays one after the other, as one array of all their rows.
-
-    Args:
-        arrays: [N_1, ...], [N_2, ...], ...
-    """
+    """Arrays one after the other, as one array of all their rows."""
 
     def __init__(self, *arrays: Rows) -> None:
         self.arrays = arrays

@@ -130,11 +130,7 @@ class H5Array:
 
 
 class H5Files:
-    """Arrays of any number of HDF5 files, of which a few are open at a time, in any process.
-
-    Args:
-        limit: how many.
-    """
+    """Arrays of any number of HDF5 files, of which a few are open at a time, in any process."""
 
     def __init__(self, limit: int = 8) -> None:
         self.limit = limit
@@ -148,12 +144,7 @@ class H5Files:
         return names
 
     def check(self, path: Path, rows: Mapping[str, tuple[int, ...]]) -> int:
-        """The number of rows, which these arrays have in common.
-
-        Args:
-            path: the file.
-            rows: key -> the shape of a row.
-        """
+        """Check arrays (key -> the shape of a row), and return the number of rows they all have."""
         with self._file(path) as file:
             arrays = {key: h5_dataset(path, file, key) for key in rows}
             for key, array in arrays.items():
@@ -185,12 +176,7 @@ class H5Files:
 
 
 class H5Rows:
-    """Rows that lie in many files, as one array: float32 [N, ...].
-
-    Args:
-        files: reads them.
-        places: (file, key of its array, rows of that: a number or a slice) of each row.
-    """
+    """Rows by (file, key, number or slice), as one array of many files: float32 [N, ...]."""
 
     def __init__(self, files: H5Files, places: Sequence[tuple[Path, str, Any]]) -> None:
         self.files, self.places = files, places

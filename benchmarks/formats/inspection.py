@@ -15,12 +15,7 @@ from i2moe_plugin.errors import DatasetError
 
 
 class ArrayFacts(NamedTuple):
-    """An array as a file has it.
-
-    Attributes:
-        shape: its sizes.
-        dtype: numpy's name of its type; ``text`` for anything but numbers.
-    """
+    """An array's shape and numpy's name of its type; ``text`` is anything but numbers."""
 
     shape: tuple[int, ...]
     dtype: str

@@ -43,10 +43,7 @@ def open_picture(
 def read_image(path: Path, size: tuple[int, int], crop: bool = False) -> Tensor:
     """An image file as [3, H, W] in [0, 1]: what torchvision's Resize and ToTensor make of it.
 
-    Args:
-        path: a file that Pillow reads.
-        size: H, W.
-        crop: keep the proportions and cut what is over, alike on both sides.
+    ``crop`` keeps the proportions and cuts what is over, alike on both sides.
     """
     bilinear = Image.Resampling.BILINEAR
     with open_picture(path, str(path)) as image:
@@ -68,13 +65,7 @@ def read_picture(path: Path, longest: int = 512) -> NDArray[np.uint8]:
 
 
 class ImageFiles:
-    """Image files as an array [N, 3, H, W] whose rows are read when asked for.
-
-    Args:
-        paths: the files.
-        size: H, W.
-        crop: see :func:`read_image`.
-    """
+    """Image files as an array [N, 3, H, W] whose rows are read when asked for."""
 
     def __init__(self, paths: Sequence[Path], size: tuple[int, int], crop: bool = False) -> None:
         self.paths, self.size, self.crop = paths, size, crop

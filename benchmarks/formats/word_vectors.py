@@ -36,12 +36,7 @@ def words_of(text: str) -> list[str]:
 
 
 class Texts:
-    """N texts, each made when it is asked for.
-
-    Args:
-        make: gives the text of that number.
-        count: N.
-    """
+    """N texts, each made by its number when it is asked for."""
 
     def __init__(self, make: Callable[[int], str], count: int) -> None:
         self.make, self.count = make, count
@@ -57,10 +52,6 @@ def mean_vectors(path: Path, texts: Texts) -> Iterator[NDArray[Any]]:
     """The mean of the vectors of each text's known words, in blocks [<= 1024, F] of float32.
 
     A text without a known word has zeros, as in MultiBench. The file is held in memory meanwhile.
-
-    Args:
-        path: a word2vec file; see :func:`read_vectors`.
-        texts: N texts.
     """
     known = read_vectors(path)
     for start in range(0, len(texts), BLOCK):
@@ -74,11 +65,7 @@ def mean_vectors(path: Path, texts: Texts) -> Iterator[NDArray[Any]]:
 
 
 def read_vectors(path: Path) -> Any:
-    """A word2vec file as gensim's KeyedVectors: binary where it is called .bin, else text.
-
-    Args:
-        path: may be compressed (.gz).
-    """
+    """Read a word2vec file (perhaps .gz) with gensim: binary where called .bin, else text."""
     from gensim.models import KeyedVectors
 
     claimed_vectors(path)

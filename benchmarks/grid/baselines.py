@@ -14,14 +14,7 @@ from i2moe_plugin.tasks import Classification
 
 @dataclass(frozen=True)
 class Baseline:
-    """A simple model, fitted once.
-
-    Attributes:
-        name: as it stands in a table.
-        dataset: the data set's name.
-        test: its metrics on test data, by name.
-        chosen: what validation data chose, for instance the strength of a regularisation.
-    """
+    """A simple model, fitted once: its metrics on test data, and what validation data chose."""
 
     name: str
     dataset: str
@@ -30,13 +23,7 @@ class Baseline:
 
 
 def fit_baselines(names: Sequence[str], data: OpenedDataset, metric: str) -> list[Baseline]:
-    """Fit those of the named baselines that the data set allows.
-
-    Args:
-        names: of :data:`BASELINES`.
-        data: the opened data set.
-        metric: what validation data chooses by.
-    """
+    """Fit those of :data:`BASELINES` that the data set allows, chosen by the metric."""
     fitted = ((name, BASELINES[name](data, metric)) for name in names)
     return [
         Baseline(name, data.name, found.pop("test"), found)

@@ -47,11 +47,7 @@ class Cell:
         return (self.settings.dataset, *self.row)
 
     def reference_key(self, reference: str | Mapping[str, Any] | None) -> tuple[str, ...] | None:
-        """Return the key of the cell it is compared with; None for itself, or where none can be.
-
-        Args:
-            reference: see :class:`SuiteFile`.
-        """
+        """Return the key of the cell it is compared with; None for itself, or where none can be."""
         if reference is None:
             return None
         change = {"method": reference} if isinstance(reference, str) else dict(reference)

@@ -15,11 +15,7 @@ FAILED = ".failed"
 
 
 class Failures:
-    """The runs of a folder that failed: ``<runs>/.failed/<run>.json``.
-
-    Args:
-        folder: of the runs.
-    """
+    """The runs of a folder that failed: ``<runs>/.failed/<run>.json``."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder / FAILED
@@ -37,11 +33,7 @@ class Failures:
         return None if found is None else str(found["reason"])
 
     def add(self, run: str, identity: str, settings: RunSettings, error: Exception) -> str:
-        """Write a failure down.
-
-        Returns:
-            the reason in one line.
-        """
+        """Write a failure down, and return its reason in one line."""
         reason = in_one_line(error)
         with disk_errors_explained(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)

@@ -146,11 +146,7 @@ def write_tables(table: Table, folder: Path) -> list[Path]:
 
 
 def methods_record(table: Table) -> dict[str, Any]:
-    """Return the table of one data set and backbone for JSON, method by method.
-
-    Args:
-        table: of :func:`i2moe_plugin.benchmarks.grid.cells.methods_grid`, with all runs finished.
-    """
+    """Return the finished table of a :func:`methods_grid` for JSON, method by method."""
     first, *_ = table.cells
     entries = {cell.settings.method: table.of(cell) for cell in table.cells}
     baseline = next(iter(table.baselines), None)

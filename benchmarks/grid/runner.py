@@ -32,12 +32,7 @@ OnEvent = Callable[[CellRuns, Attempt, dict[str, Any] | None], None]
 
 
 def open_cell(cell: Cell, *, cache: bool = True, sample: bool = False) -> OpenedDataset:
-    """Open a cell's data set.
-
-    Args:
-        cell: the cell.
-        cache, sample: see :func:`open_dataset`.
-    """
+    """Open a cell's data set; see :func:`open_dataset` for ``cache`` and ``sample``."""
     settings = cell.settings
     return open_dataset(
         settings.dataset,
@@ -191,13 +186,9 @@ def train(
     strict: bool,
     **options: Any,
 ) -> None:
-    """Train one run, perhaps in another process, and send its states.
+    """Train one run, perhaps in another process, and send its states; see :func:`execute`.
 
-    Args:
-        settings, data, store: see :func:`execute`.
-        send: called with a state, and the epoch's record or the reason.
-        strict: raise what goes wrong, in place of sending it.
-        **options: of :func:`execute`.
+    Where ``strict``, what goes wrong is raised in place of being sent.
     """
     send(("running", None))
     try:

@@ -120,14 +120,7 @@ def load_suite(
 
 
 def read_suite(given: str) -> tuple[dict[str, Any], str, Path, bool]:
-    """Read a suite's keys.
-
-    Args:
-        given: a path, or a name of :func:`shipped_suites`.
-
-    Returns:
-        the keys, the suite's name, the folder it lies in, and whether it ships.
-    """
+    """Return the keys of a suite (a path, or one that ships), its name, its folder, if it ships."""
     path = Path(given).expanduser()
     if path.is_file():
         try:
@@ -158,11 +151,7 @@ def expand(
 ) -> Grid:
     """Expand what a suite's file says to a grid; see :func:`load_suite`.
 
-    Args:
-        suite: what the file says.
-        name: the suite's name.
-        folder: what relative roots in it are relative to.
-        ships: it ships, so its own settings are the paper's.
+    Relative roots are relative to ``folder``; the settings of a suite that ships are the paper's.
     """
     by_hand, roots = settings or {}, roots or {}
     problems: dict[str, str] = {}  # what is wrong -> where it was found first

@@ -69,11 +69,7 @@ class Baseline(_Strict):
     cells: list[Measurement]
 
     def grid(self, path: Path) -> Grid:
-        """Expand the suite to what is to be measured.
-
-        Args:
-            path: where the baseline lies.
-        """
+        """Expand the suite of the baseline that lies at this path to what is to be measured."""
         try:
             return expand(SuiteFile(**self.suite), path.stem, path.parent)
         except ValidationError as error:
@@ -98,11 +94,7 @@ def read_baseline(path: Path) -> Baseline:
 
 
 def suite_for(given: str | None, baseline: Path) -> tuple[dict[str, Any], Grid]:
-    """Read the suite to write a baseline of: a file, a name, or the one that ships for this.
-
-    Returns:
-        its keys, with roots relative to the baseline; and the grid it expands to.
-    """
+    """Return the keys and the grid of the suite to write a baseline of; one ships for this."""
     raw, _, folder, _ = read_suite(given or "regression")
     for part in [raw, *raw.get("parts", [])]:
         for item in part.get("datasets") or []:

@@ -41,12 +41,7 @@ class Check:
 def compare_cells(
     before: Sequence[Measurement], now: Sequence[Measurement], tolerances: Tolerances
 ) -> list[Check]:
-    """Compare every cell, check by check, in order.
-
-    Args:
-        before, now: the baseline's cells, and the same ones measured anew.
-        tolerances: how far each may move.
-    """
+    """Compare the baseline's cells with the same ones measured anew, check by check, in order."""
     known = {cell.cell: cell for cell in before}
     checks = []
     for cell in now:

@@ -75,12 +75,7 @@ def measure_grid(
     """Measure every cell, always anew, in a folder that is thrown away.
 
     A cell whose training fails is measured as an error; what keeps all of it from being started is
-    raised.
-
-    Args:
-        grid: what to measure.
-        timed: time training too.
-        on_cell: called with each cell's name before it is measured.
+    raised. ``on_cell`` is called with each cell's name before it is measured.
     """
     opened: dict[str, OpenedDataset] = {}
 

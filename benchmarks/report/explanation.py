@@ -55,12 +55,7 @@ class ExplainedSample:
         return [*lines, CAVEAT]
 
     def as_dict(self, shown: Sequence[Preview] = (), missing: str = "") -> dict[str, Any]:
-        """Return everything, for JSON.
-
-        Args:
-            shown: the sample's modalities.
-            missing: why there are none.
-        """
+        """Return everything for JSON, with the sample's modalities, or why there are none."""
         one, settings = self.explanation, self.run.settings
         ranges: Sequence[tuple[float | None, float | None]]
         ranges = self.ranges or [(None, None)] * len(one.push)
@@ -102,12 +97,9 @@ class ExplainedSample:
 
 
 def explain_sample(path: Path, sample: str | None, classes: int) -> ExplainedSample:
-    """Take a sample of a run apart.
+    """Take a sample of a run (a directory, or a folder with one I2MoE run) apart.
 
-    Args:
-        path: the run's directory; or a folder with one I2MoE run.
-        sample: the sample's id.
-        classes: how many classes to tell of, besides those decided and true.
+    ``classes`` says how many classes to tell of, besides those decided and true.
     """
     run = _choose(path)
     outputs = run.interpretable()

@@ -23,12 +23,7 @@ SCRIPTS = ("base.js", "explorer.js", "figures.js")
 
 
 def render(content: dict[str, Any], data: dict[str, Any]) -> str:
-    """Render the page.
-
-    Args:
-        content: what the template lays out.
-        data: what the scripts read, each part when it is needed: figures, runs, media.
-    """
+    """Render the page: what the template lays out, and the data that the scripts read."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader(PACKAGE, "."),
         autoescape=True,

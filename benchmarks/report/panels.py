@@ -24,12 +24,7 @@ DIGITS = 5  # of the data beside a figure
 
 
 def run_panels(run: Run, stability: pd.DataFrame | None) -> tuple[list[Panel], list[str]]:
-    """Draw the figures of one run, and say what its weights are worth.
-
-    Args:
-        run: the run.
-        stability: that of its group's weights over seeds, where there are several.
-    """
+    """Draw a run's figures, and say what its weights are worth; ``stability`` is its group's."""
     outputs, metric = run.interpretable(), run_metrics(run)[0]
     name = metric_title(metric)
     experts = outputs.expert_labels

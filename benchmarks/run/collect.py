@@ -23,12 +23,7 @@ _READ = ("settings.json", "result.json", "environment.json", "metrics.jsonl")
 
 @dataclass
 class FoundRuns:
-    """The runs at some paths.
-
-    Attributes:
-        runs: those that are finished and undamaged.
-        problems: (name, reason) of the others.
-    """
+    """The finished, undamaged runs at some paths, and (name, reason) of the others."""
 
     runs: list[Run] = field(default_factory=list)
     problems: list[tuple[str, str]] = field(default_factory=list)

@@ -25,11 +25,7 @@ _ADVICE = {
 
 @contextlib.contextmanager
 def disk_errors_explained(path: Path) -> Iterator[None]:
-    """Turn an operating system error inside the block into one that says what to do.
-
-    Args:
-        path: what is written in the block.
-    """
+    """Turn an OSError in the block, which writes ``path``, into one that says what to do."""
     try:
         yield
     except OSError as error:

@@ -22,13 +22,7 @@ from i2moe_plugin.training import Trainer, count_parameters
 
 
 def create_trainer(settings: RunSettings, data: OpenedDataset, fabric: Fabric) -> Trainer:
-    """Build the model of a run and put it into the trainer that trains it.
-
-    Args:
-        settings: of the run.
-        data: the opened data set.
-        fabric: the device and precision to train on.
-    """
+    """Build the model of a run and put it into the trainer that trains it."""
     model = build_model(settings, data)
     quicken(model)
     return Trainer(

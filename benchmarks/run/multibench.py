@@ -47,16 +47,8 @@ def loop_results(
 
     The model, its initial weights, the order of batches, learning rate, weight decay and clipping
     are those of our run of the same settings. The loop is theirs: optimiser steps, validation, and
-    which epoch is kept.
-
-    Args:
-        settings: with method and seed.
-        data: the opened data set.
-        store: what was measured is kept in ``<runs>/multibench-loop``.
-        root: the checkout.
-
-    Returns:
-        ``{"test": metrics, "checkout": its folder}``.
+    which epoch is kept. Results, ``{"test": metrics, "checkout": its folder}``, are kept in
+    ``<runs>/multibench-loop``.
     """
     checkout = open_checkout(root)
     source = checkout.root / "training_structures" / "Supervised_Learning.py"

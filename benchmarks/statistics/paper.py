@@ -33,12 +33,7 @@ class Figure:
 def find_figure(
     dataset: str, fusion: str, method: str, metric: str, variant: Mapping[str, Any] | None = None
 ) -> Figure | None:
-    """Find the paper's figure for a cell; None where it reports none.
-
-    Args:
-        dataset, fusion, method, metric: names.
-        variant: settings a suite's grid chose; only figures of just these count.
-    """
+    """Find the paper's figure for a cell with just these choices of a grid; None: there is none."""
     return _figures().get((dataset, fusion, method, metric, _frozen(variant or {})))
 
 

@@ -17,12 +17,7 @@ STYLE = {"passed": "green", "failed": "bold red", "skipped": "dim"}
 
 
 def show_checks(found: Mapping[str, Sequence[CheckResult]], as_json: bool) -> None:
-    """Show a table of checks for each backbone.
-
-    Args:
-        found: the results by the backbone's name.
-        as_json: print them as JSON in its place.
-    """
+    """Show a table of checks for each backbone, or print all of them as JSON."""
     if as_json:
         print_json(
             [

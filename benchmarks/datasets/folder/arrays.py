@@ -19,11 +19,7 @@ from i2moe_plugin.errors import DatasetError, did_you_mean
 
 
 class FolderFiles:
-    """The files of a folder; tables are read once.
-
-    Args:
-        folder: where they lie.
-    """
+    """The files of a folder; tables are read once."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -134,15 +134,7 @@ def write_hdf5(path: Path, seed: int, count: int) -> None:
 
 
 def write_raw(folder: Path, seed: int, count: int, vectors: str, splits: SplitRows) -> None:
-    """The raw archive's files.
-
-    Args:
-        folder: an empty folder.
-        seed: of the drawing.
-        count: of films.
-        vectors: name of the file of word vectors.
-        splits: the films of each split, by number.
-    """
+    """Write the raw archive's files; ``splits`` are the films of each split, by number."""
     films = draw(seed, count)
     (folder / "dataset").mkdir()
     for film in films:
