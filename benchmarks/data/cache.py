@@ -8,7 +8,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +36,8 @@ def cache_dir() -> Path:
 
 def digest(path: Path) -> str:
     """The sha256 of a file."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise DatasetError(f"{path}: cannot be read ({error.strerror or error}).") from error
+    with _readable(path), path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def digests(folder: Path, paths: Iterable[Path]) -> dict[str, str]:
@@ -58,7 +55,9 @@ def digests(folder: Path, paths: Iterable[Path]) -> dict[str, str]:
     found: dict[str, list[Any]] = {}
     for path in paths:
         name = path.relative_to(folder).as_posix()
-        entry, now = known.get(name), _state(path)
+        with _readable(path):
+            state = path.stat()
+        entry, now = known.get(name), [state.st_size, state.st_mtime_ns]
         if isinstance(entry, list) and entry[:2] == now and len(entry) == 3:
             found[name] = entry
         else:
@@ -73,12 +72,12 @@ def digests(folder: Path, paths: Iterable[Path]) -> dict[str, str]:
     return {name: str(entry[2]) for name, entry in found.items()}
 
 
-def _state(path: Path) -> list[int]:
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
     try:
-        found = path.stat()
+        yield
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read ({error.strerror or error}).") from error
-    return [found.st_size, found.st_mtime_ns]
 
 
 def digest_of(folder: Path, paths: Iterable[Path]) -> str:

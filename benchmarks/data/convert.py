@@ -25,7 +25,10 @@ def convert(path: Path, target: Path) -> None:
     Nested mappings become groups (``train/vision``); text becomes UTF-8 strings. The attributes
     ``source_sha256`` and ``format`` say what it was made from, and how.
     """
-    arrays = {name: _storable(path, name, array) for name, array in _arrays(path).items()}
+    arrays = read_arrays(path)
+    if "" in arrays:
+        raise DatasetError(f"{path}: holds no named arrays; expected a mapping.")
+    arrays = {name: _storable(path, name, array) for name, array in arrays.items()}
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".unfinished-") as aside:
@@ -75,13 +78,6 @@ def _made_from(path: Path) -> str | None:
     except DatasetError:
         return None
     return made
-
-
-def _arrays(path: Path) -> dict[str, NDArray[Any]]:
-    arrays = read_arrays(path)
-    if "" in arrays:
-        raise DatasetError(f"{path}: holds no named arrays; expected a mapping.")
-    return arrays
 
 
 def _storable(path: Path, name: str, array: NDArray[Any]) -> NDArray[Any]:

@@ -20,7 +20,7 @@ from i2moe_plugin.benchmarks.data.splits import SPLITS, Splits, coded
 from i2moe_plugin.benchmarks.encoders import feature_encoder
 from i2moe_plugin.benchmarks.formats.arrays import read_npz
 from i2moe_plugin.benchmarks.formats.reading import check_array, same_length
-from i2moe_plugin.errors import DatasetError
+from i2moe_plugin.errors import DatasetError, enumerated
 from i2moe_plugin.tasks import Classification
 
 Locate = Callable[[Path | None, Card], tuple[Path, Card]]
@@ -88,9 +88,8 @@ def check_trained(where: str, labels: NDArray[np.int64], names: tuple[str, ...])
     present = set(labels.tolist())
     absent = [name for label, name in enumerate(names) if label not in present]
     if absent:
-        more = f" and {len(absent) - 5} more" if len(absent) > 5 else ""
         raise DatasetError(
-            f"{where}: no training sample of {', '.join(absent[:5])}{more}: it cannot be learned."
+            f"{where}: no training sample of {enumerated(absent, 5)}: it cannot be learned."
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
@@ -23,6 +24,7 @@ from i2moe_plugin.errors import ConfigError, DatasetError, RegistrationError, di
 from i2moe_plugin.registry import Registry
 
 SELF_DESCRIBED = "dataset.yaml"
+STRICT = ConfigDict(strict=True)
 #: Arguments of :func:`open_dataset`, which no data set can call a setting of its own.
 RESERVED = {"name", "root", "loader", "cache", "sample"}
 
@@ -211,28 +213,17 @@ def option_problems(entry: DatasetEntry, options: Mapping[str, Any]) -> list[str
         for key in options
         if key not in known
     ]
-    hints = _hints(entry.read)
+    hints: dict[str, Any] = {}
+    with suppress(NameError, TypeError):  # of somebody's function, with names that are not there
+        hints = get_type_hints(entry.read, include_extras=True)
     for key in known:
         if key in options and key in hints:
-            problems += _value_problems(f"data.{key}", hints[key], options[key])
+            try:
+                TypeAdapter(hints[key], config=STRICT).validate_python(options[key])
+            except ValidationError as error:
+                reasons = [item["msg"].removeprefix("Value error, ") for item in error.errors()]
+                said = "; or ".join(reason[0].lower() + reason[1:] for reason in reasons)
+                problems.append(f"data.{key}={options[key]!r} cannot be used: {said}.")
         elif key not in options and known[key].default is inspect.Parameter.empty:
             problems.append(f"data set {entry.name!r} needs data.{key}.")
     return problems
-
-
-def _hints(read: Callable[..., Any]) -> dict[str, Any]:
-    try:
-        return get_type_hints(read, include_extras=True)
-    except (NameError, TypeError):  # of somebody's function, with names that are not there
-        return {}
-
-
-def _value_problems(where: str, hint: Any, value: Any) -> list[str]:
-    adapter = TypeAdapter(hint, config=ConfigDict(strict=True))
-    try:
-        adapter.validate_python(value)
-    except ValidationError as error:
-        reasons = [item["msg"].removeprefix("Value error, ") for item in error.errors()]
-        said = "; or ".join(reason[0].lower() + reason[1:] for reason in reasons)
-        return [f"{where}={value!r} cannot be used: {said}."]
-    return []

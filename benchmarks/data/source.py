@@ -17,7 +17,7 @@ from i2moe_plugin.benchmarks.data.cards import Card
 from i2moe_plugin.benchmarks.data.convert import source_digest
 from i2moe_plugin.benchmarks.data.splits import SplitRows, Splits
 from i2moe_plugin.benchmarks.formats.reading import Rows
-from i2moe_plugin.errors import DatasetError
+from i2moe_plugin.errors import DatasetError, enumerated
 
 #: The file that says that a folder holds a drawn sample.
 MARKER = "SAMPLE.txt"
@@ -96,11 +96,10 @@ class DataFolder:
                     sizes |= {parent / e.name: e.stat().st_size for e in entries if e.is_file()}
         lost = [path for path in paths if not sizes.get(path)]
         if lost:
-            names = ", ".join(str(path.relative_to(self.path)) for path in lost[:10])
-            more = f" and {len(lost) - 10} more" if len(lost) > 10 else ""
+            names = enumerated([str(path.relative_to(self.path)) for path in lost])
             raise DatasetError(
                 f"{self}: {len(lost)} of {len(paths)} files named in {named_in} are missing or "
-                f"empty: {names}{more}."
+                f"empty: {names}."
             )
 
     def digests(self, paths: Sequence[Path] | None = None) -> dict[str, str]:

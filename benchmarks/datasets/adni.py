@@ -143,7 +143,9 @@ def read(folder: DataFolder, common_ids: bool = True) -> Contents:
             and 3, or nibabel is not installed.
     """
     ids, labels = _read_labels(folder / "label.csv")
-    grey = _read_template(folder / TEMPLATE)
+    grey: NDArray[np.bool_] = read_volume(folder / TEMPLATE) == GREY  # [X, Y, Z]
+    if not grey.any():
+        raise DatasetError(f"{folder / TEMPLATE}: no voxel has the value {GREY}, grey matter's.")
     maps, scans = _read_image(folder, int(grey.sum()))
     genotypes, genotyped = read_h5ad(folder / FILES["genomic"])
     tables = [_read_table(folder / FILES[name]) for name in MODALITIES[2:]]
@@ -291,14 +293,6 @@ def modes(values: NDArray[Any]) -> NDArray[Any]:
     counts = np.where(np.isnan(ordered), 0, rows - np.maximum.accumulate(starts, axis=0) + 1)
     found: NDArray[Any] = np.take_along_axis(ordered, counts.argmax(0)[None], axis=0)[0]
     return np.nan_to_num(found)
-
-
-def _read_template(path: Path) -> NDArray[np.bool_]:
-    """Where the template's grey matter is: [X, Y, Z]."""
-    grey: NDArray[np.bool_] = read_volume(path) == GREY
-    if not grey.any():
-        raise DatasetError(f"{path}: no voxel has the value {GREY}, grey matter's.")
-    return grey
 
 
 def _read_image(folder: DataFolder, voxels: int) -> tuple[Rows, dict[str, int]]:

@@ -18,6 +18,7 @@ from i2moe_plugin.benchmarks.statistics.metrics import (
     metric_heading,
 )
 from i2moe_plugin.benchmarks.statistics.paired import summarise
+from i2moe_plugin.errors import enumerated
 
 MARKS = {"better": "▲", "worse": "▼"}
 CSV_COLUMNS = (
@@ -81,7 +82,7 @@ def markdown(table: Table) -> str:
     if table.reasons:
         lines += ["", "Not finished, and not counted:", ""]
         for reason, where in table.reasons.items():
-            lines.append(f"- {reason} ({len(where)}: {_some(where)})")
+            lines.append(f"- {reason} ({len(where)}: {enumerated(where, 3)})")
     return "\n".join(lines) + "\n"
 
 
@@ -182,11 +183,6 @@ def methods_record(table: Table) -> dict[str, Any]:
         },
         "notes": list(first.notes),
     }
-
-
-def _some(where: list[str], most: int = 3) -> str:
-    more = f" and {len(where) - most} more" if len(where) > most else ""
-    return ", ".join(where[:most]) + more
 
 
 def _pipes(cells: list[str]) -> str:

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from i2moe_plugin.benchmarks.report.text import enumerated
 from i2moe_plugin.benchmarks.run.collect import find_runs, runs_of_other_seeds
 from i2moe_plugin.benchmarks.run.store import Run
-from i2moe_plugin.errors import ConfigError, RunError
+from i2moe_plugin.errors import ConfigError, RunError, enumerated
 from i2moe_plugin.interpretation import CAVEAT, Explanation, WeightVerdict, explain, weight_verdict
 
 if TYPE_CHECKING:

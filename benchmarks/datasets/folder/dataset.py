@@ -323,7 +323,8 @@ def _classes(
             raise DatasetError(f"{where}: classes are names or whole numbers, none missing.")
         values = values.astype(np.int64)
     words = texts(values)
-    present = sorted(set(words), key=lambda w: (not w.lstrip("-").isdigit(), _number(w), w))
+    by_number = {word: int(word) for word in set(words) if word.lstrip("-").isdigit()}
+    present = sorted(set(words), key=lambda w: (w not in by_number, by_number.get(w, 0), w))
     names = classes or present
     if len(names) < 2:
         raise DatasetError(f"{where}: all rows have one class, {names[0]!r}.")
@@ -335,7 +336,3 @@ def _classes(
         odd = sorted(set(words) - set(names))[:5]
         raise DatasetError(f"{where}: {odd} are none of the classes {', '.join(names)}.")
     return list(names), [int(word) for word in words]
-
-
-def _number(word: str) -> int:
-    return int(word) if word.lstrip("-").isdigit() else 0
