@@ -51,7 +51,7 @@ def check(
       i2moe-bench check --multibench ./MultiBench multibench:fusions.common_fusions.Concat
     """
     from i2moe_plugin.benchmarks.run.settings import parse_assignments
-    from i2moe_plugin.benchmarks.terminal.check import show_checks
+    from i2moe_plugin.benchmarks.terminal.registries import show_checks
     from i2moe_plugin.errors import ConfigError
     from i2moe_plugin.testing import check_backbone
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from i2moe_plugin.benchmarks.run.files import disk_errors_explained, read_json, write_json
+from i2moe_plugin.benchmarks.run.files import read_json, write_json
 from i2moe_plugin.benchmarks.run.settings import RunSettings
 from i2moe_plugin.errors import I2MoEError, RunError
 
@@ -35,8 +35,6 @@ class Failures:
     def add(self, run: str, identity: str, settings: RunSettings, error: Exception) -> str:
         """Write a failure down, and return its reason in one line."""
         reason = in_one_line(error)
-        with disk_errors_explained(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
         facts = {name: getattr(settings, name) for name in ("dataset", "fusion", "method", "seed")}
         when = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         failure = {"error": type(error).__name__, "reason": reason, "when": when}

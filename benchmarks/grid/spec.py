@@ -201,9 +201,15 @@ def expand(
 
 def _filled(suite: SuiteFile, part: SuitePart) -> SuitePart:
     """Return a part with what it takes from the top, and with words for several spelled out."""
+    from i2moe_plugin.backbones.entry import backbones
+    from i2moe_plugin.benchmarks.data.registry import datasets
+
+    def embedded() -> list[str]:
+        return [name for name in datasets.names() if datasets.get(name).card.embedded]
+
     return SuitePart(
-        datasets=_spelled_out(part.datasets or suite.datasets, EMBEDDED, _embedded_datasets),
-        fusions=_spelled_out(part.fusions or suite.fusions, EVERY, _all_backbones),
+        datasets=_spelled_out(part.datasets or suite.datasets, EMBEDDED, embedded),
+        fusions=_spelled_out(part.fusions or suite.fusions, EVERY, backbones.names),
         methods=part.methods or suite.methods or [],
         settings={**suite.settings, **part.settings},
         grid={**suite.grid, **part.grid},
@@ -218,18 +224,6 @@ def _spelled_out(
         for item in items or ()
         for name in (names() if item.name == word else [item.name])
     ]
-
-
-def _embedded_datasets() -> list[str]:
-    from i2moe_plugin.benchmarks.data.registry import datasets
-
-    return [name for name in datasets.names() if datasets.get(name).card.embedded]
-
-
-def _all_backbones() -> list[str]:
-    from i2moe_plugin.backbones.entry import backbones
-
-    return backbones.names()
 
 
 def _wanted(

@@ -15,7 +15,7 @@ from i2moe_plugin import __version__
 from i2moe_plugin.benchmarks.grid.cells import Grid
 from i2moe_plugin.benchmarks.grid.spec import SuiteFile, expand, read_suite
 from i2moe_plugin.benchmarks.regression.measuring import Measurement
-from i2moe_plugin.benchmarks.run.files import disk_errors_explained, write_json
+from i2moe_plugin.benchmarks.run.files import write_json
 from i2moe_plugin.errors import ConfigError
 
 FORMAT = 1
@@ -127,8 +127,6 @@ def write_baseline(
         ],
         cells=cells,
     )
-    with disk_errors_explained(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, baseline.model_dump())
     return baseline
 

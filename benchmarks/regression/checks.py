@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -32,10 +32,6 @@ class Check:
     name: str
     outcome: Outcome
     text: str
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return everything, for JSON."""
-        return asdict(self)
 
 
 def compare_cells(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -89,7 +90,7 @@ def as_json(checks: Sequence[Check], notes: Sequence[str], seconds: float) -> di
         "verdict": verdict(checks),
         "seconds": seconds,
         "notes": list(notes),
-        "checks": [check.as_dict() for check in checks],
+        "checks": [asdict(check) for check in checks],
     }
 
 

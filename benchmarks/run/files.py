@@ -42,7 +42,9 @@ def write_text(path: Path, text: str) -> Path:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON as :func:`write_text` writes; see :func:`json_ready` for what JSON lacks."""
+    """Write JSON as :func:`write_text` writes, in a folder that is made where there is none."""
+    with disk_errors_explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, json.dumps(json_ready(value), indent=1, allow_nan=False) + "\n")
 
 

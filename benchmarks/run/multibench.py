@@ -21,7 +21,6 @@ from i2moe_plugin.benchmarks.data.splits import SPLITS
 from i2moe_plugin.benchmarks.run.environment import create_fabric, resolve_device, training_threads
 from i2moe_plugin.benchmarks.run.execute import run_name
 from i2moe_plugin.benchmarks.run.files import (
-    disk_errors_explained,
     read_json,
     sha256_of,
     write_json,
@@ -61,8 +60,6 @@ def loop_results(
         with contextlib.suppress(RunError):
             return read_json(place)
     found = _train(settings, data, checkout)
-    with disk_errors_explained(place):
-        place.parent.mkdir(parents=True, exist_ok=True)
     write_json(place, found)
     return found
 

@@ -105,7 +105,7 @@ def figure(monkeypatch):
     def put(value, deviation=None):
         found = paper.Figure(value, deviation, 3, "Table 7")
         key = ("htad", "concat", "i2moe", "accuracy", ())
-        monkeypatch.setattr(paper, "_figures", lambda: {key: found})
+        monkeypatch.setattr(paper, "figures", lambda: {key: found})
 
     return put
 
