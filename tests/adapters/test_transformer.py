@@ -9,11 +9,9 @@ from torch.testing import assert_close
 
 from i2moe_plugin import (
     BackboneError,
-    Classification,
     LatentSpec,
     ShapeError,
     create_backbone,
-    create_model,
 )
 from i2moe_plugin.adapters.tokens import Attention
 from i2moe_plugin.adapters.transformer import (
@@ -57,40 +55,6 @@ def test_recorded_output_and_gradients(recorded, case):
 
 
 # Table 6 of the paper: (M, C), vanilla (H, L, P) and count, I2MoE (H, L, P | h, layers) and count.
-TABLE_6 = {
-    "ADNI": ((4, 3), (256, 2, 16), 1_072_131, (256, 2, 16, 256, 2), 6_696_728),
-    "MIMIC": ((3, 2), (128, 2, 8), 268_034, (128, 2, 8, 128, 2), 1_390_095),
-    "IMDB": ((2, 23), (256, 2, 8), 1_068_567, (256, 2, 16, 256, 2), 4_423_008),
-    "MOSI": ((3, 2), (128, 1, 4), 134_402, (128, 1, 4, 256, 1), 673_935),
-    "ENRICO": ((2, 20), (256, 1, 4), 538_644, (256, 1, 4, 256, 3), 2_352_724),
-}
-
-
-@pytest.mark.parametrize("name", ["transformer", "transformer-released"])
-@pytest.mark.parametrize("data", TABLE_6)
-def test_parameter_counts_of_table_6(data, name):
-    (modalities, outputs), vanilla, vanilla_count, ours, ours_count = TABLE_6[data]
-
-    def count(module: nn.Module) -> int:
-        return sum(parameter.numel() for parameter in module.parameters())
-
-    width, layers, patches = vanilla
-    latents = [LatentSpec(width, patches)] * modalities
-    assert count(create_backbone(name, latents, outputs, num_layers=layers)) == vanilla_count
-    width, layers, patches, reweighting_width, reweighting_layers = ours
-    latents = [LatentSpec(width, patches)] * modalities
-    model = create_model(
-        "i2moe",
-        [nn.Identity() for _ in latents],
-        latents,
-        lambda: create_backbone(name, latents, outputs, num_layers=layers),
-        Classification(outputs),
-        reweighting_hidden=reweighting_width,
-        reweighting_layers=reweighting_layers,
-    )
-    assert count(model) == ours_count
-
-
 def attention_oracle(attention: Attention, x: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
     """Every sample, head and token by itself."""
     dim = x.shape[-1]
