@@ -247,16 +247,19 @@ def test_the_recipes_model_has_the_papers_number_of_parameters(method, count, dr
 # AnnData
 
 
+def write_sparse(file, matrix, kind):
+    group = file.create_group("X")
+    group.attrs.update({"encoding-type": kind, "shape": matrix.shape})
+    for name in ("data", "indices", "indptr"):
+        group[name] = getattr(matrix, name)
+
+
 def rewrite_x(folder, kind):
     with h5py.File(folder / GENES, "r+") as file:
-        dense = file["X"][:]
+        dense = np.nan_to_num(file["X"][:])
         del file["X"]
-        matrix = getattr(sparse, kind)(np.nan_to_num(dense))
-        group = file.create_group("X")
-        group.attrs.update({"encoding-type": kind, "shape": matrix.shape})
-        for name in ("data", "indices", "indptr"):
-            group[name] = getattr(matrix, name)
-    return np.nan_to_num(dense)
+        write_sparse(file, getattr(sparse, kind)(dense), kind)
+    return dense
 
 
 @pytest.mark.parametrize("kind", ["csr_matrix", "csc_matrix"])
@@ -296,86 +299,43 @@ def test_row_names_in_every_form_that_anndata_writes(sample):
         read_h5ad(sample / GENES)
 
 
-def _no_obs(file):
-    del file["obs"]
+WILD = sparse.csr_matrix((np.ones(2), np.array([0, 1]), np.array([0, *[2] * 87])), (87, 120))
+WILD.indices[1] = 10**6  # beyond the columns
+ANNDATA = [
+    ("obs", None, "obs should be a group"),
+    ("obs", np.zeros(3, dtype=[("index", "S5")]), r"before 0\.7"),
+    ("obs/_index", None, "lacks obs/_index"),
+    ("obs/_index", lambda names: [names[1], *names[1:]], "listed twice"),
+    ("obs/_index", lambda names: names[:-1], "X has 87 rows, and obs 86 names"),
+    ("X", np.full((3, 3), "a", dtype=object), "X is .*; expected numbers"),
+    ("X", lambda matrix: matrix[0], "X is .*; expected numbers"),
+    ("X", None, "lacks the array 'X'"),
+    ("X", lambda matrix: matrix + np.inf, "infinite"),
+    ("X", WILD, "not a readable h5ad file"),
+]
 
 
-def _old_obs(file):
-    del file["obs"]
-    file["obs"] = np.zeros(3, dtype=[("index", "S5")])
-
-
-def _no_index(file):
-    del file["obs/_index"]
-
-
-def _twice(file):
-    names = file["obs/_index"][:]
-    names[1] = names[0]
-    file["obs/_index"][:] = names
-
-
-def _short(file):
-    names = file["obs/_index"][:-1]
-    del file["obs/_index"]
-    file["obs/_index"] = names
-
-
-def _text_matrix(file):
-    del file["X"]
-    file["X"] = np.full((3, 3), "a", dtype=object)
-
-
-def _vector(file):
-    row = file["X"][0]
-    del file["X"]
-    file["X"] = row
-
-
-def _no_x(file):
-    del file["X"]
-
-
-def _odd_group(file):
-    del file["X"]
-    file.create_group("X").attrs["encoding-type"] = "awkward"
-
-
-def _infinite(file):
-    file["X"][0, 0] = np.inf
-
-
-def _wild_indices(file):
-    shape = file["X"].shape
-    del file["X"]
-    group = file.create_group("X")
-    group.attrs.update({"encoding-type": "csr_matrix", "shape": shape})
-    group["data"], group["indices"] = np.ones(2), np.array([0, 10**6])
-    group["indptr"] = np.array([0, *[2] * shape[0]])
-
-
-ANNDATA = {
-    _no_obs: "obs should be a group",
-    _old_obs: r"before 0\.7",
-    _no_index: "lacks obs/_index",
-    _twice: "listed twice",
-    _short: "X has 87 rows, and obs 86 names",
-    _text_matrix: "X is .*; expected numbers",
-    _vector: "X is .*; expected numbers",
-    _no_x: "lacks the array 'X'",
-    _odd_group: "X is a group of kind 'awkward'",
-    _infinite: "infinite",
-    _wild_indices: "not a readable h5ad file",
-}
-
-
-@pytest.mark.parametrize("how", ANNDATA, ids=lambda how: how.__name__)
-def test_bad_anndata_files(how, sample):
+@pytest.mark.parametrize(("key", "value", "reason"), ANNDATA)
+def test_bad_anndata_files(key, value, reason, sample):
     with h5py.File(sample / GENES, "r+") as file:
-        how(file)
-    with pytest.raises(DatasetError, match=ANNDATA[how]) as error:
+        if callable(value):
+            value = value(file[key][:])
+        del file[key]
+        if sparse.issparse(value):
+            write_sparse(file, value, "csr_matrix")
+        elif value is not None:
+            file[key] = value
+    with pytest.raises(DatasetError, match=reason) as error:
         opened(sample).prepare()
     assert "genomic_merged.h5ad" in str(error.value)
+
+
+def test_a_matrix_of_another_kind(sample):
+    with h5py.File(sample / GENES, "r+") as file:
+        file.move("X", "before")
+        file.create_group("X").attrs["encoding-type"] = "awkward"
+    with pytest.raises(DatasetError, match="X is a group of kind 'awkward'"):
+        opened(sample).prepare()
 
 
 # Other bad files

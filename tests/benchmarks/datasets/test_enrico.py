@@ -389,16 +389,6 @@ def test_damaged_images_are_named(name, sample, thumbnails, sample_of):
     assert all(str(path) in str(error.value) for path in paths)
 
 
-def test_an_image_that_goes_away(sample, sample_of):
-    data = opened(sample)
-    path = sample / "screenshots" / f"{data.sample_ids('valid')[0]}.jpg"
-    path.unlink()
-    with pytest.raises(DatasetError, match=f"{path.name}.*No such file"):
-        sample_of(data, "valid", 0)
-    with pytest.raises(DatasetError, match=f"{path.name}.*No such file"):
-        data.prepare()
-
-
 # The sample
 
 
