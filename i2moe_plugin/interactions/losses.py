@@ -13,11 +13,10 @@ redundancy) and V = M+1 views (complete, then modality i masked). Three kinds:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from i2moe_plugin.errors import ConfigError, ShapeError, did_you_mean
@@ -96,12 +95,13 @@ def interaction_losses(
         )
     check_kind(kind)
     whole = masked == list(range(views - 1)) and names == expert_names(views - 1)
-    if whole and kind == "classification":
-        losses: Tensor = _Classification.apply(outputs)
-        return losses
-    if whole:
-        synergy, redundancy = _synergy(outputs[-2], kind), _redundancy(outputs[-1], kind)
-        return torch.cat([_all_uniqueness(outputs[:-2], kind), torch.stack([synergy, redundancy])])
+    if whole:  # all uniqueness experts at once: as many operators for 8 modalities as for 2
+        unique, shared = outputs.split([views - 1, 2])
+        distance = _distance(unique, kind)  # [M, M, B]
+        own = distance.diagonal().t().unsqueeze(1)  # [M, 1, B]
+        synergy, redundancy = _likeness(shared, kind)
+        rest = [_synergy(synergy, kind), _redundancy(redundancy, kind)]
+        return torch.cat([_uniqueness(distance, own, kind), torch.stack(rest)])
     return torch.stack(
         [_loss_of(name, own, masked, kind) for name, own in zip(names, outputs, strict=True)]
     )
@@ -110,110 +110,60 @@ def interaction_losses(
 def _loss_of(name: str, views: Tensor, masked: list[int], kind: InteractionKind) -> Tensor:
     """One expert's loss on its views [V, B, C]."""
     if name == "synergy":
-        return _synergy(views, kind)
+        return _synergy(_likeness(views, kind), kind)
     if name == "redundancy":
-        return _redundancy(views, kind)
+        return _redundancy(_likeness(views, kind), kind)
     prefix, _, number = name.partition("_")
     if prefix != "uniqueness" or not number.isdigit():
         raise ConfigError(f"unknown expert {name!r}: uniqueness_1, ..., synergy or redundancy.")
     modality = int(number) - 1
     if modality not in masked:
         return views.new_zeros(())
-    return _uniqueness(views, masked.index(modality), kind)
+    place, distance = masked.index(modality), _distance(views, kind)
+    return _uniqueness(distance, distance[place : place + 1], kind)
 
 
-def _uniqueness(views: Tensor, modality: int, kind: InteractionKind) -> Tensor:
-    anchor, negative = views[0], views[modality + 1]
-    positives = torch.cat([views[1 : modality + 1], views[modality + 2 :]])  # [M-1, B, C]
-    if kind == "classification":
-        # eps as in the released code; torch adds it inside the distance.
-        return F.triplet_margin_loss(
-            anchor.expand_as(positives), positives, negative.expand_as(positives), MARGIN, eps=1e-7
-        )
-    gap = _squared(anchor, positives) - _squared(anchor, negative)
-    return gap.mean() if kind == "regression-released" else (gap + MARGIN).clamp_min(0).mean()
+def _uniqueness(distance: Tensor, own: Tensor, kind: InteractionKind) -> Tensor:
+    """Mean over the other views of max(0, their distance - the own view's + 1).
 
-
-class _Classification(torch.autograd.Function):
-    """The method's losses for classification, [M+2, M+1, B, C] -> [M+2], with their gradient.
-
-    Each loss is a mean over samples of a few distances or cosines, whose gradients are known in
-    closed form. Built up by autograd from the formulas they take twice as many operators, more
-    than a small fusion itself. A second derivative is refused.
+    Args:
+        distance: from the complete view to each masked one, [..., V-1, B].
+        own: the one whose modality is the expert's own, [..., 1, B].
+        kind: the released regression loss has no hinge.
     """
-
-    @staticmethod
-    def forward(ctx: Any, outputs: Tensor) -> Tensor:
-        modalities, batch = outputs.shape[1] - 1, outputs.shape[2]
-        # Uniqueness: hinges on differences of distances.
-        gaps = outputs[:-2, :1] - outputs[:-2, 1:] + 1e-7  # [M, M, B, C]
-        distance = torch.linalg.vector_norm(gaps, dim=-1, keepdim=True)
-        own = distance.diagonal().movedim(-1, 0).unsqueeze(1)  # [M, 1, B, 1], where j = i
-        hinge = (distance - own + MARGIN).clamp_min(0)
-        # j = i has the known value of the margin, and its slopes cancel.
-        pairs = (modalities - 1) * batch
-        uniqueness = (hinge.sum((1, 2, 3)) - MARGIN * batch) / pairs
-        slope = (hinge > 0).to(gaps.dtype) / pairs
-        slope.diagonal().sub_(slope.sum(1).movedim(0, -1))
-        toward = gaps * (slope / distance.clamp_min(1e-30))  # no direction at distance 0
-        # Synergy and redundancy: cosines.
-        rows = outputs[-2:]
-        scale = torch.linalg.vector_norm(rows, dim=-1, keepdim=True).clamp_min(1e-12)
-        unit = rows / scale
-        anchor, others = unit[:, :1], unit[:, 1:]
-        cosine = (anchor * others).sum(-1, keepdim=True)  # [2, M, B, 1]
-        mean = cosine.mean((1, 2, 3))
-        both = torch.cat(
-            [(others - cosine * anchor).sum(1, keepdim=True), anchor - cosine * others], 1
-        )
-        turn = both / (scale * (modalities * batch))
-        turn[1].neg_()
-        gradient = torch.cat(
-            [torch.cat([toward.sum(1, keepdim=True), -toward], 1), turn]
-        )  # [M+2, M+1, B, C]
-        ctx.save_for_backward(gradient)
-        return torch.cat([uniqueness, mean[:1], 1 - mean[1:]])
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, losses: Tensor) -> Tensor:
-        (gradient,) = ctx.saved_tensors
-        scaled: Tensor = gradient * losses[:, None, None, None]
-        return scaled
-
-
-def _all_uniqueness(outputs: Tensor, kind: InteractionKind) -> Tensor:
-    """The M uniqueness losses [M] from the outputs [M, M+1, B, C] of their experts (regression)."""
-    distance = _squared(outputs[:, :1], outputs[:, 1:])
-    gap = distance - distance.diagonal().t().unsqueeze(1)  # [M, M, B]; 0 where j = i
-    modalities, margin = len(outputs), 0.0
+    gap, margin = distance - own, 0.0
     if kind != "regression-released":
         gap, margin = (gap + MARGIN).clamp_min(0), MARGIN
-    # Of the mean over all j, what j = i adds is known and carries no gradient.
-    return (gap.mean((1, 2)) * modalities - margin) / (modalities - 1)
+    # Of the mean over all views, what the own one adds is known and carries no gradient.
+    count = distance.shape[-2]
+    return (gap.mean((-2, -1)) * count - margin) / (count - 1)
 
 
-def _synergy(views: Tensor, kind: InteractionKind) -> Tensor:
+def _synergy(likeness: Tensor, kind: InteractionKind) -> Tensor:
+    if kind == "regression":
+        return (MARGIN - likeness).clamp_min(0).mean()
+    return likeness.mean()
+
+
+def _redundancy(likeness: Tensor, kind: InteractionKind) -> Tensor:
+    return 1 - likeness.mean() if kind == "classification" else likeness.mean()
+
+
+def _likeness(views: Tensor, kind: InteractionKind) -> Tensor:
+    """What synergy and redundancy look at, [..., V, B, C] -> [..., V-1, B].
+
+    The cosine between the complete view and each masked one, or their distance in regression.
+    """
+    if kind != "classification":
+        return _distance(views, kind)
+    anchor, others = F.normalize(views, dim=-1).split([1, views.shape[-3] - 1], -3)
+    return (anchor * others).sum(-1)
+
+
+def _distance(views: Tensor, kind: InteractionKind) -> Tensor:
+    """From the complete view to each masked one: [..., V, B, C] -> [..., V-1, B]."""
+    anchor, others = views.split([1, views.shape[-3] - 1], -3)
     if kind == "classification":
-        return _cosine(views).mean()
-    distance = _squared(views[0], views[1:])
-    if kind == "regression-released":
-        return distance.mean()
-    return (MARGIN - distance).clamp_min(0).mean()
-
-
-def _redundancy(views: Tensor, kind: InteractionKind) -> Tensor:
-    if kind == "classification":
-        return (1 - _cosine(views)).mean()
-    return _squared(views[0], views[1:]).mean()
-
-
-def _cosine(views: Tensor) -> Tensor:
-    """Cosine between the complete view and each other, [M, B]."""
-    unit = F.normalize(views, dim=-1)
-    return (unit[0] * unit[1:]).sum(-1)
-
-
-def _squared(anchor: Tensor, others: Tensor) -> Tensor:
-    """Squared difference, mean over outputs: [..., B]."""
+        # The addend keeps the gradient finite where views are equal; as in the released code.
+        return torch.linalg.vector_norm(anchor - others + 1e-7, dim=-1)
     return (anchor - others).square().mean(-1)
