@@ -23,6 +23,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+#: E modules of one kind: latents -> ([B, C], auxiliary loss).
+Experts = nn.ModuleList
 Latents = Sequence[Tensor]
 Masks = Sequence[Tensor | None] | None
 #: What masks each modality, or None where no view masks it; None: the complete view alone.
@@ -78,13 +80,14 @@ def factors(expert: nn.Module) -> bool:
     return bool(getattr(expert, "factored", isinstance(expert, Factored)))
 
 
+def sees_views(expert: nn.Module) -> bool:
+    """Whether an expert takes all views at once."""
+    return bool(getattr(expert, "sees_views", isinstance(expert, SeesViews)))
+
+
 def shares(expert: nn.Module) -> bool:
     """Whether an expert's views can share work: the ``shared`` plan."""
-    return factors(expert) or _sees_views(expert)
-
-
-def _sees_views(expert: nn.Module) -> bool:
-    return bool(getattr(expert, "sees_views", isinstance(expert, SeesViews)))
+    return factors(expert) or sees_views(expert)
 
 
 def looped(expert: nn.Module, latents: Latents, new: New, masks: Masks) -> tuple[Tensor, Tensor]:
@@ -109,7 +112,7 @@ def shared(expert: nn.Module, latents: Latents, new: New, masks: Masks) -> tuple
     """
     if new is None:
         return looped(expert, latents, new, masks)
-    if _sees_views(expert):
+    if sees_views(expert):
         return cast(Any, expert).forward_views(_each_view(latents, new), masks)
     module, batch = cast(Factored, expert), latents[0].shape[0]
     masked = [modality for modality, own in enumerate(new) if own is not None]
@@ -187,27 +190,51 @@ VIEWS: dict[Views, ViewPlan] = {
 }
 
 
-def stacked(
-    experts: Sequence[nn.Module],
-    tensors: dict[str, Tensor],
+def run_experts(
+    experts: Experts,
+    plan: str,
     views: Views,
     latents: Latents,
     replacements: New,
     masks: Masks,
+    *,
+    chunk: int = 0,
 ) -> tuple[Tensor, Tensor]:
-    """All experts at once, by ``torch.vmap`` over their stacked tensors.
+    """Every expert on every view.
 
     Args:
-        experts: E modules of one structure.
-        tensors: their parameters and buffers by name, each [E, ...].
-        views: how each runs its views.
+        experts: E modules.
+        plan: ``stacked``; with any other, one expert is run after another.
+        views: how an expert runs its views.
         latents, replacements, masks: as :meth:`ExpertBank.forward` takes them.
+        chunk: views to recompute at a time in the backward pass; 0: none.
 
     Returns:
-        outputs [E, V, B, C]; auxiliary losses [E].
+        outputs [E, V, B, C]; the auxiliary loss, its mean over experts and views.
     """
+    if plan == "stacked":
+        return _stacked(experts, views, latents, replacements, masks)
+    run = VIEWS[views]
+    if chunk and torch.is_grad_enabled():
+        run = recomputed(run, chunk)
+    outputs, auxiliaries = [], []
+    for index, expert in enumerate(experts):
+        new = replacements
+        if replacements is not None:
+            new = [None if each is None else each[index] for each in replacements]
+        output, auxiliary = run(expert, latents, new, masks)
+        outputs.append(output)
+        auxiliaries.append(auxiliary)
+    return torch.stack(outputs), torch.stack(auxiliaries).mean()
+
+
+def _stacked(
+    experts: Experts, views: Views, latents: Latents, replacements: New, masks: Masks
+) -> tuple[Tensor, Tensor]:
+    """All experts at once, by ``torch.vmap`` over their parameters and buffers, each [E, ...]."""
     module = _Views(experts[0], VIEWS[views])
-    named = {f"expert.{name}": tensor for name, tensor in tensors.items()}
+    rows = [dict([*e.named_parameters(), *e.named_buffers()]) for e in experts]
+    named = {f"expert.{name}": torch.stack([row[name] for row in rows]) for name in rows[0]}
 
     def run(
         own: dict[str, Tensor], clean: list[Tensor], new: list[Tensor | None] | None
@@ -221,7 +248,8 @@ def stacked(
         clean, each = [x.expand(len(experts), *x.shape) for x in clean], 0
     masked = None if new is None else [None if own is None else 0 for own in new]
     over = (0, each, masked)
-    return torch.vmap(run, in_dims=over, randomness="different")(named, clean, new)
+    outputs, auxiliary = torch.vmap(run, in_dims=over, randomness="different")(named, clean, new)
+    return outputs, auxiliary.mean()
 
 
 class _Views(nn.Module):
@@ -237,43 +265,7 @@ class _Views(nn.Module):
         return self.views(self.expert, latents, new, masks)
 
 
-class Stack:
-    """The parameters of E like modules, as [E, ...] tensors that autograd sees through.
-
-    The modules keep their own parameters, under their own names, for optimizers, checkpoints and
-    copies. Only where those lie changes: side by side in one tensor, so that nothing is copied at
-    a step. Where they have been moved since (to another device or type, or because the modules are
-    copies), they are laid side by side anew.
-    """
-
-    def __init__(self) -> None:
-        self._joined: dict[str, Tensor] = {}
-
-    def tensors(self, modules: Sequence[nn.Module]) -> dict[str, Tensor]:
-        """Parameters and buffers by name, each [E, ...]; gradients reach the modules' own."""
-        rows = [dict(module.named_parameters()) for module in modules]
-        names = list(rows[0])
-        parts: list[nn.Parameter] = []
-        for name in names:
-            column = [row[name] for row in rows]
-            if not _side_by_side(self._joined.get(name), column):
-                self._joined[name] = torch.stack([p.detach() for p in column])
-                for place, parameter in zip(self._joined[name], column, strict=True):
-                    parameter.data = place
-            parts += column
-        joined = _Join.apply(len(rows), *(self._joined[name] for name in names), *parts)
-        tensors = dict(zip(names, joined, strict=True))
-        buffers = [dict(module.named_buffers()) for module in modules]
-        for name in buffers[0]:
-            tensors[name] = torch.stack([row[name] for row in buffers])
-        return tensors
-
-    def __reduce__(self) -> tuple[type[Stack], tuple[()]]:
-        """A copy belongs to other modules, and starts empty."""
-        return Stack, ()
-
-
-def unlike(modules: Sequence[nn.Module]) -> str:
+def unlike(modules: Experts) -> str:
     """Why modules cannot be stacked; empty where they can."""
     forms = [
         {
@@ -285,36 +277,6 @@ def unlike(modules: Sequence[nn.Module]) -> str:
     if any(form != forms[0] for form in forms):
         return "the experts' parameters differ in name, shape or type"
     return "" if forms[0] else "the backbone has no parameters"
-
-
-class _Join(torch.autograd.Function):
-    """[E, ...] tensors whose gradient goes to the E parameters that lie in each."""
-
-    @staticmethod
-    def forward(ctx: Any, experts: int, *tensors: Tensor) -> tuple[Tensor, ...]:
-        count = len(tensors) // (experts + 1)
-        ctx.experts = experts
-        ctx.set_materialize_grads(False)
-        return tuple(tensor.view_as(tensor) for tensor in tensors[:count])
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
-        parts: list[Tensor | None] = [None] * (1 + len(gradients))
-        for gradient in gradients:
-            # Laid out as the parameters are, once for all: torch would copy each part otherwise.
-            parts += [None] * ctx.experts if gradient is None else gradient.contiguous().unbind()
-        return tuple(parts)
-
-
-def _side_by_side(joined: Tensor | None, column: Sequence[nn.Parameter]) -> bool:
-    first = column[0]
-    if joined is None or joined.dtype != first.dtype or joined.device != first.device:
-        return False
-    start, step = joined.data_ptr(), first.numel() * first.element_size()
-    return all(
-        parameter.data_ptr() == start + place * step and parameter.is_contiguous()
-        for place, parameter in enumerate(column)
-    )
 
 
 def _each_view(latents: Latents, new: New) -> list[list[Tensor]]:

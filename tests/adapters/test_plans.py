@@ -15,10 +15,7 @@ from i2moe_plugin.testing import Subject
 
 OWN = [entry.name for entry in backbones if entry.build.__module__.startswith("i2moe_plugin.")]
 PLANS = ("batched", "shared", "stacked")
-SHARED = {
-    "concat", "ef", "interpretcc", "lf", "lrtf", "mi-matrix", "mi-scalar", "mi-vector", "nlgate",
-    "tensor", "transformer", "transformer-released",
-}  # fmt: skip
+SHARED = {"lf", "lrtf", "transformer", "transformer-released"}
 
 
 def small(name, latents_kind="", modalities=0):
