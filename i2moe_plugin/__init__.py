@@ -55,7 +55,6 @@ moved(
     {
         "adoption": "backbones.repair",
         "backbone": "backbones.wrapper",
-        "compiling": "execution.compiling",
         "contract": "testing.contract",
         "experts": "execution.bank",
         "interpretation.drawing": "interpretation.figures.drawing",

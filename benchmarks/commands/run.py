@@ -48,7 +48,7 @@ def _seeds(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[in
     type=click.Choice(["auto", "fastest", "loop", "batched", "shared", "stacked"]),
     help="How experts and views are run; the numbers are the same.  [default: auto]",
 )
-@click.option("--compile", is_flag=True, default=None, help="Compile a step with torch.compile.")
+@click.option("--compile", is_flag=True, default=None, help="Deprecated, without effect.")
 @click.option("--memory-budget", type=int, metavar="MB", help="For a step's activations.")
 @click.option("--device", help="auto, cpu, cuda, cuda:1 or mps.  [default: auto]")
 @click.option("--workers", type=int, help="Processes that load data.")

@@ -143,7 +143,6 @@ def create_trainer(settings: RunSettings, data: MultimodalDataset) -> Trainer:
         clip_grad_norm=settings.clip_grad_norm,
         seed=settings.seed,
         fabric=create_fabric(settings),
-        compile=settings.compile,
     )
 
 
@@ -363,7 +362,7 @@ def _go_on(trainer: Trainer, state: Path) -> None:
     if state.exists():
         try:
             trainer.load_state_dict(load_state(state))
-        except (RunError, RuntimeError, KeyError, ValueError):
+        except (RunError, RuntimeError, KeyError, TypeError, ValueError):
             state.unlink()
 
 

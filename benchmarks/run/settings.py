@@ -19,6 +19,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from i2moe_plugin.deprecation import deprecated
 from i2moe_plugin.errors import ConfigError, did_you_mean
 from i2moe_plugin.registry import HEAD_SETTINGS
 
@@ -81,10 +82,10 @@ class RunSettings(BaseModel):
     data_settings: dict[str, Any] = Field(default_factory=dict, description="of the data set")
 
     precision: Literal["32", "bf16-mixed", "16-mixed"] = Field("32", description="number format")
-    plan: Literal["auto", "fastest", "loop", "batched", "shared", "stacked"] = Field(
-        "auto", description="how experts and views are run; fastest measures, and may vary"
+    plan: Literal["auto", "loop", "batched", "shared", "stacked"] = Field(
+        "auto", description="how experts and views are run; the numbers are the same"
     )
-    compile: bool = Field(False, description="compile a step with torch.compile")
+    compile: bool = Field(False, description="deprecated, without effect")
     memory_budget: int | None = Field(
         None, gt=0, description="MB for a step's activations; recomputes what exceeds it"
     )
@@ -100,6 +101,21 @@ class RunSettings(BaseModel):
 
             find_method(name)
         return name
+
+    @field_validator("plan", mode="before")
+    @classmethod
+    def _not_by_a_clock(cls, name: Any) -> Any:
+        if name != "fastest":
+            return name
+        deprecated("plan=fastest", "plan=auto, which it is now")
+        return "auto"
+
+    @field_validator("compile")
+    @classmethod
+    def _not_compiled(cls, asked: bool) -> bool:
+        if asked:
+            deprecated("compile", "the same without it: steps are not compiled any more")
+        return False
 
     def identity(self, **facts: str) -> str:
         """A hash of what decides the numbers: settings but for the workers, and given facts."""
