@@ -27,11 +27,11 @@ from torch.utils.checkpoint import checkpoint
 Experts = nn.ModuleList
 Latents = Sequence[Tensor]
 Masks = Sequence[Tensor | None] | None
-#: What masks each modality, or None where no view masks it; None: the complete view alone.
-New = Sequence[Tensor | None] | None
-#: (expert, latents M x [B, ...], replacements M x [B, ...] or None, masks) ->
+#: What stands for each modality where a view masks it, or None where none does.
+Replacements = Sequence[Tensor | None]
+#: (expert, latents M x [B, ...], replacements M x [B, ...], masks) ->
 #: outputs [V, B, C], auxiliary loss (mean over views)
-ViewPlan = Callable[[nn.Module, Latents, New, Masks], tuple[Tensor, Tensor]]
+ViewPlan = Callable[[nn.Module, Latents, Replacements, Masks], tuple[Tensor, Tensor]]
 Views = Literal["loop", "batched", "shared", "mapped"]
 
 
@@ -90,28 +90,30 @@ def shares(expert: nn.Module) -> bool:
     return factors(expert) or sees_views(expert)
 
 
-def looped(expert: nn.Module, latents: Latents, new: New, masks: Masks) -> tuple[Tensor, Tensor]:
-    """One pass a view."""
+def looped(
+    expert: nn.Module, latents: Latents, new: Replacements, masks: Masks
+) -> tuple[Tensor, Tensor]:
+    """Run one pass a view."""
     # A list of its own for each view: a fusion that empties its list harms no other.
     results = [expert(view, masks) for view in _each_view(latents, new)]
     outputs, auxiliaries = zip(*results, strict=True)
     return torch.stack(outputs), torch.stack(auxiliaries).mean()
 
 
-def batched(expert: nn.Module, latents: Latents, new: New, masks: Masks) -> tuple[Tensor, Tensor]:
-    """All views in one pass, behind one another along the batch."""
-    if new is None:
-        return looped(expert, latents, new, masks)
+def batched(
+    expert: nn.Module, latents: Latents, new: Replacements, masks: Masks
+) -> tuple[Tensor, Tensor]:
+    """Run all views in one pass, behind one another along the batch."""
     return _group(expert, _each_view(latents, new), masks)
 
 
-def shared(expert: nn.Module, latents: Latents, new: New, masks: Masks) -> tuple[Tensor, Tensor]:
-    """Each modality encoded once clean and once masked; views are combined from the encodings.
+def shared(
+    expert: nn.Module, latents: Latents, new: Replacements, masks: Masks
+) -> tuple[Tensor, Tensor]:
+    """Encode each modality once clean and once masked, and combine views from the encodings.
 
     2M encodings instead of M(M+1). Or as the backbone does it, where it takes all views at once.
     """
-    if new is None:
-        return looped(expert, latents, new, masks)
     if sees_views(expert):
         return cast(Any, expert).forward_views(_each_view(latents, new), masks)
     module, batch = cast(Factored, expert), latents[0].shape[0]
@@ -142,10 +144,10 @@ def shared(expert: nn.Module, latents: Latents, new: New, masks: Masks) -> tuple
     return output.unflatten(0, (views, -1)), auxiliary
 
 
-def mapped(expert: nn.Module, latents: Latents, new: New, masks: Masks) -> tuple[Tensor, Tensor]:
-    """All views at once, each with a batch of its own."""
-    if new is None:
-        return looped(expert, latents, new, masks)
+def mapped(
+    expert: nn.Module, latents: Latents, new: Replacements, masks: Masks
+) -> tuple[Tensor, Tensor]:
+    """Run all views at once, each with a batch of its own."""
     rows = [torch.stack(column) for column in zip(*_each_view(latents, new), strict=True)]
     run = torch.vmap(lambda *view: expert(list(view), masks), randomness="different")
     output, auxiliary = run(*rows)
@@ -153,14 +155,14 @@ def mapped(expert: nn.Module, latents: Latents, new: New, masks: Masks) -> tuple
 
 
 def recomputed(plan: ViewPlan, chunk: int) -> ViewPlan:
-    """A plan that keeps no activations: groups of ``chunk`` views are run again in the backward.
+    """Make a plan keep no activations: it runs ``chunk`` views at a time again in the backward.
 
     The same random numbers are drawn again. Groups smaller than all views are run as ``batched``.
     """
 
-    def run(expert: nn.Module, latents: Latents, new: New, masks: Masks) -> tuple[Tensor, Tensor]:
-        if new is None:
-            return plan(expert, latents, new, masks)
+    def run(
+        expert: nn.Module, latents: Latents, new: Replacements, masks: Masks
+    ) -> tuple[Tensor, Tensor]:
         if chunk > sum(own is not None for own in new):
             return checkpoint(plan, expert, latents, new, masks, use_reentrant=False)
         views = _each_view(latents, new)
@@ -195,33 +197,34 @@ def run_experts(
     plan: str,
     views: Views,
     latents: Latents,
-    replacements: New,
+    replacements: Replacements | None,
     masks: Masks,
     *,
     chunk: int = 0,
 ) -> tuple[Tensor, Tensor]:
-    """Every expert on every view.
+    """Run every expert on every view.
 
     Args:
         experts: E modules.
         plan: ``stacked``; with any other, one expert is run after another.
         views: how an expert runs its views.
-        latents, replacements, masks: as :meth:`ExpertBank.forward` takes them.
+        latents: M tensors [B, ...].
+        replacements: M tensors [E, B, ...], or None where no view masks a modality; without any,
+            only the complete view is run.
+        masks: the padding masks, None or [B, T] each.
         chunk: views to recompute at a time in the backward pass; 0: none.
 
     Returns:
         outputs [E, V, B, C]; the auxiliary loss, its mean over experts and views.
     """
-    if plan == "stacked":
-        return _stacked(experts, views, latents, replacements, masks)
-    run = VIEWS[views]
-    if chunk and torch.is_grad_enabled():
+    run = VIEWS["loop" if replacements is None else views]
+    if chunk and replacements is not None and torch.is_grad_enabled():
         run = recomputed(run, chunk)
+    if plan == "stacked":
+        return _stacked(experts, run, latents, replacements or (), masks)
     outputs, auxiliaries = [], []
     for index, expert in enumerate(experts):
-        new = replacements
-        if replacements is not None:
-            new = [None if each is None else each[index] for each in replacements]
+        new = [None if each is None else each[index] for each in replacements or ()]
         output, auxiliary = run(expert, latents, new, masks)
         outputs.append(output)
         auxiliaries.append(auxiliary)
@@ -229,25 +232,23 @@ def run_experts(
 
 
 def _stacked(
-    experts: Experts, views: Views, latents: Latents, replacements: New, masks: Masks
+    experts: Experts, views: ViewPlan, latents: Latents, replacements: Replacements, masks: Masks
 ) -> tuple[Tensor, Tensor]:
-    """All experts at once, by ``torch.vmap`` over their parameters and buffers, each [E, ...]."""
-    module = _Views(experts[0], VIEWS[views])
+    """Run all experts at once, by ``torch.vmap`` over their stacked parameters and buffers."""
+    module = _Views(experts[0], views)
     rows = [dict([*e.named_parameters(), *e.named_buffers()]) for e in experts]
     named = {f"expert.{name}": torch.stack([row[name] for row in rows]) for name in rows[0]}
 
     def run(
-        own: dict[str, Tensor], clean: list[Tensor], new: list[Tensor | None] | None
+        own: dict[str, Tensor], clean: list[Tensor], new: list[Tensor | None]
     ) -> tuple[Tensor, Tensor]:
         return torch.func.functional_call(module, own, (clean, new, masks))
 
-    new = None if replacements is None else list(replacements)
-    clean, each = list(latents), None
-    if new is None and module.training:
+    clean, new, each = list(latents), list(replacements), None
+    if not new and module.training:
         # Each expert draws its own noise, also for what it does to the latents themselves.
         clean, each = [x.expand(len(experts), *x.shape) for x in clean], 0
-    masked = None if new is None else [None if own is None else 0 for own in new]
-    over = (0, each, masked)
+    over = (0, each, [None if own is None else 0 for own in new])
     outputs, auxiliary = torch.vmap(run, in_dims=over, randomness="different")(named, clean, new)
     return outputs, auxiliary.mean()
 
@@ -260,8 +261,8 @@ class _Views(nn.Module):
         self.expert, self.views = expert, views
         self.training = expert.training
 
-    def forward(self, latents: Latents, new: New, masks: Masks) -> tuple[Tensor, Tensor]:
-        """See :data:`ViewPlan`."""
+    def forward(self, latents: Latents, new: Replacements, masks: Masks) -> tuple[Tensor, Tensor]:
+        """Run the views; see :data:`ViewPlan`."""
         return self.views(self.expert, latents, new, masks)
 
 
@@ -279,10 +280,10 @@ def unlike(modules: Experts) -> str:
     return "" if forms[0] else "the backbone has no parameters"
 
 
-def _each_view(latents: Latents, new: New) -> list[list[Tensor]]:
-    """The complete view, then each modality replaced that has a replacement."""
+def _each_view(latents: Latents, new: Replacements) -> list[list[Tensor]]:
+    """List the complete view, then each modality replaced that has a replacement."""
     views = [list(latents)]
-    for modality, own in enumerate(new or ()):
+    for modality, own in enumerate(new):
         if own is not None:
             view = list(latents)
             view[modality] = own
