@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from i2moe_plugin.backbones.entry import register_backbone
 from i2moe_plugin.errors import ConfigError
-from i2moe_plugin.registry import register_backbone
 
 
 class GumbelSigmoid(nn.Module):
@@ -43,7 +43,7 @@ class GumbelSigmoid(nn.Module):
         self.tau, self.threshold, self.hard = tau, threshold, hard
 
     def forward(self, logits: Tensor) -> Tensor:
-        """Gates of the logits' shape, in [0, 1]."""
+        """Compute gates of the logits' shape, in [0, 1]."""
         if self.training:
             # eps keeps a draw of exactly 0 or 1 finite.
             logits = logits + torch.rand_like(logits).logit(eps=1e-6)
@@ -111,12 +111,12 @@ class InterpretCC(nn.Module):
         )
 
     def gates(self, latents: Sequence[Tensor]) -> Tensor:
-        """How far each modality is let through, [B, M]."""
+        """Compute how far each modality is let through, [B, M]."""
         scores = [score(z) for score, z in zip(self.scores, latents, strict=True)]
         return self.gate(torch.cat(scores, 1))
 
     def forward(self, latents: Sequence[Tensor]) -> Tensor:
-        """M latents [B, D_m] -> [B, C]."""
+        """Fuse M latents [B, D_m] -> [B, C]."""
         gates = self.gates(latents).unbind(1)
         gated = [z * gate.unsqueeze(1) for z, gate in zip(latents, gates, strict=True)]
         output: Tensor = self.classifier(self.fusion(torch.cat(gated, 1)))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from i2moe_plugin.adapters.tokens import require_positive
-from i2moe_plugin.registry import register_backbone
+from i2moe_plugin.backbones.entry import register_backbone
 
 _PAPER = "Jayakumar et al., ICLR 2020, Multiplicative Interactions and Where to Find Them"
 _UPSTREAM = "MultiBench fusions/common_fusions.py: MultiplicativeInteractions"
@@ -54,7 +54,7 @@ class MatrixInteraction(nn.Module):
         )
 
     def forward(self, latents: Sequence[Tensor]) -> Tensor:
-        """[B, D_1] and [B, D_2] -> [B, output_dim] or [B, P, Q]."""
+        """Fuse [B, D_1] and [B, D_2] -> [B, output_dim] or [B, P, Q]."""
         first, second = latents
         products = (first.unsqueeze(2) * second.unsqueeze(1)).flatten(1)
         shift_1 = torch.tensordot(first, self.U, 1) + self.b
@@ -93,7 +93,7 @@ class VectorInteraction(nn.Module):
         self.b = nn.Parameter(torch.randn(gated))
 
     def forward(self, latents: Sequence[Tensor]) -> Tensor:
-        """[B, D_1] and [B, D_2] -> [B, D_2], or [B, D_1] with ``flip``."""
+        """Fuse [B, D_1] and [B, D_2] -> [B, D_2], or [B, D_1] with ``flip``."""
         gate, gated = reversed(latents) if self.flip else latents
         return (gate @ self.W + self.V) * gated + (gate @ self.U + self.b)
 
@@ -130,7 +130,7 @@ class ScalarInteraction(nn.Module):
         self.b = nn.Parameter(torch.randn(1))
 
     def forward(self, latents: Sequence[Tensor]) -> Tensor:
-        """[B, D_1] and [B, D_2] -> [B, D_2], or [B, D_1] with ``flip``."""
+        """Fuse [B, D_1] and [B, D_2] -> [B, D_2], or [B, D_1] with ``flip``."""
         gate, scaled = reversed(latents) if self.flip else latents
         scale, shift = gate @ self.W + self.V, gate @ self.U + self.b
         return scale.unsqueeze(1) * scaled + shift.unsqueeze(1)
@@ -168,7 +168,7 @@ class ThreeWayInteraction(nn.Module):
         self.b = MatrixInteraction(pair, output_dim)
 
     def forward(self, latents: Sequence[Tensor]) -> Tensor:
-        """[B, D_1], [B, D_2] and [B, D_3] -> [B, output_dim]."""
+        """Fuse [B, D_1], [B, D_2] and [B, D_3] -> [B, output_dim]."""
         *pair, third = latents
         weights: Tensor = self.a(pair)
         return (third.unsqueeze(1) @ weights).squeeze(1) + self.b(pair)

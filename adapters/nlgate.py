@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from i2moe_plugin.adapters.tokens import require_positive
-from i2moe_plugin.registry import register_backbone
+from i2moe_plugin.backbones.entry import register_backbone
 
 
 @register_backbone(
@@ -57,7 +57,7 @@ class NonLocalGate(nn.Module):
         self.value = nn.Linear(second, num_keys * channels)
 
     def forward(self, latents: Sequence[Tensor]) -> Tensor:
-        """[B, D_1] and [B, D_2] -> [B, P * C]."""
+        """Fuse [B, D_1] and [B, D_2] -> [B, P * C]."""
         first, second = latents
         query: Tensor = self.query(first).unflatten(1, (self.num_queries, self.channels))
         key = self.key(second).unflatten(1, (self.channels, self.num_keys))

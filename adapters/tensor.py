@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from i2moe_plugin.backbones.entry import register_backbone
 from i2moe_plugin.errors import ConfigError
-from i2moe_plugin.registry import register_backbone
 
 
 @register_backbone(
@@ -58,7 +58,7 @@ class TensorFusion(nn.Module):
         )
 
     def forward(self, latents: Sequence[Tensor]) -> Tensor:
-        """M latents [B, D_m] -> [B, prod_m (D_m + 1)]."""
+        """Fuse M latents [B, D_m] -> [B, prod_m (D_m + 1)]."""
         first, *rest = (
             F.pad(project(latent), (1, 0), value=1.0)  # [1; z], [B, D + 1]
             for project, latent in zip(self.projections, latents, strict=True)

@@ -8,10 +8,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from i2moe_plugin.backbones.wrapper import LatentSpec
+from i2moe_plugin.backbones.create import create_backbone
+from i2moe_plugin.backbones.latents import LatentSpec
 from i2moe_plugin.execution.layers import Dropout, quicken
-from i2moe_plugin.model import I2MoE, MultimodalModel, Vanilla
-from i2moe_plugin.registry import create_backbone
+from i2moe_plugin.methods import create_model
+from i2moe_plugin.model import MultimodalModel, Vanilla
 from i2moe_plugin.tasks import Classification
 
 Variant = Literal[
@@ -124,9 +125,9 @@ def build(
         model = Vanilla(encoders, latents, backbone(), task)
         quicken(model)
     else:
-        model = I2MoE(encoders, latents, backbone, task)
         plans: dict[Variant, Any] = {"naive": "loop", "torch-dropout": "auto", "unkept": "auto"}
-        model.bank.plan = plans.get(variant, variant)
+        plan = plans.get(variant, variant)
+        model = create_model("i2moe", encoders, latents, backbone, task, plan=plan)
         if variant in ("naive", "torch-dropout"):
             _torchs_own(model)
         else:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,26 +12,28 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from i2moe_plugin.benchmarks.data.base import SPLITS, MultimodalDataset
 from i2moe_plugin.benchmarks.data.cards import File
-from i2moe_plugin.benchmarks.datasets import datasets, find_dataset
+from i2moe_plugin.benchmarks.data.open import OpenedDataset, open_dataset
+from i2moe_plugin.benchmarks.data.registry import DatasetEntry, datasets, find_dataset
+from i2moe_plugin.benchmarks.data.splits import SPLITS
+from i2moe_plugin.benchmarks.terminal.output import print_json
 from i2moe_plugin.errors import DatasetError
 
 
 def show_data(as_json: bool) -> None:
-    """Every data set in one line."""
+    """Show every data set in one line."""
     rows: list[dict[str, Any]] = [
         {
             "name": entry.name,
-            "what": entry.build.card.title,
-            "modalities": list(entry.build.modalities),
-            "metric": entry.build.metric,
-            "access": "in the package" if entry.build.card.embedded else entry.build.card.access,
+            "what": entry.card.title,
+            "modalities": list(entry.modalities),
+            "metric": entry.metric,
+            "access": "in the package" if entry.card.embedded else entry.card.access,
         }
         for entry in datasets
     ]
     if as_json:
-        click.echo(json.dumps(rows, indent=1))
+        print_json(rows)
         return
     names = [str(row["name"]) for row in rows]
     table = Table(box=None, padding=(0, 2, 0, 0), expand=True)
@@ -52,25 +52,25 @@ def show_data(as_json: bool) -> None:
 
 
 def show_status(names: tuple[str, ...], root: Path | None, as_json: bool) -> bool:
-    """What is here of the named data sets (all by default); True where all of them are ready."""
+    """Show what is here of data sets (all by default); True where the named ones are ready."""
     rows: list[dict[str, Any]] = []
     for given in names or datasets.names():
         name, place = find_dataset(given, root)
-        build = datasets.get(name).build
-        status = build.status(None if build.card.embedded else place)
+        entry = datasets.get(name)
+        status = entry.status(None if entry.card.embedded else place)
         rows.append(
             {
                 "name": name,
                 "ready": status.ready,
                 "where": status.where,
                 "size": status.size,
-                "licence": build.card.licence,
+                "licence": entry.card.licence,
                 "problems": list(status.problems),
-                "how_to_get": build.card.how_to_get,
+                "how_to_get": entry.card.how_to_get,
             }
         )
     if as_json:
-        click.echo(json.dumps(rows, indent=1))
+        print_json(rows)
         return not names or all(row["ready"] for row in rows)
     table = Table(title="Data")
     for column in ("name", "here", "where", "size", "licence"):
@@ -96,29 +96,29 @@ def show_status(names: tuple[str, ...], root: Path | None, as_json: bool) -> boo
 
 
 def show_description(given: str, as_json: bool) -> None:
-    """All facts of one data set."""
+    """Show all facts of one data set."""
     name, root = find_dataset(given, None)
-    build = datasets.get(name).build
-    card, facts = build.card, build
-    if root is not None:  # a folder of the user's says these things itself
-        data = build(root)
-        card, facts = data.card, data  # type: ignore[assignment]
+    entry = datasets.get(name)
+    # A folder of the user's says these things itself.
+    facts: DatasetEntry | OpenedDataset = entry if root is None else open_dataset(name, root)
+    card = facts.card
     if as_json:
         record = {"name": name, "modalities": list(facts.modalities), "metric": facts.metric}
-        click.echo(json.dumps(record | dataclasses.asdict(card), indent=1))
+        print_json(record | dataclasses.asdict(card))
         return
     console = Console(highlight=False)
     console.print(Text(f"{name}: {card.title}", style="bold"))
+    selection = facts.selection or facts.metric
     lines = {
         "modalities": ", ".join(facts.modalities),
-        "task and metric": _task(build, facts),
+        "task and metric": f"{facts.metric}; the epoch is selected by {selection}",
         "splits": card.splits,
         "licence": card.licence,
         "access": "in the package" if card.embedded else card.access,
         "source": card.source,
         "citation": card.citation,
         "how to get it": card.how_to_get,
-        "settings": ", ".join(f"data.{n}={p.default}" for n, p in _settings(build)),
+        "settings": ", ".join(f"data.{n}={p.default}" for n, p in entry.settings.items()),
         "published sizes": ", ".join(f"{word} = {size}" for word, size in card.sizes),
     }
     for key, value in lines.items():
@@ -134,22 +134,22 @@ def show_description(given: str, as_json: bool) -> None:
 def show_verification(given: str, root: Path | None, as_json: bool) -> bool:
     """Compare a data set's files with the published format; True where nothing differs."""
     name, place = find_dataset(given, root)
-    build = datasets.get(name).build
-    problems = build.verify(None if build.card.embedded else place)
-    where = build.status(None if build.card.embedded else place).where
+    entry = datasets.get(name)
+    problems = entry.verify(None if entry.card.embedded else place)
+    where = entry.status(None if entry.card.embedded else place).where
     sizes: dict[str, int] = {}
     if not problems:
-        data = build(place)
+        data = open_dataset(name, place)
         sizes = {split: len(data.sample_ids(split)) for split in SPLITS}
     if as_json:
         record = {"name": name, "where": where, "problems": problems, "samples": sizes}
-        click.echo(json.dumps(record, indent=1))
+        print_json(record)
     elif problems:
         click.echo(f"{name} in {where}: {len(problems)} differences")
         for problem in problems:
             click.echo(f"  - {problem}")
-        if build.card.how_to_get:
-            click.echo(build.card.how_to_get)
+        if entry.card.how_to_get:
+            click.echo(entry.card.how_to_get)
     else:
         said = ", ".join(f"{count} {split}" for split, count in sizes.items())
         click.echo(f"{name} in {where}: as published ({said})")
@@ -167,15 +167,15 @@ def convert_pickles(given: str, root: Path | None) -> None:
     from i2moe_plugin.benchmarks.data.convert import convert
 
     name, place = find_dataset(given, root)
-    build = datasets.get(name).build
+    card = datasets.get(name).card
     where = place if place is not None else Path("data", name)
-    pickles = [file for file in build.card.files if file.is_pickle]
+    pickles = [file for file in card.files if file.is_pickle]
     if not pickles:
         raise DatasetError(f"{name} is not published as pickles; there is nothing to convert.")
     found = [path for path in (where / file.path for file in pickles) if path.is_file()]
     if not found:
         names = ", ".join(file.path for file in pickles)
-        raise DatasetError(f"{where}: no such file: {names}. {build.card.how_to_get}")
+        raise DatasetError(f"{where}: no such file: {names}. {card.how_to_get}")
     for path in found:
         target = path.with_suffix(".h5")
         convert(path, target)
@@ -197,13 +197,3 @@ def _show_file(console: Console, file: File) -> None:
         shape = "" if key.shape is None else "[" + ", ".join(map(str, key.shape)) + "]"
         table.add_row(Text(key.name or "-"), Text(shape), key.dtype, Text(key.what))
     console.print(Padding(table, (0, 0, 0, 4)))
-
-
-def _task(build: type[MultimodalDataset], facts: Any) -> str:
-    selected = build.selection or facts.metric
-    return f"{facts.metric}; the epoch is selected by {selected}"
-
-
-def _settings(build: type[MultimodalDataset]) -> list[tuple[str, Any]]:
-    parameters = inspect.signature(build).parameters
-    return [(name, p) for name, p in parameters.items() if name != "root"]

@@ -1,7 +1,6 @@
-"""Interaction losses: each expert's outputs on its views decide what kind of interaction it learns.
+"""Objectives: what experts are trained for beside the task, as losses that compare their views.
 
-All take the expert outputs ``[E, V, B, C]`` with E = M+2 experts (uniqueness_1..M, synergy,
-redundancy) and V = M+1 views (complete, then modality i masked). Three kinds:
+An objective is found by its name in :data:`OBJECTIVES`:
 
 * ``classification`` (also multilabel; I2MoE section 3, ``imoe/InteractionMoE.py``): on raw logits,
   triplet margin loss for uniqueness, cosine similarity for synergy, its complement for redundancy;
@@ -12,50 +11,136 @@ redundancy) and V = M+1 views (complete, then modality i masked). Three kinds:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal, get_args
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from i2moe_plugin.errors import ConfigError, ShapeError, did_you_mean
+from i2moe_plugin.interactions.experts import Expert, interaction_experts
+from i2moe_plugin.interactions.regularizers import Penalty
+from i2moe_plugin.interactions.views import COMPLETE, View, one_masked
 
-InteractionKind = Literal["classification", "regression", "regression-released"]
 MARGIN = 1.0
 
 
-def expert_names(modalities: int) -> list[str]:
-    """The experts' names in order.
+@dataclass(frozen=True)
+class Objective:
+    """A loss for each kind of expert, and how much it counts.
 
-    >>> expert_names(2)
-    ['uniqueness_1', 'uniqueness_2', 'synergy', 'redundancy']
+    The training loss is that of the task, plus ``weight`` times the sum of the experts' losses over
+    M + 2, plus the penalty.
+
+    Attributes:
+        name: as users write it.
+        distance: views [..., V, B, C] -> what uniqueness looks at, [..., V-1, B]: the distance of
+            each masked view from the complete one.
+        likeness: views [..., V, B, C] -> what synergy and redundancy look at, [..., V-1, B] for
+            those of the method: cosines, or distances.
+        synergy, redundancy: the likeness of one expert's views -> a scalar.
+        margin: of uniqueness; None: without a margin, and so unbounded below.
+        weight: lambda.
+        on: what is compared: the experts' ``outputs``, or what their heads read (``fused``).
+        detached: the losses have no gradient.
+        in_full: the only expert's loss counts in full: it is not divided by M + 2, and uniqueness
+            is a sum over the views that mask others, not their mean.
+        penalty: on the similarity of what the experts' heads read.
     """
-    return [*(f"uniqueness_{i + 1}" for i in range(modalities)), "synergy", "redundancy"]
 
+    name: str
+    distance: Callable[[Tensor], Tensor]
+    likeness: Callable[[Tensor], Tensor]
+    synergy: Callable[[Tensor], Tensor]
+    redundancy: Callable[[Tensor], Tensor]
+    margin: float | None = MARGIN
+    weight: float = 0.5
+    on: Literal["outputs", "fused"] = "outputs"
+    detached: bool = False
+    in_full: bool = False
+    penalty: Penalty | None = None
 
-def check_kind(kind: str) -> None:
-    """Refuse a kind that is none.
+    @property
+    def reads_fused(self) -> bool:
+        """Whether experts must say what their heads read."""
+        return self.on == "fused" or self.penalty is not None
 
-    Raises:
-        ConfigError: an unknown kind.
-    """
-    known = get_args(InteractionKind)
-    if kind not in known:
-        raise ConfigError(
-            f"unknown interaction loss {kind!r}.{did_you_mean(kind, known)} "
-            f"Known: {', '.join(known)}."
-        )
+    def losses(self, outputs: Tensor, experts: Sequence[Expert], views: Sequence[View]) -> Tensor:
+        """Compute the loss of every expert, [E], in their order.
+
+        Args:
+            outputs: [E, V, B, C].
+            experts: the E experts. The uniqueness loss of a player that no view masks is 0.
+            views: the V views, the complete one first.
+
+        Raises:
+            ShapeError: outputs of another shape, or fewer than 2 masked views.
+            ConfigError: an expert that no loss is for.
+        """
+        if len(views) < 3 or outputs.dim() != 4 or outputs.shape[:2] != (len(experts), len(views)):
+            raise ShapeError(
+                "interaction losses need outputs [M+2 experts, M+1 views, B, C] with M >= 2; "
+                f"got {list(outputs.shape)}."
+            )
+        if self.detached:
+            outputs = outputs.detach()
+        modalities = len(views) - 1
+        if tuple(experts) == interaction_experts(modalities) and tuple(views) == (
+            COMPLETE,
+            *one_masked(modalities),
+        ):  # all experts of a kind at once: as many operators for 8 modalities as for 2
+            distance = self.distance(outputs[:-2])  # [M, M, B]
+            unique = self._uniqueness(distance, distance.diagonal().t().unsqueeze(1))
+            synergy, redundancy = self.likeness(outputs[-2:])
+            return torch.cat(
+                [unique, torch.stack([self.synergy(synergy), self.redundancy(redundancy)])]
+            )
+        each = zip(experts, outputs, strict=True)
+        return torch.stack([self._loss(expert, own, views) for expert, own in each])
+
+    def _loss(self, expert: Expert, outputs: Tensor, views: Sequence[View]) -> Tensor:
+        """Compute one expert's loss on its views [V, B, C]."""
+        positives = 1
+        if expert.kind == "synergy":
+            loss = self.synergy(self.likeness(outputs))
+        elif expert.kind == "redundancy":
+            loss = self.redundancy(self.likeness(outputs))
+        elif expert.player is None:
+            raise ConfigError(f"the expert {expert.name} learns no interaction; it has no loss.")
+        else:
+            masks = [view.player for view in views[1:]]
+            if expert.player not in masks:
+                return outputs.new_zeros(())
+            distance, place = self.distance(outputs), masks.index(expert.player)
+            loss = self._uniqueness(distance, distance[place : place + 1])
+            positives = len(views) - 2
+        return loss * positives * (len(views) + 1) if self.in_full else loss
+
+    def _uniqueness(self, distance: Tensor, own: Tensor) -> Tensor:
+        """Compute the mean over the other views of max(0, their distance - the own one's + margin).
+
+        Args:
+            distance: [..., V-1, B].
+            own: that of the view which masks the expert's own player, [..., 1, B].
+        """
+        gap, margin = distance - own, self.margin or 0.0
+        if self.margin is not None:
+            gap = (gap + margin).clamp_min(0)
+        # Of the mean over all views, what the own one adds is known and carries no gradient.
+        count = distance.shape[-2]
+        return (gap.mean((-2, -1)) * count - margin) / (count - 1)
 
 
 def interaction_losses(
     outputs: Tensor,
-    kind: InteractionKind = "classification",
+    objective: str = "classification",
     *,
-    experts: Sequence[str] | None = None,
-    masked: Sequence[int] | None = None,
+    experts: Sequence[Expert] | None = None,
+    views: Sequence[View] | None = None,
 ) -> Tensor:
-    r"""The interaction loss of every expert.
+    r"""Compute the interaction loss of every expert.
 
     With a the output on the complete view, n_i the output with modality i masked:
 
@@ -67,17 +152,17 @@ def interaction_losses(
 
     Args:
         outputs: [E, V, B, C]; usually E = M+2 and V = M+1.
-        kind: see the module's text.
-        experts: the E experts' names; all of :func:`expert_names` by default.
-        masked: the modalities (0-based) that views 1 to V-1 mask; all of them by default. The
-            uniqueness loss of a modality that no view masks is 0.
+        objective: a name of :data:`OBJECTIVES`.
+        experts: the E experts; by default those of the method.
+        views: the V views, the complete one first; by default each of the others masks one
+            modality. The uniqueness loss of a modality that no view masks is 0.
 
     Returns:
         [E], in the experts' order.
 
     Raises:
         ShapeError: not [E, V, B, C], or fewer than 2 masked views.
-        ConfigError: an unknown kind or expert.
+        ConfigError: an unknown objective, or an expert that learns no interaction.
 
     Example:
         >>> import torch
@@ -85,85 +170,68 @@ def interaction_losses(
         >>> interaction_losses(same)
         tensor([1., 1., 1., 0.])
     """
-    views = outputs.shape[1] if outputs.dim() == 4 else 0
-    masked = list(range(views - 1)) if masked is None else list(masked)
-    names = expert_names(views - 1) if experts is None else list(experts)
-    if views < 3 or views != len(masked) + 1 or outputs.shape[0] != len(names):
-        raise ShapeError(
-            "interaction losses need outputs [M+2 experts, M+1 views, B, C] with M >= 2; "
-            f"got {list(outputs.shape)}."
-        )
-    check_kind(kind)
-    whole = masked == list(range(views - 1)) and names == expert_names(views - 1)
-    if whole:  # all uniqueness experts at once: as many operators for 8 modalities as for 2
-        unique, shared = outputs.split([views - 1, 2])
-        distance = _distance(unique, kind)  # [M, M, B]
-        own = distance.diagonal().t().unsqueeze(1)  # [M, 1, B]
-        synergy, redundancy = _likeness(shared, kind)
-        rest = [_synergy(synergy, kind), _redundancy(redundancy, kind)]
-        return torch.cat([_uniqueness(distance, own, kind), torch.stack(rest)])
-    return torch.stack(
-        [_loss_of(name, own, masked, kind) for name, own in zip(names, outputs, strict=True)]
+    masked = outputs.shape[1] - 1 if outputs.dim() == 4 else 0
+    if views is None:
+        views = (COMPLETE, *one_masked(masked))
+    return find_objective(objective).losses(
+        outputs, interaction_experts(masked) if experts is None else experts, views
     )
 
 
-def _loss_of(name: str, views: Tensor, masked: list[int], kind: InteractionKind) -> Tensor:
-    """One expert's loss on its views [V, B, C]."""
-    if name == "synergy":
-        return _synergy(_likeness(views, kind), kind)
-    if name == "redundancy":
-        return _redundancy(_likeness(views, kind), kind)
-    prefix, _, number = name.partition("_")
-    if prefix != "uniqueness" or not number.isdigit():
-        raise ConfigError(f"unknown expert {name!r}: uniqueness_1, ..., synergy or redundancy.")
-    modality = int(number) - 1
-    if modality not in masked:
-        return views.new_zeros(())
-    place, distance = masked.index(modality), _distance(views, kind)
-    return _uniqueness(distance, distance[place : place + 1], kind)
+def find_objective(name: str) -> Objective:
+    """Return the objective of that name.
 
-
-def _uniqueness(distance: Tensor, own: Tensor, kind: InteractionKind) -> Tensor:
-    """Mean over the other views of max(0, their distance - the own view's + 1).
-
-    Args:
-        distance: from the complete view to each masked one, [..., V-1, B].
-        own: the one whose modality is the expert's own, [..., 1, B].
-        kind: the released regression loss has no hinge.
+    Raises:
+        ConfigError: there is none; names close matches.
     """
-    gap, margin = distance - own, 0.0
-    if kind != "regression-released":
-        gap, margin = (gap + MARGIN).clamp_min(0), MARGIN
-    # Of the mean over all views, what the own one adds is known and carries no gradient.
-    count = distance.shape[-2]
-    return (gap.mean((-2, -1)) * count - margin) / (count - 1)
+    if name not in OBJECTIVES:
+        raise ConfigError(
+            f"unknown objective {name!r}.{did_you_mean(name, OBJECTIVES)} "
+            f"Known: {', '.join(OBJECTIVES)}."
+        )
+    return OBJECTIVES[name]
 
 
-def _synergy(likeness: Tensor, kind: InteractionKind) -> Tensor:
-    if kind == "regression":
-        return (MARGIN - likeness).clamp_min(0).mean()
-    return likeness.mean()
+def _euclidean(views: Tensor) -> Tensor:
+    """Compute the distance of each masked view from the complete one."""
+    anchor, others = _split(views)
+    # The addend keeps the gradient finite where views are equal; as in the released code.
+    return torch.linalg.vector_norm(anchor - others + 1e-7, dim=-1)
 
 
-def _redundancy(likeness: Tensor, kind: InteractionKind) -> Tensor:
-    return 1 - likeness.mean() if kind == "classification" else likeness.mean()
+def _squared(views: Tensor) -> Tensor:
+    """Compute the squared difference between masked views and the complete one, mean over C."""
+    anchor, others = _split(views)
+    return (anchor - others).square().mean(-1)
 
 
-def _likeness(views: Tensor, kind: InteractionKind) -> Tensor:
-    """What synergy and redundancy look at, [..., V, B, C] -> [..., V-1, B].
-
-    The cosine between the complete view and each masked one, or their distance in regression.
-    """
-    if kind != "classification":
-        return _distance(views, kind)
-    anchor, others = F.normalize(views, dim=-1).split([1, views.shape[-3] - 1], -3)
+def _cosine(views: Tensor) -> Tensor:
+    """Compute the cosine between masked views and the complete one."""
+    anchor, others = _split(F.normalize(views, dim=-1))
     return (anchor * others).sum(-1)
 
 
-def _distance(views: Tensor, kind: InteractionKind) -> Tensor:
-    """From the complete view to each masked one: [..., V, B, C] -> [..., V-1, B]."""
+def _split(views: Tensor) -> tuple[Tensor, Tensor]:
+    """Split [..., V, B, C] into the complete view [..., 1, B, C] and the others."""
     anchor, others = views.split([1, views.shape[-3] - 1], -3)
-    if kind == "classification":
-        # The addend keeps the gradient finite where views are equal; as in the released code.
-        return torch.linalg.vector_norm(anchor - others + 1e-7, dim=-1)
-    return (anchor - others).square().mean(-1)
+    return anchor, others
+
+
+def _complement(cosine: Tensor) -> Tensor:
+    """Compute 1 - the mean cosine."""
+    return 1 - cosine.mean()
+
+
+def _near(distance: Tensor) -> Tensor:
+    """Compute how far masked views stay within a margin of the complete one."""
+    return (MARGIN - distance).clamp_min(0).mean()
+
+
+OBJECTIVES = {
+    objective.name: objective
+    for objective in (
+        Objective("classification", _euclidean, _cosine, torch.mean, _complement),
+        Objective("regression", _squared, _squared, _near, torch.mean),
+        Objective("regression-released", _squared, _squared, torch.mean, torch.mean, margin=None),
+    )
+}

@@ -343,12 +343,12 @@ def test_training_parity(theirs, loop):
 
 def parity_pair(theirs, loop, seed, epochs=40):
     """Test accuracies of their loop and ours, from equal encoders, fusion, head and settings."""
-    data = open_dataset("htad")
-    latents = [LatentSpec(64)] * 2
+    data = open_dataset("htad").prepare()
+    latents, task = [LatentSpec(64)] * 2, Classification(7)
     torch.manual_seed(seed)
     parts = data.encoders(EncoderSettings(dim=64, hidden=128, dropout=0.2, input_dropout=0.3))
     backbone = create_backbone("concat", latents, 7, head_hidden=64)
-    ours = Vanilla(copy.deepcopy(parts), latents, copy.deepcopy(backbone), data.task)
+    ours = Vanilla(copy.deepcopy(parts), latents, copy.deepcopy(backbone), task)
     fusion = theirs("fusions.common_fusions").Concat()
 
     class Triple:
@@ -368,7 +368,7 @@ def parity_pair(theirs, loop, seed, epochs=40):
     result = trainer.predict(test)
     return (
         single_test(saved, test)["Accuracy"],
-        data.task.metric("accuracy", result.prediction, result.target),
+        task.metric("accuracy", result.prediction, result.target),
     )
 
 

@@ -12,7 +12,8 @@ import pytest
 from click.testing import CliRunner
 
 from i2moe_plugin.benchmarks.cli import main
-from i2moe_plugin.benchmarks.data.cards import Card, File, Key, differences, matches
+from i2moe_plugin.benchmarks.data.cards import Card, File, Key
+from i2moe_plugin.benchmarks.data.differences import differences, matches
 from i2moe_plugin.benchmarks.datasets import datasets
 
 
@@ -39,7 +40,7 @@ def test_describe_says_all(name) -> None:
     result = invoke("describe", name)
     assert result.exit_code == 0, result.output
     record = json.loads(invoke("describe", name, "--json").stdout)
-    card = datasets.get(name).build.card
+    card = datasets.get(name).card
     assert record["licence"] == card.licence
     assert [file["path"] for file in record["files"]] == [file.path for file in card.files]
     for file in card.files:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,74 +11,25 @@ import torch
 from click.testing import CliRunner
 
 from i2moe_plugin.benchmarks.cli import main
-from i2moe_plugin.benchmarks.data.multibench import BUILDERS, REASONS, load_from_multibench
-from i2moe_plugin.benchmarks.datasets import datasets, open_dataset
+from i2moe_plugin.benchmarks.data.open import open_dataset
+from i2moe_plugin.benchmarks.data.registry import datasets
 from i2moe_plugin.errors import ConfigError, DatasetError, PluginError
-
-DOUBLED = """
-import pickle
-import torch
-import torchtext as text
-from torch.utils.data import DataLoader
-
-def get_dataloader(filepath, batch_size, num_workers, max_seq_len, z_norm, data_type, task):
-    with open(filepath, "rb") as file:
-        data = pickle.load(file)
-    loaders = []
-    for name in ("train", "valid", "test"):
-        part = data[name]
-        rows = [
-            ([torch.as_tensor(part[key][i]).double().nan_to_num(neginf=0)
-              for key in ("vision", "audio", "text")],
-             torch.as_tensor(part["labels"][i]).reshape(1))
-            for i in range(len(part["labels"]))
-        ]
-        def packed(batch):
-            columns = [torch.stack([row[0][m] for row in batch]) for m in range(3)]
-            lengths = [torch.full((len(batch),), c.shape[1]) for c in columns]
-            return columns, lengths, torch.zeros(len(batch), 1), torch.stack([r[1] for r in batch])
-        loaders.append(DataLoader(rows, batch_size, collate_fn=packed))
-    return tuple(loaders)
-"""
-
-
-@pytest.fixture
-def checkout(tmp_path) -> Path:
-    root = tmp_path / "MultiBench"
-    (root / "fusions").mkdir(parents=True)
-    (root / "datasets" / "affect").mkdir(parents=True)
-    (root / "datasets" / "avmnist").mkdir(parents=True)
-    (root / "datasets" / "affect" / "get_data.py").write_text(DOUBLED)
-    (root / "datasets" / "avmnist" / "get_data.py").write_text(
-        "def get_dataloader(root, **_):\n    raise ValueError('60000 expected')\n"
-    )
-    return root
-
-
-@pytest.fixture
-def mosi(tmp_path, monkeypatch):
-    monkeypatch.setenv("I2MOE_CACHE", str(tmp_path / "cache"))
-    datasets.get("mosi").build.write_sample(tmp_path / "mosi", clips=24)
-    return tmp_path / "mosi"
 
 
 def test_packed_batches_become_values_with_lengths(checkout, mosi) -> None:
-    data = open_dataset("mosi", mosi)
-    before = data.fingerprint()
-    load_from_multibench(data, str(checkout))
-    batches = data.loader("train", batch_size=5)
+    data = open_dataset("mosi", mosi, loader="multibench")
+    batches = data.prepare().loader("train", batch_size=5)
     vision, audio, text, target = next(iter(batches))
     for values, lengths in (vision, audio, text):
         assert values.dtype == torch.float32
         assert lengths.shape == (5,)
     assert target.shape == (5, 1)
     assert len(batches) == int(np.ceil(len(data.sample_ids("train")) / 5))
-    assert data.fingerprint() != before
+    assert data.fingerprint() != open_dataset("mosi", mosi).fingerprint()
     assert any("MultiBench's own loader" in note for note in data.notes)
 
 
 def test_a_run_trains_from_it(checkout, mosi, tmp_path, monkeypatch) -> None:
-    monkeypatch.setenv("MULTIBENCH_ROOT", "as it was")  # what the command sets is taken back
     arguments = ["run", "--dataset", "mosi", "--data-root", mosi, "--fusion", "concat"]
     arguments += ["--loader", "multibench", "--multibench", checkout, "--seeds", 1, "--epochs", 1]
     arguments += ["--device", "cpu", "--out", tmp_path / "runs", "--json"]
@@ -90,41 +40,32 @@ def test_a_run_trains_from_it(checkout, mosi, tmp_path, monkeypatch) -> None:
 
 
 def test_what_fails_there_is_said(checkout, tmp_path) -> None:
-    datasets.get("avmnist").build.write_sample(tmp_path / "avmnist")
-    data = open_dataset("avmnist", tmp_path / "avmnist")
-    load_from_multibench(data, str(checkout))
+    datasets.get("avmnist").write_sample(tmp_path / "avmnist")
+    data = open_dataset("avmnist", tmp_path / "avmnist", loader="multibench").prepare()
     with pytest.raises(DatasetError, match=r"fails on these files: ValueError: 60000 expected"):
         data.loader("train", batch_size=4)
 
 
-def test_reasons_and_missing_loaders(checkout, monkeypatch) -> None:
-    monkeypatch.delenv("MULTIBENCH_ROOT", raising=False)
-    data = open_dataset("htad")
-    with pytest.raises(ConfigError, match="--multibench PATH"):
-        load_from_multibench(data)
-    with pytest.raises(DatasetError, match="MultiBench has no loader of htad"):
-        load_from_multibench(data, str(checkout))
-    data.name = "enrico"
-    with pytest.raises(DatasetError, match="built from the training split"):
-        load_from_multibench(data, str(checkout))
-    data.name = "mimic3"
-    load_from_multibench(data, str(checkout))
+def test_reasons_and_missing_loaders(checkout, tmp_path, monkeypatch) -> None:
+    with pytest.raises(DatasetError, match=r"MultiBench has no loader of htad; it has .*mosi"):
+        open_dataset("htad", loader="multibench")
+    datasets.get("mimic3").write_sample(tmp_path / "mimic3", count=60)
     with pytest.raises(PluginError, match=r"has no module datasets\.mimic"):
-        data.loader("train", batch_size=2)
-
-
-def test_every_name_is_a_data_set() -> None:
-    assert not set(BUILDERS) & set(REASONS)
-    assert set(BUILDERS) | set(REASONS) <= set(datasets.names())
+        theirs = open_dataset("mimic3", tmp_path / "mimic3", loader="multibench").prepare()
+        theirs.loader("train", batch_size=2)
+    monkeypatch.delenv("MULTIBENCH_ROOT")
+    with pytest.raises(ConfigError, match="--multibench PATH"):
+        open_dataset("mimic3", tmp_path / "mimic3", loader="multibench")
 
 
 @pytest.mark.skipif("MULTIBENCH_ROOT" not in os.environ, reason="needs MULTIBENCH_ROOT")
 @pytest.mark.parametrize("name", ["mosi", "mosi-regression", "mustard", "urfunny", "mimic3"])
-def test_the_real_loader_gives_what_ours_gives(name, tmp_path, monkeypatch) -> None:
-    monkeypatch.setenv("I2MOE_CACHE", str(tmp_path / "cache"))
-    datasets.get(name).build.write_sample(tmp_path / name)
-    ours, theirs = (open_dataset(name, tmp_path / name) for _ in range(2))
-    load_from_multibench(theirs, os.environ["MULTIBENCH_ROOT"])
+def test_the_real_loader_gives_what_ours_gives(name, tmp_path) -> None:
+    datasets.get(name).write_sample(tmp_path / name)
+    ours, theirs = (
+        open_dataset(name, tmp_path / name, loader=loader).prepare()
+        for loader in ("own", "multibench")
+    )
     for split in ("valid", "test"):
         for mine, other in zip(
             ours.loader(split, batch_size=16), theirs.loader(split, batch_size=16), strict=True

@@ -2,46 +2,46 @@ import numpy as np
 import pytest
 import torch
 
-from i2moe_plugin.benchmarks.data.preview import shown_from
+from i2moe_plugin.benchmarks.data.preview import preview_of
 from i2moe_plugin.benchmarks.datasets import open_dataset
 
 
 @pytest.mark.parametrize("value", [np.float32(2.5), torch.tensor([1.0, 2.0]), np.arange(3)])
 def test_vectors_are_features(value):
-    found = shown_from("x", value)
+    found = preview_of("x", value)
     assert found.kind == "features"
     assert found.value.tolist() == np.atleast_1d(np.asarray(value)).tolist()
 
 
 def test_matrices_are_series_without_their_padding():
     series = torch.arange(12.0).reshape(6, 2)
-    assert shown_from("x", series).value.shape == (6, 2)
-    assert shown_from("x", (series, torch.tensor(4))).value.tolist() == series[:4].tolist()
+    assert preview_of("x", series).value.shape == (6, 2)
+    assert preview_of("x", (series, torch.tensor(4))).value.tolist() == series[:4].tolist()
     padded = torch.tensor([False, False, False, True, True, True])
-    assert shown_from("x", (series, padded)).value.tolist() == series[:3].tolist()
+    assert preview_of("x", (series, padded)).value.tolist() == series[:3].tolist()
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_pictures_become_bytes_in_colour(channels):
     picture = torch.rand(channels, 5, 7)
-    found = shown_from("x", picture)
+    found = preview_of("x", picture)
     assert (found.kind, found.value.shape, found.value.dtype) == ("image", (5, 7, 3), np.uint8)
     expected = (picture.numpy() * 255).round()
     np.testing.assert_array_equal(found.value[:, :, 0], expected[0])
     np.testing.assert_array_equal(found.value[:, :, 2], expected[-1])
     whole = (picture * 255).to(torch.uint8)
-    np.testing.assert_array_equal(shown_from("x", whole).value[:, :, 0], whole[0].numpy())
+    np.testing.assert_array_equal(preview_of("x", whole).value[:, :, 0], whole[0].numpy())
 
 
 def test_other_ranges_are_stretched_and_no_number_is_black():
     picture = torch.tensor([[[-2.0, 0.0], [2.0, float("nan")]]])
-    assert shown_from("x", picture).value[:, :, 1].tolist() == [[0, 128], [255, 0]]
+    assert preview_of("x", picture).value[:, :, 1].tolist() == [[0, 128], [255, 0]]
 
 
 def test_of_a_volume_the_slice_in_the_middle():
     volume = torch.zeros(1, 9, 4, 6)
     volume[0, 4] = 1
-    found = shown_from("x", volume)
+    found = preview_of("x", volume)
     assert found.kind == "image"
     assert found.value.shape == (4, 6, 3)
     assert found.value.min() == 255
@@ -49,9 +49,9 @@ def test_of_a_volume_the_slice_in_the_middle():
 
 def test_emoji_are_shown_as_picture_and_words():
     data = open_dataset("emoji")
-    picture, words = data.show("test", 0)
+    picture, words = data.preview("test", 0)
     assert (picture.kind, picture.value.shape) == ("image", (48, 48, 3))
     assert words.kind == "text"
     assert len(words.value) > 2
-    first, *_ = data.split("test")[0]
-    np.testing.assert_array_equal(picture.value, first.numpy().transpose(1, 2, 0))
+    pictures, *_ = next(iter(data.prepare().loader("test", batch_size=1)))
+    np.testing.assert_array_equal(picture.value, pictures[0].numpy().transpose(1, 2, 0))

@@ -1,0 +1,237 @@
+"""The one door for data: everything in the package that opens a data set does so here."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from numpy.typing import NDArray
+
+from i2moe_plugin.benchmarks.data.batches import Loaders, PreparedDataset
+from i2moe_plugin.benchmarks.data.cache import cache_dir
+from i2moe_plugin.benchmarks.data.cards import Card
+from i2moe_plugin.benchmarks.data.classes import ClassContents
+from i2moe_plugin.benchmarks.data.contents import Contents, Preparation
+from i2moe_plugin.benchmarks.data.drawn import sample_note
+from i2moe_plugin.benchmarks.data.multibench import NOTE, CheckoutLoader
+from i2moe_plugin.benchmarks.data.preview import Preview
+from i2moe_plugin.benchmarks.data.registry import DatasetEntry, datasets, find_dataset
+from i2moe_plugin.benchmarks.data.source import DataFolder
+from i2moe_plugin.benchmarks.data.splits import SplitName, split_hash
+from i2moe_plugin.errors import DatasetError
+from i2moe_plugin.tasks import Task
+
+__all__ = ["OpenedDataset", "PreparedDataset", "dataloader_of", "open_dataset"]
+
+
+@dataclass(frozen=True)
+class OpenedDataset:
+    """A data set whose files have been checked and opened; it never changes.
+
+    Attributes:
+        name: the registered name.
+        root: where the files are, as it was told or by default; None: in the package.
+        card: the published format, the licence and how to get the files.
+        modalities: their names, in order.
+        task: what is predicted.
+        class_names: the names of the outputs, in order.
+        metric: what methods are compared by.
+        selection: what selects the epoch on validation data; the metric, where empty.
+        notes: sentences that must stand beside every result.
+        is_sample: the files are a drawn sample, so figures are not comparable with published ones.
+        settings: the data set's settings, as they were told.
+    """
+
+    name: str
+    root: Path | None
+    card: Card = field(repr=False)
+    modalities: tuple[str, ...]
+    task: Task
+    class_names: tuple[str, ...]
+    metric: str
+    selection: str
+    notes: tuple[str, ...]
+    is_sample: bool
+    settings: Mapping[str, Any]
+    _folder: DataFolder = field(repr=False)
+    _contents: Contents | ClassContents = field(repr=False)
+    _checkout: Callable[..., Any] | None = field(repr=False)
+    _memo: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def sample_ids(self, split: SplitName) -> list[str]:
+        """The samples' ids, in the split's order."""
+        return self._contents.sample_ids(split)
+
+    def labels(self, split: SplitName) -> NDArray[Any]:
+        """The targets of a split, [N] or [N, ...], in its order."""
+        return self._contents.labels(split)
+
+    def features(self, split: SplitName) -> NDArray[Any] | None:
+        """All modalities side by side, [N, F], for a linear baseline; None where some are more."""
+        return self._contents.features(split)
+
+    def preview(self, split: SplitName, index: int) -> list[Preview]:
+        """One sample's modalities for people: text and pictures themselves, not their features.
+
+        Raises:
+            DatasetError: the sample cannot be read.
+        """
+        return self._contents.preview(split, index)
+
+    def fingerprint(self) -> str:
+        """A hash of the data and of every setting that changes it: equal data, equal hash.
+
+        Raises:
+            DatasetError: a file cannot be read.
+        """
+        return self._once("fingerprint", self._fingerprint)
+
+    def split_hash(self) -> str:
+        """A hash of the ids in each split, in order."""
+        return self._once("splits", lambda: split_hash(self.sample_ids))
+
+    def prepare(
+        self, device: torch.device | str = "cpu", progress: bool = False, *, frozen: bool = True
+    ) -> PreparedDataset:
+        """Compute what a run reads, or take it from the cache; done once for each kind of device.
+
+        Args:
+            device: where features of frozen networks are computed.
+            progress: show a progress bar on a terminal.
+            frozen: put the features of frozen networks in the place of what they read; otherwise
+                batches hold what the files hold, and the encoders hold the networks.
+
+        Raises:
+            DatasetError: files that turn out to be damaged when they are read.
+        """
+        kind = torch.device(device).type
+        return self._once(("prepared", kind, frozen), lambda: self._prepare(kind, progress, frozen))
+
+    def _prepare(self, device: str, progress: bool, frozen: bool) -> PreparedDataset:
+        ours = self._contents.prepare(Preparation(device, progress, frozen))
+        return ours if self._checkout is None else PreparedDataset(self._checkout, ours.encoders)
+
+    def _fingerprint(self) -> str:
+        ours = self._contents.fingerprint(self._folder)
+        if self._checkout is None:
+            return ours
+        return hashlib.sha256(f"{ours} multibench".encode()).hexdigest()
+
+    def _once(self, key: Any, compute: Callable[[], Any]) -> Any:
+        if key not in self._memo:
+            self._memo[key] = compute()
+        return self._memo[key]
+
+
+def open_dataset(
+    name: str,
+    root: str | Path | None = None,
+    *,
+    loader: Literal["own", "multibench"] = "own",
+    cache: bool = True,
+    sample: bool = False,
+    **options: Any,
+) -> OpenedDataset:
+    """Check a data set's files and open it.
+
+    Args:
+        name: a registered name, or a folder with a ``dataset.yaml``.
+        root: the folder of the files; ``data/NAME`` by default.
+        loader: ``multibench``: batches come from the loader of the checkout in
+            ``$MULTIBENCH_ROOT``, everything else stays ours.
+        cache: take what was computed and kept before; otherwise compute and keep it anew.
+        sample: where ``root`` is not told and the files are not here, draw a sample and open that.
+        **options: the data set's settings.
+
+    Raises:
+        UnknownNameError: no such data set.
+        ConfigError: options it does not have, or no checkout.
+        DatasetError: its files are missing or damaged; or MultiBench's loader cannot be used.
+        PluginError: the checkout is none.
+    """
+    name, place = find_dataset(name, root)
+    entry = datasets.get(name)
+    if sample and place is None:
+        place = _drawn(entry)
+    folder = entry.folder(place, cache)
+    contents = entry.open(folder, options)
+    notes = (*([sample_note(folder.card.short_title)] if folder.is_sample else []), *contents.notes)
+    checkout = None
+    if loader == "multibench":
+        defaults = {key: parameter.default for key, parameter in entry.settings.items()}
+        checkout = _checkout_loader(entry).batches(folder, {**defaults, **options})
+        notes += (NOTE,)
+    return OpenedDataset(
+        name=name,
+        root=folder.path if place is None and not entry.card.embedded else place,
+        card=folder.card,
+        modalities=contents.modality_names,
+        task=contents.task,
+        class_names=tuple(contents.class_names),
+        metric=contents.metric or entry.metric,
+        selection=entry.selection,
+        notes=notes,
+        is_sample=folder.is_sample,
+        settings=options,
+        _folder=folder,
+        _contents=contents,
+        _checkout=checkout,
+    )
+
+
+def dataloader_of(name: str, **defaults: Any) -> Callable[..., Loaders]:
+    """MultiBench's ``get_dataloader`` for a data set: (train, valid, test) loaders.
+
+    Args:
+        name: the data set's.
+        **defaults: settings that this call takes otherwise than a run.
+    """
+
+    def get_dataloader(
+        root: str | Path | None = None,
+        batch_size: int = 32,
+        num_workers: int = 0,
+        train_shuffle: bool = True,
+        seed: int = 0,
+        **options: Any,
+    ) -> Loaders:
+        """MultiBench's call: (train, valid, test) loaders with batches ``(x_1, ..., x_M, y)``.
+
+        Args:
+            root: folder of the files.
+            batch_size, num_workers: of every loader.
+            train_shuffle: shuffle the training split.
+            seed: the shuffling's.
+            **options: the data set's settings.
+
+        Raises:
+            DatasetError: missing or damaged files.
+            ConfigError: settings it does not have.
+        """
+        data = open_dataset(name, root, **{**defaults, **options})
+        return data.prepare(frozen=False).loaders(batch_size, num_workers, train_shuffle, seed)
+
+    return get_dataloader
+
+
+def _checkout_loader(entry: DatasetEntry) -> CheckoutLoader:
+    if isinstance(entry.checkout, CheckoutLoader):
+        return entry.checkout
+    if entry.checkout:
+        raise DatasetError(f"MultiBench's loader of {entry.name} cannot be used: {entry.checkout}.")
+    have = ", ".join(other.name for other in datasets if other.checkout)
+    raise DatasetError(f"MultiBench has no loader of {entry.name}; it has {have}.")
+
+
+def _drawn(entry: DatasetEntry) -> Path | None:
+    """The folder of a drawn sample, where the data set's own files are not here."""
+    if entry.draw is None or entry.status().ready:
+        return None
+    folder = cache_dir() / "samples" / entry.name
+    if not entry.status(folder).ready:
+        entry.write_sample(folder)
+    return folder
