@@ -236,8 +236,7 @@ def _stacked(
 ) -> tuple[Tensor, Tensor]:
     """Run all experts at once, by ``torch.vmap`` over their stacked parameters and buffers."""
     module = _Views(experts[0], views)
-    rows = [dict([*e.named_parameters(), *e.named_buffers()]) for e in experts]
-    named = {f"expert.{name}": torch.stack([row[name] for row in rows]) for name in rows[0]}
+    named = {f"expert.{name}": tensor for name, tensor in _joined(experts).items()}
 
     def run(
         own: dict[str, Tensor], clean: list[Tensor], new: list[Tensor | None]
@@ -251,6 +250,57 @@ def _stacked(
     over = (0, each, [None if own is None else 0 for own in new])
     outputs, auxiliary = torch.vmap(run, in_dims=over, randomness="different")(named, clean, new)
     return outputs, auxiliary.mean()
+
+
+def _joined(experts: Experts) -> dict[str, Tensor]:
+    """Return parameters and buffers by name, each [E, ...]; gradients reach the experts' own.
+
+    The experts keep their own parameters, under their own names, for optimizers, checkpoints and
+    copies. Only where those lie changes: side by side in one tensor, so that no step copies them.
+    """
+    rows = [dict(expert.named_parameters()) for expert in experts]
+    columns = [[row[name] for row in rows] for name in rows[0]]
+    whole = map(_side_by_side, columns)
+    joined = _Join.apply(len(rows), *whole, *(p for column in columns for p in column))
+    tensors = dict(zip(rows[0], joined, strict=True))
+    buffers = [dict(expert.named_buffers()) for expert in experts]
+    return tensors | {name: torch.stack([row[name] for row in buffers]) for name in buffers[0]}
+
+
+def _side_by_side(column: Sequence[nn.Parameter]) -> Tensor:
+    """Return E like parameters as one tensor [E, ...] that they are views of, from now on."""
+    first, step = column[0].detach(), column[0].numel()
+    start, storage = first.storage_offset(), first.untyped_storage().data_ptr()
+    if all(
+        parameter.untyped_storage().data_ptr() == storage
+        and parameter.storage_offset() == start + place * step
+        and parameter.is_contiguous()
+        for place, parameter in enumerate(column)
+    ):
+        return first.as_strided((len(column), *first.shape), (step, *first.stride()))
+    joined = torch.stack([parameter.detach() for parameter in column])
+    for place, parameter in zip(joined, column, strict=True):
+        parameter.data = place
+    return joined
+
+
+class _Join(torch.autograd.Function):
+    """[E, ...] tensors whose gradient goes to the E parameters that lie in each."""
+
+    @staticmethod
+    def forward(ctx: Any, experts: int, *tensors: Tensor) -> tuple[Tensor, ...]:
+        count = len(tensors) // (experts + 1)
+        ctx.experts = experts
+        ctx.set_materialize_grads(False)
+        return tuple(tensor.view_as(tensor) for tensor in tensors[:count])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        parts: list[Tensor | None] = [None] * (1 + len(gradients))
+        for gradient in gradients:
+            # Laid out as the parameters are, once for all: torch would copy each part otherwise.
+            parts += [None] * ctx.experts if gradient is None else gradient.contiguous().unbind()
+        return tuple(parts)
 
 
 class _Views(nn.Module):

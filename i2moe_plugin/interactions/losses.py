@@ -13,10 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from i2moe_plugin.errors import ConfigError, ShapeError, did_you_mean
@@ -91,6 +92,10 @@ class Objective:
             COMPLETE,
             *one_masked(modalities),
         ):  # all experts of a kind at once: as many operators for 8 modalities as for 2
+            formulas = (self.distance, self.likeness, self.synergy, self.redundancy, self.margin)
+            if formulas == _CLASSIFICATION:
+                losses: Tensor = _Classification.apply(outputs)
+                return losses
             distance = self.distance(outputs[:-2])  # [M, M, B]
             unique = self._uniqueness(distance, distance.diagonal().t().unsqueeze(1))
             synergy, redundancy = self.likeness(outputs[-2:])
@@ -192,6 +197,54 @@ def find_objective(name: str) -> Objective:
     return OBJECTIVES[name]
 
 
+class _Classification(torch.autograd.Function):
+    """The method's losses for classification, [M+2, M+1, B, C] -> [M+2], with their gradient.
+
+    Each loss is a mean over samples of a few distances or cosines, whose gradients are known in
+    closed form. Built up by autograd from the formulas they take twice as many operators, more
+    than a small fusion itself. A second derivative is refused.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, outputs: Tensor) -> Tensor:
+        modalities, batch = outputs.shape[1] - 1, outputs.shape[2]
+        # Uniqueness: hinges on differences of distances.
+        gaps = outputs[:-2, :1] - outputs[:-2, 1:] + 1e-7  # [M, M, B, C]
+        distance = torch.linalg.vector_norm(gaps, dim=-1, keepdim=True)
+        own = distance.diagonal().movedim(-1, 0).unsqueeze(1)  # [M, 1, B, 1], where j = i
+        hinge = (distance - own + MARGIN).clamp_min(0)
+        # j = i has the known value of the margin, and its slopes cancel.
+        pairs = (modalities - 1) * batch
+        uniqueness = (hinge.sum((1, 2, 3)) - MARGIN * batch) / pairs
+        slope = (hinge > 0).to(gaps.dtype) / pairs
+        slope.diagonal().sub_(slope.sum(1).movedim(0, -1))
+        toward = gaps * (slope / distance.clamp_min(1e-30))  # no direction at distance 0
+        # Synergy and redundancy: cosines.
+        rows = outputs[-2:]
+        scale = torch.linalg.vector_norm(rows, dim=-1, keepdim=True).clamp_min(1e-12)
+        unit = rows / scale
+        anchor, others = unit[:, :1], unit[:, 1:]
+        cosine = (anchor * others).sum(-1, keepdim=True)  # [2, M, B, 1]
+        mean = cosine.mean((1, 2, 3))
+        both = torch.cat(
+            [(others - cosine * anchor).sum(1, keepdim=True), anchor - cosine * others], 1
+        )
+        turn = both / (scale * (modalities * batch))
+        turn[1].neg_()
+        gradient = torch.cat(
+            [torch.cat([toward.sum(1, keepdim=True), -toward], 1), turn]
+        )  # [M+2, M+1, B, C]
+        ctx.save_for_backward(gradient)
+        return torch.cat([uniqueness, mean[:1], 1 - mean[1:]])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, losses: Tensor) -> Tensor:
+        (gradient,) = ctx.saved_tensors
+        scaled: Tensor = gradient * losses[:, None, None, None]
+        return scaled
+
+
 def _euclidean(views: Tensor) -> Tensor:
     """Compute the distance of each masked view from the complete one."""
     anchor, others = _split(views)
@@ -227,10 +280,12 @@ def _near(distance: Tensor) -> Tensor:
     return (MARGIN - distance).clamp_min(0).mean()
 
 
+#: The formulas whose gradient :class:`_Classification` knows.
+_CLASSIFICATION = (_euclidean, _cosine, torch.mean, _complement, MARGIN)
 OBJECTIVES = {
     objective.name: objective
     for objective in (
-        Objective("classification", _euclidean, _cosine, torch.mean, _complement),
+        Objective("classification", *_CLASSIFICATION),
         Objective("regression", _squared, _squared, _near, torch.mean),
         Objective("regression-released", _squared, _squared, torch.mean, torch.mean, margin=None),
     )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 import re
 
 import pytest
@@ -339,8 +340,9 @@ def test_a_budget_that_is_enough_changes_nothing():
         ExpertBank(Plain, 4, memory_budget=0)
 
 
-def test_stacked_experts_are_trained_as_in_the_loop():
-    """Gradients of the stacked parameters reach each expert's own, under its own name."""
+@pytest.mark.parametrize("change", ["none", "double", "deepcopy", "load", "pickle"])
+def test_stacked_parameters_stay_the_experts_own(change):
+    """One optimizer step after each of these moves every expert as the loop does."""
     latents = [torch.randn(6, 2, dtype=torch.float64), torch.randn(6, 3, dtype=torch.float64)]
     new = [torch.randn(4, *x.shape, dtype=torch.float64) for x in latents]
     start = ExpertBank(Plain, 4, "independent", plan="loop").double()
@@ -348,6 +350,15 @@ def test_stacked_experts_are_trained_as_in_the_loop():
     for plan in ("loop", "stacked"):
         bank = copy.deepcopy(start)
         bank.plan = plan
+        bank(latents, new)
+        if change == "double":
+            bank = bank.float().double()
+        elif change == "deepcopy":
+            bank = copy.deepcopy(bank)
+        elif change == "load":
+            bank.load_state_dict(copy.deepcopy(bank.state_dict()), assign=True)
+        elif change == "pickle":
+            bank = pickle.loads(pickle.dumps(bank))
         optimizer = torch.optim.Adam(bank.parameters(), lr=0.1)
         for _ in range(3):
             optimizer.zero_grad()
