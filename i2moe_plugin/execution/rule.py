@@ -29,7 +29,6 @@ from i2moe_plugin.execution.plans import (
     Views,
     factors,
     run_experts,
-    sees_views,
     shares,
     unlike,
 )
@@ -126,19 +125,13 @@ def fit_budget(
 
 def _order(expert: nn.Module, latents: Latents) -> list[str]:
     """Plans to try, best first."""
-    worth = sees_views(expert) or _worth_factoring(expert, latents)
-    one_by_one = ["shared", "batched"] if worth else ["batched"]
+    one_by_one = ["shared", "batched"] if shares(expert) else ["batched"]
     weights = sum(p.numel() for p in expert.parameters())
     rows = max(latent.shape[0] * (latent.shape[1] if latent.dim() > 2 else 1) for latent in latents)
     # An accelerator waits for operators to be started; a CPU's caches like smaller pieces.
     if latents[0].device.type != "cpu" or weights * rows < SMALL_PASS:
         return ["stacked", *one_by_one]
     return [*one_by_one, "stacked"]
-
-
-def _worth_factoring(expert: nn.Module, latents: Latents) -> bool:
-    """With two modalities it saves two of six encodings, and takes longer to lay out the rest."""
-    return factors(expert) and len(latents) > 2
 
 
 class _Trial:
@@ -168,8 +161,7 @@ class _Trial:
         """How an expert runs its views under a plan, and why that is not valid (or nothing)."""
         options: list[Views] = ["shared" if plan == "shared" else "batched"]
         if plan == "stacked":
-            worth = _worth_factoring(self.experts[0], self.latents)
-            options = ["shared" if worth else "batched", "mapped"]
+            options = ["shared" if factors(self.experts[0]) else "batched", "mapped"]
         problem = self.problem
         if plan == "stacked":
             problem = unlike(self.experts) or problem
