@@ -34,7 +34,6 @@ def create_trainer(settings: RunSettings, data: OpenedDataset, fabric: Fabric) -
         clip_grad_norm=settings.clip_grad_norm,
         seed=settings.seed,
         fabric=fabric,
-        compile=settings.compile,
     )
 
 
