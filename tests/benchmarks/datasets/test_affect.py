@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pickle
 from functools import partial
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
 
 from i2moe_plugin import Classification, ConfigError, SignClassification, SignedRegression
 from i2moe_plugin.backbones.latents import encode_one
-from i2moe_plugin.benchmarks.cli import main
 from i2moe_plugin.benchmarks.data import affect_file
 from i2moe_plugin.benchmarks.data.convert import convert
 from i2moe_plugin.benchmarks.data.open import open_dataset
@@ -558,27 +554,3 @@ def test_each_modality_of_the_sample_tells_something_and_words_with_voice_more(t
     product = np.column_stack([together, together[:, 1] * together[:, 2]])
     assert explained(together) > max(alone)
     assert explained(product) > explained(together) + 0.1
-
-
-def run(tmp_path, monkeypatch, *arguments):
-    monkeypatch.chdir(tmp_path)
-    result = CliRunner().invoke(main, ["run", *arguments, "--json"], catch_exceptions=False)
-    assert result.exit_code == 0, result.output
-    return json.loads(result.stdout)
-
-
-@pytest.mark.slow
-def test_a_run_on_the_sample_gets_better_than_chance(tmp_path, monkeypatch):
-    datasets.get("mosi").write_sample(tmp_path / "mosi")
-    common = ["--data-root", str(tmp_path / "mosi"), "--seeds", "1", "--set", "lr=0.003"]
-    found = run(
-        tmp_path, monkeypatch, "--dataset", "mosi", "--fusion", "concat", "--epochs", "8", *common
-    )
-    metrics = found["methods"]["vanilla"]["metrics"]
-    assert set(metrics) == {"accuracy", "accuracy_nonzero", "macro_f1", "auroc"}
-    assert metrics["auroc"]["mean"] > 0.75
-    (path,) = found["methods"]["i2moe"]["runs"]
-    with h5py.File(next(Path(path).glob("*.h5"))) as file:
-        assert set(np.unique(file["target"][()])) == {0, 1}  # classes are kept beside outputs
-    result = json.loads((Path(path) / "result.json").read_text())
-    assert result["task"]["name"] == "classification"

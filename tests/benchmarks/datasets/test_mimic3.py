@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 import random
 from functools import partial
@@ -11,13 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from i2moe_plugin.benchmarks.cli import main
 from i2moe_plugin.benchmarks.data.open import open_dataset
-from i2moe_plugin.benchmarks.data.registry import datasets
 from i2moe_plugin.benchmarks.data.splits import SPLITS
 from i2moe_plugin.benchmarks.datasets.mimic3 import get_dataloader, split_rows
 from i2moe_plugin.benchmarks.encoders import EncoderSettings
@@ -185,15 +181,3 @@ def test_a_group_that_is_neither_0_nor_1(content, write):
     with pytest.raises(DatasetError, match="column 5 is not"):
         opened(write(content), task=5)
     assert opened(write(content), task=4)
-
-
-@pytest.mark.slow
-def test_a_run_learns(tmp_path):
-    datasets.get("mimic3").write_sample(tmp_path / "mimic3")
-    told = "--dataset mimic3 --fusion concat --seeds 1 --epochs 6 --device cpu --json"
-    places = ["--data-root", str(tmp_path / "mimic3"), "--out", str(tmp_path / "runs")]
-    result = CliRunner().invoke(main, ["run", *told.split(), *places, "--set", "data.task=7"])
-    assert result.exit_code == 0, result.output
-    for method in json.loads(result.stdout)["methods"].values():
-        assert method["metrics"]["auroc"]["mean"] > 0.6
-        assert method["metrics"]["auprc"]["mean"] > 0.25
