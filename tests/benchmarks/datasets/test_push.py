@@ -134,13 +134,6 @@ def test_outputs_are_named_in_the_order_of_the_target(drawn):
     assert data.task.criterion == "mse"
 
 
-def test_what_is_normalised_does_not_depend_on_other_files(sample):
-    before = opened(sample).labels("train")
-    with h5py.File(sample / FILES["test"], "a") as file:
-        file["trajectory0/Cylinder0_pos"][...] += 5
-    assert np.array_equal(opened(sample).labels("train"), before)
-
-
 def test_shown_columns_have_names(drawn):
     shown = {item.modality: item for item in opened(drawn).preview("test", 0)}
     assert shown["gripper_pos"].names == ("x", "y", "z")
