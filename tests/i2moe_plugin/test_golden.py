@@ -1,7 +1,5 @@
 """The official ensemble's recorded outputs, given its parameters, latents and noise."""
 
-from __future__ import annotations
-
 from functools import partial
 
 import pytest

@@ -1,7 +1,5 @@
 """Ablations and controls against naive restatements of what each changes."""
 
-from __future__ import annotations
-
 import copy
 from itertools import combinations
 

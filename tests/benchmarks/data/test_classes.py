@@ -1,7 +1,5 @@
 """A data set written as a class, as the guide taught before, goes on working."""
 
-from __future__ import annotations
-
 import importlib
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The affect pickles: read as MultiBench reads them, in its batches, without its defects."""
 
-from __future__ import annotations
-
 import os
 import pickle
 from functools import partial

@@ -1,7 +1,5 @@
 """AV-MNIST: MultiBench's split and batches from any type of file, by memory map; bad files."""
 
-from __future__ import annotations
-
 import pickle
 from functools import partial
 

@@ -3,8 +3,6 @@
 Each is tried on its own drawn sample, or on a copy of the files that ship, made once a session.
 """
 
-from __future__ import annotations
-
 import json
 import pickle
 import random

@@ -1,7 +1,5 @@
 """ENRICO: MultiBench's split and batches, features in a run, the sample, and every bad input."""
 
-from __future__ import annotations
-
 import random
 import re
 import struct

@@ -1,7 +1,5 @@
 """MIMIC-IV in the paper's format: labels, splits by id lists, class weights, bad files."""
 
-from __future__ import annotations
-
 import csv
 import json
 import pickle

@@ -1,7 +1,5 @@
 """MIMIC-III: MultiBench's labels, split and batches, without its normalisation's defects."""
 
-from __future__ import annotations
-
 import pickle
 import random
 from functools import partial

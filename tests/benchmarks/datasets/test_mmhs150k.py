@@ -1,7 +1,5 @@
 """MMHS150K: labels by majority, words of training tweets alone, and every bad input."""
 
-from __future__ import annotations
-
 import json
 import math
 import re

@@ -1,7 +1,5 @@
 """MuJoCo Push: MultiBench's subsequences and normalisation; pictures from disk; bad files."""
 
-from __future__ import annotations
-
 import pickle
 from functools import partial
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Vision & Touch: runs go whole into a split, MultiBench's inputs and targets; bad files."""
 
-from __future__ import annotations
-
 import random
 import shutil
 from functools import partial

@@ -1,7 +1,5 @@
 """VGG networks: torchvision's, with its published weights or with random ones; never downloaded."""
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 import io
