@@ -1,7 +1,5 @@
 """Rows of HDF5 arrays, whatever their layout: numpy's indexing is the oracle."""
 
-from __future__ import annotations
-
 import os
 import pickle
 from pathlib import Path
