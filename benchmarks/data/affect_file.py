@@ -108,7 +108,7 @@ def _held(array: H5Array) -> Rows:
 
 
 def _with_text(text: Rows) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The rows whose text does not sum to 0, and where their texts start."""
+    """Return the rows whose text does not sum to 0, and where their texts start."""
     rows, starts = [], []
     for first in range(0, len(text), BLOCK):
         block = np.asarray(text[first : first + BLOCK])
@@ -119,7 +119,7 @@ def _with_text(text: Rows) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 
 def _scores(path: Path, split: str, labels: H5Array) -> NDArray[np.float64]:
-    """The first label of each sample, [N]."""
+    """Return the first label of each sample, [N]."""
     if labels.dtype.kind not in "biuf":
         raise DatasetError(f"{path}: {split}/labels are {labels.dtype}; expected numbers.")
     scores = labels[:].reshape(len(labels), -1)
@@ -130,7 +130,7 @@ def _scores(path: Path, split: str, labels: H5Array) -> NDArray[np.float64]:
 
 
 def _names(path: Path, split: str, count: int, rows: NDArray[np.int64]) -> list[str]:
-    """The ids; a clip's start and end belong to it. Rows' numbers where there are none."""
+    """Return the ids; a clip's start and end belong to it. Rows' numbers where there are none."""
     with open_hdf5(path) as file:
         there = f"{split}/id" in file
     if not there:
@@ -171,7 +171,7 @@ class Sequences:
         return values if self.max_pad else (values, lengths)
 
     def cut(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        """The sequences of these rows as (values [B, T, F], lengths [B])."""
+        """Return the sequences of these rows as (values [B, T, F], lengths [B])."""
         values = _numbers(self.parts[rows])
         starts = _starts(values) if self.starts is None else self.starts[rows]
         ends = np.minimum(starts + self.max_seq_len, values.shape[1])

@@ -143,7 +143,7 @@ class _Resuming:
                 bar.advance(task, len(piece))
 
     def _known(self, url: str) -> str | None:
-        """What the server called the version whose first bytes we have."""
+        """Return what the server called the version whose first bytes we have."""
         with suppress(OSError, ValueError):
             facts = json.loads(self.facts.read_text(encoding="utf-8"))
             if isinstance(facts, dict) and facts.get("url") == url:

@@ -36,7 +36,7 @@ def frozen_features(
     progress: bool = False,
     cache: bool = True,
 ) -> Rows:
-    """The extractor's output for every input: from the cache, or computed and put there.
+    """Return the extractor's output for every input: from the cache, or computed and put there.
 
     They are kept in half precision, whose rounding (a relative 5e-4) is far below the difference
     between two seeds.
@@ -96,7 +96,7 @@ def _compute(
     batch_size: int,
     progress: bool,
 ) -> Iterator[NDArray[Any]]:
-    """The features, batch by batch; after the first bad input the rest is only checked."""
+    """Give the features, batch by batch; after the first bad input the rest is only checked."""
     # Channels last: a fifth faster on a CPU, and what tensor cores want.
     network = extractor().eval().to(device).to(memory_format=torch.channels_last)
     problems: list[str] = []
@@ -118,7 +118,7 @@ def _compute(
 
 
 def _try(inputs: Any, index: int, problems: list[str]) -> Any:
-    """An input; where it cannot be read, the reason is added to the problems."""
+    """Return an input; where it cannot be read, the reason is added to the problems."""
     try:
         return inputs[index]
     except DatasetError as error:
@@ -145,7 +145,7 @@ def missing_weights(network: vgg.Network, folder: DataFolder) -> Iterable[str]:
 def middles_by_vgg16(
     folder: DataFolder, paths: Sequence[Path], weights: str | Path
 ) -> FrozenPictures:
-    """The middles of pictures, [3, 224, 224], read by a frozen VGG16."""
+    """Return the middles of pictures, [3, 224, 224], read by a frozen VGG16."""
     return FrozenPictures(
         folder,
         ImageFiles(paths, MIDDLE, crop=True),
@@ -196,7 +196,7 @@ class FrozenPictures:
         return () if self.weights is not None else (vgg.random_note(self.network),)
 
     def features(self, preparation: Preparation) -> Rows:
-        """The features [N, F] of all pictures, from the cache if they are there."""
+        """Return the features [N, F] of all pictures, from the cache if they are there."""
         if preparation not in self._computed:
             key = {
                 "images": self.digest(),

@@ -125,13 +125,13 @@ def draw(folder: Path, seed: int = 0, per_topic: int = 8) -> None:
     # Topics are dealt out split by split, so that each has its share of every split.
     rows = np.concatenate(list(split_rows(len(TOPICS) * per_topic).values())).tolist()
     topics = [""] * len(rows)
-    for turn, row in enumerate(rows):
-        topics[row] = TOPICS[turn % len(TOPICS)]
+    for place, row in enumerate(rows):
+        topics[row] = TOPICS[place % len(TOPICS)]
     drawn.write(folder, topics, seed)
 
 
 def missing(folder: DataFolder) -> Iterable[str]:
-    """What keeps a run from starting although the folders are there."""
+    """Return what keeps a run from starting although the folders are there."""
     if not folder.missing():
         try:
             folder.check_files(_pictures(folder, _read_topics(folder)[0]), TABLE)
@@ -219,7 +219,7 @@ def augmented(image: Tensor, seed: int) -> Tensor:
 
 
 def _read_topics(folder: DataFolder) -> tuple[list[str], list[str]]:
-    """The screens that are used, and the topic of each."""
+    """Return the screens that are used, and the topic of each."""
     path = folder / TABLE
     table = read_csv(path, ("screen_id", "topic"))
     if not table["topic"]:
@@ -244,7 +244,7 @@ def _read_topics(folder: DataFolder) -> tuple[list[str], list[str]]:
 
 
 def _pictures(folder: DataFolder, ids: Sequence[str]) -> list[Path]:
-    """The screenshots, then the wireframes, in the csv's order."""
+    """Return the screenshots, then the wireframes, in the csv's order."""
     return [folder / f"{name}/{one}{ending}" for name, ending in FOLDERS.items() for one in ids]
 
 

@@ -28,12 +28,12 @@ def _residual_linear(units: int) -> nn.Module:
 
 
 def step_vector_layers(in_features: int, units: int) -> nn.Module:
-    """A time step's vector: [N, F] -> [N, units]."""
+    """Build the layers of a time step's vector: [N, F] -> [N, units]."""
     return nn.Sequential(nn.Linear(in_features, units), nn.ReLU(), _residual_linear(units))
 
 
 def step_image_layers(size: tuple[int, int], units: int) -> nn.Module:
-    """A time step's picture: [N, H, W] -> [N, units], without any pooling."""
+    """Build the layers of a time step's picture: [N, H, W] -> [N, units], without pooling."""
     return nn.Sequential(
         nn.Unflatten(1, (1, size[0])),
         nn.Conv2d(1, 32, 5, padding=2),

@@ -68,7 +68,7 @@ VGG16 = Network(
 def find_weights(
     network: Network, choice: str | Path = "auto", *, random_allowed: bool = False
 ) -> Path | None:
-    """The file with a network's weights; None for random weights. Nothing is downloaded.
+    """Return the file with a network's weights; None for random weights. Nothing is downloaded.
 
     Args:
         network: of :data:`VGG11` and :data:`VGG16`.
@@ -95,7 +95,7 @@ def find_weights(
 
 
 def weights_fingerprint(network: Network, weights: Path | None) -> str:
-    """A hash of the weights; for random ones, what decides them."""
+    """Return a hash of the weights; for random ones, what decides them."""
     if weights is None:
         return f"random, seed 0, torch {torch.__version__}"
     try:
@@ -109,7 +109,7 @@ def weights_fingerprint(network: Network, weights: Path | None) -> str:
 
 
 def random_note(network: Network) -> str:
-    """The sentence that stands beside every result of random features."""
+    """Return the sentence that stands beside every result of random features."""
     return (
         f"The {network.title} has random weights, not ImageNet's: figures are not comparable with "
         "published ones."

@@ -13,7 +13,7 @@ from i2moe_plugin.errors import DatasetError
 
 
 def read_npy(path: Path) -> NDArray[Any]:
-    """An npy file, memory-mapped; never unpickles."""
+    """Return an npy file, memory-mapped; never unpickles."""
     with reading(path, "npy file"):
         array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     return array
@@ -38,7 +38,7 @@ def read_npz(path: Path, keys: tuple[str, ...] | None = None) -> dict[str, NDArr
 
 
 def read_tensor(path: Path) -> NDArray[Any]:
-    """The one tensor of a ``torch.save`` file, read without unpickling code."""
+    """Return the one tensor of a ``torch.save`` file, read without unpickling code."""
     import torch
 
     with reading(path, "torch file"):

@@ -59,7 +59,7 @@ def clips(split: str, numbers: NDArray[Any]) -> NDArray[Any]:
 
 
 def clip_names(split: str, numbers: NDArray[Any]) -> list[str]:
-    """A name each."""
+    """Return a name for each clip."""
     return [f"drawn_{split}_{n}" for n in numbers]
 
 
