@@ -21,7 +21,7 @@ from torch import Tensor
 
 from i2moe_plugin.benchmarks.data.cards import File, Key
 from i2moe_plugin.benchmarks.data.splits import SPLITS
-from i2moe_plugin.benchmarks.formats.arrays import Joined
+from i2moe_plugin.benchmarks.formats.arrays import Joined, Section
 from i2moe_plugin.benchmarks.formats.hdf5 import H5Array, open_hdf5
 from i2moe_plugin.benchmarks.formats.reading import (
     Rows,
@@ -53,25 +53,11 @@ def pickle_of(path: str, widths: tuple[int, int, int], label: str, id_: str) -> 
     return File(path, "mappings train, valid and test of arrays", tuple(keys))
 
 
-class KeptRows:
-    """Some rows of an array, as an array of their own."""
-
-    def __init__(self, array: Rows, rows: NDArray[np.int64]) -> None:
-        self.array, self.rows = array, rows
-        self.shape, self.dtype = (len(rows), *array.shape[1:]), array.dtype
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, rows: Any) -> NDArray[Any]:
-        return np.asarray(self.array[self.rows[rows]])
-
-
 @dataclass(frozen=True)
 class AffectPart:
     """One split without samples that have no text: arrays [N, T, F], and where texts start."""
 
-    arrays: list[KeptRows]
+    arrays: list[Section]
     starts: NDArray[np.int64]
     scores: NDArray[np.float64]
     names: list[str]
@@ -95,7 +81,7 @@ def read_part(path: Path, split: str, aligned: bool) -> AffectPart:
     if not len(rows):
         raise DatasetError(f"{path}: no sample of {split} has any text.")
     return AffectPart(
-        [KeptRows(array, rows) for array in held],
+        [Section(array, rows) for array in held],
         starts,
         _scores(path, split, labels)[rows],
         _names(path, split, len(labels), rows),

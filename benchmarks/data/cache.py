@@ -93,19 +93,10 @@ def kept_rows(
     *,
     cache: bool = True,
 ) -> Rows:
-    """Return an array that takes long to compute: from the cache, or computed and put there.
+    """Return an array [N, ...] that takes long to compute: kept before, or computed and kept.
 
-    It is never in memory as a whole, unless the cache folder cannot be written.
-
-    Args:
-        name: what the cache file's name starts with.
-        count: N.
-        compute: gives the array in blocks of rows; called only where there is no cache.
-        key: everything that decides the array.
-        cache: take what is kept; else compute again, and keep that.
-
-    Returns:
-        [N, ...]; rows are read from disk when asked for.
+    ``compute`` gives it in blocks of rows; ``key`` holds everything that decides it. It is never in
+    memory as a whole, unless the cache folder cannot be written.
     """
     facts = {**key, "count": str(count), "format": str(FORMAT)}
     identity = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

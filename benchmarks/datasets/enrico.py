@@ -9,7 +9,6 @@ https://github.com/luileito/enrico
 
 from __future__ import annotations
 
-import hashlib
 import random
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -178,7 +177,7 @@ def read(folder: DataFolder, augment: bool = False, weights: str | Path = "auto"
         vgg.VGG11,
         weights,
         transform=f"RGB, PIL bilinear {SIZE}, [0, 1]",
-        digest=partial(_digest, paths),
+        digest=partial(folder.digest, paths),
     )
     change = augmented if augment else None
     return Contents(
@@ -246,17 +245,6 @@ def _read_topics(folder: DataFolder) -> tuple[list[str], list[str]]:
 def _pictures(folder: DataFolder, ids: Sequence[str]) -> list[Path]:
     """Return the screenshots, then the wireframes, in the csv's order."""
     return [folder / f"{name}/{one}{ending}" for name, ending in FOLDERS.items() for one in ids]
-
-
-def _digest(paths: Sequence[Path]) -> str:
-    digest = hashlib.sha256()
-    for path in paths:
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise DatasetError(f"{path}: cannot be read ({error.strerror}).") from error
-        digest.update(f"{path.name} {len(content)}\n".encode() + content)
-    return digest.hexdigest()
 
 
 def _projection(settings: EncoderSettings) -> nn.Module:

@@ -126,7 +126,7 @@ def draw(folder: Path, seed: int = 0, train: int = 16, valid: int = 4, test: int
 
 
 class Place(NamedTuple):
-    """Where a subsequence lies."""
+    """The place of a subsequence in the files, and in the arrays of all time steps."""
 
     path: Path
     trajectory: str
@@ -251,7 +251,7 @@ def _read_trajectory(
 
 
 def starts(steps: int, length: int) -> list[int]:
-    """Where subsequences of a trajectory start: from 0, then from half a length; none left over."""
+    """Return where subsequences of a trajectory start: from 0, then from half a length."""
     return [
         start for offset in (0, length // 2) for start in range(offset, steps - length + 1, length)
     ]

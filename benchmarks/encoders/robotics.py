@@ -19,7 +19,7 @@ class Residual(nn.Module):
         self.first, self.second = first, second
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any shape that both take."""
+        """Compute it for any shape that both modules take."""
         return F.relu(x + self.second(F.relu(self.first(x))))
 
 
@@ -116,5 +116,5 @@ class DepthFilter(nn.Module):
     """Distances that are no measurement (at most 1e-7 or at least 2 metres) become 0."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any shape."""
+        """Filter distances of any shape."""
         return torch.where((x > 1e-7) & (x < 2), x, 0.0)

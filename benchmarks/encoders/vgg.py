@@ -68,12 +68,10 @@ VGG16 = Network(
 def find_weights(
     network: Network, choice: str | Path = "auto", *, random_allowed: bool = False
 ) -> Path | None:
-    """Return the file with a network's weights; None for random weights. Nothing is downloaded.
+    """Find a network's weights: ``auto`` (in the torch hub cache), ``none`` (random), or a file.
 
-    Args:
-        network: of :data:`VGG11` and :data:`VGG16`.
-        choice: ``auto`` (ImageNet weights in the torch hub cache), ``none`` (random), or a file.
-        random_allowed: with ``auto`` and no file in the cache, take random weights.
+    None stands for random weights, which ``auto`` takes where they are allowed without a file.
+    Nothing is downloaded.
     """
     if str(choice).lower() == "none":
         return None

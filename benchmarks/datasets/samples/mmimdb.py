@@ -62,7 +62,7 @@ class Film(NamedTuple):
 
 
 def draw(seed: int, count: int) -> list[Film]:
-    """So many films; equal seeds draw equal ones."""
+    """Draw so many films; equal seeds draw equal ones."""
     ids = random.Random(f"{seed} ids").sample(range(10000, 2000000), count)
     films = []
     for number in ids:
@@ -106,7 +106,7 @@ def _poster(genres: list[int], dice: random.Random) -> Image.Image:
 
 
 def write_hdf5(path: Path, seed: int, count: int) -> None:
-    """The published file's keys, types and shapes; features that follow plots and posters."""
+    """Write the published file's keys, types and shapes, with features of plots and posters."""
     films = draw(seed, count)
     vectors = _vectors(seed)
     with h5py.File(path, "w") as file:
