@@ -203,6 +203,15 @@ def test_help_imports_nothing_heavy():
     assert done.returncode == 0, done.stderr
 
 
+def test_what_goes_is_said_on_the_command_line():
+    """Python shows deprecations to programmers alone; who types a command must see them, too."""
+    command = [sys.executable, "-m", "i2moe_plugin.benchmarks.cli", "run", "--dataset", "none"]
+    more = ["--plan", "fastest", "--compile"]
+    done = subprocess.run([*command, *more], capture_output=True, text=True, check=False)
+    assert "plan=fastest is deprecated" in done.stderr
+    assert "compile is deprecated" in done.stderr
+
+
 def start(root, out, *more):
     command = [sys.executable, "-m", "i2moe_plugin.benchmarks.cli", "run", "--fusion", "concat"]
     arguments = ["--data-root", root, "--out", out, "--seeds", "2", *more]
