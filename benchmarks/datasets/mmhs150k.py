@@ -20,10 +20,10 @@ from i2moe_plugin.benchmarks.data.contents import Contents, Modality
 from i2moe_plugin.benchmarks.data.frozen_pictures import middles_by_vgg16, missing_weights
 from i2moe_plugin.benchmarks.data.lazily import Later
 from i2moe_plugin.benchmarks.data.open import dataloader_of
-from i2moe_plugin.benchmarks.data.preprocessing import fit_tf_idf
 from i2moe_plugin.benchmarks.data.registry import register_dataset
 from i2moe_plugin.benchmarks.data.source import DataFolder
 from i2moe_plugin.benchmarks.data.splits import SPLITS, SplitName, Splits, consecutive
+from i2moe_plugin.benchmarks.data.words import fit_tf_idf
 from i2moe_plugin.benchmarks.datasets.samples import mmhs150k as drawn
 from i2moe_plugin.benchmarks.encoders import EncoderSettings, feature_encoder, vgg
 from i2moe_plugin.benchmarks.formats.tables import (

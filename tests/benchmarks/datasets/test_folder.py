@@ -259,10 +259,6 @@ MISTAKES = {
         lambda s: s["modalities"]["cells"].update(columns=["words"]),
         "'cat dog' is not a number",
     ),
-    "numbers as text": (
-        lambda s: s["modalities"].update(words={**s["modalities"]["words"], "column": "x_b"}),
-        "text must be strings",
-    ),
     "outside": (
         lambda s: s["modalities"]["bag"].update(file="../bag.npy"),
         "must lie inside the folder",
