@@ -120,6 +120,15 @@ def fit_standardiser(
     )
 
 
+def silence_constant(scaler: Any) -> Any:
+    """Let a fitted ``StandardScaler`` of scikit-learn give 0 for columns that never varied.
+
+    By itself it gives the plain difference, which may be thousands of what is a deviation elsewhere.
+    """
+    scaler.scale_ = np.where(scaler.var_ > 0, scaler.scale_, np.inf)
+    return scaler
+
+
 def check_values(
     where: str, array: Rows, rows: NDArray[np.int64], lengths: NDArray[Any] | None = None
 ) -> None:

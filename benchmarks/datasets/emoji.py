@@ -17,6 +17,7 @@ from i2moe_plugin.benchmarks.data.cards import Card
 from i2moe_plugin.benchmarks.data.contents import Contents, Modality
 from i2moe_plugin.benchmarks.data.open import dataloader_of
 from i2moe_plugin.benchmarks.data.packaged import Packaged, located, read_packaged
+from i2moe_plugin.benchmarks.data.preprocessing import silence_constant
 from i2moe_plugin.benchmarks.data.registry import register_dataset
 from i2moe_plugin.benchmarks.data.source import DataFolder
 from i2moe_plugin.benchmarks.datasets.embedded import EMBEDDED
@@ -143,4 +144,6 @@ def fit_word_means(texts: Sequence[str], width: int) -> WordMeans:
         seed=0,
     )
     words = WordMeans({word: model.wv[word] for word in model.wv.index_to_key}, width)
-    return WordMeans(words.vectors, width, StandardScaler().fit(words.means(texts)))
+    return WordMeans(
+        words.vectors, width, silence_constant(StandardScaler().fit(words.means(texts)))
+    )

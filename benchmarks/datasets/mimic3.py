@@ -24,6 +24,7 @@ from i2moe_plugin.benchmarks.data.contents import Contents, Modality
 from i2moe_plugin.benchmarks.data.convert import converted
 from i2moe_plugin.benchmarks.data.multibench import CheckoutLoader
 from i2moe_plugin.benchmarks.data.open import open_dataset
+from i2moe_plugin.benchmarks.data.preprocessing import silence_constant
 from i2moe_plugin.benchmarks.data.registry import register_dataset
 from i2moe_plugin.benchmarks.data.source import DataFolder
 from i2moe_plugin.benchmarks.data.splits import SplitRows
@@ -196,7 +197,8 @@ def _fit_scaler(train: NDArray[np.float64]) -> Any:
     from sklearn.preprocessing import StandardScaler
 
     with np.errstate(over="ignore", invalid="ignore"):  # of damaged numbers
-        return StandardScaler().fit(_finite(train).reshape(-1, train.shape[-1]))
+        scaler = StandardScaler().fit(_finite(train).reshape(-1, train.shape[-1]))
+    return silence_constant(scaler)
 
 
 def _scaled(

@@ -109,8 +109,6 @@ def read_csv(path: Path, columns: Sequence[str] = ()) -> dict[str, list[str]]:
         DatasetError: missing, another kind of file, not UTF-8, no header, a name twice, rows of
             another length, or columns that are not there.
     """
-    header: list[str] = []
-    cells: list[list[str]] = []
     with reading(path, "csv file"), _cells_of_any_length():
         check_text(path, "csv file")
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -133,7 +131,7 @@ def separator_hint(header: Sequence[str]) -> str:
 
 
 def _read_cells(path: Path, table: Any) -> tuple[list[str], list[list[str]]]:
-    header = next(table, [])
+    header: list[str] = next(table, [])
     if not header:
         raise DatasetError(f"{path}: is empty; its first line should name the columns.")
     twice = sorted(name for name, count in Counter(header).items() if count > 1)

@@ -189,7 +189,7 @@ def _write(
         - count_parameters(trainer.model.encoders),
         "seconds": seconds,
         "plan": trainer.plan,
-        "notes": data.notes,
+        "notes": [*data.notes, *data.observations()],
         "task": trainer.model.task.describe(),
         "class_names": data.class_names,
         "modalities": list(data.modalities),

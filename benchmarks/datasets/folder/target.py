@@ -87,7 +87,7 @@ def _read_numbers(description: Description, array: Rows, where: str) -> Target:
     if values.ndim > 2:
         raise DatasetError(f"{where}: the target is [N] or [N, C]; got {list(values.shape)}.")
     values = values.reshape(len(values), -1)
-    missing = np.isnan(values).any(1)
+    missing = np.asarray(np.isnan(values).any(axis=1))
     several = description.task == "multilabel"
     fits = np.isin(values, (0, 1)) if several else np.abs(values) <= LARGEST
     wrong = np.logical_not(fits) & ~missing[:, None]
