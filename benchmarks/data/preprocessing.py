@@ -123,7 +123,7 @@ def fit_standardiser(
 def silence_constant(scaler: Any) -> Any:
     """Let a fitted ``StandardScaler`` of scikit-learn give 0 for columns that never varied.
 
-    By itself it gives the plain difference, which may be thousands of what is a deviation elsewhere.
+    By itself it gives the plain difference, which may be thousands of deviations.
     """
     scaler.scale_ = np.where(scaler.var_ > 0, scaler.scale_, np.inf)
     return scaler

@@ -23,7 +23,7 @@ from i2moe_plugin.benchmarks.data.splits import LISTED, listed
 from i2moe_plugin.benchmarks.datasets.samples import mimic as drawn
 from i2moe_plugin.benchmarks.encoders import feature_encoder
 from i2moe_plugin.benchmarks.formats.arrays import read_tensor
-from i2moe_plugin.benchmarks.formats.reading import check_array, check_ids, same_length, single
+from i2moe_plugin.benchmarks.formats.reading import check_array, same_length, single
 from i2moe_plugin.benchmarks.formats.tables import numbers, read_csv
 from i2moe_plugin.errors import DatasetError
 from i2moe_plugin.tasks import Classification
@@ -94,7 +94,6 @@ def read(folder: DataFolder) -> Contents:
         raise DatasetError(f"{path}: one_year_mortality is 0 or 1; it holds {wrong[:5]}.")
     tensors = {f"{name}_x.pt": _features(folder / f"{name}_x.pt") for name in MODALITIES}
     same_length(folder.path, {"labels.csv": labels, **tensors})
-    check_ids(str(path), ids)
     rows, notes = listed(
         folder / "PTID_splits_mimic.json", {one: row for row, one in enumerate(ids)}
     )

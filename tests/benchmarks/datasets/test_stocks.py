@@ -270,7 +270,7 @@ BAD = {
     "bad price": (b"Date,Open\n2000-06-01,five\n", "column Open, row 1: 'five' is not a number"),
     "zero": (b"Date,Open\n2000-06-01,0\n", "Open of 2000-06-01 is 0.0, not above 0"),
     "negative": (b"Date,Open\n2000-06-01,-3\n", "not above 0"),
-    "infinite": (b"Date,Open\n2000-06-01,inf\n", "not above 0"),
+    "infinite": (b"Date,Open\n2000-06-01,inf\n", "row 1: 'inf' is not a number"),
     "twice": (b"Date,Open\n2000-06-01,5\n2000-06-01,6\n", "2000-06-01 is listed twice"),
     "ragged": (b"Date,Open\n2000-06-01,5,6\n", "3 cells; the header has 2"),
     "not UTF-8": (b"Date,Open\n2000-06-01,\xe9\n", "not a readable csv"),
