@@ -35,6 +35,10 @@ from i2moe_plugin.errors import DatasetError
 MODALITIES = ("vision", "audio", "text")
 IN_MEMORY = 1 << 27  # bytes; an array that takes less is held, a larger one read when asked for
 BLOCK = 256  # samples looked at together
+MMSA = (
+    "this is MMSA's file of the data set (https://github.com/thuiar/MMSA, with regression_labels "
+    "and text_bert), not MultiBench's, which has vision, audio, text, labels and id in each split"
+)
 
 
 def pickle_of(path: str, widths: tuple[int, int, int], label: str, id_: str) -> File:
@@ -56,7 +60,12 @@ def pickle_of(path: str, widths: tuple[int, int, int], label: str, id_: str) -> 
             keys.append(Key(f"{split}/{name}", (split, "T", width), "f", what))
         keys.append(Key(f"{split}/labels", None, "number", label))
         keys.append(Key(f"{split}/id", None, "", id_, optional=True))
-    return File(path, "mappings train, valid and test of arrays", tuple(keys))
+    return File(
+        path,
+        "mappings train, valid and test of arrays",
+        tuple(keys),
+        foreign=tuple((f"train/{name}", MMSA) for name in ("regression_labels", "text_bert")),
+    )
 
 
 class KeptRows:
@@ -78,11 +87,13 @@ class AffectPart:
     """One split of the file, without the samples that have no text.
 
     Attributes:
+        left_out: how many samples have no text.
         arrays: of the modalities, [N, T, F].
         starts: where each sample's text starts.
         scores, names: of each sample.
     """
 
+    left_out: int
     arrays: list[KeptRows]
     starts: NDArray[np.int64]
     scores: NDArray[np.float64]
@@ -117,6 +128,7 @@ def read_part(path: Path, split: str, aligned: bool) -> AffectPart:
     if not len(rows):
         raise DatasetError(f"{path}: no sample of {split} has any text.")
     return AffectPart(
+        len(labels) - len(rows),
         [KeptRows(array, rows) for array in held],
         starts,
         _scores(path, split, labels)[rows],

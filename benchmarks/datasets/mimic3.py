@@ -21,7 +21,7 @@ from i2moe_plugin.adapters.checkout import Checkout
 from i2moe_plugin.benchmarks.data.batches import Loaders, Values
 from i2moe_plugin.benchmarks.data.cards import Card, File, Key
 from i2moe_plugin.benchmarks.data.contents import Contents, Modality
-from i2moe_plugin.benchmarks.data.convert import converted
+from i2moe_plugin.benchmarks.data.convert import converted, named_after
 from i2moe_plugin.benchmarks.data.multibench import CheckoutLoader
 from i2moe_plugin.benchmarks.data.open import open_dataset
 from i2moe_plugin.benchmarks.data.preprocessing import silence_constant
@@ -128,7 +128,8 @@ def read(
     """
     path, group = folder / "im.pk", _group(task)
     file = converted(path)
-    stored = {name: H5Array(file, name) for name in SHAPES}
+    with named_after(path, file):
+        stored = {name: H5Array(file, name) for name in SHAPES}
     for name, array in stored.items():
         check_array(f"{path}: {name}", array, SHAPES[name])
     count = same_length(path, stored)
