@@ -71,7 +71,7 @@ def fit_standardiser(
     lengths: NDArray[Any] | None = None,
     scale: bool = True,
 ) -> Standardiser:
-    """Fit a :class:`Standardiser` on training rows, which are read in blocks.
+    """Fit a :class:`Standardiser` on training rows of [N, F] or [N, T, F], read in blocks.
 
     Args:
         where: the file and the array, for messages.

@@ -22,10 +22,9 @@ from torch import Tensor, nn
 
 from i2moe_plugin.benchmarks.data.cards import Card, File, Key
 from i2moe_plugin.benchmarks.data.contents import Contents, Modality
-from i2moe_plugin.benchmarks.data.drawn import MARKER
 from i2moe_plugin.benchmarks.data.open import dataloader_of
 from i2moe_plugin.benchmarks.data.registry import register_dataset
-from i2moe_plugin.benchmarks.data.source import DataFolder
+from i2moe_plugin.benchmarks.data.source import MARKER, DataFolder
 from i2moe_plugin.benchmarks.data.splits import consecutive
 from i2moe_plugin.benchmarks.datasets.samples import stocks as drawn
 from i2moe_plugin.benchmarks.encoders import EncoderSettings, recurrent_encoder
@@ -201,11 +200,8 @@ get_dataloader = dataloader_of("stocks")
 class RoundedWindows:
     """A ticker's column: windows of its returns, cut out when a batch asks for them.
 
-    Attributes:
-        returns: [days].
-        length: days of a window.
-        low, step: of each window: the least return of all tickers, and what returns are rounded to
-            multiples of, from there.
+    Returns of a window are rounded to multiples of its ``step`` from its ``low``, the least one of
+    all tickers.
     """
 
     returns: NDArray[np.float64]

@@ -165,7 +165,7 @@ def _go_on(trainer: Trainer, state: Path) -> None:
     if state.exists():
         try:
             trainer.load_state_dict(load_state(state))
-        except (RunError, RuntimeError, KeyError, ValueError):
+        except (RunError, RuntimeError, KeyError, TypeError, ValueError):
             state.unlink()
 
 

@@ -26,7 +26,7 @@ from i2moe_plugin.benchmarks.data.words import fit_tf_idf
 from i2moe_plugin.benchmarks.datasets.folder.arrays import FolderFiles
 from i2moe_plugin.benchmarks.datasets.folder.description import ModalityEntry
 from i2moe_plugin.benchmarks.encoders import feature_encoder, picture_encoder, recurrent_encoder
-from i2moe_plugin.benchmarks.encoders.tokens import TokenEncoder
+from i2moe_plugin.benchmarks.encoders.sequences import TokenEncoder
 from i2moe_plugin.benchmarks.formats.cells import as_numbers, as_texts
 from i2moe_plugin.benchmarks.formats.pictures import (
     Bounds,
