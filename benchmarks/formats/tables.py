@@ -75,11 +75,14 @@ class _AsWritten(yaml.BaseLoader):
         lines: dict[str, int] = {}
         for key, _ in node.value:
             line = key.start_mark.line + 1
-            if isinstance(key, yaml.ScalarNode) and lines.setdefault(key.value, line) != line:
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.YAMLError(f"line {line}: a name is expected before the colon")
+            if key.value in lines:
                 raise yaml.YAMLError(
                     f"{key.value} is written twice, in lines {lines[key.value]} and {line}: "
                     "one of the two would be lost"
                 )
+            lines[key.value] = line
         return super().construct_mapping(node, deep)
 
 
