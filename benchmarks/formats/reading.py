@@ -37,7 +37,7 @@ def reading(path: Path, kind: str = "file") -> Iterator[None]:
         yield
     except Exception as error:  # readers meet damage with nearly any exception
         instead = mistaken_file(path, kind)
-        if isinstance(error, DatasetError) and not instead:
+        if isinstance(error, DatasetError) and instead in ("", "empty"):
             raise
         if instead:
             raise DatasetError(f"{path}: expected a {kind}, but it is {instead}.") from error
