@@ -55,21 +55,8 @@ def read_lines(path: Path, what: str) -> list[str]:
     return [line for line in lines if line]
 
 
-class _AsWritten(yaml.BaseLoader):
-    """YAML whose scalars stay text: ``no``, ``010`` and ``2024`` are what is written there.
-
-    Only an empty value, ``~`` and ``null`` are None. Aliases are refused, since a few lines of them
-    can stand for gigabytes; and a key that is written twice, of which one would vanish.
-    """
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("aliases are not read")
-        return super().compose_node(parent, index)
-
-    def construct_scalar(self, node: Any) -> Any:
-        text = super().construct_scalar(node)
-        return None if not node.style and text in ("", "~", "null", "Null", "NULL") else text
+class _UniqueKeys:
+    """YAML in which a key that is written twice is refused: one of the two would be lost."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
         lines: dict[str, int] = {}
@@ -83,7 +70,33 @@ class _AsWritten(yaml.BaseLoader):
                     "one of the two would be lost"
                 )
             lines[key.value] = line
-        return super().construct_mapping(node, deep)
+        return super().construct_mapping(node, deep)  # type: ignore[misc]
+
+
+class _Typed(_UniqueKeys, yaml.SafeLoader):
+    """YAML with numbers and truths."""
+
+
+class _AsWritten(_UniqueKeys, yaml.BaseLoader):
+    """YAML whose scalars stay text: ``no``, ``010`` and ``2024`` are what is written there.
+
+    Only an empty value, ``~`` and ``null`` are None. Aliases are refused, since a few lines of them
+    can stand for gigabytes.
+    """
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases are not read")
+        return super().compose_node(parent, index)
+
+    def construct_scalar(self, node: Any) -> Any:
+        text = super().construct_scalar(node)
+        return None if not node.style and text in ("", "~", "null", "Null", "NULL") else text
+
+
+def load_typed_yaml(text: str) -> Any:
+    """Load YAML with numbers and truths; a key that is written twice raises ``yaml.YAMLError``."""
+    return yaml.load(text, Loader=_Typed)
 
 
 def read_yaml(path: Path) -> Any:

@@ -8,11 +8,18 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import yaml
 
 from i2moe_plugin.benchmarks.formats.arrays import read_npy, read_npz, read_tensor
 from i2moe_plugin.benchmarks.formats.hdf5 import H5Array
 from i2moe_plugin.benchmarks.formats.pickles import read_arrays
-from i2moe_plugin.benchmarks.formats.tables import read_csv, read_json, read_parquet, read_yaml
+from i2moe_plugin.benchmarks.formats.tables import (
+    load_typed_yaml,
+    read_csv,
+    read_json,
+    read_parquet,
+    read_yaml,
+)
 from i2moe_plugin.errors import DatasetError
 
 
@@ -145,3 +152,9 @@ def test_yaml_is_read_as_it_is_written(tmp_path):
 def test_a_key_written_twice_is_refused(tmp_path, text):
     with pytest.raises(DatasetError, match=r"d\.yaml.*is written twice"):
         read_yaml(made(tmp_path, text, "d.yaml"))
+    with pytest.raises(yaml.YAMLError, match="is written twice"):
+        load_typed_yaml(text)
+
+
+def test_suites_keep_numbers_and_truths():
+    assert load_typed_yaml("a: {b: 1, c: 0.5, d: true}") == {"a": {"b": 1, "c": 0.5, "d": True}}
