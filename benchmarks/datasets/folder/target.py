@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 from i2moe_plugin.benchmarks.datasets.folder.description import Description
 from i2moe_plugin.benchmarks.formats.cells import (
     LARGEST,
+    NUMBER,
     as_numbers,
     as_texts,
     is_missing,
@@ -26,6 +28,7 @@ from i2moe_plugin.errors import DatasetError
 from i2moe_plugin.tasks import Classification, Multilabel, Regression, Task
 
 METRICS = {"classification": "accuracy", "multilabel": "macro_f1", "regression": "mae"}
+DISTINCT = 0.9  # share of distinct targets that must stay so in single precision
 WHOLE = re.compile(r"-?[0-9]{1,18}")
 
 
@@ -102,12 +105,24 @@ def _read_numbers(description: Description, array: Rows, where: str) -> Target:
     names = description.classes or [f"output {i + 1}" for i in range(width)]
     if len(names) != width:
         raise DatasetError(f"{where}: {len(names)} classes for {width} columns.")
+    values = np.where(missing[:, None], 0, values)
+    single = values.astype(np.float32)
+    if ((values != 0) & (single == 0)).any():
+        raise DatasetError(
+            f"{where}: holds numbers so small (below 1e-45) that they would be 0 in single "
+            "precision; give them in another unit."
+        )
+    before, after = len(np.unique(values)), len(np.unique(single))
+    notes: tuple[str, ...] = ()
+    if after < DISTINCT * before:
+        notes = (f"the {before} values of the target are {after} in single precision.",)
     return Target(
-        torch.from_numpy(np.where(missing[:, None], 0, values).astype(np.float32)),
+        torch.from_numpy(single),
         (Multilabel if several else Regression)(width),
         names,
         METRICS[description.task],
         np.flatnonzero(missing),
+        notes,
     )
 
 
@@ -167,10 +182,9 @@ def _alike(names: Sequence[str]) -> tuple[str, ...]:
     """A note on classes that may be one, written in different ways."""
     groups: dict[object, list[str]] = {}
     for name in names:
-        try:
-            key: object = read_number(name)
-        except ValueError:
-            key = unicodedata.normalize("NFKC", name).strip().casefold()
+        key: object = unicodedata.normalize("NFKC", name).strip().casefold()
+        if NUMBER.fullmatch(name.strip()):
+            key = Decimal(name.strip())
         groups.setdefault(key, []).append(name)
     alike = [" and ".join(map(repr, group)) for group in groups.values() if len(group) > 1]
     if not alike:

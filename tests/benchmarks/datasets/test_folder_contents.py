@@ -129,6 +129,8 @@ def test_labels_that_look_alike_are_noted(own):
     (note,) = own.open().notes
     assert "'10' and '1E1'" in note
     assert "'B ' and 'b'" in note
+    own.columns["label"] = [str(2**63 + row % 3) for row in range(N)]
+    assert own.open().notes == ()
 
 
 @pytest.mark.parametrize("kind", [int, float, bool, "u1", "S3"])
@@ -179,6 +181,17 @@ def test_missing_numbers_are_no_labels(own, task):
     data = own.open()
     assert sum(len(data.labels(split)) for split in SPLITS) == N - 2
     assert "s0" not in data.sample_ids("train")
+
+
+def test_targets_that_single_precision_does_not_tell_apart(own):
+    own.lines = ["task: regression"]
+    own.columns["label"] = [1_700_000_000 + row for row in range(N)]
+    (note,) = own.open().notes
+    assert note.startswith("the 30 values of the target are 1 in single precision")
+    own.columns["label"] = [row * 1e-300 for row in range(N)]
+    own.refused("would be 0 in single precision")
+    own.columns["label"] = [row * 1e-6 for row in range(N)]
+    assert own.open().notes == ()
 
 
 def test_nulls_are_no_labels(tmp_path):
