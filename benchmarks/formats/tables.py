@@ -40,7 +40,7 @@ def read_json(path: Path) -> Any:
 
 
 def read_lines(path: Path, what: str) -> list[str]:
-    """The lines of a UTF-8 text file that are not empty, without white space around them.
+    """Return the lines of a UTF-8 text file that are not empty, without white space around them.
 
     Args:
         path: the file.

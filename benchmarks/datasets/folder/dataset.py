@@ -49,7 +49,7 @@ CARD = Card(
 
 
 def resolve(name: str) -> DatasetEntry:
-    """The entry of ``folder:NAME``; the folder itself is the data set's root."""
+    """Return the entry of ``folder:NAME``; the folder itself is the data set's root."""
     return DatasetEntry(name, CARD, (), read, locate=locate, ready=problems)
 
 
@@ -65,7 +65,7 @@ def locate(root: Path | None, _: Card) -> tuple[Path, Card]:
 
 
 def problems(folder: DataFolder) -> Iterable[str]:
-    """What is wrong with the folder, beyond files that are missing."""
+    """Return what is wrong with the folder, beyond files that are missing."""
     if not folder.missing():
         try:
             read(folder)
@@ -74,7 +74,7 @@ def problems(folder: DataFolder) -> Iterable[str]:
 
 
 def described(description: Description) -> Card:
-    """The card of a folder."""
+    """Return the card of a folder."""
     keys: dict[str, list[Key]] = {SELF_DESCRIBED: []}
     for what, place in description.places.items():
         columns = place.columns if isinstance(place.columns, str) else None

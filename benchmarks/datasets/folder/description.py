@@ -21,7 +21,7 @@ class _Part(BaseModel):
 
 
 class ArrayPlace(_Part):
-    """Where an array lies.
+    """The place of an array: a file, and what of it.
 
     Attributes:
         file: relative to the folder; csv, parquet, npz, npy, h5 or hdf5.
