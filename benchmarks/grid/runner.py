@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,7 +26,14 @@ from i2moe_plugin.benchmarks.run.model import build_model
 from i2moe_plugin.benchmarks.run.settings import RunSettings
 from i2moe_plugin.benchmarks.run.store import Run, RunStore
 from i2moe_plugin.benchmarks.statistics.metrics import COSTS
-from i2moe_plugin.errors import BackboneError, ConfigError, I2MoEError, RunError, did_you_mean
+from i2moe_plugin.errors import (
+    BackboneError,
+    ConfigError,
+    DatasetError,
+    I2MoEError,
+    RunError,
+    did_you_mean,
+)
 from i2moe_plugin.training import count_parameters
 
 #: Called with a cell, an attempt of it, and the epoch's record where it is being trained.
@@ -247,6 +255,8 @@ def _describe(cell: CellRuns, data: OpenedDataset) -> None:
     cell.metrics = tuple(name for names in named for name in names) or (data.metric,)
     cell.selection = settings.metric or data.selection or data.metric
     cell.notes = data.notes
+    with suppress(DatasetError):  # damage is told by the run that meets it
+        cell.notes += data.observations()
     cell.published = not data.is_sample
 
 

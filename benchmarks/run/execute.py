@@ -190,7 +190,7 @@ def _write(
         - count_parameters(trainer.model.encoders),
         "seconds": seconds,
         "plan": trainer.plan,
-        "notes": data.notes,
+        "notes": [*data.notes, *data.observations()],
         "task": trainer.model.task.describe(),
         "target_scale": trainer.target_scale and asdict(trainer.target_scale),
         "class_names": data.class_names,
