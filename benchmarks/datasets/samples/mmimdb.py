@@ -12,12 +12,12 @@ import random
 from pathlib import Path
 from typing import NamedTuple
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from i2moe_plugin.benchmarks.data.splits import SplitRows
+from i2moe_plugin.benchmarks.formats.hdf5_writing import writing_hdf5
 
 #: Words that plots of a genre have, in the order of the published genres.
 VOCABULARY = {
@@ -109,7 +109,7 @@ def write_hdf5(path: Path, seed: int, count: int) -> None:
     """The published file's keys, types and shapes; features that follow plots and posters."""
     films = draw(seed, count)
     vectors = _vectors(seed)
-    with h5py.File(path, "w") as file:
+    with writing_hdf5(path) as file:
         features = np.stack([_mean(film.plot, vectors) for film in films])
         file["features"] = features.astype(np.float32)
         file["vgg_features"] = _picture_features([film.poster for film in films], seed)

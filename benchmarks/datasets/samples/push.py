@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from i2moe_plugin.benchmarks.formats.hdf5_writing import writing_hdf5
+
 STEPS = 80  # of a trajectory; a multiple of 16 leaves none over
 
 
@@ -24,11 +26,9 @@ def write(folder: Path, counts: Mapping[str, int], seed: int) -> None:
         counts: file -> trajectories.
         seed: equal seeds draw equal numbers.
     """
-    import h5py
-
     draw = np.random.default_rng(seed)
     for path, count in counts.items():
-        with h5py.File(folder / path, "w") as file:
+        with writing_hdf5(folder / path) as file:
             for number in range(count):
                 group = file.create_group(f"trajectory{number}")
                 for key, values in _trajectory(draw).items():
