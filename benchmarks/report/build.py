@@ -185,7 +185,14 @@ def _word(value: Any) -> str:
 
 def _dataset_key(run: Run) -> str:
     settings = run.settings
-    return json.dumps([settings["dataset"], settings["data_settings"], settings.get("splits")])
+    return json.dumps(
+        [
+            settings["dataset"],
+            settings["data_settings"],
+            settings.get("splits"),
+            settings.get("data"),
+        ]
+    )
 
 
 def _sampled(packed: dict[str, Any]) -> list[str]:

@@ -21,6 +21,7 @@ from i2moe_plugin.benchmarks.run.code import source_of
 from i2moe_plugin.benchmarks.run.environment import (
     create_fabric,
     environment,
+    load_what_runs_need,
     resolve_device,
     training_threads,
 )
@@ -28,6 +29,7 @@ from i2moe_plugin.benchmarks.run.files import json_ready, write_json, write_text
 from i2moe_plugin.benchmarks.run.memory import keep_freed_memory
 from i2moe_plugin.benchmarks.run.model import create_trainer
 from i2moe_plugin.benchmarks.run.outputs import write_outputs
+from i2moe_plugin.benchmarks.run.selection import check_selection
 from i2moe_plugin.benchmarks.run.settings import RunSettings
 from i2moe_plugin.benchmarks.run.store import STATES, Run, RunStore
 from i2moe_plugin.errors import RunError, TrainingError
@@ -97,14 +99,17 @@ def execute(
 
     Raises:
         RunError: the run cannot be written, or another process computes it.
+        ConfigError: the metric that selects the epoch is undefined on the validation split.
         BackboneError, TrainingError: see :class:`Trainer`.
     """
     if not fresh and (found := finished(settings, data, store)) is not None:
         return found
+    check_selection(settings, data)
     name, identity = run_name(settings, data)
     with store.writing(name, identity, fresh=fresh) as folder:
         if folder is None:  # finished by another process, or before a kill
             return Run.load(store.folder / name)
+        load_what_runs_need()
         trainer = create_trainer(settings, data, create_fabric(settings))
         if trainer.fabric.device.type == "cpu":
             keep_freed_memory()
@@ -221,7 +226,12 @@ def _write(
         arrays |= {"expert_outputs": test.outputs, "weights": test.weights}
     write_json(
         folder / "settings.json",
-        {**settings.model_dump(), "splits": data.split_hash(), "sources": dict(sources)},
+        {
+            **settings.model_dump(),
+            "splits": data.split_hash(),
+            "data": data.content_hash(),
+            "sources": dict(sources),
+        },
     )
     write_json(folder / "environment.json", environment(settings))
     write_json(folder / "result.json", result)

@@ -11,6 +11,7 @@ from i2moe_plugin.backbones.entry import register_backbone
 from i2moe_plugin.benchmarks.datasets import open_dataset
 from i2moe_plugin.benchmarks.run import model as run_model
 from i2moe_plugin.benchmarks.run.checkpoints import load_tensors
+from i2moe_plugin.benchmarks.run.collect import SampleViewer
 from i2moe_plugin.benchmarks.run.environment import resolve_device
 from i2moe_plugin.benchmarks.run.execute import execute, run_name
 from i2moe_plugin.benchmarks.run.model import build_model
@@ -45,6 +46,7 @@ def test_what_a_run_leaves_behind(tmp_path, data, method):
     stored = run.json("settings.json")
     assert stored.pop("sources") == {"lr": "given"}
     assert len(stored.pop("splits")) == 64
+    assert stored.pop("data") == data.fingerprint()
     assert stored == quick(method=method).model_dump()  # complete, with every default
     environment = run.json("environment.json")
     assert environment["packages"]["torch"] == torch.__version__.split("+")[0]
@@ -230,3 +232,20 @@ def test_a_model_is_built_on_one_thread(data, monkeypatch):
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+def test_samples_of_changed_data_are_not_shown(tmp_path, data, small_htad):
+    """The ids are the same, the values are not."""
+    run = execute(quick(), data, RunStore(tmp_path))
+    name = data.sample_ids("test")[0]
+    assert SampleViewer(run).show(name)
+    with np.load(small_htad / "htad.npz") as archive:
+        arrays = dict(archive)
+    (small_htad / "htad.npz").unlink()
+    np.savez(small_htad / "htad.npz", **{**arrays, "audio": arrays["audio"][::-1]})
+    changed = SampleViewer(run)
+    assert changed.show(name) == []
+    assert "are not those of the run: they have changed since" in changed.missing
+    again = execute(quick(), open_dataset("htad", small_htad), RunStore(tmp_path))
+    assert again.configuration != run.configuration  # never compared, nor seeds of one thing
+    assert SampleViewer(again).show(name)
