@@ -247,13 +247,7 @@ def remade_loaders(
     train_shuffle: bool = True,
     seed: int = 0,
 ) -> Loaders:
-    """(train, valid, test) loaders of batches that are another loader's, MultiBench's.
-
-    Args:
-        data: ours.
-        make: a split of ours -> a data set that gives whole batches in the other form.
-        batch_size, num_workers, train_shuffle, seed: see :meth:`PreparedDataset.loaders`.
-    """
+    """Make (train, valid, test) loaders of the batches that ``make`` gives of a split of ours."""
     train, valid, test = (
         DataLoader(
             made := make(loader.dataset),

@@ -27,21 +27,7 @@ MOST_UNPACKED = 100  # times an archive's size: images and tables stay far below
 
 
 def fetch(name: str, card: Card, folder: Path, *, progress: bool = True) -> list[Path]:
-    """Download a data set's public files into a folder; those that are there are kept.
-
-    Args:
-        name: the data set's.
-        card: says what is where.
-        folder: created if needed.
-        progress: show a bar on a terminal.
-
-    Returns:
-        the files and folders that are there now.
-
-    Raises:
-        DatasetError: nothing is public (says how to get access), a server that does not answer, a
-            checksum that differs, a full disk. What was downloaded so far stays for the next try.
-    """
+    """Download a data set's public files into a folder, and return the paths that are there now."""
     if not card.downloads:
         raise DatasetError(f"{name} cannot be downloaded by a program. {card.how_to_get}")
     folder = Path(folder).expanduser()
@@ -85,12 +71,7 @@ def _fetch_one(item: Download, folder: Path, progress: bool) -> Path:
 
 
 class _Resuming:
-    """A downloader as pooch calls it: puts the content of an address into a file.
-
-    Args:
-        part: where bytes are kept until all are there.
-        progress: show a bar on a terminal.
-    """
+    """A downloader as pooch calls it; bytes are kept in ``part`` until all are there."""
 
     def __init__(self, part: Path, progress: bool) -> None:
         self.part, self.progress = part, progress

@@ -28,10 +28,6 @@ def open_picture(
         source: a file, or a file's content.
         where: what messages call it.
         formats: Pillow's names of the formats that are read; all that it knows by default.
-
-    Raises:
-        DatasetError: it is missing, empty, cut short, damaged, of another format, or large enough
-            to be a decompression bomb; also what goes wrong with it in the block.
     """
     try:
         with warnings.catch_warnings():
@@ -47,13 +43,7 @@ def open_picture(
 def read_image(path: Path, size: tuple[int, int], crop: bool = False) -> Tensor:
     """An image file as [3, H, W] in [0, 1]: what torchvision's Resize and ToTensor make of it.
 
-    Args:
-        path: a file that Pillow reads.
-        size: H, W.
-        crop: keep the proportions and cut what is over, alike on both sides.
-
-    Raises:
-        DatasetError: see :func:`open_picture`.
+    ``crop`` keeps the proportions and cuts what is over, alike on both sides.
     """
     bilinear = Image.Resampling.BILINEAR
     with open_picture(path, str(path)) as image:
@@ -67,11 +57,7 @@ def read_image(path: Path, size: tuple[int, int], crop: bool = False) -> Tensor:
 
 
 def read_picture(path: Path, longest: int = 512) -> NDArray[np.uint8]:
-    """An image file for people: uint8 [H, W, 3] in its proportions, neither side over ``longest``.
-
-    Raises:
-        DatasetError: see :func:`open_picture`.
-    """
+    """Read an image file for people: uint8 [H, W, 3], neither side longer than ``longest``."""
     with open_picture(path, str(path)) as image:
         colours = image.convert("RGB")
         colours.thumbnail((longest, longest))
@@ -79,13 +65,7 @@ def read_picture(path: Path, longest: int = 512) -> NDArray[np.uint8]:
 
 
 class ImageFiles:
-    """Image files as an array [N, 3, H, W] whose rows are read when asked for.
-
-    Args:
-        paths: the files.
-        size: H, W.
-        crop: see :func:`read_image`.
-    """
+    """Image files as an array [N, 3, H, W] whose rows are read when asked for."""
 
     def __init__(self, paths: Sequence[Path], size: tuple[int, int], crop: bool = False) -> None:
         self.paths, self.size, self.crop = paths, size, crop

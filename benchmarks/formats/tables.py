@@ -23,11 +23,7 @@ MOST_YAML = 1_000_000  # bytes of a YAML file
 
 
 def read_json(path: Path) -> Any:
-    """The content of a UTF-8 json file.
-
-    Raises:
-        DatasetError: missing, not UTF-8, not json.
-    """
+    """The content of a UTF-8 json file."""
     with reading(path, "json file"):
         content = json.loads(path.read_text(encoding="utf-8-sig"))
     return content
@@ -39,9 +35,6 @@ def read_lines(path: Path, what: str) -> list[str]:
     Args:
         path: the file.
         what: what it is, for messages: "list of scans".
-
-    Raises:
-        DatasetError: missing, or not UTF-8.
     """
     with reading(path, what):
         lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
@@ -58,11 +51,7 @@ class _NoAliases(yaml.SafeLoader):
 
 
 def read_yaml(path: Path) -> Any:
-    """The content of a YAML file; nothing in it is ever run.
-
-    Raises:
-        DatasetError: missing, larger than :data:`MOST_YAML`, or not readable.
-    """
+    """The content of a YAML file; nothing in it is ever run."""
     if path.is_file() and path.stat().st_size > MOST_YAML:
         raise DatasetError(f"{path}: larger than {MOST_YAML} bytes.")
     with reading(path, "YAML file"):
@@ -76,10 +65,6 @@ def read_csv(path: Path, columns: Sequence[str] = ()) -> dict[str, list[str]]:
     Args:
         path: UTF-8, with a header.
         columns: those it must have.
-
-    Raises:
-        DatasetError: missing, not UTF-8, no header, a name twice, rows of another length, or
-            columns that are not there.
     """
     with reading(path, "csv file"), path.open(encoding="utf-8-sig", newline="") as file:
         table = csv.reader(file, strict=True)
@@ -109,11 +94,7 @@ def read_csv(path: Path, columns: Sequence[str] = ()) -> dict[str, list[str]]:
 
 
 def read_parquet(path: Path) -> dict[str, list[str]]:
-    """A parquet file by columns, every cell as text.
-
-    Raises:
-        DatasetError: missing, damaged, or pyarrow is not installed.
-    """
+    """A parquet file by columns, every cell as text."""
     try:
         from pyarrow import parquet
     except ImportError as error:
@@ -136,9 +117,6 @@ def numbers(path: Path, name: str, cells: Sequence[str], missing: float | None =
         path, name: for messages.
         cells: the column.
         missing: what an empty cell is; None: an error.
-
-    Raises:
-        DatasetError: a cell is not a number; names the first.
     """
     values = np.empty(len(cells))
     for row, cell in enumerate(cells):
@@ -156,22 +134,14 @@ def numbers(path: Path, name: str, cells: Sequence[str], missing: float | None =
 
 
 def check_number(where: str, one: Any) -> str:
-    """An id that becomes a file's name, and is therefore digits alone.
-
-    Raises:
-        DatasetError: it is not.
-    """
+    """An id that becomes a file's name, and is therefore digits alone."""
     if not (isinstance(one, str) and one.isascii() and one.isdigit() and len(one) < 40):
         raise DatasetError(f"{where}: {str(one)[:40]!r} is not a number in digits.")
     return one
 
 
 def texts(values: Rows | NDArray[Any] | Sequence[Any]) -> list[str]:
-    """All rows of an array as text.
-
-    Raises:
-        DatasetError: bytes that are not UTF-8.
-    """
+    """All rows of an array as text."""
     cells = np.asarray(values[:], dtype=None).reshape(-1)
     try:
         return [v.decode() if isinstance(v, bytes) else str(v) for v in cells]

@@ -26,14 +26,7 @@ _ADVICE = {
 
 @contextlib.contextmanager
 def disk_errors_explained(path: Path) -> Iterator[None]:
-    """Turn an operating system error inside the block into one that says what to do.
-
-    Args:
-        path: what is written in the block.
-
-    Raises:
-        RunError: in place of any OSError.
-    """
+    """Turn an OSError in the block, which writes ``path``, into one that says what to do."""
     try:
         yield
     except OSError as error:
@@ -72,20 +65,14 @@ def write_text(path: Path, text: str) -> Path:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON as :func:`write_text` writes; see :func:`json_ready` for what JSON lacks.
-
-    Raises:
-        RunError: the file cannot be written.
-    """
+    """Write JSON as :func:`write_text` writes, in a folder that is made where there is none."""
+    with disk_errors_explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, json.dumps(json_ready(value), indent=1, allow_nan=False) + "\n")
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Raises:
-        RunError: the file is not there, not readable, or holds something else.
-    """
+    """Read a JSON object."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:

@@ -2,36 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import fields
 
 from lightning_fabric import Fabric
 from torch import nn
 
 from i2moe_plugin.backbones.create import create_backbone
 from i2moe_plugin.backbones.entry import backbones
-from i2moe_plugin.backbones.latents import LatentSpec, latent_specs
-from i2moe_plugin.benchmarks.data.open import OpenedDataset, PreparedDataset
+from i2moe_plugin.backbones.latents import latent_specs
+from i2moe_plugin.benchmarks.data.open import OpenedDataset
 from i2moe_plugin.benchmarks.encoders import EncoderSettings
 from i2moe_plugin.benchmarks.run.environment import cpu_threads, resolve_device
 from i2moe_plugin.benchmarks.run.settings import RunSettings
 from i2moe_plugin.execution.layers import quicken
 from i2moe_plugin.methods import create_model
 from i2moe_plugin.model import MultimodalModel
+from i2moe_plugin.parts import ModelSettings
 from i2moe_plugin.seeding import seeded
 from i2moe_plugin.training import Trainer, count_parameters
 
 
 def create_trainer(settings: RunSettings, data: OpenedDataset, fabric: Fabric) -> Trainer:
-    """Build the model of a run and put it into the trainer that trains it.
-
-    Args:
-        settings: of the run.
-        data: the opened data set.
-        fabric: the device and precision to train on.
-
-    Raises:
-        ConfigError, BackboneError, ShapeError: see :func:`build_model`.
-    """
+    """Build the model of a run and put it into the trainer that trains it."""
     model = build_model(settings, data)
     quicken(model)
     return Trainer(
@@ -53,9 +45,6 @@ def build_model(settings: RunSettings, data: OpenedDataset) -> MultimodalModel:
     """Build the model of a run, with initial weights from its seed.
 
     All methods of one seed start from the same encoders and the same backbone.
-
-    Raises:
-        ConfigError, BackboneError, ShapeError: the backbone does not fit the data.
     """
     if settings.method == "wide":
         return _widened(settings, data)
@@ -71,7 +60,10 @@ def build_model(settings: RunSettings, data: OpenedDataset) -> MultimodalModel:
     prepared = data.prepare(resolve_device(settings.device))
     with seeded(settings.seed, "init", "encoders"):
         encoders = prepared.encoders(encoder_settings)
-    latents = _measure(encoders, prepared)
+    *inputs, _ = next(iter(prepared.loader("train", batch_size=2)))
+    latents = latent_specs(encoders, inputs)
+    chosen = {field.name: getattr(settings, field.name) for field in fields(ModelSettings)}
+    chosen["memory_budget"] = settings.memory_budget and settings.memory_budget * 1_000_000
     task = data.task
     built = 0
 
@@ -90,18 +82,7 @@ def build_model(settings: RunSettings, data: OpenedDataset) -> MultimodalModel:
             latents,
             backbone,
             task,
-            interaction_weight=settings.interaction_weight,
-            interaction_loss=settings.interaction_loss,
-            masking=settings.masking,
-            expert_init=settings.expert_init,
-            reweighting_hidden=settings.reweighting_hidden,
-            reweighting_layers=settings.reweighting_layers,
-            reweighting_dropout=settings.reweighting_dropout,
-            temperature=settings.temperature,
-            auxiliary_weight=settings.auxiliary_weight,
-            regularizer_weight=settings.regularizer_weight,
-            plan=settings.plan,
-            memory_budget=settings.memory_budget and settings.memory_budget * 1_000_000,
+            **chosen,
         )
 
 
@@ -131,8 +112,3 @@ def _widened(settings: RunSettings, data: OpenedDataset) -> MultimodalModel:
         (model("vanilla", width) for width in (low, high)),
         key=lambda one: abs(count_parameters(one) - goal),
     )
-
-
-def _measure(encoders: Sequence[nn.Module], data: PreparedDataset) -> list[LatentSpec]:
-    *inputs, _ = next(iter(data.loader("train", batch_size=2)))
-    return latent_specs(encoders, inputs)

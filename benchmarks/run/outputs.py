@@ -25,15 +25,7 @@ CHUNK = 1024
 
 
 def write_outputs(folder: Path, columns: Mapping[str, NDArray[Any]]) -> None:
-    """Write outputs as :func:`read_outputs` reads them: an HDF5 data set for each column.
-
-    Args:
-        folder: of the run.
-        columns: arrays [N, ...] of numbers or text, by name.
-
-    Raises:
-        RunError: the file cannot be written.
-    """
+    """Write arrays [N, ...] of numbers or text, by name: an HDF5 data set for each."""
     import h5py
 
     with replacing(folder / OUTPUTS[2]) as aside, writing_hdf5(aside) as file:
@@ -53,16 +45,7 @@ def write_outputs(folder: Path, columns: Mapping[str, NDArray[Any]]) -> None:
 def read_outputs(
     path: Path, names: tuple[str, ...], rows: slice | NDArray[Any] | None
 ) -> dict[str, NDArray[Any]]:
-    """Read columns of an outputs file, whichever of the two it is.
-
-    Args:
-        path: ``outputs.h5`` or ``outputs.npz``.
-        names: the columns; all of them, if there are none.
-        rows: increasing positions or a slice; None: all of them.
-
-    Raises:
-        RunError: the file is not readable, or has no such column.
-    """
+    """Read columns and rows (increasing positions or a slice) of ``outputs.h5`` or ``.npz``."""
     try:
         with _open(path) as columns:
             missing = [name for name in names if name not in columns]
