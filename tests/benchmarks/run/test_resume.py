@@ -8,8 +8,6 @@ import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
@@ -324,14 +322,6 @@ def test_a_state_that_is_no_tensor_is_named(tmp_path):
         save_tensors(tmp_path / "weights.safetensors", {"scale": {"a": 1}})
 
 
-COMMAND = (
-    "import sys, i2moe_plugin.benchmarks.run.execute as one\n"
-    "one.SAVE_EVERY = 0.0\n"
-    "from i2moe_plugin.benchmarks.cli import main\n"
-    "main(sys.argv[1:])\n"
-)
-
-
 def arguments(out, root):
     return [
         "run", "--dataset", "htad", "--data-root", str(root), "--fusion", "concat", "--seeds", "2",
@@ -339,44 +329,51 @@ def arguments(out, root):
     ]  # fmt: skip
 
 
-def command(out, root, *options):
-    return [sys.executable, "-c", COMMAND, *arguments(out, root), *options]
-
-
-def run_command(out, root, *options):
-    done = subprocess.run(command(out, root, *options), capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+def runs_of(out):
     return {run.name: content(run.check()) for run in RunStore(out)}
+
+
+def leader(out, root, jobs):
+    os.setsid()  # what it starts is killed with it
+    done = CliRunner().invoke(main, [*arguments(out, root), "--jobs", jobs])
+    os._exit(done.exit_code)
+
+
+def begin(*given):
+    process = multiprocessing.get_context("fork").Process(target=leader, args=given)
+    process.start()
+    return process
 
 
 @pytest.mark.slow
 @pytest.mark.posix
-@pytest.mark.parametrize("jobs", [1, 2])
-def test_fifty_kills_at_random_moments(tmp_path, small_htad, jobs):
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_fifty_kills_at_random_moments(tmp_path, small_htad, every_epoch, jobs):
     """Whatever moment it is, the same command in the end gives the same bytes."""
-    options = ("--jobs", str(jobs))
     start = time.perf_counter()
-    undisturbed = run_command(tmp_path / "whole", small_htad, *options)
+    process = begin(tmp_path / "whole", small_htad, jobs)
+    process.join()
     lasts = time.perf_counter() - start
+    undisturbed = runs_of(tmp_path / "whole")
     assert len(undisturbed) == 4
-    draw, kills, rounds = random.Random(jobs), 0, 0
+    draw, kills, rounds = random.Random(int(jobs)), 0, 0
     while kills < 25:
         out = tmp_path / f"killed-{rounds}"
         rounds += 1
         for _ in range(5):
-            process = subprocess.Popen(
-                command(out, small_htad, *options),
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-            )
-            time.sleep(draw.uniform(0.3, 1.0) * lasts)
-            if process.poll() is None:
+            process = begin(out, small_htad, jobs)
+            process.join(draw.uniform(0.02, 1.0) * lasts)
+            if process.is_alive():
                 kills += 1
                 os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-        assert run_command(out, small_htad, *options) == undisturbed
+            process.join()
+        last = begin(out, small_htad, jobs)
+        last.join()
+        assert last.exitcode == 0
+        assert runs_of(out) == undisturbed
         assert not (out / UNFINISHED).exists()
+    assert rounds < 40
 
 
 def both(out, root, turn):
