@@ -87,7 +87,7 @@ class DatasetEntry:
         return {parameter.name: parameter for parameter in parameters}
 
     def folder(self, root: str | Path | None = None, cache: bool = True) -> DataFolder:
-        """The data set's folder, if it is there or not; ``data/NAME`` by default."""
+        """Return the data set's folder, if it is there or not; ``data/NAME`` by default."""
         place = None if root is None else Path(root).expanduser()
         if self.locate is not None:
             path, card = self.locate(place, self.card)
@@ -205,7 +205,7 @@ def find_dataset(given: str, root: str | Path | None = None) -> tuple[str, Path 
 
 
 def option_problems(entry: DatasetEntry, options: Mapping[str, Any]) -> list[str]:
-    """What is wrong with these settings for that data set, one sentence each."""
+    """Return what is wrong with these settings for that data set, one sentence each."""
     known = entry.settings
     problems = [
         f"data set {entry.name!r} has no setting {key!r}.{did_you_mean(key, known)} "

@@ -30,7 +30,7 @@ def open_hdf5(path: Path, kind: str = "HDF5 file") -> Iterator[Any]:
 
 
 def _open(path: Path) -> Any:
-    """The one place where a data set's HDF5 file is opened."""
+    """Open a data set's HDF5 file; nothing else in the package does."""
     import h5py
 
     return h5py.File(path, "r")
@@ -189,7 +189,7 @@ class H5Rows:
 
 
 def h5_dataset(path: Path, file: Any, key: str) -> Any:
-    """The array of that key in an open HDF5 file."""
+    """Return the array of that key in an open HDF5 file."""
     import h5py
 
     array = file.get(key)
@@ -200,7 +200,7 @@ def h5_dataset(path: Path, file: Any, key: str) -> Any:
 
 
 def h5_name(name: str | bytes) -> str:
-    """A name as text; h5py gives one that is not UTF-8 as bytes."""
+    """Return a name as text; h5py gives one that is not UTF-8 as bytes."""
     return name if isinstance(name, str) else name.decode(errors="replace")
 
 

@@ -34,7 +34,6 @@ def create_trainer(settings: RunSettings, data: OpenedDataset, fabric: Fabric) -
         clip_grad_norm=settings.clip_grad_norm,
         seed=settings.seed,
         fabric=fabric,
-        compile=settings.compile,
     )
 
 
@@ -76,14 +75,7 @@ def build_model(settings: RunSettings, data: OpenedDataset) -> MultimodalModel:
             )
 
     with seeded(settings.seed, "init", "reweighting"):
-        return create_model(
-            settings.method,
-            encoders,
-            latents,
-            backbone,
-            task,
-            **chosen,
-        )
+        return create_model(settings.method, encoders, latents, backbone, task, **chosen)
 
 
 def _widened(settings: RunSettings, data: OpenedDataset) -> MultimodalModel:

@@ -20,6 +20,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from i2moe_plugin.backbones.entry import HEAD_SETTINGS
+from i2moe_plugin.deprecation import deprecated
 from i2moe_plugin.errors import ConfigError, did_you_mean
 
 #: A name of :data:`i2moe_plugin.methods.METHODS`, such as ``vanilla`` or ``i2moe``.
@@ -100,10 +101,10 @@ class RunSettings(BaseModel):
     precision: Short[Literal["32", "bf16-mixed", "16-mixed"]] = Field(
         "32", description="number format"
     )
-    plan: Short[Literal["auto", "fastest", "loop", "batched", "shared", "stacked"]] = Field(
-        "auto", description="how experts and views are run; fastest measures, and may vary"
+    plan: Short[Literal["auto", "loop", "batched", "shared", "stacked", "fastest"]] = Field(
+        "auto", description="how experts and views are run; fastest is deprecated and means auto"
     )
-    compile: Short[bool] = Field(False, description="compile a step with torch.compile")
+    compile: Short[bool] = Field(False, description="deprecated, without effect")
     memory_budget: Short[int | None] = Field(
         None, gt=0, description="MB for a step's activations; recomputes what exceeds it"
     )
@@ -119,6 +120,21 @@ class RunSettings(BaseModel):
 
             find_method(name)
         return name
+
+    @field_validator("plan")
+    @classmethod
+    def _not_by_a_clock(cls, name: str) -> str:
+        if name != "fastest":
+            return name
+        deprecated("plan=fastest", "plan=auto, which it is now")
+        return "auto"
+
+    @field_validator("compile")
+    @classmethod
+    def _not_compiled(cls, asked: bool) -> bool:
+        if asked:
+            deprecated("compile", "the same without it: steps are not compiled any more")
+        return False
 
     def identity(self, **facts: str) -> str:
         """Return a hash of what decides the numbers: most settings, and the given facts."""
@@ -141,9 +157,6 @@ def load_recipe(dataset: str) -> dict[str, Any]:
     """Read the recipe of a data set that the package ships; empty where there is none.
 
     ``like: NAME`` takes over the parts of another data set's recipe that it does not have itself.
-
-    Raises:
-        ConfigError: the file is not a recipe.
     """
     file = resources.files("i2moe_plugin.benchmarks.recipes").joinpath(f"{dataset}.yaml")
     if not file.is_file():
@@ -169,9 +182,6 @@ def resolve(
     Returns:
         the settings, with method and seed at their defaults; and the source of each value that is
         not a default, by key.
-
-    Raises:
-        ConfigError: every unknown name, unknown key and unusable value, all at once.
     """
     problems = _unknown_names(dataset, fusion)
     values: dict[str, Any] = {}
@@ -217,10 +227,6 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
 
     >>> parse_assignments(["lr=1e-3", "fusion.rank=8", "data.augment=true"])
     {'lr': 0.001, 'fusion.rank': 8, 'data.augment': True}
-
-    Raises:
-        ConfigError: an item without ``=``, an unreadable value, or a key that is given twice; all
-            at once.
     """
     values: dict[str, Any] = {}
     problems = []

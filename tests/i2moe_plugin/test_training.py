@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import copy
 import dataclasses
 import math
@@ -29,7 +27,6 @@ from i2moe_plugin import (
     register_backbone,
 )
 from i2moe_plugin.benchmarks.encoders import Frozen
-from i2moe_plugin.execution.compiling import compiles_backward_at_once
 from i2moe_plugin.interactions.masking import MASKINGS
 from i2moe_plugin.seeding import seeded
 from i2moe_plugin.training import count_parameters
@@ -595,24 +592,6 @@ def test_bfloat16_trains_to_full_precision_results():
     assert result.prediction.dtype == result.outputs.dtype == result.weights.dtype == np.float32
     assert all(p.dtype == torch.float32 for p in model.parameters())
     assert_close(torch.from_numpy(result.weights).sum(1), torch.ones(23))
-
-
-@pytest.mark.skipif(not compiles_backward_at_once(), reason="this torch is older than 2.10")
-def test_a_step_that_cannot_be_compiled_runs_as_it_is_and_says_why(monkeypatch):
-    def refused(*arguments):
-        raise RuntimeError("no working compiler")
-
-    train, valid = loaders()
-    plain = Trainer(model_of(), metric="accuracy", fabric=CPU)
-    plain.fit(train, valid, 2)
-    monkeypatch.setattr(torch, "compile", lambda call, **options: refused)
-    compiled = Trainer(model_of(), metric="accuracy", fabric=CPU, compile=True)
-    compiled.fit(train, valid, 2)
-    assert compiled.plan["compiled"] is False
-    assert compiled.plan["compile_problem"] == "RuntimeError: no working compiler"
-    assert "compiled" not in plain.plan
-    for ours, theirs in zip(compiled.history, plain.history, strict=True):
-        assert ours["train"] == theirs["train"]
 
 
 def test_a_run_that_goes_on_keeps_its_plan():

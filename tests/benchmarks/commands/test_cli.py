@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import textwrap
 import time
 from pathlib import Path
 
@@ -121,35 +120,6 @@ def test_errors_are_messages_not_tracebacks(arguments, words):
     assert result.stdout == ""
 
 
-def test_a_plugin_of_a_user_is_trained(small_htad, tmp_path):
-    plugin = tmp_path / "my_fusion.py"
-    plugin.write_text(
-        textwrap.dedent(
-            """
-            import torch
-            from torch import nn
-            from i2moe_plugin import register_backbone
-
-            @register_backbone("mine")
-            class Mine(nn.Module):
-                def __init__(self, input_dims, width=4):
-                    super().__init__()
-                    self.maps = nn.ModuleList(nn.Linear(dim, width) for dim in input_dims)
-
-                def forward(self, latents):
-                    return torch.stack([m(x) for m, x in zip(self.maps, latents)]).prod(0)
-            """
-        )
-    )
-    result = invoke(
-        "run", "--plugin", plugin, "--fusion", "mine", "--data-root", small_htad, "--seeds", "1",
-        "--out", tmp_path / "runs", "--set", "fusion.width=5", *QUICK,
-    )  # fmt: skip
-    assert result.exit_code == 0, result.output
-    listed = invoke("list", "backbones", "--plugin", plugin, "--json")
-    assert "mine" in {row["name"] for row in json.loads(listed.stdout)}
-
-
 def test_a_full_disk_is_explained_and_the_command_goes_on_later(small_htad, tmp_path, monkeypatch):
     import h5py
 
@@ -201,6 +171,15 @@ def test_help_imports_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_what_goes_is_said_on_the_command_line():
+    """Python shows deprecations to programmers alone; who types a command must see them, too."""
+    command = [sys.executable, "-m", "i2moe_plugin.benchmarks.cli", "run", "--dataset", "none"]
+    more = ["--plan", "fastest", "--compile"]
+    done = subprocess.run([*command, *more], capture_output=True, text=True, check=False)
+    assert "plan=fastest is deprecated" in done.stderr
+    assert "compile is deprecated" in done.stderr
 
 
 def start(root, out, *more):

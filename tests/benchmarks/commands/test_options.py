@@ -83,8 +83,7 @@ def test_the_forms_that_scripts_rely_on():
 @pytest.mark.parametrize(
     ("short", "long"),
     [
-        (["--lr", "0.02", "--masking", "zero", "--compile"],
-         ["lr=0.02", "masking=zero", "compile=true"]),
+        (["--lr", "0.02", "--masking", "zero"], ["lr=0.02", "masking=zero"]),
         (["--batch-size", "7", "--plan", "loop", "--memory-budget", "9"],
          ["batch_size=7", "plan=loop", "memory_budget=9"]),
     ],
