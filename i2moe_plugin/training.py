@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from i2moe_plugin.errors import BackboneError, ConfigError, TrainingError, did_you_mean
 from i2moe_plugin.model import Losses, ModelOutput, MultimodalModel
 from i2moe_plugin.seeding import seeded
+from i2moe_plugin.target_scale import TargetScale
 from i2moe_plugin.tasks import HIGHER_IS_BETTER
 
 Batches = Iterable[Sequence[Any]]
@@ -44,40 +45,6 @@ class Predictions:
     loss: float
     outputs: NDArray[Any] | None = None
     weights: NDArray[Any] | None = None
-
-
-@dataclass(frozen=True)
-class TargetScale:
-    """Where real targets lie: a model is trained on ``(target - mean) / deviation``.
-
-    Attributes:
-        mean, deviation: of each of C outputs; the deviation is positive.
-    """
-
-    mean: tuple[float, ...]
-    deviation: tuple[float, ...]
-
-    @classmethod
-    def fit(cls, targets: NDArray[Any], num_outputs: int) -> TargetScale:
-        """Measure training targets, [N] or [N, C]; an output that never varies has deviation 1."""
-        values = np.asarray(targets, dtype=np.float64).reshape(-1, num_outputs)
-        deviation = values.std(0)
-        deviation = np.where(deviation > 1e-12 * np.abs(values).max(0, initial=0), deviation, 1.0)
-        return cls(tuple(values.mean(0).tolist()), tuple(deviation.tolist()))
-
-    def standardise(self, target: Tensor) -> Tensor:
-        """Bring targets [..., C] to mean 0 and deviation 1."""
-        mean, deviation = self._like(target)
-        return ((target.double() - mean) / deviation).to(target.dtype)
-
-    def restore(self, output: Tensor) -> Tensor:
-        """Turn outputs [..., C] of a model back to the targets' units."""
-        mean, deviation = self._like(output)
-        return (output.double() * deviation + mean).to(output.dtype)
-
-    def _like(self, tensor: Tensor) -> Tensor:
-        values = [self.mean, self.deviation]
-        return torch.tensor(values, dtype=torch.float64, device=tensor.device)
 
 
 class Trainer:

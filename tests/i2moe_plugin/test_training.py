@@ -29,7 +29,8 @@ from i2moe_plugin import (
 from i2moe_plugin.benchmarks.encoders import Frozen
 from i2moe_plugin.interactions.masking import MASKINGS
 from i2moe_plugin.seeding import seeded
-from i2moe_plugin.training import TargetScale, count_parameters
+from i2moe_plugin.target_scale import TargetScale
+from i2moe_plugin.training import count_parameters
 
 LATENTS = [LatentSpec(4), LatentSpec(5)]
 CPU = Fabric(accelerator="cpu", devices=1)
