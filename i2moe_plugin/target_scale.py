@@ -1,4 +1,4 @@
-"""Real targets in standard units, so that settings mean the same whatever a target is measured in."""
+"""Real targets in standard units: settings then mean the same whatever a target is measured in."""
 
 from __future__ import annotations
 
