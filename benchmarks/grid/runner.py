@@ -6,7 +6,7 @@ import functools
 import json
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from i2moe_plugin.backbones.create import misfit
@@ -19,6 +19,7 @@ from i2moe_plugin.benchmarks.grid.executors.processes import Processes, can_fork
 from i2moe_plugin.benchmarks.grid.executors.serial import Serial
 from i2moe_plugin.benchmarks.grid.failures import Failures, in_one_line
 from i2moe_plugin.benchmarks.grid.table import Attempt, CellRuns, State, Table, make_table
+from i2moe_plugin.benchmarks.run.defaults import fill_in
 from i2moe_plugin.benchmarks.run.environment import SMALL_MODEL, resolve_device
 from i2moe_plugin.benchmarks.run.execute import execute, finished, headline_metric, run_name
 from i2moe_plugin.benchmarks.run.model import build_model
@@ -96,7 +97,7 @@ class GridRunner:
             if missing:
                 self._train(missing, data)
             if (cell := next((cell for cell in group if cell.runs), None)) is not None:
-                baselines += fit_baselines(grid.baselines, data, cell.metrics[0])
+                baselines += fit_baselines(grid.baselines, data, cell.metrics[0], self.store.folder)
         return make_table(grid, cells, baselines)
 
     def _missing(
@@ -244,8 +245,11 @@ def _sharing_data(cells: Iterable[CellRuns]) -> list[list[CellRuns]]:
 
 
 def _describe(cell: CellRuns, data: OpenedDataset) -> None:
-    """Write down what the data set says of a cell."""
-    settings = cell.settings
+    """Write down what the data set says of a cell, and settle what its size decides."""
+    settings, sources = fill_in(cell.settings, cell.cell.sources, len(data.labels("train")))
+    cell.cell = replace(cell.cell, settings=settings, sources=sources)
+    for attempt in cell.attempts:
+        attempt.settings = settings.model_copy(update={"seed": attempt.seed})
     every = dict.fromkeys([headline_metric(settings, data), *data.task.metric_names])
     named = ([*every] if name == ALL else [name] for name in cell.cell.metrics)
     cell.metrics = tuple(name for names in named for name in names) or (data.metric,)

@@ -7,6 +7,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -191,6 +192,7 @@ def _write(
         "plan": trainer.plan,
         "notes": [*data.notes, *data.observations()],
         "task": trainer.model.task.describe(),
+        "target_scale": trainer.target_scale and asdict(trainer.target_scale),
         "class_names": data.class_names,
         "modalities": list(data.modalities),
         "data_root": None if data.root is None else str(data.root.absolute()),
