@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from i2moe_plugin.errors import BackboneError, ConfigError, TrainingError, did_you_mean
 from i2moe_plugin.model import Losses, ModelOutput, MultimodalModel
 from i2moe_plugin.seeding import seeded
+from i2moe_plugin.target_scale import TargetScale
 from i2moe_plugin.tasks import HIGHER_IS_BETTER
 
 Batches = Iterable[Sequence[Any]]
@@ -44,40 +45,6 @@ class Predictions:
     loss: float
     outputs: NDArray[Any] | None = None
     weights: NDArray[Any] | None = None
-
-
-@dataclass(frozen=True)
-class TargetScale:
-    """Where real targets lie: a model is trained on ``(target - mean) / deviation``.
-
-    Attributes:
-        mean, deviation: of each of C outputs; the deviation is positive.
-    """
-
-    mean: tuple[float, ...]
-    deviation: tuple[float, ...]
-
-    @classmethod
-    def fit(cls, targets: NDArray[Any], num_outputs: int) -> TargetScale:
-        """Measure training targets, [N] or [N, C]; an output that never varies has deviation 1."""
-        values = np.asarray(targets, dtype=np.float64).reshape(-1, num_outputs)
-        deviation = values.std(0)
-        deviation = np.where(deviation > 1e-12 * np.abs(values).max(0, initial=0), deviation, 1.0)
-        return cls(tuple(values.mean(0).tolist()), tuple(deviation.tolist()))
-
-    def standardise(self, target: Tensor) -> Tensor:
-        """Bring targets [..., C] to mean 0 and deviation 1."""
-        mean, deviation = self._like(target)
-        return ((target.double() - mean) / deviation).to(target.dtype)
-
-    def restore(self, output: Tensor) -> Tensor:
-        """Turn outputs [..., C] of a model back to the targets' units."""
-        mean, deviation = self._like(output)
-        return (output.double() * deviation + mean).to(output.dtype)
-
-    def _like(self, tensor: Tensor) -> Tensor:
-        values = [self.mean, self.deviation]
-        return torch.tensor(values, dtype=torch.float64, device=tensor.device)
 
 
 class Trainer:
@@ -242,15 +209,36 @@ class Trainer:
                 "best_loss": self._best_loss,
                 "history": self.history,
                 "plan": self.model.plan,
+                "precision": self.fabric._precision.state_dict(),
             }
         )
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what :meth:`state_dict` gave, which stays as it is."""
-        state = copy.deepcopy(state)
+        """Go on from what :meth:`state_dict` gave, which stays as it is.
+
+        Raises:
+            TrainingError: it is not a state of this model and optimizer; then nothing is changed.
+        """
+        before, last = self.state_dict(), self._last_state
+        parameters = [p for group in self._optimizer.param_groups for p in group["params"]]
+        try:
+            _check_fits(state, before, parameters)
+            self._take(copy.deepcopy(state))
+        # A module's own way of loading may raise anything, after it has taken a part.
+        except Exception as error:
+            self._take(before)
+            if last:  # fitted: the model holds the best epoch
+                self._last_state = last
+                self.model.load_state_dict(self._best_state)
+            reason = f"it has no {error}" if isinstance(error, KeyError) else error
+            raise TrainingError(f"this state does not fit the model: {reason}") from error
+
+    def _take(self, state: dict[str, Any]) -> None:
         self._last_state = {}
         self.model.load_state_dict(state["model"])
         self._optimizer.load_state_dict(state["optimizer"])
+        if state["precision"]:
+            self.fabric._precision.load_state_dict(state["precision"])
         self._best_state = state["best_state"]
         self.best_epoch, self._best_value = state["best_epoch"], state["best_value"]
         self._best_loss = state["best_loss"]
@@ -342,6 +330,40 @@ class Trainer:
 
 def _on_cpu(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {key: tensor.detach().to("cpu", copy=True) for key, tensor in state.items()}
+
+
+def _check_fits(
+    state: dict[str, Any], own: dict[str, Any], parameters: Sequence[nn.Parameter]
+) -> None:
+    """Check a training state before anything of it is taken.
+
+    Args:
+        state: what is to be taken.
+        own: the trainer's own.
+        parameters: the optimizer's, in its order.
+
+    Raises:
+        KeyError: a part is missing.
+        ValueError: tensors of other names or shapes, or a history that is none.
+    """
+    weights = state["best_state"]
+    for name in ("model", *(["best_state"] if weights else [])):
+        if _shapes(state[name]) != _shapes(own["model"]):
+            raise ValueError(f"its {name} has other tensors.")
+    places = [place for group in state["optimizer"]["param_groups"] for place in group["params"]]
+    if places != list(range(len(parameters))):
+        raise ValueError("its optimizer has other parameters.")
+    for place, slots in state["optimizer"]["state"].items():
+        shapes = {slot.shape for slot in slots.values() if slot.dim()}
+        if not shapes <= {parameters[place].shape}:
+            raise ValueError("its optimizer's parameters have other shapes.")
+    epochs = [record["epoch"] for record in state["history"]]
+    if epochs != list(range(1, len(epochs) + 1)) or bool(epochs) != bool(weights):
+        raise ValueError("its history is not one of whole epochs.")
+
+
+def _shapes(tensors: dict[str, Any]) -> dict[str, Any]:
+    return {key: getattr(value, "shape", None) for key, value in tensors.items()}
 
 
 def count_parameters(module: nn.Module) -> int:

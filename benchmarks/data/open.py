@@ -103,6 +103,14 @@ class OpenedDataset:
             return ()
         return self._once("observations", lambda: observe(contents))
 
+    def content_hash(self) -> str:
+        """A hash of the data, whoever reads them for a run: of ours and of MultiBench's loader.
+
+        Raises:
+            DatasetError: a file cannot be read.
+        """
+        return self._once("content", lambda: self._contents.fingerprint(self._folder))
+
     def split_hash(self) -> str:
         """Return a hash of the ids in each split, in order."""
         return self._once("splits", lambda: split_hash(self.sample_ids))
@@ -129,7 +137,7 @@ class OpenedDataset:
         return ours if self._checkout is None else PreparedDataset(self._checkout, ours.encoders)
 
     def _fingerprint(self) -> str:
-        ours = self._contents.fingerprint(self._folder)
+        ours = self.content_hash()
         if self._checkout is None:
             return ours
         return hashlib.sha256(f"{ours} multibench".encode()).hexdigest()

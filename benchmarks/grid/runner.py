@@ -20,9 +20,19 @@ from i2moe_plugin.benchmarks.grid.executors.serial import Serial
 from i2moe_plugin.benchmarks.grid.failures import Failures, in_one_line
 from i2moe_plugin.benchmarks.grid.table import Attempt, CellRuns, State, Table, make_table
 from i2moe_plugin.benchmarks.run.defaults import fill_in
-from i2moe_plugin.benchmarks.run.environment import SMALL_MODEL, resolve_device
-from i2moe_plugin.benchmarks.run.execute import execute, finished, headline_metric, run_name
+from i2moe_plugin.benchmarks.run.environment import (
+    SMALL_MODEL,
+    load_what_runs_need,
+    resolve_device,
+)
+from i2moe_plugin.benchmarks.run.execute import (
+    execute,
+    finished,
+    headline_metric,
+    run_name,
+)
 from i2moe_plugin.benchmarks.run.model import build_model
+from i2moe_plugin.benchmarks.run.selection import check_selection
 from i2moe_plugin.benchmarks.run.settings import RunSettings
 from i2moe_plugin.benchmarks.run.store import Run, RunStore
 from i2moe_plugin.benchmarks.statistics.metrics import COSTS
@@ -174,6 +184,7 @@ class GridRunner:
             else:
                 self._settle(cell, attempt, state, content)
 
+        load_what_runs_need()  # once, and not in each process
         executor.run(tasks, receive)
 
     def _settle(
@@ -269,6 +280,7 @@ def _check_fit(cell: CellRuns, data: OpenedDataset) -> None:
                 f"{data.name} has no metric {metric!r}.{did_you_mean(metric, known)} "
                 f"It has: {', '.join((*known, *COSTS))}."
             )
+    check_selection(cell.settings, data)
     problem = misfit(backbones.get(cell.settings.fusion), len(data.modalities))
     if problem:
         raise BackboneError(problem)

@@ -19,8 +19,9 @@ from i2moe_plugin.methods import create_model
 from i2moe_plugin.model import MultimodalModel
 from i2moe_plugin.parts import ModelSettings
 from i2moe_plugin.seeding import seeded
+from i2moe_plugin.target_scale import TargetScale
 from i2moe_plugin.tasks import Regression
-from i2moe_plugin.training import TargetScale, Trainer, count_parameters
+from i2moe_plugin.training import Trainer, count_parameters
 
 
 def create_trainer(settings: RunSettings, data: OpenedDataset, fabric: Fabric) -> Trainer:

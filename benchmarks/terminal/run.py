@@ -130,9 +130,9 @@ def _metrics_table(table: Table, columns: slice, titled: bool) -> RichTable:
                     for item in compared
                 ),
             )
-            shown.add_row(
-                "95 % interval", *(format_interval(item) if item else "" for item in compared)
-            )
+            intervals = [format_interval(item) if item else "" for item in compared]
+            if any(intervals):
+                shown.add_row("95 % interval", *intervals)
     return shown
 
 
@@ -147,7 +147,8 @@ def _reference(table: Table) -> str:
 def _cost(cell: CellRuns) -> str:
     parameters, seconds = (list(cell.values(cost).values()) for cost in ("parameters", "seconds"))
     mean = sum(seconds) / len(seconds)
-    return f"{_title(cell)} {parameters[0]:,.0f} parameters, {mean:.1f} s a run"
+    cost = format_value("seconds", mean)
+    return f"{_title(cell)} {parameters[0]:,.0f} parameters, {cost} s a run"
 
 
 def _verdict(entry: Entry) -> Text:

@@ -29,7 +29,8 @@ from i2moe_plugin import (
 from i2moe_plugin.benchmarks.encoders import Frozen
 from i2moe_plugin.interactions.masking import MASKINGS
 from i2moe_plugin.seeding import seeded
-from i2moe_plugin.training import TargetScale, count_parameters
+from i2moe_plugin.target_scale import TargetScale
+from i2moe_plugin.training import count_parameters
 
 LATENTS = [LatentSpec(4), LatentSpec(5)]
 CPU = Fabric(accelerator="cpu", devices=1)
@@ -607,6 +608,66 @@ def test_a_run_that_goes_on_keeps_its_plan():
     assert other.plan == stopped.plan
     stopped.fit(train, valid, 2)
     assert other.history[1]["train"] == stopped.history[1]["train"]
+
+
+class Loads(nn.Linear):
+    """A layer whose own way of loading raises after it has taken its tensors."""
+
+    def _load_from_state_dict(self, state, prefix, *rest):
+        super()._load_from_state_dict(state, prefix, *rest)
+        if self.weight.abs().max() > 50:
+            raise ZeroDivisionError("too large")
+
+
+def without(state, *path):
+    for key in path[:-1]:
+        state = state[key]
+    del state[path[-1]]
+
+
+UNFIT = {
+    "no plan": lambda state: without(state, "plan"),
+    "no model": lambda state: without(state, "model"),
+    "a tensor less": lambda state: without(state, "model", "encoders.0.bias"),
+    "a tensor of the best epoch less": lambda state: without(
+        state, "best_state", "encoders.0.bias"
+    ),
+    "another shape": lambda state: state["model"].update({"encoders.0.bias": torch.zeros(9)}),
+    "a parameter less": lambda state: state["optimizer"]["param_groups"][0]["params"].pop(),
+    "another moment": lambda state: state["optimizer"]["state"][0].update(
+        exp_avg=torch.ones(3, 99)
+    ),
+    "no groups": lambda state: without(state, "optimizer", "param_groups"),
+    "a gap": lambda state: state["history"].pop(0),
+    "no epochs": lambda state: state["history"].clear(),
+    "a plan of another version": lambda state: state.update(plan={"unknown": 1}),
+    "refused in the middle": lambda state: state["model"]["encoders.0.weight"].fill_(99.0),
+}
+
+
+@pytest.mark.parametrize("fitted", [False, True])
+@pytest.mark.parametrize("fault", UNFIT)
+def test_a_state_that_is_refused_changes_nothing(fault, fitted):
+    def trainer():
+        model = model_of()
+        model.encoders[0].__class__ = Loads
+        return trainer_of(model)
+
+    other = trainer_of(model_of(seed=5))
+    other.fit(*loaders(), epochs=2)
+    state = other.state_dict()
+    UNFIT[fault](state)
+    ours, undisturbed = trainer(), trainer()
+    if fitted:
+        for one in (ours, undisturbed):
+            one.fit(*loaders(), epochs=2)
+    before = copy.deepcopy(ours.model.state_dict())
+    with pytest.raises(TrainingError, match="does not fit the model"):
+        ours.load_state_dict(state)
+    assert_same_state(ours.model.state_dict(), before)
+    for one in (ours, undisturbed):
+        one.fit(*loaders(), epochs=3)
+    assert_same_training(ours, undisturbed)
 
 
 # Real targets, and stopping early.

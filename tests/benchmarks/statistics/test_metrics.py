@@ -20,7 +20,7 @@ def test_every_figure_has_a_name_and_a_format(metric):
     assert metric_title(metric)
     assert metric_heading(metric).removesuffix(" %") == metric_title(metric)
     number = float(format_value(metric, 0.25).replace(",", ""))
-    assert number in ((25, 0.25) if metric in HIGHER_IS_BETTER else (0, 0.2))
+    assert number in ((25, 0.25) if metric in HIGHER_IS_BETTER else (0, 0.25))
     assert format_value(metric, float("nan")) == format_value(metric, None) == "undefined"
     assert format_mean(metric, [0.5, float("nan")]) == "undefined"
 
