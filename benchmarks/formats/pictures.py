@@ -49,7 +49,7 @@ def open_picture(
     except Exception as error:  # Pillow meets damage with nearly any exception
         instead = mistaken_file(source, "image") if isinstance(source, Path) else ""
         if instead:
-            raise DatasetError(f"{where}: expected an image, but it is {instead}.") from error
+            raise DatasetError(f"{where}: not a readable image (it is {instead}).") from error
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise DatasetError(f"{where}: not a readable image ({reason}).") from error
 
