@@ -2,8 +2,11 @@
 
 import numpy as np
 import pytest
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
 
 from i2moe_plugin import Classification
+from i2moe_plugin.benchmarks.grid import baselines
 from i2moe_plugin.benchmarks.grid.baselines import STRENGTHS, logistic_regression
 from i2moe_plugin.benchmarks.statistics.metrics import (
     COSTS,
@@ -44,8 +47,6 @@ def rows(seed, count=60):
 
 
 def test_logistic_regression_is_scikit_learns_of_the_strength_that_validation_chose():
-    from sklearn.linear_model import LogisticRegression
-
     train, valid, test = rows(0), rows(1), rows(2)
     found = logistic_regression(Classification(3), "accuracy", train, valid, test)
     scores = [LogisticRegression(C=c, max_iter=2000).fit(*train).score(*valid) for c in STRENGTHS]
@@ -54,9 +55,22 @@ def test_logistic_regression_is_scikit_learns_of_the_strength_that_validation_ch
     assert found["test"]["accuracy"] == model.score(*test)
 
 
-def test_a_metric_that_validation_leaves_undefined_ends_in_no_assertion():
+def test_where_validation_leaves_a_metric_undefined_the_accuracy_chooses():
     valid = rows(1)
     absent = (valid[0][valid[1] < 2], valid[1][valid[1] < 2])  # AUROC needs every class
-    with np.errstate(all="ignore"):
-        found = logistic_regression(Classification(3), "auroc", rows(0), absent, rows(2))
-    assert found["C"] == STRENGTHS[0]
+    by_auroc = logistic_regression(Classification(3), "auroc", rows(0), absent, rows(2))
+    assert by_auroc == logistic_regression(Classification(3), "accuracy", rows(0), absent, rows(2))
+
+
+def test_logistic_regression_of_many_classes_is_bounded_by_a_count_and_says_so(monkeypatch):
+    rng = np.random.default_rng(0)
+    label = np.arange(120) % 40
+    rows = [(rng.normal(size=(120, 6)) + 3 * np.eye(40, 6)[label], label) for _ in range(3)]
+    task = Classification(40)
+    assert "iterations" not in logistic_regression(task, "accuracy", *rows)
+    monkeypatch.setattr(baselines, "WORK", 7.5 * 120 * 6 * 40)
+    found = logistic_regression(task, "accuracy", *rows)
+    assert (found["C"], found["iterations"]) == (1.0, 7)
+    with pytest.warns(ConvergenceWarning):
+        oracle = LogisticRegression(max_iter=7).fit(*rows[0])
+    assert found["test"]["accuracy"] == pytest.approx(oracle.score(*rows[2]))
