@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +60,15 @@ def converted(path: Path) -> Path:
     if _made_from(kept) != source:
         convert(path, kept)
     return kept
+
+
+@contextmanager
+def named_after(source: Path, kept: Path) -> Iterator[None]:
+    """Let messages on the file that was made of a pickle name the pickle, which its user knows."""
+    try:
+        yield
+    except DatasetError as error:
+        raise DatasetError(str(error).replace(str(kept), str(source))) from error
 
 
 def source_digest(path: Path) -> str:

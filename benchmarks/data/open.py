@@ -17,6 +17,7 @@ from i2moe_plugin.benchmarks.data.cards import Card
 from i2moe_plugin.benchmarks.data.classes import ClassContents
 from i2moe_plugin.benchmarks.data.contents import Contents, Preparation
 from i2moe_plugin.benchmarks.data.multibench import NOTE, CheckoutLoader
+from i2moe_plugin.benchmarks.data.observed import observe
 from i2moe_plugin.benchmarks.data.preview import Preview
 from i2moe_plugin.benchmarks.data.registry import DatasetEntry, datasets, find_dataset
 from i2moe_plugin.benchmarks.data.source import DataFolder
@@ -88,6 +89,19 @@ class OpenedDataset:
             DatasetError: a file cannot be read.
         """
         return self._once("fingerprint", self._fingerprint)
+
+    def observations(self) -> tuple[str, ...]:
+        """Modalities that hardly vary between samples, one sentence each; reads a few samples.
+
+        They stand beside every result, after ``notes``.
+
+        Raises:
+            DatasetError: a sample cannot be read.
+        """
+        contents = self._contents
+        if isinstance(contents, ClassContents):
+            return ()
+        return self._once("observations", lambda: observe(contents))
 
     def content_hash(self) -> str:
         """A hash of the data, whoever reads them for a run: of ours and of MultiBench's loader.

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from i2moe_plugin.benchmarks.formats.mistaken import mistaken_file
 from i2moe_plugin.errors import DatasetError
 
 
@@ -34,10 +35,15 @@ def reading(path: Path, kind: str = "file") -> Iterator[None]:
         raise DatasetError(f"{path}: no such file.")
     try:
         yield
-    except DatasetError:
-        raise
     except Exception as error:  # readers meet damage with nearly any exception
+        instead = mistaken_file(path, kind)
+        if isinstance(error, DatasetError) and instead in ("", "empty"):
+            raise
+        if instead:
+            raise DatasetError(f"{path}: expected a {kind}, but it is {instead}.") from error
         reason = " ".join(str(error).split()) or type(error).__name__
+        if isinstance(error, UnicodeDecodeError):
+            reason = f"{reason[:200]}; it is not UTF-8: save it as UTF-8"
         raise DatasetError(f"{path}: not a readable {kind} ({reason[:300]}).") from error
 
 

@@ -7,6 +7,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -207,8 +208,9 @@ def _write(
         - count_parameters(trainer.model.encoders),
         "seconds": seconds,
         "plan": trainer.plan,
-        "notes": data.notes,
+        "notes": [*data.notes, *data.observations()],
         "task": trainer.model.task.describe(),
+        "target_scale": trainer.target_scale and asdict(trainer.target_scale),
         "class_names": data.class_names,
         "modalities": list(data.modalities),
         "data_root": None if data.root is None else str(data.root.absolute()),

@@ -1,13 +1,7 @@
 """Names and formats of figures: every metric of every task has them, and a linear baseline."""
 
-import numpy as np
 import pytest
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
 
-from i2moe_plugin import Classification
-from i2moe_plugin.benchmarks.grid import baselines
-from i2moe_plugin.benchmarks.grid.baselines import STRENGTHS, logistic_regression
 from i2moe_plugin.benchmarks.statistics.metrics import (
     COSTS,
     format_interval,
@@ -38,39 +32,3 @@ def test_the_interval_and_the_verdict_of_a_comparison():
     few = compare("accuracy", [0.9], [0.8])
     assert format_interval(few) == ""
     assert "too few seeds" in verdict_words(few, "i2moe", "vanilla")
-
-
-def rows(seed, count=60):
-    generator = np.random.default_rng(seed)
-    labels = np.arange(count) % 3
-    return generator.normal(size=(count, 4)) + 3 * np.eye(3, 4)[labels], labels
-
-
-def test_logistic_regression_is_scikit_learns_of_the_strength_that_validation_chose():
-    train, valid, test = rows(0), rows(1), rows(2)
-    found = logistic_regression(Classification(3), "accuracy", train, valid, test)
-    scores = [LogisticRegression(C=c, max_iter=2000).fit(*train).score(*valid) for c in STRENGTHS]
-    assert found["C"] == STRENGTHS[int(np.argmax(scores))]
-    model = LogisticRegression(C=found["C"], max_iter=2000).fit(*train)
-    assert found["test"]["accuracy"] == model.score(*test)
-
-
-def test_where_validation_leaves_a_metric_undefined_the_accuracy_chooses():
-    valid = rows(1)
-    absent = (valid[0][valid[1] < 2], valid[1][valid[1] < 2])  # AUROC needs every class
-    by_auroc = logistic_regression(Classification(3), "auroc", rows(0), absent, rows(2))
-    assert by_auroc == logistic_regression(Classification(3), "accuracy", rows(0), absent, rows(2))
-
-
-def test_logistic_regression_of_many_classes_is_bounded_by_a_count_and_says_so(monkeypatch):
-    rng = np.random.default_rng(0)
-    label = np.arange(120) % 40
-    rows = [(rng.normal(size=(120, 6)) + 3 * np.eye(40, 6)[label], label) for _ in range(3)]
-    task = Classification(40)
-    assert "iterations" not in logistic_regression(task, "accuracy", *rows)
-    monkeypatch.setattr(baselines, "WORK", 7.5 * 120 * 6 * 40)
-    found = logistic_regression(task, "accuracy", *rows)
-    assert (found["C"], found["iterations"]) == (1.0, 7)
-    with pytest.warns(ConvergenceWarning):
-        oracle = LogisticRegression(max_iter=7).fit(*rows[0])
-    assert found["test"]["accuracy"] == pytest.approx(oracle.score(*rows[2]))
