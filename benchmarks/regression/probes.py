@@ -134,7 +134,7 @@ def _trainings() -> Iterator[tuple[str, dict[str, Any]]]:
             options = {"task": task, "metric": metric, "lr": 0.2}
             yield f"{task.name} selected by {metric}", options
     for plan in ("loop", "batched", "shared", "stacked"):
-        yield f"plan {plan}", {"plan": plan}
+        yield f"plan {plan}", {"plan": plan, "fusion": "lrtf"}  # which can be run by each
     yield "memory budget", {"memory_budget": 1}
     yield "three modalities", {"latents": [*LATENTS, LatentSpec(5)]}
     tokens = [LatentSpec(8, 3), LatentSpec(8, 2)]
