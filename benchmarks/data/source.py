@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from i2moe_plugin.benchmarks.data.cards import Card
 from i2moe_plugin.benchmarks.data.convert import source_digest
 from i2moe_plugin.benchmarks.data.drawn import is_sample
 from i2moe_plugin.benchmarks.data.splits import SplitRows, Splits
-from i2moe_plugin.benchmarks.formats.reading import Rows
+from i2moe_plugin.benchmarks.formats.reading import Rows, is_file
 from i2moe_plugin.errors import DatasetError
 
 
@@ -55,7 +56,7 @@ class DataFolder:
     def found(self) -> list[Path]:
         """The files that are there: the card's; in the user's own folder all."""
         if self.card.access == "yours":
-            return [path for path in self.path.rglob("*") if path.is_file()]
+            return [path for path in self.path.rglob("*") if is_file(path)]
         return [path for file in self.card.files for path in file.found(self.path)]
 
     def split(self, rows: SplitRows, ids: Sequence[str]) -> Splits:
@@ -80,9 +81,11 @@ class DataFolder:
         """
         sizes: dict[Path, int] = {}
         for parent in {path.parent for path in paths}:
-            if parent.is_dir():
-                with os.scandir(parent) as entries:  # by far faster than to ask for each
-                    sizes |= {parent / e.name: e.stat().st_size for e in entries if e.is_file()}
+            with suppress(OSError), os.scandir(parent) as entries:  # faster than to ask for each
+                for entry in entries:
+                    with suppress(OSError):  # a link that leads in a circle
+                        if entry.is_file():
+                            sizes[parent / entry.name] = entry.stat().st_size
         lost = [path for path in paths if not sizes.get(path)]
         if lost:
             names = ", ".join(str(path.relative_to(self.path)) for path in lost[:10])

@@ -21,19 +21,47 @@ from i2moe_plugin.benchmarks.formats.reading import (
 )
 from i2moe_plugin.errors import DatasetError
 
+LARGEST_CHUNK = 1 << 30  # bytes, which are unpacked together for one row
+SPARE_CHUNK = 1 << 26  # bytes that a chunk may have beyond its array
+
 
 @contextmanager
-def open_hdf5(path: Path, kind: str = "HDF5 file") -> Iterator[Any]:
-    """Open a file for the time of the block; what goes wrong in it is a DatasetError."""
-    with reading(path, kind), _open(path) as file:
+def open_hdf5(path: Path, kind: str = "HDF5 file", *, locking: bool | None = None) -> Iterator[Any]:
+    """Open a file for the time of the block; what goes wrong in it is a DatasetError.
+
+    Args:
+        path: the file.
+        kind: what it is expected to be, for messages.
+        locking: of the file, while it is read; None: as HDF5 does by default.
+    """
+    with reading(path, kind), _open(path, locking) as file:
         yield file
 
 
-def _open(path: Path) -> Any:
-    """The one place where a data set's HDF5 file is opened."""
+def _open(path: Path, locking: bool | None = None) -> Any:
+    """The one place where an HDF5 file from outside is opened."""
     import h5py
 
-    return h5py.File(path, "r")
+    file = h5py.File(path, "r", locking=locking)
+    try:
+        _check_links(path, file)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def _check_links(path: Path, file: Any) -> None:
+    """Raise DatasetError where a link leads out of the file; HDF5 would follow it on its own."""
+    import h5py
+
+    inside = (h5py.h5l.TYPE_HARD, h5py.h5l.TYPE_SOFT)
+
+    def leads_out(name: bytes, link: Any) -> bytes | None:
+        return None if link.type in inside else name
+
+    if found := file.id.links.visit(leads_out, info=True):
+        raise DatasetError(f"{path}: {h5_name(found)} points to another file; that is not read.")
 
 
 class H5Array:
@@ -214,10 +242,10 @@ class H5Rows:
 
 
 def h5_dataset(path: Path, file: Any, key: str) -> Any:
-    """The array of that key in an open HDF5 file.
+    """The array of that key in an open HDF5 file, or in a group of one.
 
     Raises:
-        DatasetError: there is none.
+        DatasetError: there is none, or its values lie in other files.
     """
     import h5py
 
@@ -225,6 +253,8 @@ def h5_dataset(path: Path, file: Any, key: str) -> Any:
     if not isinstance(array, h5py.Dataset):
         held = ", ".join(map(h5_name, list(file)[:12]))
         raise DatasetError(f"{path}: lacks the array {key!r}; it holds {held or 'nothing'}.")
+    if array.is_virtual or array.external:
+        raise DatasetError(f"{path}: {key} points to other files; that is not read.")
     return array
 
 
@@ -234,14 +264,19 @@ def h5_name(name: str | bytes) -> str:
 
 
 def check_storage(path: Path, key: str, array: Any) -> None:
-    """Raise DatasetError where a header claims more than the file holds, or names another file."""
-    if array.is_virtual or array.external:
-        raise DatasetError(f"{path}: {key} points to other files; that is not read.")
+    """Raise DatasetError where a header claims more than the file holds, or huge chunks."""
     claimed = float(np.prod(array.shape or (), dtype=np.float64)) * array.dtype.itemsize
     stored = array.id.get_storage_size()
     most = stored if array.chunks is None else 1100.0 * stored  # deflate's best is 1032
     if claimed > most:
         raise DatasetError(f"{path}: {key} claims {claimed:.0f} bytes, but {stored} are stored.")
+    if array.chunks is not None:
+        chunk = float(np.prod(array.chunks, dtype=np.float64)) * array.dtype.itemsize
+        if chunk > min(LARGEST_CHUNK, claimed + SPARE_CHUNK):
+            raise DatasetError(
+                f"{path}: {key} is stored in chunks of {chunk:.0f} bytes, each of which is "
+                "unpacked for one row; store it in smaller ones."
+            )
 
 
 def _start(array: Any) -> int | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,17 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from i2moe_plugin.benchmarks.formats.reading import Rows, reading
+from i2moe_plugin.benchmarks.formats.reading import (
+    LARGEST_TEXT,
+    Rows,
+    check_text,
+    read_text,
+    reading,
+)
 from i2moe_plugin.errors import DatasetError
 
 MOST_YAML = 1_000_000  # bytes of a YAML file
+MOST_CELLS = 50_000_000  # of a parquet file: a few bytes of one can stand for any number of rows
 
 
 def read_json(path: Path) -> Any:
@@ -28,8 +36,8 @@ def read_json(path: Path) -> Any:
     Raises:
         DatasetError: missing, not UTF-8, not json.
     """
-    with reading(path, "json file"):
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    with reading(path, "json file", LARGEST_TEXT):
+        content = json.loads(read_text(path))
     return content
 
 
@@ -43,8 +51,8 @@ def read_lines(path: Path, what: str) -> list[str]:
     Raises:
         DatasetError: missing, or not UTF-8.
     """
-    with reading(path, what):
-        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    with reading(path, what, LARGEST_TEXT):
+        lines = [line.strip() for line in read_text(path).splitlines()]
     return [line for line in lines if line]
 
 
@@ -63,9 +71,7 @@ def read_yaml(path: Path) -> Any:
     Raises:
         DatasetError: missing, larger than :data:`MOST_YAML`, or not readable.
     """
-    if path.is_file() and path.stat().st_size > MOST_YAML:
-        raise DatasetError(f"{path}: larger than {MOST_YAML} bytes.")
-    with reading(path, "YAML file"):
+    with reading(path, "YAML file", MOST_YAML):
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_NoAliases)
     return content
 
@@ -81,14 +87,18 @@ def read_csv(path: Path, columns: Sequence[str] = ()) -> dict[str, list[str]]:
         DatasetError: missing, not UTF-8, no header, a name twice, rows of another length, or
             columns that are not there.
     """
-    with reading(path, "csv file"), path.open(encoding="utf-8-sig", newline="") as file:
+    with (
+        reading(path, "csv file", LARGEST_TEXT),
+        path.open(encoding="utf-8-sig", newline="") as file,
+    ):
+        check_text(path)
         table = csv.reader(file, strict=True)
         header = next(table, [])
         if not header:
             raise DatasetError(f"{path}: is empty; its first line should name the columns.")
-        twice = sorted({name for name in header if header.count(name) > 1})
+        twice = sorted(name for name, count in Counter(header).items() if count > 1)
         if twice:
-            raise DatasetError(f"{path}: more than one column is called {', '.join(twice)}.")
+            raise DatasetError(f"{path}: more than one column is called {', '.join(twice[:20])}.")
         cells: list[list[str]] = [[] for _ in header]
         for row in table:
             if not row:
@@ -120,8 +130,16 @@ def read_parquet(path: Path) -> dict[str, list[str]]:
         raise DatasetError(
             f"{path}: parquet files need pyarrow: pip install 'i2moe-plugin[parquet]'"
         ) from error
-    with reading(path, "parquet file"):
-        table = parquet.read_table(path)
+    with reading(path, "parquet file", LARGEST_TEXT):
+        facts = parquet.read_metadata(path)
+        cells = facts.num_rows * facts.num_columns
+        size = sum(facts.row_group(i).total_byte_size for i in range(facts.num_row_groups))
+        if cells > MOST_CELLS or size > LARGEST_TEXT:
+            raise DatasetError(
+                f"{path}: {cells} cells of {size} bytes; at most {MOST_CELLS} cells of "
+                f"{LARGEST_TEXT} bytes are read. Keep large arrays as npy or HDF5."
+            )
+        table = parquet.ParquetFile(path).read()
         columns = {
             name: ["" if value is None else str(value) for value in table.column(name).to_pylist()]
             for name in table.column_names
@@ -173,6 +191,8 @@ def texts(values: Rows | NDArray[Any] | Sequence[Any]) -> list[str]:
         DatasetError: bytes that are not UTF-8.
     """
     cells = np.asarray(values[:], dtype=None).reshape(-1)
+    if cells.dtype.kind == "V":
+        raise DatasetError(f"records of {cells.dtype}; expected text.")
     try:
         return [v.decode() if isinstance(v, bytes) else str(v) for v in cells]
     except UnicodeDecodeError as error:

@@ -34,6 +34,7 @@ from i2moe_plugin.benchmarks.run.collect import FoundRuns, SampleViewer, find_ru
 from i2moe_plugin.benchmarks.run.files import write_text
 from i2moe_plugin.benchmarks.run.store import Run
 from i2moe_plugin.benchmarks.statistics.metrics import method_title
+from i2moe_plugin.errors import RunError
 from i2moe_plugin.interpretation import CAVEAT
 
 #: Bytes of a page, and of what every page has: plotly, and tables and words.
@@ -80,6 +81,7 @@ def build(
     """
     paths = list(paths)
     found = find_runs(paths)
+    _leave_out_unreadable(found)
     for path in paths:
         found.problems += [(one["run"], f"failed: {one['reason']}") for one in Failures(path)]
     groups = group_runs(found.runs)
@@ -147,6 +149,22 @@ def build(
     write_text(output, page)
     size = output.stat().st_size
     return Report(output, size, len(found.runs), found.problems, notes)
+
+
+def _leave_out_unreadable(found: FoundRuns) -> None:
+    """Move runs whose outputs cannot be shown to the problems."""
+    kept = []
+    for run in found.runs:
+        try:
+            run.interpretable()
+        except RunError as error:
+            found.problems.append((run.name, str(error)))
+        else:
+            kept.append(run)
+    if not kept:
+        reasons = "".join(f"\n  - {name}: {reason}" for name, reason in found.problems)
+        raise RunError(f"no run that can be shown.{reasons}")
+    found.runs = kept
 
 
 def _heads(panels: list[Panel]) -> list[dict[str, Any]]:

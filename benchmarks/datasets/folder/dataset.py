@@ -35,8 +35,8 @@ from i2moe_plugin.benchmarks.datasets.folder.description import (
 from i2moe_plugin.benchmarks.datasets.folder.target import Target, read_target
 from i2moe_plugin.benchmarks.encoders import feature_encoder, picture_encoder, recurrent_encoder
 from i2moe_plugin.benchmarks.encoders.tokens import TokenEncoder
-from i2moe_plugin.benchmarks.formats.pictures import ImageFiles
-from i2moe_plugin.benchmarks.formats.reading import Rows
+from i2moe_plugin.benchmarks.formats.pictures import OWN_FORMATS, ImageFiles
+from i2moe_plugin.benchmarks.formats.reading import Rows, is_file
 from i2moe_plugin.benchmarks.formats.tables import texts
 from i2moe_plugin.errors import DatasetError, did_you_mean
 from i2moe_plugin.seeding import derive_seed
@@ -267,13 +267,13 @@ def _pictures(where: str, array: Rows, folder: DataFolder, size: tuple[int, int]
         outside = [n for n in names if Path(n).is_absolute() or ".." in Path(n).parts]
         if outside:
             raise DatasetError(f"{where}: {outside[0]!r} does not lie inside the folder.")
-        missing = [n for n in names if not (folder / n).is_file()]
+        missing = [n for n in names if not is_file(folder / n)]
         if missing:
             raise DatasetError(
                 f"{where}: {len(missing)} of {len(names)} image files are missing, such as "
-                f"{missing[0]!r}."
+                f"{missing[0][:100]!r}."
             )
-        return Values(ImageFiles([folder / n for n in names], size), as_is)
+        return Values(ImageFiles([folder / n for n in names], size, formats=OWN_FORMATS), as_is)
     shape = array.shape
     if len(shape) != 4 or 3 not in (shape[1], shape[3]):
         raise DatasetError(

@@ -1,0 +1,125 @@
+"""What the files of a finished run must hold: runs of other people are read too.
+
+Nothing in them is believed before it has the types and bounds that are written here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from i2moe_plugin.errors import RunError
+from i2moe_plugin.tasks import Classification, Multilabel
+
+if TYPE_CHECKING:
+    from i2moe_plugin.benchmarks.run.store import Run
+    from i2moe_plugin.interpretation import Outputs
+
+Name = Annotated[str, Field(min_length=1, max_length=500)]
+#: A data set is opened by its name alone; a path would be read wherever it lies.
+DatasetName = Annotated[Name, Field(pattern=r"^[^/\\]+$")]
+SettingName = Annotated[str, Field(pattern=r"^[^\W_]\w*$", max_length=500)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="allow", strict=True)
+
+
+class _Settings(_Record):
+    dataset: DatasetName
+    fusion: Name
+    method: Name
+    seed: Count
+    data_settings: dict[SettingName, Any]
+    sources: dict[str, str] = {}
+    splits: str = ""
+
+
+class _Result(_Record):
+    test: Annotated[dict[Name, Number | None], Field(min_length=1)]
+    metric: Name
+    headline: Name = "loss"
+    epochs: Count
+    best_epoch: Count
+    parameters: Count
+    seconds: dict[str, Number]
+    notes: list[str]
+    class_names: list[str]
+    modalities: list[str]
+    expert_weights: dict[Name, Number | None] = {}
+    task: dict[str, Any] = {}
+    data_root: str | None = None
+
+
+class _Epoch(_Record):
+    epoch: Count
+    seconds: Number
+    train: dict[str, Number | list[Number | None] | None]
+    valid: dict[str, Number | None]
+
+
+def check_settings(run: Run) -> None:
+    """Check the settings of a run.
+
+    Raises:
+        RunError: something is missing, or has another type than a run writes; names the first.
+    """
+    _check(_Settings, run, "settings.json", run.settings)
+    for name in run.settings:
+        if name.startswith("_"):
+            raise RunError(f"{run.path}: settings.json: {name[:40]!r} is no setting.")
+
+
+def check_records(run: Run) -> None:
+    """Check the settings, the result and the history of a run.
+
+    Raises:
+        RunError: see :func:`check_settings`.
+    """
+    check_settings(run)
+    _check(_Result, run, "result.json", run.result)
+    for record in run.history():
+        _check(_Epoch, run, "metrics.jsonl", record)
+
+
+def _check(kind: type[_Record], run: Run, name: str, record: dict[str, Any]) -> None:
+    try:
+        kind.model_validate(record)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part)[:40] for part in first["loc"])
+        raise RunError(f"{run.path}: {name}: {where}: {first['msg'].lower()}.") from error
+
+
+def check_values(outputs: Outputs) -> None:
+    """Check outputs of a run, whose shapes fit together.
+
+    Raises:
+        ValueError: numbers that are not finite, or targets that the task cannot have.
+    """
+    columns = {
+        "prediction": outputs.prediction,
+        "expert_outputs": outputs.expert_outputs,
+        "weights": outputs.weights,
+        "target": outputs.target,
+    }
+    for name, values in columns.items():
+        if values is None:
+            continue
+        if values.dtype.kind not in "fiub":
+            raise ValueError(f"{name} is {values.dtype}; expected numbers")
+        if not np.isfinite(values).all():
+            raise ValueError(f"{name} holds NaN or infinite values")
+    target, width = outputs.target, outputs.task.num_outputs
+    if isinstance(outputs.task, Classification):
+        inside = target.ndim == 1 and target.dtype.kind in "iu"
+        if not inside or not ((target >= 0) & (target < width)).all():
+            raise ValueError(f"target is not classes from 0 to {width - 1}")
+    elif target.shape not in {(len(outputs), width), *([(len(outputs),)] if width == 1 else [])}:
+        raise ValueError(f"target is {list(target.shape)} for {width} outputs")
+    elif isinstance(outputs.task, Multilabel) and not np.isin(target, (0, 1)).all():
+        raise ValueError("target holds labels that are neither 0 nor 1")
