@@ -46,6 +46,7 @@ def read_npz(path: Path, keys: tuple[str, ...] | None = None) -> dict[str, NDArr
     ):
         if not isinstance(archive, NpzFile):
             raise DatasetError(f"{path}: holds one array; expected an npz file, of several.")
+        assert archive.zip is not None  # open as long as the block
         check_unpacked(path, archive.zip)
         wanted = archive.files if keys is None else keys
         missing = [key for key in wanted if key not in archive.files]

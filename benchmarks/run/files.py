@@ -67,6 +67,8 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         RunError: the file is not there, not readable, or holds something else.
     """
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise RunError(f"{path}: not a file.")
     try:
         value = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
     except FileNotFoundError as error:

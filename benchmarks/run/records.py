@@ -82,8 +82,12 @@ def check_records(run: Run) -> None:
     """
     check_settings(run)
     _check(_Result, run, "result.json", run.result)
+    experts = len(run.result.get("expert_weights", ()))
     for record in run.history():
         _check(_Epoch, run, "metrics.jsonl", record)
+        weights = record["train"].get("weights", [])
+        if not isinstance(weights, list) or len(weights) not in (0, experts):
+            raise RunError(f"{run.path}: metrics.jsonl: weights of {experts} experts expected.")
 
 
 def _check(kind: type[_Record], run: Run, name: str, record: dict[str, Any]) -> None:

@@ -67,7 +67,9 @@ class Run:
         """
         manifest = read_json(path / MANIFEST)
         known = " or ".join(map(str, OUTPUTS))
-        if manifest.get("format") not in OUTPUTS or not isinstance(manifest.get("files"), dict):
+        if manifest.get("format") not in list(OUTPUTS) or not isinstance(
+            manifest.get("files"), dict
+        ):
             raise RunError(f"{path / MANIFEST}: not a manifest of format {known}.")
         return cls(path, manifest)
 
