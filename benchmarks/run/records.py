@@ -116,8 +116,13 @@ def check_values(outputs: Outputs) -> None:
             continue
         if values.dtype.kind not in "fiub":
             raise ValueError(f"{name} is {values.dtype}; expected numbers")
-        if not np.isfinite(values).all():
-            raise ValueError(f"{name} holds NaN or infinite values")
+        if not (np.abs(values) <= np.finfo(np.float32).max).all():  # false of NaN as well
+            raise ValueError(f"{name} holds NaN, infinite or impossibly large values")
+    if not all(isinstance(name, str) for name in outputs.sample_id.tolist()):
+        raise ValueError("sample_id is not text")
+    weights = outputs.weights
+    if weights is not None and not ((weights >= 0) & (weights <= 1.001)).all():
+        raise ValueError("weights are not all from 0 to 1")
     target, width = outputs.target, outputs.task.num_outputs
     if isinstance(outputs.task, Classification):
         inside = target.ndim == 1 and target.dtype.kind in "iu"
