@@ -174,6 +174,8 @@ def _registered(subject: Subject) -> str | None:
 def _require_nothing_hidden(backbone: nn.Module) -> None:
     found = []
     known = set(backbone.modules())
+    # torch's recurrent layers keep a list of their own parameters.
+    registered = {id(tensor) for tensor in (*backbone.parameters(), *backbone.buffers())}
     for name, module in backbone.named_modules():
         for key, value in vars(module).items():
             if key in ("_parameters", "_buffers", "_modules"):
@@ -181,7 +183,7 @@ def _require_nothing_hidden(backbone: nn.Module) -> None:
             for item in leaves(value):
                 if isinstance(item, nn.Module) and item not in known:
                     found.append(f"{name}.{key}: a {type(item).__name__}")
-                elif isinstance(item, Tensor):
+                elif isinstance(item, Tensor) and id(item) not in registered:
                     computed = ", computed from parameters" if item.requires_grad else ""
                     found.append(f"{name}.{key}: a tensor {list(item.shape)}{computed}")
     _require(not found, f"torch does not see {'; '.join(found)}.")
