@@ -17,7 +17,6 @@ moved(
     {
         "adoption": "backbones.repair",
         "backbone": "backbones.wrapper backbones.latents",
-        "compiling": "execution.compiling",
         "contract": "testing.contract testing.check",
         "experts": "execution.bank",
         "interpretation.drawing": "interpretation.figures.drawing",

@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from i2moe_plugin.errors import BackboneError, ConfigError, TrainingError, did_you_mean
-from i2moe_plugin.execution.compiling import Compiled
 from i2moe_plugin.model import Losses, ModelOutput, MultimodalModel
 from i2moe_plugin.seeding import seeded
 from i2moe_plugin.tasks import HIGHER_IS_BETTER
@@ -57,8 +56,6 @@ class Trainer:
         lr, weight_decay: of AdamW (Adam, where there is no decay).
         clip_grad_norm: clip the gradient's norm before the step; None: never.
         seed: the run's.
-        compile: compile a step's model and losses with ``torch.compile``; where that fails, they
-            run as they are, and :attr:`plan` says why.
         fabric: device and precision; by default one device, the best there is, in float32.
 
     Raises:
@@ -75,7 +72,6 @@ class Trainer:
         clip_grad_norm: float | None = None,
         seed: int = 0,
         fabric: Fabric | None = None,
-        compile: bool = False,
     ) -> None:
         names = (*model.task.metric_names, "loss")
         if metric not in names:
@@ -95,7 +91,6 @@ class Trainer:
             fused=self.fabric.device.type in ("cpu", "cuda") and not scaled,
         )
         self._wrapped, self._optimizer = self.fabric.setup(model, optimizer)
-        self._compiled = Compiled(self._forward) if compile else None
         self.history: list[dict[str, Any]] = []
         self.best_epoch = 0
         self._best_value = math.nan
@@ -217,11 +212,7 @@ class Trainer:
     @property
     def plan(self) -> dict[str, Any]:
         """How the model was run, and why: for the record of a run."""
-        record = dict(self.model.plan or {})
-        if self._compiled is not None:
-            record["compiled"] = not self._compiled.problem
-            record["compile_problem"] = self._compiled.problem
-        return record
+        return dict(self.model.plan or {})
 
     def _train_epoch(self, train: Batches, epoch: int) -> dict[str, Any]:
         for part in (getattr(train, "sampler", None), getattr(train, "dataset", None)):
@@ -231,7 +222,8 @@ class Trainer:
         sums: dict[str, Tensor] = {}
         count = 0
         for *inputs, target in self._batches(train):
-            output, losses = (self._compiled or self._forward)(inputs, target)
+            output: ModelOutput = self._wrapped(inputs)
+            losses = self.model.losses(output, target)
             self._optimizer.zero_grad()
             self.fabric.backward(losses.total)
             if self.clip_grad_norm is not None:
@@ -257,10 +249,6 @@ class Trainer:
                 "A lower learning rate, or clip_grad_norm=1, usually helps."
             )
         return {"train": means}
-
-    def _forward(self, inputs: list[Any], target: Tensor) -> tuple[ModelOutput, Losses]:
-        output: ModelOutput = self._wrapped(inputs)
-        return output, self.model.losses(output, target)
 
     def _keep_if_best(self, epoch: int, value: float) -> None:
         sign = 1 if HIGHER_IS_BETTER.get(self.metric) else -1  # the loss: lower

@@ -25,11 +25,7 @@ class Command(click.Command):
         self.failure = failure
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse the command line.
-
-        Raises:
-            UsageError: an option that takes one value is given twice.
-        """
+        """Parse the command line."""
         _, _, given = self.make_parser(ctx).parse_args(args=list(args))
         for option in dict.fromkeys(given):
             single = isinstance(option, click.Option) and not (option.multiple or option.is_flag)
@@ -51,11 +47,7 @@ class TrainingCommand(Command):
         return [*own, *_setting_options(), last]
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command.
-
-        Raises:
-            ConfigError: a setting that cannot be read, or is given twice; all at once.
-        """
+        """Run the command."""
         from i2moe_plugin.benchmarks.run.settings import parse_assignments
         from i2moe_plugin.errors import ConfigError
 

@@ -76,7 +76,7 @@ def regress(
     from i2moe_plugin.benchmarks.regression.checks import compare_cells
     from i2moe_plugin.benchmarks.regression.measuring import measure_grid
     from i2moe_plugin.benchmarks.terminal.output import print_json
-    from i2moe_plugin.benchmarks.terminal.regress import show_gate, show_moved
+    from i2moe_plugin.benchmarks.terminal.regression import show_gate, show_moved
 
     def announce(name: str) -> None:
         click.echo(f"measuring {name}", err=True)

@@ -62,11 +62,7 @@ class AffectTask:
         return Classification(2)
 
     def target(self, file: Path, scores: NDArray[np.float64]) -> NDArray[Any]:
-        """Scores as float32, or classes as int64.
-
-        Raises:
-            DatasetError: classes that are neither 0 and 1 nor -1 and 1.
-        """
+        """Scores as float32, or classes as int64."""
         if self.labels != "classes":
             return scores.astype(np.float32)
         found = np.unique(scores).tolist()
@@ -79,17 +75,7 @@ class AffectTask:
 def register_affect(
     name: str, card: Card, asked: AffectTask, **facts: Any
 ) -> Callable[..., Contents]:
-    """Register a pickle of three sequences a sample as a data set.
-
-    Args:
-        name: the data set's.
-        card: its one file is the pickle.
-        asked: what is predicted.
-        **facts: see :class:`DatasetEntry`.
-
-    Returns:
-        what reads it.
-    """
+    """Register the card's pickle of three sequences a sample as a data set; return its reader."""
 
     @register_dataset(
         name,
@@ -116,9 +102,6 @@ def register_affect(
                 own first step that is not zero.
             tokens: what token backbones get: ``patches`` of the last state (I2MoE's code), or the
                 states of all ``steps``.
-
-        Raises:
-            DatasetError: a file that is damaged, refused, or lacks what it should hold.
         """
         file = folder / folder.card.files[0].path
         path = file if file.suffix == ".h5" else converted(file)

@@ -38,13 +38,7 @@ BLOCK = 256  # samples looked at together
 
 
 def pickle_of(path: str, widths: tuple[int, int, int], label: str, id_: str) -> File:
-    """The published format: a pickle of three mappings of arrays.
-
-    Args:
-        path: its name.
-        widths: F of vision, audio and text.
-        label, id_: what they are.
-    """
+    """Return the published format of a pickle; ``widths`` are F of vision, audio and text."""
     keys = []
     for split in SPLITS:
         for name, width, what in zip(
@@ -75,13 +69,7 @@ class KeptRows:
 
 @dataclass(frozen=True)
 class AffectPart:
-    """One split of the file, without the samples that have no text.
-
-    Attributes:
-        arrays: of the modalities, [N, T, F].
-        starts: where each sample's text starts.
-        scores, names: of each sample.
-    """
+    """One split without samples that have no text: arrays [N, T, F], and where texts start."""
 
     arrays: list[KeptRows]
     starts: NDArray[np.int64]
@@ -90,17 +78,7 @@ class AffectPart:
 
 
 def read_part(path: Path, split: str, aligned: bool) -> AffectPart:
-    """Read one split.
-
-    Args:
-        path: the HDF5 file.
-        split: its name.
-        aligned: the modalities share their steps.
-
-    Raises:
-        DatasetError: something is missing or damaged, of another shape, not aligned, or no sample
-            has any text.
-    """
+    """Read one split of the HDF5 file; where ``aligned``, the modalities share their steps."""
     arrays = {name: H5Array(path, f"{split}/{name}") for name in MODALITIES}
     labels = H5Array(path, f"{split}/labels")
     same_length(path, {f"{split}/{n}": a for n, a in {**arrays, "labels": labels}.items()})
@@ -187,6 +165,11 @@ class Sequences:
     max_seq_len: int
     max_pad: bool
     z_norm: bool
+
+    @property
+    def longest(self) -> int:
+        """How many steps a sequence has at most."""
+        return min(self.max_seq_len, self.parts.shape[1])
 
     def __getitem__(self, rows: NDArray[np.int64]) -> Tensor | tuple[Tensor, Tensor]:
         values, lengths = self.cut(rows)

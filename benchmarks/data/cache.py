@@ -8,7 +8,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,16 +35,9 @@ def cache_dir() -> Path:
 
 
 def digest(path: Path) -> str:
-    """The sha256 of a file.
-
-    Raises:
-        DatasetError: it cannot be read.
-    """
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise DatasetError(f"{path}: cannot be read ({error.strerror or error}).") from error
+    """The sha256 of a file."""
+    with _readable(path), path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def digests(folder: Path, paths: Iterable[Path]) -> dict[str, str]:
@@ -52,9 +45,6 @@ def digests(folder: Path, paths: Iterable[Path]) -> dict[str, str]:
 
     Reading tens of gigabytes again at every run would take minutes: what was computed is kept in
     the cache folder, and taken while a file's size and time of change are the same.
-
-    Raises:
-        DatasetError: a file cannot be read.
     """
     place = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
     store = cache_dir() / "digests" / f"{place}.json"
@@ -65,7 +55,9 @@ def digests(folder: Path, paths: Iterable[Path]) -> dict[str, str]:
     found: dict[str, list[Any]] = {}
     for path in paths:
         name = path.relative_to(folder).as_posix()
-        entry, now = known.get(name), _state(path)
+        with _readable(path):
+            state = path.stat()
+        entry, now = known.get(name), [state.st_size, state.st_mtime_ns]
         if isinstance(entry, list) and entry[:2] == now and len(entry) == 3:
             found[name] = entry
         else:
@@ -80,20 +72,16 @@ def digests(folder: Path, paths: Iterable[Path]) -> dict[str, str]:
     return {name: str(entry[2]) for name, entry in found.items()}
 
 
-def _state(path: Path) -> list[int]:
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
     try:
-        found = path.stat()
+        yield
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read ({error.strerror or error}).") from error
-    return [found.st_size, found.st_mtime_ns]
 
 
 def digest_of(folder: Path, paths: Iterable[Path]) -> str:
-    """One hash of files of the folder, in order.
-
-    Raises:
-        DatasetError: a file cannot be read.
-    """
+    """One hash of files of the folder, in order."""
     return hashlib.sha256(json.dumps(list(digests(folder, paths).items())).encode()).hexdigest()
 
 
@@ -118,9 +106,6 @@ def kept_rows(
 
     Returns:
         [N, ...]; rows are read from disk when asked for.
-
-    Raises:
-        DatasetError: what ``compute`` raises.
     """
     facts = {**key, "count": str(count), "format": str(FORMAT)}
     identity = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
@@ -161,11 +146,7 @@ def _read(path: Path, identity: str) -> Rows | None:
 def _write(
     path: Path, identity: str, count: int, compute: Callable[[], Iterator[NDArray[Any]]]
 ) -> None:
-    """Write aside and rename.
-
-    Raises:
-        OSError: the folder cannot be written.
-    """
+    """Write the file aside and rename it; raises OSError where the folder cannot be written."""
     import h5py
 
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -152,7 +153,8 @@ class Contents:
         def encoders(settings: EncoderSettings) -> list[nn.Module]:
             return [modality.encoder(settings) for modality in modalities]
 
-        return PreparedDataset(loader, encoders)
+        longest = {m: getattr(column, "longest", 0) for m, column in enumerate(columns)}
+        return PreparedDataset(loader, encoders, {m: most for m, most in longest.items() if most})
 
     def fingerprint(self, folder: DataFolder) -> str:
         """A hash of the files, of the splits and of what else decides the data."""
@@ -166,3 +168,31 @@ class Contents:
             for value in folder.digests(self.beside).values():
                 found.update(bytes.fromhex(value))
         return found.hexdigest()
+
+
+class Later:
+    """An array [N, ...], or a fitted transform, that is made when it is first used."""
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make = make
+
+    @cached_property
+    def value(self) -> Any:
+        """What is made."""
+        return self._make()
+
+    def prepare(self, _: Any) -> None:
+        """Make it now, before other processes would each make it."""
+        _ = self.value
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"value": self.value}
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+    def __getitem__(self, rows: Any) -> Any:
+        return self.value[rows]
+
+    def __call__(self, values: Any) -> Any:
+        return self.value(values)

@@ -24,16 +24,11 @@ def convert(path: Path, target: Path) -> None:
 
     Nested mappings become groups (``train/vision``); text becomes UTF-8 strings. The attributes
     ``source_sha256`` and ``format`` say what it was made from, and how.
-
-    Args:
-        path: the pickle.
-        target: the HDF5 file; one that is there is replaced.
-
-    Raises:
-        DatasetError: the pickle is damaged or refused, holds what is not an array of numbers or
-            text, or the file cannot be written.
     """
-    arrays = {name: _storable(path, name, array) for name, array in _arrays(path).items()}
+    arrays = read_arrays(path)
+    if "" in arrays:
+        raise DatasetError(f"{path}: holds no named arrays; expected a mapping.")
+    arrays = {name: _storable(path, name, array) for name, array in arrays.items()}
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".unfinished-") as aside:
@@ -53,9 +48,6 @@ def converted(path: Path) -> Path:
     """The HDF5 file of a pickle: beside it, or in the cache folder, where it is written if need be.
 
     The one beside it is taken if it was made from this very pickle, or if the pickle is gone.
-
-    Raises:
-        DatasetError: see :func:`convert`; neither the pickle nor its HDF5 file is there.
     """
     beside = path.with_suffix(".h5")
     source = source_digest(path)
@@ -68,11 +60,7 @@ def converted(path: Path) -> Path:
 
 
 def source_digest(path: Path) -> str:
-    """The sha256 of a pickle; where it is gone, what its HDF5 file says of it.
-
-    Raises:
-        DatasetError: neither is there.
-    """
+    """The sha256 of a pickle; where it is gone, what its HDF5 file says of it."""
     if path.is_file():
         return digests(path.parent, [path])[path.name]
     beside = path.with_suffix(".h5")
@@ -90,13 +78,6 @@ def _made_from(path: Path) -> str | None:
     except DatasetError:
         return None
     return made
-
-
-def _arrays(path: Path) -> dict[str, NDArray[Any]]:
-    arrays = read_arrays(path)
-    if "" in arrays:
-        raise DatasetError(f"{path}: holds no named arrays; expected a mapping.")
-    return arrays
 
 
 def _storable(path: Path, name: str, array: NDArray[Any]) -> NDArray[Any]:

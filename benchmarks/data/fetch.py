@@ -29,21 +29,7 @@ SLOWEST, PATIENCE = 1000, 60.0  # bytes a second, over so many seconds; a slower
 
 
 def fetch(name: str, card: Card, folder: Path, *, progress: bool = True) -> list[Path]:
-    """Download a data set's public files into a folder; those that are there are kept.
-
-    Args:
-        name: the data set's.
-        card: says what is where.
-        folder: created if needed.
-        progress: show a bar on a terminal.
-
-    Returns:
-        the files and folders that are there now.
-
-    Raises:
-        DatasetError: nothing is public (says how to get access), a server that does not answer, a
-            checksum that differs, a full disk. What was downloaded so far stays for the next try.
-    """
+    """Download a data set's public files into a folder, and return the paths that are there now."""
     if not card.downloads:
         raise DatasetError(f"{name} cannot be downloaded by a program. {card.how_to_get}")
     folder = Path(folder).expanduser()

@@ -16,7 +16,6 @@ from i2moe_plugin.benchmarks.data.cache import cache_dir
 from i2moe_plugin.benchmarks.data.cards import Card
 from i2moe_plugin.benchmarks.data.classes import ClassContents
 from i2moe_plugin.benchmarks.data.contents import Contents, Preparation
-from i2moe_plugin.benchmarks.data.drawn import sample_note
 from i2moe_plugin.benchmarks.data.multibench import NOTE, CheckoutLoader
 from i2moe_plugin.benchmarks.data.preview import Preview
 from i2moe_plugin.benchmarks.data.registry import DatasetEntry, datasets, find_dataset
@@ -159,7 +158,7 @@ def open_dataset(
         place = _drawn(entry)
     folder = entry.folder(place, cache)
     contents = entry.open(folder, options)
-    notes = (*([sample_note(folder.card.short_title)] if folder.is_sample else []), *contents.notes)
+    notes = (*folder.notes, *contents.notes)
     checkout = None
     if loader == "multibench":
         defaults = {key: parameter.default for key, parameter in entry.settings.items()}

@@ -44,11 +44,7 @@ class Standardiser:
     def __call__(
         self, values: NDArray[Any], lengths: NDArray[Any] | None = None
     ) -> NDArray[np.float32]:
-        """Rows as float32; steps from a row's length on are padding, and 0.
-
-        Raises:
-            DatasetError: infinite values.
-        """
+        """Rows as float32; steps from a row's length on are padding, and 0."""
         values, real = real_values(self.where, values, lengths)
         missing = np.isnan(values)
         values = (np.where(missing, self.fill, values) - self.mean) / self.deviation
@@ -65,17 +61,10 @@ def fit_standardiser(
     lengths: NDArray[Any] | None = None,
     scale: bool = True,
 ) -> Standardiser:
-    """Fit a :class:`Standardiser` on training rows, which are read in blocks.
+    """Fit a :class:`Standardiser` on training rows of [N, F] or [N, T, F], read in blocks.
 
-    Args:
-        where: the file and the array, for messages.
-        array: [N, F] or [N, T, F]; read by rows.
-        train: the training rows.
-        lengths: [N], for [N, T, F]: later steps are padding, and count for nothing.
-        scale: subtract and divide; else only fill what is missing.
-
-    Raises:
-        DatasetError: infinite values, or no training value in a column.
+    Steps from ``lengths`` [N] on are padding and count for nothing. Without ``scale`` it only fills
+    what is missing.
     """
     width = array.shape[-1]
     count, total, squares = (np.zeros(width) for _ in range(3))
@@ -111,11 +100,7 @@ def fit_standardiser(
 def real_values(
     where: str, values: NDArray[Any], lengths: NDArray[Any] | None = None
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Rows as float64, and which steps are not padding.
-
-    Raises:
-        DatasetError: infinite values that are not padding.
-    """
+    """Rows as float64, and which steps are not padding."""
     values = np.asarray(values, dtype=np.float64)
     real = np.ones(values.shape[:-1], dtype=bool)
     if lengths is not None:
@@ -127,11 +112,7 @@ def real_values(
 
 @dataclass(frozen=True)
 class TfIdf:
-    """Texts as the TF-IDF of the commonest words of training texts, float32 [B, words].
-
-    Attributes:
-        vectorizer: scikit-learn's, fitted.
-    """
+    """Texts as the TF-IDF of the commonest words of training texts, float32 [B, words]."""
 
     vectorizer: Any
 
@@ -150,17 +131,7 @@ class TfIdf:
 
 
 def fit_tf_idf(where: str, texts: Iterable[str], words: int, **options: Any) -> TfIdf:
-    """Fit a :class:`TfIdf`.
-
-    Args:
-        where: the file, for messages.
-        texts: the training texts.
-        words: at most so many words, the commonest ones.
-        **options: scikit-learn's, of how a text is cut into words.
-
-    Raises:
-        DatasetError: no word in any text.
-    """
+    """Fit a :class:`TfIdf` of at most so many words; ``options`` are scikit-learn's."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     vectorizer = TfidfVectorizer(max_features=words, sublinear_tf=True, dtype=np.float32, **options)

@@ -79,15 +79,7 @@ def coded(codes: NDArray[Any]) -> SplitRows:
 
 
 def listed(path: Path, ids: Mapping[str, int]) -> SplitRows:
-    """The rows of each split of an id-list file; ids that the data does not have are left out.
-
-    Args:
-        path: a json object with the lists ``training``, ``validation`` and ``testing``.
-        ids: the row of each id.
-
-    Raises:
-        DatasetError: damaged, or not such lists.
-    """
+    """Read each split's rows from a json file of id lists; ids that the data lacks are left out."""
     content = read_json(path)
     lists = content if isinstance(content, dict) else {}
     found: dict[SplitName, NDArray[np.int64]] = {}

@@ -21,8 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from i2moe_plugin.benchmarks.data.cards import Card, File, Key
-from i2moe_plugin.benchmarks.data.contents import Contents, Modality
-from i2moe_plugin.benchmarks.data.lazily import Later
+from i2moe_plugin.benchmarks.data.contents import Contents, Later, Modality
 from i2moe_plugin.benchmarks.data.open import dataloader_of
 from i2moe_plugin.benchmarks.data.registry import register_dataset
 from i2moe_plugin.benchmarks.data.source import DataFolder
@@ -144,7 +143,9 @@ def read(folder: DataFolder, common_ids: bool = True) -> Contents:
             and 3, or nibabel is not installed.
     """
     ids, labels = _read_labels(folder / "label.csv")
-    grey = _read_template(folder / TEMPLATE)
+    grey: NDArray[np.bool_] = read_volume(folder / TEMPLATE) == GREY  # [X, Y, Z]
+    if not grey.any():
+        raise DatasetError(f"{folder / TEMPLATE}: no voxel has the value {GREY}, grey matter's.")
     maps, scans = _read_image(folder, int(grey.sum()))
     genotypes, genotyped = read_h5ad(folder / FILES["genomic"])
     tables = [_read_table(folder / FILES[name]) for name in MODALITIES[2:]]
@@ -192,14 +193,7 @@ get_dataloader = dataloader_of("adni")
 
 @dataclass(frozen=True)
 class Placed:
-    """A modality's column: its file has its own order of subjects, and may lack some.
-
-    Attributes:
-        where: for messages.
-        values: the file's rows.
-        places: each subject's row in the file; -1 where it is not.
-        transform: rows as float64 -> a batch.
-    """
+    """A modality's column; subjects have the place -1 where its file lacks them."""
 
     where: str
     values: Rows
@@ -236,11 +230,7 @@ class Volumes:
 def fit_volumes(
     grey: NDArray[np.bool_], where: str, maps: Rows, rows: NDArray[np.int64]
 ) -> Volumes:
-    """Mean and deviation of the training subjects' grey matter.
-
-    Raises:
-        DatasetError: it is not finite.
-    """
+    """Mean and deviation of the training subjects' grey matter."""
     sums = np.zeros(2)
     with np.errstate(over="ignore"):  # of damaged numbers
         for row in rows:
@@ -266,11 +256,7 @@ class Genotypes:
 
 
 def fit_genotypes(where: str, values: Matrix, rows: NDArray[np.int64]) -> Genotypes:
-    """Each genotype's mode and range on training subjects, some columns at a time.
-
-    Raises:
-        DatasetError: infinite values.
-    """
+    """Each genotype's mode and range on training subjects, some columns at a time."""
     from sklearn.preprocessing import MinMaxScaler
 
     width = values.shape[1]
@@ -307,14 +293,6 @@ def modes(values: NDArray[Any]) -> NDArray[Any]:
     counts = np.where(np.isnan(ordered), 0, rows - np.maximum.accumulate(starts, axis=0) + 1)
     found: NDArray[Any] = np.take_along_axis(ordered, counts.argmax(0)[None], axis=0)[0]
     return np.nan_to_num(found)
-
-
-def _read_template(path: Path) -> NDArray[np.bool_]:
-    """Where the template's grey matter is: [X, Y, Z]."""
-    grey: NDArray[np.bool_] = read_volume(path) == GREY
-    if not grey.any():
-        raise DatasetError(f"{path}: no voxel has the value {GREY}, grey matter's.")
-    return grey
 
 
 def _read_image(folder: DataFolder, voxels: int) -> tuple[Rows, dict[str, int]]:

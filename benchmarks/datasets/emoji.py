@@ -104,13 +104,7 @@ def _pictures(data: Packaged) -> NDArray[np.uint8]:
 
 @dataclass(frozen=True)
 class WordMeans:
-    """Texts as the means of their words' vectors, standardised: float32 [B, F].
-
-    Attributes:
-        vectors: the vector of each word of the training texts.
-        width: F.
-        scaler: scikit-learn's, fitted.
-    """
+    """Texts as the means of their words' vectors, standardised: float32 [B, F]."""
 
     vectors: dict[str, NDArray[np.float32]]
     width: int

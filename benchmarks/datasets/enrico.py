@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from i2moe_plugin.benchmarks.data.cards import Card, Download, File, Key
 from i2moe_plugin.benchmarks.data.contents import Contents
-from i2moe_plugin.benchmarks.data.frozen_pictures import FrozenPictures, missing_weights
+from i2moe_plugin.benchmarks.data.frozen import FrozenPictures, missing_weights
 from i2moe_plugin.benchmarks.data.open import dataloader_of
 from i2moe_plugin.benchmarks.data.packaged import check_trained
 from i2moe_plugin.benchmarks.data.registry import register_dataset
@@ -119,16 +119,7 @@ CARD = Card(
 
 
 def draw(folder: Path, seed: int = 0, per_topic: int = 8) -> None:
-    """Draw a small data set in the published format.
-
-    Args:
-        folder: an empty folder.
-        seed: of the drawing.
-        per_topic: screens of each of the 20 topics.
-
-    Raises:
-        ConfigError: fewer than 2 screens a topic.
-    """
+    """Draw so many screens of each of the 20 topics."""
     if per_topic < 2:
         raise ConfigError(f"a sample needs at least 2 screens a topic, not {per_topic}.")
     # Topics are dealt out split by split, so that each has its share of every split.

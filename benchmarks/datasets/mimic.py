@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -100,7 +99,7 @@ def read(folder: DataFolder) -> Contents:
         modalities=[
             Modality(
                 name,
-                Values.in_memory(values, _filled),
+                Values.in_memory(values, np.nan_to_num),
                 partial(feature_encoder, values.shape[1]),
                 tabular=True,
             )
@@ -123,7 +122,3 @@ def _features(path: Path) -> NDArray[np.float32]:
     if np.isinf(values).any():
         raise DatasetError(f"{path}: holds infinite or huge values.")
     return values
-
-
-def _filled(values: NDArray[np.float32]) -> NDArray[Any]:
-    return np.where(np.isnan(values), np.float32(0), values)

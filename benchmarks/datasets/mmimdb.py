@@ -244,11 +244,7 @@ def _blocks(array: Rows) -> Iterator[NDArray[Any]]:
 
 
 def read_film(path: Path) -> tuple[str, list[str]]:
-    """A film's plot, the longest of those told, and its genres.
-
-    Raises:
-        DatasetError: damaged, or without one of them.
-    """
+    """A film's plot, the longest of those told, and its genres."""
     film = read_json(path)
     for key in ("plot", "genres"):
         values = film.get(key) if isinstance(film, dict) else None

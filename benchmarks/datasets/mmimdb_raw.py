@@ -15,9 +15,8 @@ from torch import nn
 from i2moe_plugin.benchmarks.data.batches import Values
 from i2moe_plugin.benchmarks.data.cache import digests
 from i2moe_plugin.benchmarks.data.cards import Card, Download, File, Key
-from i2moe_plugin.benchmarks.data.contents import Contents, Modality
-from i2moe_plugin.benchmarks.data.frozen_pictures import middles_by_vgg16, missing_weights
-from i2moe_plugin.benchmarks.data.lazily import Later
+from i2moe_plugin.benchmarks.data.contents import Contents, Later, Modality
+from i2moe_plugin.benchmarks.data.frozen import middles_by_vgg16, missing_weights
 from i2moe_plugin.benchmarks.data.open import dataloader_of
 from i2moe_plugin.benchmarks.data.registry import register_dataset
 from i2moe_plugin.benchmarks.data.source import DataFolder

@@ -199,11 +199,8 @@ get_dataloader = dataloader_of("stocks")
 class RoundedWindows:
     """A ticker's column: windows of its returns, cut out when a batch asks for them.
 
-    Attributes:
-        returns: [days].
-        length: days of a window.
-        low, step: of each window: the least return of all tickers, and what returns are rounded to
-            multiples of, from there.
+    Returns of a window are rounded to multiples of its ``step`` from its ``low``, the least one of
+    all tickers.
     """
 
     returns: NDArray[np.float64]

@@ -50,11 +50,7 @@ def step_image_layers(size: tuple[int, int], units: int) -> nn.Module:
 
 
 class PerStep(nn.Module):
-    """A network on each time step: [B, T, ...] -> [B, T, F].
-
-    Args:
-        network: [N, ...] -> [N, F].
-    """
+    """A network on each time step: [B, T, ...] -> [B, T, F]."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -67,13 +63,7 @@ class PerStep(nn.Module):
 
 
 class StridedCNN(nn.Sequential):
-    """Convolutions of stride 2 and one linear layer: [B, C, 128, 128] -> [B, F].
-
-    Args:
-        channels: C.
-        layers: (width, kernel) of each convolution; leaky ReLU (0.1) after it.
-        features: F.
-    """
+    """Convolutions (width, kernel) of stride 2, one linear layer: [B, C, 128, 128] -> [B, F]."""
 
     def __init__(
         self, channels: int, layers: Sequence[tuple[int, int]], features: int = 256
@@ -89,12 +79,7 @@ class StridedCNN(nn.Sequential):
 
 
 class CausalCNN(nn.Module):
-    """Causal convolutions over time, each halving it: [B, C, 2^layers] -> [B, F].
-
-    Args:
-        channels: C.
-        widths: of each convolution (kernel 2, stride 2, leaky ReLU 0.1); the last is F.
-    """
+    """Causal convolutions (kernel 2, stride 2) over time: [B, C, 2^layers] -> [B, widths[-1]]."""
 
     def __init__(self, channels: int, widths: Sequence[int]) -> None:
         super().__init__()

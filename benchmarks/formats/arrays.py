@@ -18,26 +18,14 @@ MOST_UNPACKED = 100  # times an archive's size, beyond that
 
 
 def read_npy(path: Path) -> NDArray[Any]:
-    """An npy file, memory-mapped; never unpickles.
-
-    Raises:
-        DatasetError: missing, cut short, damaged, or of objects.
-    """
+    """An npy file, memory-mapped; never unpickles."""
     with reading(path, "npy file"):
         array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     return array
 
 
 def read_npz(path: Path, keys: tuple[str, ...] | None = None) -> dict[str, NDArray[Any]]:
-    """The arrays of an npz file, without unpickling anything.
-
-    Args:
-        path: the file.
-        keys: those that are wanted; all by default.
-
-    Raises:
-        DatasetError: the file is missing, damaged, lacks a key, or holds objects.
-    """
+    """Read arrays of an npz file, all by default, without unpickling anything."""
     with (
         reading(path, "npz file"),
         # An open handle: numpy leaks the one it opens itself when the archive is damaged.
@@ -69,11 +57,7 @@ def check_unpacked(path: Path, packed: zipfile.ZipFile) -> None:
 
 
 def read_tensor(path: Path) -> NDArray[Any]:
-    """The one tensor of a ``torch.save`` file, read without unpickling code.
-
-    Raises:
-        DatasetError: damaged, or it holds anything but one tensor.
-    """
+    """The one tensor of a ``torch.save`` file, read without unpickling code."""
     import torch
 
     with reading(path, "torch file"):
@@ -89,19 +73,7 @@ def read_tensor(path: Path) -> NDArray[Any]:
 
 
 class NpyArray:
-    """The numbers of an npy file, memory-mapped; mapped anew in each process that is given it.
-
-    Args:
-        path: the file.
-        shape: of one row.
-
-    Attributes:
-        shape, dtype: of the array.
-
-    Raises:
-        DatasetError: missing, damaged, not of numbers, of another shape; also when rows that are
-            read hold NaN or infinite values.
-    """
+    """The numbers of an npy file, memory-mapped; mapped anew in each process that is given it."""
 
     def __init__(self, path: Path, shape: tuple[int, ...] = ()) -> None:
         self.path = path
@@ -124,12 +96,7 @@ class NpyArray:
 
 
 class Section:
-    """Rows ``start`` to ``stop`` of an array, read when asked for.
-
-    Args:
-        array: [N, ...].
-        start, stop: 0 <= start <= stop <= N.
-    """
+    """Rows ``start`` to ``stop`` of an array [N, ...], read when asked for."""
 
     def __init__(self, array: Rows, start: int, stop: int) -> None:
         self.array, self.start, self.stop = array, start, stop
@@ -143,11 +110,7 @@ class Section:
 
 
 class Joined:
-    """Arrays one after the other, as one array of all their rows.
-
-    Args:
-        arrays: [N_1, ...], [N_2, ...], ...
-    """
+    """Arrays one after the other, as one array of all their rows."""
 
     def __init__(self, *arrays: Rows) -> None:
         self.arrays = arrays

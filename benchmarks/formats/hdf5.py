@@ -158,11 +158,7 @@ class H5Array:
 
 
 class H5Files:
-    """Arrays of any number of HDF5 files, of which a few are open at a time, in any process.
-
-    Args:
-        limit: how many.
-    """
+    """Arrays of any number of HDF5 files, of which a few are open at a time, in any process."""
 
     def __init__(self, limit: int = 8) -> None:
         self.limit = limit
@@ -170,25 +166,13 @@ class H5Files:
         self._owner = os.getpid()
 
     def names(self, path: Path) -> list[str]:
-        """List the names of the groups and arrays at the top of a file.
-
-        Raises:
-            DatasetError: missing or damaged.
-        """
+        """List the names of the groups and arrays at the top of a file."""
         with self._file(path) as file:
             names = [h5_name(name) for name in file]
         return names
 
     def check(self, path: Path, rows: Mapping[str, tuple[int, ...]]) -> int:
-        """The number of rows, which these arrays have in common.
-
-        Args:
-            path: the file.
-            rows: key -> the shape of a row.
-
-        Raises:
-            DatasetError: an array that is missing, damaged, not of numbers, or of another shape.
-        """
+        """Check arrays (key -> the shape of a row), and return the number of rows they all have."""
         with self._file(path) as file:
             arrays = {key: h5_dataset(path, file, key) for key in rows}
             for key, array in arrays.items():
@@ -198,11 +182,7 @@ class H5Files:
         return count
 
     def read(self, path: Path, key: str, rows: Any = slice(None)) -> NDArray[np.float32]:
-        """Rows of one array, as float32: a slice, or a number.
-
-        Raises:
-            DatasetError: missing, damaged, or NaN or infinite values.
-        """
+        """Rows of one array, as float32: a slice, or a number."""
         with self._file(path) as file:
             values = np.asarray(h5_dataset(path, file, key)[rows])
         return finite_single(f"{path}: {key}", values)
@@ -224,12 +204,7 @@ class H5Files:
 
 
 class H5Rows:
-    """Rows that lie in many files, as one array: float32 [N, ...].
-
-    Args:
-        files: reads them.
-        places: (file, key of its array, rows of that: a number or a slice) of each row.
-    """
+    """Rows by (file, key, number or slice), as one array of many files: float32 [N, ...]."""
 
     def __init__(self, files: H5Files, places: Sequence[tuple[Path, str, Any]]) -> None:
         self.files, self.places = files, places

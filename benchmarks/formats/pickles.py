@@ -210,9 +210,6 @@ def read_pickle(path: Path) -> Any:
     """The content of a pickle of data: containers, numbers, text and numpy arrays.
 
     Tables of pandas come as mappings from columns to arrays, series and indexes as arrays.
-
-    Raises:
-        DatasetError: missing, damaged, or it holds anything else, which is named and was not run.
     """
     with reading(path, "pickle"):
         size = path.stat().st_size
@@ -227,11 +224,7 @@ def read_pickle(path: Path) -> Any:
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """Every array of a pickle, by its path: ``train/vision``.
-
-    Raises:
-        DatasetError: see :func:`read_pickle` and :func:`flatten`.
-    """
+    """Every array of a pickle, by its path: ``train/vision``."""
     value = read_pickle(path)
     with reading(path, "pickle of arrays"):
         try:
@@ -308,11 +301,7 @@ def _weight(value: Any) -> int:
 
 
 def flatten(value: Any, prefix: str = "") -> dict[str, NDArray[Any]]:
-    """Every array of nested mappings, by its path: ``train/vision``.
-
-    Raises:
-        DatasetError: a name that cannot be a path, or stands twice; lists of unequal length.
-    """
+    """Every array of nested mappings, by its path: ``train/vision``."""
     name = prefix.rstrip("/")
     if isinstance(value, Mapping):
         found: dict[str, NDArray[Any]] = {}

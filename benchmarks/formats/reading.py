@@ -140,9 +140,6 @@ def check_array(where: str, array: Any, shape: Sequence[int | str], kinds: str =
         array: anything with ``shape`` and ``dtype``.
         shape: a number is that size; a word any size, above 0 unless it is the number of rows.
         kinds: numpy's letters of the kinds of numbers that are taken.
-
-    Raises:
-        DatasetError: another type or shape; says which was expected.
     """
     found = tuple(array.shape or ())
     fits = len(found) == len(shape) and all(
@@ -173,11 +170,7 @@ def single(values: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def finite_single(where: str, values: NDArray[Any]) -> NDArray[np.float32]:
-    """Give numbers in single precision.
-
-    Raises:
-        DatasetError: some are NaN, infinite, or too large for it.
-    """
+    """Give numbers in single precision."""
     result = single(values)
     check_finite(where, result)
     return result

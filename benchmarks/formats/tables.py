@@ -47,9 +47,6 @@ def read_lines(path: Path, what: str) -> list[str]:
     Args:
         path: the file.
         what: what it is, for messages: "list of scans".
-
-    Raises:
-        DatasetError: missing, or not UTF-8.
     """
     with reading(path, what, LARGEST_TEXT):
         lines = [line.strip() for line in read_text(path).splitlines()]
@@ -82,10 +79,6 @@ def read_csv(path: Path, columns: Sequence[str] = ()) -> dict[str, list[str]]:
     Args:
         path: UTF-8, with a header.
         columns: those it must have.
-
-    Raises:
-        DatasetError: missing, not UTF-8, no header, a name twice, rows of another length, or
-            columns that are not there.
     """
     with (
         reading(path, "csv file", LARGEST_TEXT),
@@ -119,11 +112,7 @@ def read_csv(path: Path, columns: Sequence[str] = ()) -> dict[str, list[str]]:
 
 
 def read_parquet(path: Path) -> dict[str, list[str]]:
-    """A parquet file by columns, every cell as text.
-
-    Raises:
-        DatasetError: missing, damaged, or pyarrow is not installed.
-    """
+    """A parquet file by columns, every cell as text."""
     try:
         from pyarrow import parquet
     except ImportError as error:
@@ -154,9 +143,6 @@ def numbers(path: Path, name: str, cells: Sequence[str], missing: float | None =
         path, name: for messages.
         cells: the column.
         missing: what an empty cell is; None: an error.
-
-    Raises:
-        DatasetError: a cell is not a number; names the first.
     """
     values = np.empty(len(cells))
     for row, cell in enumerate(cells):
@@ -174,22 +160,14 @@ def numbers(path: Path, name: str, cells: Sequence[str], missing: float | None =
 
 
 def check_number(where: str, one: Any) -> str:
-    """An id that becomes a file's name, and is therefore digits alone.
-
-    Raises:
-        DatasetError: it is not.
-    """
+    """An id that becomes a file's name, and is therefore digits alone."""
     if not (isinstance(one, str) and one.isascii() and one.isdigit() and len(one) < 40):
         raise DatasetError(f"{where}: {str(one)[:40]!r} is not a number in digits.")
     return one
 
 
 def texts(values: Rows | NDArray[Any] | Sequence[Any]) -> list[str]:
-    """All rows of an array as text.
-
-    Raises:
-        DatasetError: bytes that are not UTF-8.
-    """
+    """All rows of an array as text."""
     cells = np.asarray(values[:], dtype=None).reshape(-1)
     if cells.dtype.kind == "V":
         raise DatasetError(f"records of {cells.dtype}; expected text.")

@@ -47,11 +47,7 @@ class Cell:
         return (self.settings.dataset, *self.row)
 
     def reference_key(self, reference: str | Mapping[str, Any] | None) -> tuple[str, ...] | None:
-        """Return the key of the cell it is compared with; None for itself, or where none can be.
-
-        Args:
-            reference: see :class:`SuiteFile`.
-        """
+        """Return the key of the cell it is compared with; None for itself, or where none can be."""
         if reference is None:
             return None
         change = {"method": reference} if isinstance(reference, str) else dict(reference)
@@ -109,10 +105,6 @@ def methods_grid(
         seeds: distinct seeds.
         values: settings over the recipe's; see :func:`resolve`.
         root: the data set's folder.
-
-    Raises:
-        ConfigError: unknown names and settings that cannot be used, all at once.
-        DatasetError: a folder that is no data set.
     """
     from i2moe_plugin.benchmarks.data.registry import find_dataset
     from i2moe_plugin.methods import find_method

@@ -18,6 +18,7 @@ from i2moe_plugin.benchmarks.statistics.metrics import (
     metric_heading,
 )
 from i2moe_plugin.benchmarks.statistics.paired import summarise
+from i2moe_plugin.errors import enumerated
 
 MARKS = {"better": "▲", "worse": "▼"}
 CSV_COLUMNS = (
@@ -81,7 +82,7 @@ def markdown(table: Table) -> str:
     if table.reasons:
         lines += ["", "Not finished, and not counted:", ""]
         for reason, where in table.reasons.items():
-            lines.append(f"- {reason} ({len(where)}: {_some(where)})")
+            lines.append(f"- {reason} ({len(where)}: {enumerated(where, 3)})")
     return "\n".join(lines) + "\n"
 
 
@@ -135,11 +136,7 @@ FORMATS: dict[str, Callable[[Table], str]] = {
 
 
 def write_tables(table: Table, folder: Path) -> list[Path]:
-    """Write every format as ``<folder>/suites/<name>.<ending>``.
-
-    Raises:
-        RunError: they cannot be written.
-    """
+    """Write every format as ``<folder>/suites/<name>.<ending>``."""
     place = folder / "suites"
     with disk_errors_explained(place):
         place.mkdir(parents=True, exist_ok=True)
@@ -150,11 +147,7 @@ def write_tables(table: Table, folder: Path) -> list[Path]:
 
 
 def methods_record(table: Table) -> dict[str, Any]:
-    """Return the table of one data set and backbone for JSON, method by method.
-
-    Args:
-        table: of :func:`i2moe_plugin.benchmarks.grid.cells.methods_grid`, with all runs finished.
-    """
+    """Return the finished table of a :func:`methods_grid` for JSON, method by method."""
     first, *_ = table.cells
     entries = {cell.settings.method: table.of(cell) for cell in table.cells}
     baseline = next(iter(table.baselines), None)
@@ -190,11 +183,6 @@ def methods_record(table: Table) -> dict[str, Any]:
         },
         "notes": list(first.notes),
     }
-
-
-def _some(where: list[str], most: int = 3) -> str:
-    more = f" and {len(where) - most} more" if len(where) > most else ""
-    return ", ".join(where[:most]) + more
 
 
 def _pipes(cells: list[str]) -> str:

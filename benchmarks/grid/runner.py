@@ -32,15 +32,7 @@ OnEvent = Callable[[CellRuns, Attempt, dict[str, Any] | None], None]
 
 
 def open_cell(cell: Cell, *, cache: bool = True, sample: bool = False) -> OpenedDataset:
-    """Open a cell's data set.
-
-    Args:
-        cell: the cell.
-        cache, sample: see :func:`open_dataset`.
-
-    Raises:
-        I2MoEError: its files are not here, or damaged.
-    """
+    """Open a cell's data set; see :func:`open_dataset` for ``cache`` and ``sample``."""
     settings = cell.settings
     return open_dataset(
         settings.dataset,
@@ -78,13 +70,7 @@ class GridRunner:
     on_event: OnEvent = lambda *_: None
 
     def run(self, grid: Grid) -> Table:
-        """Run a grid; seeds go outside cells, so that one that is stopped has whole comparisons.
-
-        Raises:
-            ConfigError: the device is not there.
-            RunError: a process was killed.
-            Exception: what a run raised, where ``strict``.
-        """
+        """Run a grid; seeds go outside cells, so that one that is stopped has whole comparisons."""
         for name in {cell.settings.device for cell in grid.cells}:
             resolve_device(name)
         cells = [CellRuns.planned(cell, grid.seeds) for cell in grid.cells]
@@ -200,13 +186,9 @@ def train(
     strict: bool,
     **options: Any,
 ) -> None:
-    """Train one run, perhaps in another process, and send its states.
+    """Train one run, perhaps in another process, and send its states; see :func:`execute`.
 
-    Args:
-        settings, data, store: see :func:`execute`.
-        send: called with a state, and the epoch's record or the reason.
-        strict: raise what goes wrong, in place of sending it.
-        **options: of :func:`execute`.
+    Where ``strict``, what goes wrong is raised in place of being sent.
     """
     send(("running", None))
     try:
@@ -265,12 +247,7 @@ def _describe(cell: CellRuns, data: OpenedDataset) -> None:
 
 
 def _check_fit(cell: CellRuns, data: OpenedDataset) -> None:
-    """Check a cell before it is trained.
-
-    Raises:
-        ConfigError: a metric that the data set does not have.
-        BackboneError: the backbone does not take so many modalities.
-    """
+    """Check a cell before it is trained."""
     for metric in set(cell.metrics) - set(COSTS):
         known = data.task.metric_names
         if metric not in known:

@@ -108,9 +108,6 @@ def load_suite(
         settings: over the file's.
         roots: data set -> folder, over the file's.
         only: these data sets, backbones or methods alone.
-
-    Raises:
-        ConfigError: everything that is wrong with the file, and with any cell's settings, at once.
     """
     raw, name, folder, ships = read_suite(given)
     try:
@@ -123,17 +120,7 @@ def load_suite(
 
 
 def read_suite(given: str) -> tuple[dict[str, Any], str, Path, bool]:
-    """Read a suite's keys.
-
-    Args:
-        given: a path, or a name of :func:`shipped_suites`.
-
-    Returns:
-        the keys, the suite's name, the folder it lies in, and whether it ships.
-
-    Raises:
-        ConfigError: neither a file nor a name, or not readable.
-    """
+    """Return the keys of a suite (a path, or one that ships), its name, its folder, if it ships."""
     path = Path(given).expanduser()
     if path.is_file():
         try:
@@ -164,14 +151,7 @@ def expand(
 ) -> Grid:
     """Expand what a suite's file says to a grid; see :func:`load_suite`.
 
-    Args:
-        suite: what the file says.
-        name: the suite's name.
-        folder: what relative roots in it are relative to.
-        ships: it ships, so its own settings are the paper's.
-
-    Raises:
-        ConfigError: see :func:`load_suite`.
+    Relative roots are relative to ``folder``; the settings of a suite that ships are the paper's.
     """
     by_hand, roots = settings or {}, roots or {}
     problems: dict[str, str] = {}  # what is wrong -> where it was found first
@@ -221,9 +201,15 @@ def expand(
 
 def _filled(suite: SuiteFile, part: SuitePart) -> SuitePart:
     """Return a part with what it takes from the top, and with words for several spelled out."""
+    from i2moe_plugin.backbones.entry import backbones
+    from i2moe_plugin.benchmarks.data.registry import datasets
+
+    def embedded() -> list[str]:
+        return [name for name in datasets.names() if datasets.get(name).card.embedded]
+
     return SuitePart(
-        datasets=_spelled_out(part.datasets or suite.datasets, EMBEDDED, _embedded_datasets),
-        fusions=_spelled_out(part.fusions or suite.fusions, EVERY, _all_backbones),
+        datasets=_spelled_out(part.datasets or suite.datasets, EMBEDDED, embedded),
+        fusions=_spelled_out(part.fusions or suite.fusions, EVERY, backbones.names),
         methods=part.methods or suite.methods or [],
         settings={**suite.settings, **part.settings},
         grid={**suite.grid, **part.grid},
@@ -238,18 +224,6 @@ def _spelled_out(
         for item in items or ()
         for name in (names() if item.name == word else [item.name])
     ]
-
-
-def _embedded_datasets() -> list[str]:
-    from i2moe_plugin.benchmarks.data.registry import datasets
-
-    return [name for name in datasets.names() if datasets.get(name).card.embedded]
-
-
-def _all_backbones() -> list[str]:
-    from i2moe_plugin.backbones.entry import backbones
-
-    return backbones.names()
 
 
 def _wanted(

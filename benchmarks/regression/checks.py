@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -33,20 +33,11 @@ class Check:
     outcome: Outcome
     text: str
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return everything, for JSON."""
-        return asdict(self)
-
 
 def compare_cells(
     before: Sequence[Measurement], now: Sequence[Measurement], tolerances: Tolerances
 ) -> list[Check]:
-    """Compare every cell, check by check, in order.
-
-    Args:
-        before, now: the baseline's cells, and the same ones measured anew.
-        tolerances: how far each may move.
-    """
+    """Compare the baseline's cells with the same ones measured anew, check by check, in order."""
     known = {cell.cell: cell for cell in before}
     checks = []
     for cell in now:

@@ -107,9 +107,6 @@ def parity(
         margin: what counts as the same, as our metrics are (0.02: two points of accuracy).
         altered: settings that are not the recipe's, so not the paper's.
         loop: gives ``{"test": metrics}`` of the same run in their loop.
-
-    Raises:
-        ConfigError: a margin that is not positive.
     """
     first = table.cells[0]
     settings, notes, reasons = first.settings, list(first.notes), []

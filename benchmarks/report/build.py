@@ -67,17 +67,10 @@ def build(
     with_data: bool = True,
     progress: bool = False,
 ) -> Report:
-    """Write the page about all finished runs at these paths.
+    """Write the page about all finished runs at these paths: runs, or folders of runs.
 
-    Args:
-        paths: runs, or folders of runs.
-        output: the HTML file.
-        data_root: where the data set lies, if not where it lay when the runs were made.
-        with_data: show the samples' own modalities.
-        progress: show bars on a terminal.
-
-    Raises:
-        RunError: no finished run, or the file cannot be written.
+    ``data_root`` is where the data set lies, if it was moved; without ``with_data`` the samples'
+    own modalities are left out.
     """
     paths = list(paths)
     found = find_runs(paths)

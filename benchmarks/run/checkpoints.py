@@ -16,11 +16,7 @@ from i2moe_plugin.errors import RunError
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], record: Any = None) -> None:
-    """Write tensors, and a record that JSON can hold, through a neighbouring file.
-
-    Raises:
-        RunError: the file cannot be written.
-    """
+    """Write tensors, and a record that JSON can hold, through a neighbouring file."""
     aside = path.with_name(f".{path.name}.tmp")
     # Contiguous copies: tied or expanded tensors would otherwise be refused.
     whole = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in tensors.items()}
@@ -33,11 +29,7 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], record: Any = None) -> 
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], Any]:
-    """Read what :func:`save_tensors` wrote.
-
-    Raises:
-        RunError: the file is missing or damaged.
-    """
+    """Read what :func:`save_tensors` wrote."""
     try:
         with safe_open(path, framework="pt") as file:
             record = json.loads((file.metadata() or {}).get("record", "null"))
@@ -59,11 +51,7 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
 
 
 def load_state(path: Path) -> dict[str, Any]:
-    """Read what :func:`save_state` wrote, for :meth:`Trainer.load_state_dict`.
-
-    Raises:
-        RunError: the file is missing or damaged.
-    """
+    """Read what :func:`save_state` wrote, for :meth:`Trainer.load_state_dict`."""
     tensors, record = load_tensors(path)
     slots: dict[int, dict[str, Tensor]] = {}
     parts: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}}

@@ -26,23 +26,14 @@ _READ = ("settings.json", "result.json", "environment.json", "metrics.jsonl")
 
 @dataclass
 class FoundRuns:
-    """The runs at some paths.
-
-    Attributes:
-        runs: those that are finished and undamaged.
-        problems: (name, reason) of the others.
-    """
+    """The finished, undamaged runs at some paths, and (name, reason) of the others."""
 
     runs: list[Run] = field(default_factory=list)
     problems: list[tuple[str, str]] = field(default_factory=list)
 
 
 def find_runs(paths: Iterable[Path]) -> FoundRuns:
-    """Find the runs at these paths: each is a run's directory, or a folder of runs.
-
-    Raises:
-        RunError: a path that is neither, or no finished run at all.
-    """
+    """Find the runs at these paths: each is a run's directory, or a folder of runs."""
     found = FoundRuns()
     seen: set[Path] = set()
     for path in paths:

@@ -6,7 +6,7 @@ import inspect
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from i2moe_plugin.benchmarks.run.environment import (
 )
 from i2moe_plugin.benchmarks.run.files import json_ready, write_json, write_text
 from i2moe_plugin.benchmarks.run.memory import keep_freed_memory
-from i2moe_plugin.benchmarks.run.model import create_trainer
+from i2moe_plugin.benchmarks.run.model import backbone_notes, check_last_batch, create_trainer
 from i2moe_plugin.benchmarks.run.outputs import write_outputs
 from i2moe_plugin.benchmarks.run.settings import RunSettings
 from i2moe_plugin.benchmarks.run.store import Run, RunStore
@@ -126,6 +126,8 @@ def _train_and_test(
     sources: Mapping[str, str],
 ) -> None:
     start = time.perf_counter()
+    check_last_batch(settings, data, trainer.model)
+    notes = (*data.notes, *backbone_notes(trainer.model))
     _go_on(trainer, folder / STATE)
     last_save = time.perf_counter()
 
@@ -157,7 +159,7 @@ def _train_and_test(
         "test": time.perf_counter() - test_start,
         "total": time.perf_counter() - start,
     }
-    _write(settings, data, folder, trainer, test, sources, seconds)
+    _write(settings, data, folder, trainer, test, sources, seconds, notes)
 
 
 def _go_on(trainer: Trainer, state: Path) -> None:
@@ -165,7 +167,7 @@ def _go_on(trainer: Trainer, state: Path) -> None:
     if state.exists():
         try:
             trainer.load_state_dict(load_state(state))
-        except (RunError, RuntimeError, KeyError, ValueError):
+        except (RunError, RuntimeError, KeyError, TypeError, ValueError):
             state.unlink()
 
 
@@ -177,6 +179,7 @@ def _write(
     test: Predictions,
     sources: Mapping[str, str],
     seconds: dict[str, float],
+    notes: Sequence[str],
 ) -> None:
     result: dict[str, Any] = {
         "test": {"loss": test.loss, **trainer.model.task.metrics(test.prediction, test.target)},
@@ -189,7 +192,7 @@ def _write(
         - count_parameters(trainer.model.encoders),
         "seconds": seconds,
         "plan": trainer.plan,
-        "notes": data.notes,
+        "notes": notes,
         "task": trainer.model.task.describe(),
         "class_names": data.class_names,
         "modalities": list(data.modalities),

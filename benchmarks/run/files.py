@@ -25,14 +25,7 @@ _ADVICE = {
 
 @contextlib.contextmanager
 def disk_errors_explained(path: Path) -> Iterator[None]:
-    """Turn an operating system error inside the block into one that says what to do.
-
-    Args:
-        path: what is written in the block.
-
-    Raises:
-        RunError: in place of any OSError.
-    """
+    """Turn an OSError in the block, which writes ``path``, into one that says what to do."""
     try:
         yield
     except OSError as error:
@@ -41,11 +34,7 @@ def disk_errors_explained(path: Path) -> Iterator[None]:
 
 
 def write_text(path: Path, text: str) -> Path:
-    """Write a file through a neighbouring one, so that a reader never sees half of it.
-
-    Raises:
-        RunError: the file cannot be written.
-    """
+    """Write a file through a neighbouring one, so that a reader never sees half of it."""
     with disk_errors_explained(path):
         aside = path.with_name(f".{path.name}.tmp")
         aside.write_text(text, encoding="utf-8")
@@ -53,11 +42,9 @@ def write_text(path: Path, text: str) -> Path:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON as :func:`write_text` writes; see :func:`json_ready` for what JSON lacks.
-
-    Raises:
-        RunError: the file cannot be written.
-    """
+    """Write JSON as :func:`write_text` writes, in a folder that is made where there is none."""
+    with disk_errors_explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, json.dumps(json_ready(value), indent=1, allow_nan=False) + "\n")
 
 

@@ -25,15 +25,7 @@ CHUNK = 1024
 
 
 def write_outputs(folder: Path, columns: Mapping[str, NDArray[Any]]) -> None:
-    """Write outputs as :func:`read_outputs` reads them: an HDF5 data set for each column.
-
-    Args:
-        folder: of the run.
-        columns: arrays [N, ...] of numbers or text, by name.
-
-    Raises:
-        RunError: the file cannot be written.
-    """
+    """Write arrays [N, ...] of numbers or text, by name: an HDF5 data set for each."""
     import h5py
 
     with disk_errors_explained(folder), h5py.File(folder / OUTPUTS[2], "w") as file:

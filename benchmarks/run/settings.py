@@ -20,6 +20,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from i2moe_plugin.backbones.entry import HEAD_SETTINGS
+from i2moe_plugin.deprecation import deprecated
 from i2moe_plugin.errors import ConfigError, did_you_mean
 
 #: A name of :data:`i2moe_plugin.methods.METHODS`, such as ``vanilla`` or ``i2moe``.
@@ -100,10 +101,10 @@ class RunSettings(BaseModel):
     precision: Short[Literal["32", "bf16-mixed", "16-mixed"]] = Field(
         "32", description="number format"
     )
-    plan: Short[Literal["auto", "fastest", "loop", "batched", "shared", "stacked"]] = Field(
-        "auto", description="how experts and views are run; fastest measures, and may vary"
+    plan: Short[Literal["auto", "loop", "batched", "shared", "stacked", "fastest"]] = Field(
+        "auto", description="how experts and views are run; fastest is deprecated and means auto"
     )
-    compile: Short[bool] = Field(False, description="compile a step with torch.compile")
+    compile: Short[bool] = Field(False, description="deprecated, without effect")
     memory_budget: Short[int | None] = Field(
         None, gt=0, description="MB for a step's activations; recomputes what exceeds it"
     )
@@ -119,6 +120,21 @@ class RunSettings(BaseModel):
 
             find_method(name)
         return name
+
+    @field_validator("plan")
+    @classmethod
+    def _not_by_a_clock(cls, name: str) -> str:
+        if name != "fastest":
+            return name
+        deprecated("plan=fastest", "plan=auto, which it is now")
+        return "auto"
+
+    @field_validator("compile")
+    @classmethod
+    def _not_compiled(cls, asked: bool) -> bool:
+        if asked:
+            deprecated("compile", "the same without it: steps are not compiled any more")
+        return False
 
     def identity(self, **facts: str) -> str:
         """Return a hash of what decides the numbers: most settings, and the given facts."""

@@ -91,12 +91,7 @@ def format_interval(comparison: Comparison) -> str:
 
 
 def verdict_words(comparison: Comparison, method: str, reference: str) -> str:
-    """Say what a comparison showed, without the full stop.
-
-    Args:
-        comparison: of ``method`` with ``reference``.
-        method, reference: names of methods.
-    """
+    """Say what a comparison of two methods showed, without the full stop."""
     one, other = method_title(method), method_title(reference)
     name = metric_title(comparison.metric)
     return {

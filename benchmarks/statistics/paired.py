@@ -97,7 +97,7 @@ def compare(metric: str, reference: Sequence[float], values: Sequence[float]) ->
         interval[0] if interval else None,
         interval[1] if interval else None,
         count,
-        _verdict(metric, mean, count, interval is not None and not _within(0.0, interval)),
+        _verdict(metric, mean, count, interval is not None and not interval[0] <= 0 <= interval[1]),
         p=_paired_t(difference),
         p_permutation=permutation_p(difference),
         p_smallest=min(1.0, 2.0 ** (1 - count)),
@@ -240,10 +240,6 @@ def _paired_t(difference: NDArray[Any]) -> float | None:
     if spread == 0:
         return None
     return float(2 * stats.t.sf(abs(difference.mean()) / (spread / count**0.5), count - 1))
-
-
-def _within(value: float, interval: Interval) -> bool:
-    return interval[0] <= value <= interval[1]
 
 
 def _verdict(metric: str, difference: float, seeds: int, shown: bool) -> Verdict:

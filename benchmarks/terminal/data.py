@@ -159,11 +159,7 @@ def show_verification(given: str, root: Path | None, as_json: bool) -> bool:
 
 
 def convert_pickles(given: str, root: Path | None) -> None:
-    """Write a data set's pickles as HDF5 beside them.
-
-    Raises:
-        DatasetError: it has none, or one cannot be read.
-    """
+    """Write a data set's pickles as HDF5 beside them."""
     from i2moe_plugin.benchmarks.data.convert import convert
 
     name, place = find_dataset(given, root)

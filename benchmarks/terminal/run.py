@@ -84,7 +84,7 @@ def show_methods(table: Table) -> None:
             + ", ".join(f"{name} {value:.2f}" for name, value in weights.items())
         )
     console.print(f"Cost: {'; '.join(map(_cost, table.cells))}")
-    for note in table.cells[0].notes:
+    for note in dict.fromkeys(note for cell in table.cells for note in cell.every_note):
         console.print(Text(f"Note: {note}", style="yellow"))
     runs = [run for cell in table.cells for run in cell.runs.values()]
     again = f" ({table.reused} finished before)" if table.reused else ""

@@ -31,18 +31,6 @@ def test_contract(entry):
 
 
 @every
-def test_latents_that_it_does_not_take_are_refused_in_words(entry):
-    subject = Subject(entry)
-    fewest, most, kinds = entry.min_modalities, entry.max_modalities, ("vector", "tokens")
-    for count in (fewest - 1, *([] if most is None else [most + 1])):
-        with pytest.raises(BackboneError, match=f"fuses .* modalities; {count} are given"):
-            subject.build(subject.latents(modalities=fewest)[:1] * count)
-    for kind in set(kinds) - set(subject.kinds):
-        with pytest.raises(BackboneError, match=f"takes .* latents; modality 1 comes as {kind}"):
-            subject.build(subject.latents(kind))
-
-
-@every
 def test_numbers_out_of_range_are_refused(entry):
     numbers = [n for n, p in entry.settings.items() if type(p.default) in (int, float)]
     for name in [*numbers, *([] if entry.own_head else HEAD_SETTINGS)]:

@@ -29,7 +29,6 @@ from i2moe_plugin import (
     register_backbone,
 )
 from i2moe_plugin.benchmarks.encoders import Frozen
-from i2moe_plugin.execution.compiling import compiles_backward_at_once
 from i2moe_plugin.interactions.masking import MASKINGS
 from i2moe_plugin.seeding import seeded
 from i2moe_plugin.training import count_parameters
@@ -313,28 +312,6 @@ def test_e8_m5_the_best_epoch_is_kept(values, metric, best):
         assert not torch.equal(other["encoders.0.weight"], states[best - 1]["encoders.0.weight"])
 
 
-def test_e8_m5_accuracy_zero_in_every_epoch_still_yields_a_model():
-    model = model_of("vanilla", dropout=0.0)
-    one, two, _ = split(10).tensors
-    never = (model([one, two]).prediction.argmax(1) + 1) % 3
-    valid = DataLoader(TensorDataset(one, two, never), batch_size=4)
-    trainer = trainer_of(model, lr=1e-9)
-    trainer.fit(loaders()[0], valid, epochs=2)
-    assert [record["valid"]["accuracy"] for record in trainer.history] == [0.0, 0.0]
-    assert trainer.best_epoch == 1
-    assert trainer.predict(valid).prediction.shape == (10, 3)
-
-
-def test_auroc_that_is_undefined_selects_the_first_epoch():
-    one, two, target = split(40).tensors
-    keep = target != 2
-    valid = DataLoader(TensorDataset(one[keep], two[keep], target[keep]), batch_size=8)
-    trainer = trainer_of(model_of(), "auroc")
-    trainer.fit(loaders()[0], valid, epochs=2)
-    assert all(math.isnan(record["valid"]["auroc"]) for record in trainer.history)
-    assert trainer.best_epoch == 1
-
-
 @pytest.mark.parametrize("clip", [None, 1.0])
 @pytest.mark.parametrize("method", ["vanilla", "i2moe"])
 def test_divergence_is_told_and_not_reported_as_a_result(method, clip):
@@ -418,15 +395,6 @@ def test_e6_a_frozen_encoder_stays_as_it_is():
     trainer.fit(*loaders(), epochs=2)
     assert_same_state(frozen.state_dict(), before)
     assert not frozen.training
-
-
-def test_interaction_losses_are_not_computed_to_evaluate():
-    model, calls = model_of(), []
-    model.bank.plan = "loop"
-    model.bank.experts[0].register_forward_hook(lambda m, i, o: calls.append(m.training))
-    trainer = trainer_of(model)
-    trainer.predict(loaders()[1])
-    assert calls == [False] * 3
 
 
 @pytest.mark.parametrize("method", ["vanilla", "i2moe"])
@@ -575,14 +543,6 @@ def test_sampler_and_data_set_are_told_the_epoch():
     assert told == [(part, epoch) for epoch in (1, 2, 3) for part in ("sampler", "data")]
 
 
-def test_plain_lists_of_batches_will_do():
-    one, two, target = split(12).tensors
-    batches = [(one[:6], two[:6], target[:6]), [one[6:], two[6:], target[6:]]]
-    trainer = trainer_of(model_of())
-    trainer.fit(batches, batches, epochs=1)
-    assert trainer.predict(batches).prediction.shape == (12, 3)
-
-
 def test_batches_of_tokens_with_padding_masks():
     """A modality may be a tuple (x, mask), of another length in every batch."""
 
@@ -634,24 +594,6 @@ def test_bfloat16_trains_to_full_precision_results():
     assert result.prediction.dtype == result.outputs.dtype == result.weights.dtype == np.float32
     assert all(p.dtype == torch.float32 for p in model.parameters())
     assert_close(torch.from_numpy(result.weights).sum(1), torch.ones(23))
-
-
-@pytest.mark.skipif(not compiles_backward_at_once(), reason="this torch is older than 2.10")
-def test_a_step_that_cannot_be_compiled_runs_as_it_is_and_says_why(monkeypatch):
-    def refused(*arguments):
-        raise RuntimeError("no working compiler")
-
-    train, valid = loaders()
-    plain = Trainer(model_of(), metric="accuracy", fabric=CPU)
-    plain.fit(train, valid, 2)
-    monkeypatch.setattr(torch, "compile", lambda call, **options: refused)
-    compiled = Trainer(model_of(), metric="accuracy", fabric=CPU, compile=True)
-    compiled.fit(train, valid, 2)
-    assert compiled.plan["compiled"] is False
-    assert compiled.plan["compile_problem"] == "RuntimeError: no working compiler"
-    assert "compiled" not in plain.plan
-    for ours, theirs in zip(compiled.history, plain.history, strict=True):
-        assert ours["train"] == theirs["train"]
 
 
 def test_a_run_that_goes_on_keeps_its_plan():

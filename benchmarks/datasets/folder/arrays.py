@@ -19,11 +19,7 @@ from i2moe_plugin.errors import DatasetError, did_you_mean
 
 
 class FolderFiles:
-    """The files of a folder; tables are read once.
-
-    Args:
-        folder: where they lie.
-    """
+    """The files of a folder; tables are read once."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -33,9 +29,6 @@ class FolderFiles:
         """The array: in memory, or read from disk by rows where the format allows it.
 
         Numbers of tables are floats, an empty cell NaN; a column that is no number is text.
-
-        Raises:
-            DatasetError: the file is missing, damaged, or lacks the array.
         """
         path = self.folder / place.file
         ending = path.suffix.lower()

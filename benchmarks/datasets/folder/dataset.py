@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -32,14 +32,14 @@ from i2moe_plugin.benchmarks.datasets.folder.description import (
     ModalityEntry,
     read_description,
 )
-from i2moe_plugin.benchmarks.datasets.folder.target import Target, read_target
 from i2moe_plugin.benchmarks.encoders import feature_encoder, picture_encoder, recurrent_encoder
-from i2moe_plugin.benchmarks.encoders.tokens import TokenEncoder
+from i2moe_plugin.benchmarks.encoders.sequences import TokenEncoder
 from i2moe_plugin.benchmarks.formats.pictures import OWN_FORMATS, ImageFiles
 from i2moe_plugin.benchmarks.formats.reading import Rows, is_file
 from i2moe_plugin.benchmarks.formats.tables import texts
 from i2moe_plugin.errors import DatasetError, did_you_mean
 from i2moe_plugin.seeding import derive_seed
+from i2moe_plugin.tasks import Classification, Multilabel, Regression, Task
 
 CHANNELS = 16
 SPLIT_WORDS: dict[str, SplitName] = {
@@ -69,11 +69,7 @@ def resolve(name: str) -> DatasetEntry:
 
 
 def locate(root: Path | None, _: Card) -> tuple[Path, Card]:
-    """The folder told, with what it says of itself.
-
-    Raises:
-        DatasetError: none was told, or it does not describe itself.
-    """
+    """The folder told, with what it says of itself."""
     if root is None:
         raise DatasetError(f"give the folder that holds {SELF_DESCRIBED}: --dataset FOLDER.")
     return root, described(read_description(root))
@@ -129,13 +125,19 @@ def read(folder: DataFolder) -> Contents:
             raise DatasetError(
                 f"{folder / SELF_DESCRIBED}: {what} has {len(array)} rows, the target has {count}."
             )
-    target = read_target(description, opened["target"], str(folder / description.target.file))
-    metric = _metric(folder, description, target)
+    where = str(folder / description.target.file)
+    target, task, class_names = read_target(description, opened["target"], where)
+    metric = description.metric or METRICS[description.task]
+    if metric not in task.metric_names:
+        raise DatasetError(
+            f"{folder / SELF_DESCRIBED}: metric {metric!r} is none of "
+            f"{', '.join(task.metric_names)}.{did_you_mean(metric, task.metric_names)}"
+        )
     ids = texts(opened["ids"]) if description.ids else [str(row) for row in range(count)]
     splits = folder.split(_split_rows(folder, description, opened, count), ids)
     if description.task == "classification":
-        labels = target.values.numpy()[splits["train"]]
-        check_trained(str(folder), labels, tuple(target.class_names))
+        labels = target.numpy()[splits["train"]]
+        check_trained(str(folder), labels, tuple(class_names))
     pictures: list[Path] = []
     modalities = []
     for name, entry in description.modalities.items():
@@ -154,22 +156,12 @@ def read(folder: DataFolder) -> Contents:
     return Contents(
         splits=splits,
         modalities=modalities,
-        target=target.values,
-        task=target.task,
-        class_names=target.class_names,
+        target=target,
+        task=task,
+        class_names=class_names,
         metric=metric,
         beside=pictures,
     )
-
-
-def _metric(folder: DataFolder, description: Description, target: Target) -> str:
-    metric, known = description.metric or target.metric, target.task.metric_names
-    if metric not in known:
-        raise DatasetError(
-            f"{folder / SELF_DESCRIBED}: metric {metric!r} is none of {', '.join(known)}."
-            f"{did_you_mean(metric, known)}"
-        )
-    return metric
 
 
 def _split_rows(
@@ -291,3 +283,56 @@ def _pixels(where: str, channels_last: bool, values: NDArray[Any]) -> NDArray[An
         if not ((values >= 0) & (values <= 1)).all():
             raise DatasetError(f"{where}: pixels are uint8, or floats from 0 to 1.")
     return np.ascontiguousarray(values)
+
+
+METRICS = {"classification": "accuracy", "multilabel": "macro_f1", "regression": "mae"}
+
+
+def read_target(
+    description: Description, array: Rows, where: str
+) -> tuple[Tensor, Task, Sequence[str]]:
+    """Read the target of every row ([N] class numbers, or [N, C]), the task, and the classes."""
+    values = np.asarray(array[:])
+    if not len(values):
+        raise DatasetError(f"{where}: has no rows.")
+    if description.task == "classification":
+        names, labels = _classes(values, where, description.classes)
+        return torch.tensor(labels), Classification(len(names)), names
+    values = values.reshape(len(values), -1)
+    if values.dtype.kind not in "fiub" or not np.isfinite(values).all():
+        raise DatasetError(f"{where}: the target must be numbers, none missing.")
+    width = values.shape[1]
+    names = description.classes or [f"output {i + 1}" for i in range(width)]
+    if len(names) != width:
+        raise DatasetError(f"{where}: {len(names)} classes for {width} columns.")
+    if description.task == "multilabel" and not np.isin(values, (0, 1)).all():
+        raise DatasetError(f"{where}: a multilabel target holds 0 and 1 only.")
+    task = (Multilabel if description.task == "multilabel" else Regression)(width)
+    return torch.from_numpy(values.astype(np.float32)), task, names
+
+
+def _classes(
+    values: NDArray[np.generic], where: str, classes: list[str] | None
+) -> tuple[list[str], list[int]]:
+    """The classes' names in order, and the number of each row's class."""
+    values = values.reshape(-1) if values.size == len(values) else values
+    if values.ndim != 1:
+        raise DatasetError(f"{where}: a class is one cell a row; got {list(values.shape)}.")
+    if values.dtype.kind == "f":
+        if not np.isfinite(values).all() or (values % 1).any():
+            raise DatasetError(f"{where}: classes are names or whole numbers, none missing.")
+        values = values.astype(np.int64)
+    words = texts(values)
+    by_number = {word: int(word) for word in set(words) if word.lstrip("-").isdigit()}
+    present = sorted(set(words), key=lambda w: (w not in by_number, by_number.get(w, 0), w))
+    names = classes or present
+    if len(names) < 2:
+        raise DatasetError(f"{where}: all rows have one class, {names[0]!r}.")
+    if classes is None or set(words) <= set(names):
+        place = {name: index for index, name in enumerate(names)}
+        return list(names), [place[word] for word in words]
+    # The column holds places in the list.
+    if not all(w.isdigit() and int(w) < len(names) for w in set(words)):
+        odd = sorted(set(words) - set(names))[:5]
+        raise DatasetError(f"{where}: {odd} are none of the classes {', '.join(names)}.")
+    return list(names), [int(word) for word in words]

@@ -150,11 +150,7 @@ class Description(_Part):
 
 
 def read_description(folder: Path) -> Description:
-    """The ``dataset.yaml`` of a folder.
-
-    Raises:
-        DatasetError: missing, not YAML, or not of this form; all problems.
-    """
+    """The ``dataset.yaml`` of a folder."""
     path = folder / SELF_DESCRIBED
     content = read_yaml(path)
     if not isinstance(content, dict):

@@ -21,16 +21,7 @@ LACKING = 0.03  # of the subjects lack a modality, in each
 
 
 def write(folder: Path, seed: int = 0, count: int = 300) -> None:
-    """Write every file of so many subjects, with a template of 12 x 14 x 12 voxels.
-
-    Args:
-        folder: an empty folder.
-        seed: equal seeds draw equal subjects.
-        count: of subjects.
-
-    Raises:
-        DatasetError: nibabel is not installed.
-    """
+    """Write every file of so many subjects, with a template of 12 x 14 x 12 voxels."""
     import_nibabel()
     draw = np.random.default_rng(seed)
     diagnosis = draw.permutation(np.arange(count) % 3)

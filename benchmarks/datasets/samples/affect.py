@@ -69,11 +69,7 @@ def digits(split: str, numbers: NDArray[Any]) -> NDArray[Any]:
 
 
 def draw(name: str, drawing: Drawing, folder: Path, seed: int = 0, clips: int = 192) -> None:
-    """Write the pickle of that name, of so many clips, into an empty folder.
-
-    Raises:
-        ConfigError: fewer than 24 clips.
-    """
+    """Write the pickle of that name, of so many clips, into an empty folder."""
     if clips < 24:
         raise ConfigError(f"a sample needs at least 24 clips, not {clips}.")
     dice = np.random.default_rng(derive_seed(seed, name))

@@ -40,13 +40,7 @@ STROKES = (
 
 
 def write(folder: Path, counts: Mapping[str, int], seed: int) -> None:
-    """Write the three files of each part.
-
-    Args:
-        folder: an empty folder.
-        counts: part (train, test) -> rows.
-        seed: equal seeds draw equal files.
-    """
+    """Write the three files of each part (train, test) with so many rows."""
     (folder / "image").mkdir()
     (folder / "audio").mkdir()
     draw = np.random.default_rng(seed)

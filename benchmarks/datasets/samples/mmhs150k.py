@@ -26,15 +26,7 @@ ERRS = 0.1
 
 
 def write(folder: Path, seed: int, count: int, tweets: str, lists: Sequence[str]) -> None:
-    """The published files, with so many tweets; equal seeds write equal ones.
-
-    Args:
-        folder: an empty folder.
-        seed: of the drawing.
-        count: of tweets.
-        tweets: name of the file of all tweets.
-        lists: names of the lists of ids, of the train, valid and test split.
-    """
+    """Write the published files, with so many tweets."""
     for part in ("img_resized", "img_txt", "splits"):
         (folder / part).mkdir()
     ids = [

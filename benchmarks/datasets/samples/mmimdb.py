@@ -110,7 +110,8 @@ def write_hdf5(path: Path, seed: int, count: int) -> None:
     films = draw(seed, count)
     vectors = _vectors(seed)
     with h5py.File(path, "w") as file:
-        features = np.stack([_mean(film.plot, vectors) for film in films])
+        plots = [film.plot.lower().rstrip(".").split() for film in films]
+        features = np.stack([np.mean([vectors[word] for word in plot], axis=0) for plot in plots])
         file["features"] = features.astype(np.float32)
         file["vgg_features"] = _picture_features([film.poster for film in films], seed)
         genres = np.zeros((count, len(NAMES)), dtype=np.int32)
@@ -134,15 +135,7 @@ def write_hdf5(path: Path, seed: int, count: int) -> None:
 
 
 def write_raw(folder: Path, seed: int, count: int, vectors: str, splits: SplitRows) -> None:
-    """The raw archive's files.
-
-    Args:
-        folder: an empty folder.
-        seed: of the drawing.
-        count: of films.
-        vectors: name of the file of word vectors.
-        splits: the films of each split, by number.
-    """
+    """Write the raw archive's files; ``splits`` are the films of each split, by number."""
     films = draw(seed, count)
     (folder / "dataset").mkdir()
     for film in films:
@@ -165,12 +158,6 @@ def _vectors(seed: int) -> dict[str, NDArray[np.float32]]:
     words = [word for words in VOCABULARY.values() for word in words.split()]
     words += FILLERS.split()
     return {word: generator.normal(0, 0.2, 300).astype(np.float32) for word in words}
-
-
-def _mean(plot: str, vectors: dict[str, NDArray[np.float32]]) -> NDArray[np.float32]:
-    words = plot.lower().rstrip(".").split()
-    mean: NDArray[np.float32] = np.mean([vectors[word] for word in words], axis=0)
-    return mean
 
 
 def _picture_features(posters: list[Image.Image], seed: int) -> NDArray[np.float32]:

@@ -17,13 +17,7 @@ STEPS = 80  # of a trajectory; a multiple of 16 leaves none over
 
 
 def write(folder: Path, counts: Mapping[str, int], seed: int) -> None:
-    """Write each file.
-
-    Args:
-        folder: an empty folder.
-        counts: file -> trajectories.
-        seed: equal seeds draw equal numbers.
-    """
+    """Write each file with so many trajectories."""
     import h5py
 
     draw = np.random.default_rng(seed)

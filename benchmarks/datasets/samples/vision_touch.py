@@ -17,13 +17,7 @@ PARTS, STEPS = 2, 6
 
 
 def write(folder: Path, seed: int = 0, runs: int = 40) -> None:
-    """Write the files of each run.
-
-    Args:
-        folder: an empty folder.
-        seed: equal seeds draw equal numbers.
-        runs: how many.
-    """
+    """Write the files of each run."""
     import h5py
 
     draw = np.random.default_rng(seed)

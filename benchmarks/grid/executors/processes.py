@@ -34,11 +34,7 @@ def count_cores() -> int:
 
 
 class Processes:
-    """Runs tasks in forked processes, several at a time.
-
-    Args:
-        workers: how many processes.
-    """
+    """Runs tasks in forked processes, several at a time."""
 
     threads: int | None = 1
 

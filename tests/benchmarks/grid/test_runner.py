@@ -195,7 +195,7 @@ def test_samples_are_drawn_and_never_held_against_the_paper(suite_file, tmp_path
 def test_the_papers_figure_beside_ours(suite_file, tmp_path, monkeypatch):
     figure = paper.Figure(0.9, None, 3, "Table 7", "made up")
     key = ("htad", "concat", "i2moe", "accuracy", ())
-    monkeypatch.setattr(paper, "_figures", lambda: {key: figure})
+    monkeypatch.setattr(paper, "figures", lambda: {key: figure})
     store = RunStore(tmp_path / "runs")
     table = GridRunner(store).run(load_suite(suite_file()))
     entry = table.entries[("concat", "i2moe"), ("htad", "accuracy")]

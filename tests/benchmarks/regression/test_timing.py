@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from i2moe_plugin.benchmarks.regression import timing
-from i2moe_plugin.benchmarks.regression.timing import relative_time
+from i2moe_plugin.benchmarks.regression.measuring import relative_time
 
 
 def test_the_smallest_of_each_in_units_of_the_reference(monkeypatch):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from i2moe_plugin import Classification
-from i2moe_plugin.benchmarks.statistics.linear import STRENGTHS, logistic_regression
+from i2moe_plugin.benchmarks.grid.baselines import STRENGTHS, logistic_regression
 from i2moe_plugin.benchmarks.statistics.metrics import (
     COSTS,
     format_interval,
