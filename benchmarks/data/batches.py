@@ -251,7 +251,7 @@ class PreparedDataset:
                 for *batch, _ in self.loader(split, batch_size=256):
                     found = {m: max(most, batch[m][0].shape[1]) for m, most in found.items()}
             self._memo.update({**found, **self._known})
-        return [_padded(*x, self._memo[m]) if m in varying else x for m, x in enumerate(inputs)]
+        return [_padded(x, self._memo[m]) if m in varying else x for m, x in enumerate(inputs)]
 
     def encoders(self, settings: EncoderSettings) -> list[nn.Module]:
         """One untrained encoder for each modality, for the batches of :meth:`loader`."""
@@ -268,8 +268,9 @@ def _with_lengths(x: Any) -> bool:
     )
 
 
-def _padded(values: Tensor, lengths: Tensor, steps: int) -> tuple[Tensor, Tensor]:
+def _padded(x: Sequence[Tensor], steps: int) -> tuple[Tensor, Tensor]:
     """Sequences [B, T, ...] with zeros behind them up to so many steps, and their lengths."""
+    values, lengths = x
     missing = steps - values.shape[1]
     if missing <= 0:
         return values, lengths

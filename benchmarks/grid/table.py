@@ -225,12 +225,6 @@ class Table:
         return [self.entries[row, (dataset, metric)] for metric in cell.metrics]
 
     @property
-    def every_note(self) -> list[str]:
-        """The data set's notes, and what its runs say of themselves."""
-        of_runs = (note for run in self.runs.values() for note in run.result.get("notes", ()))
-        return list(dict.fromkeys([*self.notes, *of_runs]))
-
-    @property
     def states(self) -> Counter[State]:
         """How many runs are in each state."""
         return sum((cell.states for cell in self.cells), Counter())
