@@ -121,6 +121,8 @@ def check_values(outputs: Outputs) -> None:
     if not all(isinstance(name, str) for name in outputs.sample_id.tolist()):
         raise ValueError("sample_id is not text")
     weights = outputs.weights
+    if not outputs.experts and (weights is not None or outputs.expert_outputs is not None):
+        raise ValueError("weights or outputs of experts, of which result.json names none")
     if weights is not None and not ((weights >= 0) & (weights <= 1.001)).all():
         raise ValueError("weights are not all from 0 to 1")
     target, width = outputs.target, outputs.task.num_outputs

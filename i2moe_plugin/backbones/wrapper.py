@@ -283,9 +283,14 @@ class Backbone(nn.Module):
         except BackboneError:
             raise
         except Exception as error:
+            hint = ""
+            if "not list" in str(error) or "'list' object" in str(error):
+                hint = (
+                    " Is it no fusion? A fusion is given one list of all latents, not one tensor."
+                )
             raise BackboneError(
                 f"backbone {self.entry.name!r} failed on latents of shape {_shapes(example)}: "
-                f"{type(error).__name__}: {error}"
+                f"{type(error).__name__}: {error}.{hint}"
             ) from error
         finally:
             self.fusion.train(training)
