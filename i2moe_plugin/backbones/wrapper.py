@@ -84,8 +84,7 @@ class Backbone(nn.Module):
         if any(isinstance(part, torch.jit.ScriptModule) for part in fusion.modules()):
             raise BackboneError(
                 f"backbone {entry.name!r} is scripted (torch.jit.script or trace), and experts "
-                "cannot be copied from it or trained; return the module itself. --set compile=true "
-                "compiles it."
+                "cannot be copied from it or trained; return the module itself."
             )
         self.repaired = register_hidden_parameters(fusion)
         self.entry, self.num_outputs = entry, num_outputs
