@@ -3,8 +3,6 @@
 Every import counts, wherever it stands: at the top, in a function, for a type checker alone.
 """
 
-from __future__ import annotations
-
 import ast
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path

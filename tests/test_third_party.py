@@ -1,7 +1,5 @@
 """A wheel of somebody else's, which registers a backbone by its entry point alone."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

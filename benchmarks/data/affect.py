@@ -110,7 +110,7 @@ def register_affect(
         rows, ids, shared = _numbered(parts)
         scores = np.concatenate([part.scores for part in parts.values()])
         starts = np.concatenate([part.starts for part in parts.values()])
-        told = {
+        decisive = {
             "max_seq_len": max_seq_len,
             "max_pad": max_pad,
             "z_norm": z_norm,
@@ -132,14 +132,14 @@ def register_affect(
             notes=(f"{shared} ids of {file.name} stand in more than one split, as published.",)
             if shared
             else (),
-            decisive=lambda: told,
+            decisive=lambda: decisive,
         )
 
     return read
 
 
 def _located(name: str, root: Path | None, card: Card) -> tuple[Path, Card]:
-    """The folder, and the card with the name of the file, which may be told itself."""
+    """Return the folder, and the card with the name of the file, which may be told itself."""
     if root is not None and root.is_file():
         (file,) = card.files
         return root.parent, replace(card, files=(replace(file, path=root.name),))
@@ -178,7 +178,7 @@ def _from_checkout(
     settings: Mapping[str, Any],
     batch_size: int,
 ) -> Loaders:
-    """The pickle that it unpickles has been read by our allow-list when it was opened."""
+    """Make loaders of the pickle, which our allow-list has read when it was opened."""
     file = folder / folder.card.files[0].path
     if file.suffix == ".h5":
         raise DatasetError(f"MultiBench reads the published pickle; {file} is the HDF5 of it.")

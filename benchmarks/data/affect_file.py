@@ -21,7 +21,7 @@ from torch import Tensor
 
 from i2moe_plugin.benchmarks.data.cards import File, Key
 from i2moe_plugin.benchmarks.data.splits import SPLITS
-from i2moe_plugin.benchmarks.formats.arrays import Joined
+from i2moe_plugin.benchmarks.formats.arrays import Joined, Section
 from i2moe_plugin.benchmarks.formats.hdf5 import H5Array, open_hdf5
 from i2moe_plugin.benchmarks.formats.reading import (
     Rows,
@@ -53,25 +53,11 @@ def pickle_of(path: str, widths: tuple[int, int, int], label: str, id_: str) -> 
     return File(path, "mappings train, valid and test of arrays", tuple(keys))
 
 
-class KeptRows:
-    """Some rows of an array, as an array of their own."""
-
-    def __init__(self, array: Rows, rows: NDArray[np.int64]) -> None:
-        self.array, self.rows = array, rows
-        self.shape, self.dtype = (len(rows), *array.shape[1:]), array.dtype
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, rows: Any) -> NDArray[Any]:
-        return np.asarray(self.array[self.rows[rows]])
-
-
 @dataclass(frozen=True)
 class AffectPart:
     """One split without samples that have no text: arrays [N, T, F], and where texts start."""
 
-    arrays: list[KeptRows]
+    arrays: list[Section]
     starts: NDArray[np.int64]
     scores: NDArray[np.float64]
     names: list[str]
@@ -95,7 +81,7 @@ def read_part(path: Path, split: str, aligned: bool) -> AffectPart:
     if not len(rows):
         raise DatasetError(f"{path}: no sample of {split} has any text.")
     return AffectPart(
-        [KeptRows(array, rows) for array in held],
+        [Section(array, rows) for array in held],
         starts,
         _scores(path, split, labels)[rows],
         _names(path, split, len(labels), rows),
@@ -108,7 +94,7 @@ def _held(array: H5Array) -> Rows:
 
 
 def _with_text(text: Rows) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The rows whose text does not sum to 0, and where their texts start."""
+    """Return the rows whose text does not sum to 0, and where their texts start."""
     rows, starts = [], []
     for first in range(0, len(text), BLOCK):
         block = np.asarray(text[first : first + BLOCK])
@@ -119,7 +105,7 @@ def _with_text(text: Rows) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 
 def _scores(path: Path, split: str, labels: H5Array) -> NDArray[np.float64]:
-    """The first label of each sample, [N]."""
+    """Return the first label of each sample, [N]."""
     if labels.dtype.kind not in "biuf":
         raise DatasetError(f"{path}: {split}/labels are {labels.dtype}; expected numbers.")
     scores = labels[:].reshape(len(labels), -1)
@@ -130,7 +116,7 @@ def _scores(path: Path, split: str, labels: H5Array) -> NDArray[np.float64]:
 
 
 def _names(path: Path, split: str, count: int, rows: NDArray[np.int64]) -> list[str]:
-    """The ids; a clip's start and end belong to it. Rows' numbers where there are none."""
+    """Return the ids; a clip's start and end belong to it. Rows' numbers where there are none."""
     with open_hdf5(path) as file:
         there = f"{split}/id" in file
     if not there:
@@ -176,7 +162,7 @@ class Sequences:
         return values if self.max_pad else (values, lengths)
 
     def cut(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        """The sequences of these rows as (values [B, T, F], lengths [B])."""
+        """Return the sequences of these rows as (values [B, T, F], lengths [B])."""
         values = _numbers(self.parts[rows])
         starts = _starts(values) if self.starts is None else self.starts[rows]
         ends = np.minimum(starts + self.max_seq_len, values.shape[1])

@@ -35,13 +35,13 @@ def cache_dir() -> Path:
 
 
 def digest(path: Path) -> str:
-    """The sha256 of a file."""
+    """Return the sha256 of a file."""
     with _readable(path), path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def digests(folder: Path, paths: Iterable[Path]) -> dict[str, str]:
-    """The sha256 of each file, by its path in the folder.
+    """Return the sha256 of each file, by its path in the folder.
 
     Reading tens of gigabytes again at every run would take minutes: what was computed is kept in
     the cache folder, and taken while a file's size and time of change are the same.
@@ -81,7 +81,7 @@ def _readable(path: Path) -> Iterator[None]:
 
 
 def digest_of(folder: Path, paths: Iterable[Path]) -> str:
-    """One hash of files of the folder, in order."""
+    """Return one hash of files of the folder, in order."""
     return hashlib.sha256(json.dumps(list(digests(folder, paths).items())).encode()).hexdigest()
 
 
@@ -93,19 +93,10 @@ def kept_rows(
     *,
     cache: bool = True,
 ) -> Rows:
-    """An array that takes long to compute: from the cache, or computed and put there.
+    """Return an array [N, ...] that takes long to compute: kept before, or computed and kept.
 
-    It is never in memory as a whole, unless the cache folder cannot be written.
-
-    Args:
-        name: what the cache file's name starts with.
-        count: N.
-        compute: gives the array in blocks of rows; called only where there is no cache.
-        key: everything that decides the array.
-        cache: take what is kept; else compute again, and keep that.
-
-    Returns:
-        [N, ...]; rows are read from disk when asked for.
+    ``compute`` gives it in blocks of rows; ``key`` holds everything that decides it. It is never in
+    memory as a whole, unless the cache folder cannot be written.
     """
     facts = {**key, "count": str(count), "format": str(FORMAT)}
     identity = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
@@ -127,7 +118,7 @@ def kept_rows(
 
 
 def _read(path: Path, identity: str) -> Rows | None:
-    """What the file holds, if it is whole and was written for this key."""
+    """Return what the file holds, if it is whole and was written for this key."""
     if not path.is_file():
         return None
     try:

@@ -61,7 +61,7 @@ class File:
         return self.path.endswith((".pkl", ".pk"))
 
     def found(self, folder: Path) -> list[Path]:
-        """The files that are there."""
+        """Return the files that are there."""
         if self.pattern:
             return sorted(path for path in folder.glob(self.pattern) if is_file(path))
         path = folder / self.path
@@ -125,7 +125,7 @@ class Card:
         return self.title.split(":")[0]
 
     def missing_files(self, folder: Path) -> list[str]:
-        """What is not in the folder, one sentence each; looks at names alone."""
+        """Return what is not in the folder, one sentence each; looks at names alone."""
         if self.files and not folder.is_dir():
             parts = ", ".join(file.path for file in self.files if not file.optional)
             return [f"no such folder; it should hold {parts}"]

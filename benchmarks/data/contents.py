@@ -70,7 +70,7 @@ class Modality:
     prepare: Callable[[Preparation], Modality | None] | None = None
 
     def show(self, row: int) -> Preview:
-        """The sample of that row for people.
+        """Return the sample of that row for people.
 
         Raises:
             DatasetError: it cannot be read.
@@ -116,16 +116,16 @@ class Contents:
         return tuple(modality.name for modality in self.modalities)
 
     def sample_ids(self, split: SplitName) -> list[str]:
-        """The samples' ids, in the split's order."""
+        """Return the samples' ids, in the split's order."""
         return self.splits.sample_ids(split)
 
     def labels(self, split: SplitName) -> NDArray[Any]:
-        """The targets of a split, in its order."""
+        """Return the targets of a split, in its order."""
         found: NDArray[Any] = self.target.numpy()[self.splits[split]]
         return found
 
     def features(self, split: SplitName) -> NDArray[Any] | None:
-        """All modalities side by side, [N, F]; None where one is no plain features."""
+        """Return all modalities side by side, [N, F]; None where one is no plain features."""
         if not all(modality.tabular for modality in self.modalities):
             return None
         rows = self.splits[split]
@@ -133,12 +133,12 @@ class Contents:
         return np.concatenate([column.reshape(len(rows), -1) for column in columns], 1)
 
     def preview(self, split: SplitName, index: int) -> list[Preview]:
-        """One sample's modalities for people."""
+        """Return one sample's modalities for people."""
         row = int(self.splits[split][index])
         return [modality.show(row) for modality in self.modalities]
 
     def prepare(self, preparation: Preparation) -> PreparedDataset:
-        """What a model reads."""
+        """Return what a model reads."""
         modalities = [
             (modality.prepare and modality.prepare(preparation)) or modality
             for modality in self.modalities
@@ -157,7 +157,7 @@ class Contents:
         return PreparedDataset(loader, encoders, {m: most for m, most in longest.items() if most})
 
     def fingerprint(self, folder: DataFolder) -> str:
-        """A hash of the files, of the splits and of what else decides the data."""
+        """Return a hash of the files, of the splits and of what else decides the data."""
         decisive = self.decisive()
         if folder.card.embedded:
             return "-".join([*folder.digests().values(), *map(str, decisive.values())])

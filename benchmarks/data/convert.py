@@ -60,7 +60,7 @@ def converted(path: Path) -> Path:
 
 
 def source_digest(path: Path) -> str:
-    """The sha256 of a pickle; where it is gone, what its HDF5 file says of it."""
+    """Return the sha256 of a pickle; where it is gone, what its HDF5 file says of it."""
     if path.is_file():
         return digests(path.parent, [path])[path.name]
     beside = path.with_suffix(".h5")

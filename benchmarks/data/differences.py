@@ -15,7 +15,7 @@ from i2moe_plugin.errors import DatasetError
 
 
 def differences(card: Card, folder: Path, sample: bool = False) -> list[str]:
-    """How the files differ from the published format; all problems, one sentence each.
+    """Say how the files differ from the published format; all problems, one sentence each.
 
     Names, keys, shapes and types are compared; and, unless it is a drawn sample, the published
     sizes and checksums.

@@ -23,6 +23,7 @@ ATTEMPTS = 4
 WAIT = 1.0  # seconds before the second attempt; doubled for each further one
 TIMEOUT = (15.0, 60.0)  # seconds to connect, and between two pieces
 PIECE = 1 << 16
+BUSY = {408, 429, *range(500, 600)}  # answers that may be others next time
 MOST_UNPACKED = 100  # times an archive's size: images and tables stay far below
 LARGEST = 1 << 37  # bytes of a download whose size the card does not state
 SLOWEST, PATIENCE = 1000, 60.0  # bytes a second, over so many seconds; a slower server is left
@@ -105,7 +106,7 @@ class _Resuming:
             except (requests.RequestException, HTTPError, EOFError) as error:
                 reason = error
                 answer = getattr(error, "response", None)
-                if answer is not None and not _passes(answer.status_code):
+                if answer is not None and answer.status_code not in BUSY:
                     said = _printable(str(answer.reason))
                     raise DatasetError(
                         f"{url}: the server answers {answer.status_code} {said}."
@@ -191,7 +192,7 @@ class _Resuming:
                     since, before = time.monotonic(), size
 
     def _known(self, url: str) -> str | None:
-        """What the server called the version whose first bytes we have."""
+        """Return what the server called the version whose first bytes we have."""
         with suppress(OSError, ValueError):
             facts = json.loads(self.facts.read_text(encoding="utf-8"))
             if isinstance(facts, dict) and facts.get("url") == url:
@@ -211,21 +212,18 @@ def _forget(part: Path) -> None:
 def _unpack(archive: Path, target: Path) -> None:
     """Unpack aside and rename; one folder around everything is taken off."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    most = MOST_UNPACKED * max(archive.stat().st_size, 1 << 20)
     try:
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".unpacking-") as aside:
             if zipfile.is_zipfile(archive):
                 with zipfile.ZipFile(archive) as packed:
-                    _check_size(
-                        archive, sum(member.file_size for member in packed.infolist()), most
-                    )
+                    _check_size(archive, sum(member.file_size for member in packed.infolist()))
                     packed.extractall(aside)
             else:
                 with tarfile.open(archive) as tar:
                     size = 0
                     for member in tar:  # the next one is not looked for behind one too large
                         size += member.size
-                        _check_size(archive, size, most)
+                        _check_size(archive, size)
                     tar.extractall(aside, filter="data")
             content = Path(aside)
             inside = [path for path in content.iterdir() if path.name != "__MACOSX"]
@@ -241,14 +239,9 @@ def _unpack(archive: Path, target: Path) -> None:
     archive.unlink()
 
 
-def _check_size(archive: Path, size: int, most: int) -> None:
-    if size > most:
+def _check_size(archive: Path, size: int) -> None:
+    if size > MOST_UNPACKED * max(archive.stat().st_size, 1 << 20):
         raise DatasetError(f"{archive}: would unpack to {size} bytes; refused.")
-
-
-def _passes(status: int) -> bool:
-    """Whether an answer of that status may be another one next time."""
-    return status >= 500 or status in (408, 429)
 
 
 def _first_line(error: Exception) -> str:

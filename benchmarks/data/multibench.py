@@ -72,7 +72,7 @@ class CheckoutBatches:
 
 
 def guarded(name: str, call: Callable[..., Any], *arguments: Any) -> Any:
-    """What a call into code that is not ours gives; its warnings are not for the user."""
+    """Return what a call into code that is not ours gives; its warnings are not for the user."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

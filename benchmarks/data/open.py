@@ -62,11 +62,11 @@ class OpenedDataset:
     _memo: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def sample_ids(self, split: SplitName) -> list[str]:
-        """The samples' ids, in the split's order."""
+        """Return the samples' ids, in the split's order."""
         return self._contents.sample_ids(split)
 
     def labels(self, split: SplitName) -> NDArray[Any]:
-        """The targets of a split, [N] or [N, ...], in its order."""
+        """Return the targets of a split, [N] or [N, ...], in its order."""
         return self._contents.labels(split)
 
     def features(self, split: SplitName) -> NDArray[Any] | None:
@@ -82,7 +82,7 @@ class OpenedDataset:
         return self._contents.preview(split, index)
 
     def fingerprint(self) -> str:
-        """A hash of the data and of every setting that changes it: equal data, equal hash.
+        """Return a hash of the data and of every setting that changes it: equal data, equal hash.
 
         Raises:
             DatasetError: a file cannot be read.
@@ -90,7 +90,7 @@ class OpenedDataset:
         return self._once("fingerprint", self._fingerprint)
 
     def split_hash(self) -> str:
-        """A hash of the ids in each split, in order."""
+        """Return a hash of the ids in each split, in order."""
         return self._once("splits", lambda: split_hash(self.sample_ids))
 
     def prepare(
@@ -227,7 +227,7 @@ def _checkout_loader(entry: DatasetEntry) -> CheckoutLoader:
 
 
 def _drawn(entry: DatasetEntry) -> Path | None:
-    """The folder of a drawn sample, where the data set's own files are not here."""
+    """Return the folder of a drawn sample, where the data set's own files are not here."""
     if entry.draw is None or entry.status().ready:
         return None
     folder = cache_dir() / "samples" / entry.name

@@ -42,7 +42,7 @@ class Packaged:
         return self.splits["train"]
 
     def contents(self, *modalities: Modality, **more: Any) -> Contents:
-        """The data set of these modalities."""
+        """Return the data set of these modalities."""
         return Contents(
             splits=self.splits,
             modalities=modalities,
@@ -61,7 +61,7 @@ def located(folder: Path, file: str, keys: tuple[str, ...]) -> Locate:
 
 
 def read_packaged(folder: DataFolder) -> Packaged:
-    """The arrays that the folder's card names."""
+    """Return the arrays that the folder's card names."""
     (file,) = folder.card.files
     path = folder / file.path
     arrays = read_npz(path, tuple(key.name for key in file.keys))

@@ -126,7 +126,7 @@ class TfIdf:
         return found
 
     def rows(self, texts: Iterable[str]) -> SparseRows:
-        """All of these texts; a row becomes dense when it is asked for."""
+        """Return all of these texts; a row becomes dense when it is asked for."""
         return SparseRows(self.vectorizer.transform(texts))
 
 

@@ -88,7 +88,7 @@ class DatasetEntry:
         return {parameter.name: parameter for parameter in parameters}
 
     def folder(self, root: str | Path | None = None, cache: bool = True) -> DataFolder:
-        """The data set's folder, if it is there or not; ``data/NAME`` by default.
+        """Return the data set's folder, if it is there or not; ``data/NAME`` by default.
 
         Raises:
             DatasetError: the user's own folder does not describe itself, or there can be none of
@@ -213,7 +213,7 @@ def find_dataset(given: str, root: str | Path | None = None) -> tuple[str, Path 
 
 
 def option_problems(entry: DatasetEntry, options: Mapping[str, Any]) -> list[str]:
-    """What is wrong with these settings for that data set, one sentence each."""
+    """Return what is wrong with these settings for that data set, one sentence each."""
     known = entry.settings
     problems = [
         f"data set {entry.name!r} has no setting {key!r}.{did_you_mean(key, known)} "

@@ -60,17 +60,17 @@ class DataFolder:
         return (f"{note} ones.",) if self.is_sample else ()
 
     def missing(self) -> list[str]:
-        """Which files are not there, one sentence each."""
+        """Return which files are not there, one sentence each."""
         return self.card.missing_files(self.path)
 
     def found(self) -> list[Path]:
-        """The files that are there: the card's; in the user's own folder all."""
+        """Return the files that are there: the card's; in the user's own folder all."""
         if self.card.access == "yours":
             return [path for path in self.path.rglob("*") if is_file(path)]
         return [path for file in self.card.files for path in file.found(self.path)]
 
     def split(self, rows: SplitRows, ids: Sequence[str]) -> Splits:
-        """The splits of these rows, checked.
+        """Return the splits of these rows, checked.
 
         Raises:
             DatasetError: an id twice, a row in two splits, or an empty split.
@@ -105,7 +105,7 @@ class DataFolder:
             )
 
     def digests(self, paths: Sequence[Path] | None = None) -> dict[str, str]:
-        """The sha256 of these files, or of the card's, by their paths in the folder.
+        """Return the sha256 of these files, or of the card's, by their paths in the folder.
 
         Raises:
             DatasetError: a file cannot be read.
@@ -118,7 +118,7 @@ class DataFolder:
         return found | {f.path: source_digest(self / f.path) for f in pickles}
 
     def digest(self, paths: Sequence[Path]) -> str:
-        """One hash of these files, in order.
+        """Return one hash of these files, in order.
 
         Raises:
             DatasetError: a file cannot be read.
@@ -128,7 +128,7 @@ class DataFolder:
     def kept(
         self, what: str, count: int, compute: Callable[[], Iterator[NDArray[Any]]], /, **key: str
     ) -> Rows:
-        """An array [N, ...] that takes long to compute: computed once, and kept on disk.
+        """Return an array [N, ...] that takes long to compute: computed once, and kept on disk.
 
         Args:
             what: it is; part of the cache file's name.

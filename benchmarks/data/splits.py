@@ -40,7 +40,7 @@ class Splits:
         return self.rows[split]
 
     def sample_ids(self, split: SplitName) -> list[str]:
-        """The ids of a split, in its order."""
+        """Return the ids of a split, in its order."""
         return [self.ids[row] for row in self.rows[split]]
 
     def check(self, where: str) -> None:
@@ -61,20 +61,20 @@ class Splits:
 
 
 def split_hash(sample_ids: Callable[[SplitName], list[str]]) -> str:
-    """A hash of the ids in each split, in order."""
+    """Return a hash of the ids in each split, in order."""
     ids = [sample_ids(name) for name in SPLITS]
     return hashlib.sha256(json.dumps(ids).encode()).hexdigest()
 
 
 def consecutive(*sizes: int) -> SplitRows:
-    """The rows of splits of these sizes that follow one another."""
+    """Return the rows of splits of these sizes that follow one another."""
     ends = np.cumsum(sizes)
     parts = [np.arange(end - size, end) for size, end in zip(sizes, ends, strict=True)]
     return dict(zip(SPLITS, parts, strict=True))
 
 
 def coded(codes: NDArray[Any]) -> SplitRows:
-    """The rows of splits that a column of 0 (train), 1 (valid) and 2 (test) tells."""
+    """Return the rows of splits that a column of 0 (train), 1 (valid) and 2 (test) tells."""
     return {name: np.flatnonzero(codes == code) for code, name in enumerate(SPLITS)}
 
 

@@ -256,7 +256,7 @@ class Genotypes:
 
 
 def fit_genotypes(where: str, values: Matrix, rows: NDArray[np.int64]) -> Genotypes:
-    """Each genotype's mode and range on training subjects, some columns at a time."""
+    """Return each genotype's mode and range on training subjects, some columns at a time."""
     from sklearn.preprocessing import MinMaxScaler
 
     width = values.shape[1]
@@ -275,7 +275,7 @@ def fit_genotypes(where: str, values: Matrix, rows: NDArray[np.int64]) -> Genoty
 
 
 def fit_table(_: str, values: NDArray[np.float64], rows: NDArray[np.int64]) -> Any:
-    """What puts the training subjects' mean into empty cells."""
+    """Return what puts the training subjects' mean into empty cells."""
     from sklearn.impute import SimpleImputer
 
     return SimpleImputer(keep_empty_features=True).fit(values[rows]).transform
@@ -296,7 +296,7 @@ def modes(values: NDArray[Any]) -> NDArray[Any]:
 
 
 def _read_image(folder: DataFolder, voxels: int) -> tuple[Rows, dict[str, int]]:
-    """The maps [S, V], and the row of each subject's latest scan."""
+    """Return the maps [S, V], and the row of each subject's latest scan."""
     path, listed_scans = folder / FILES["image"], folder / "image/ADNI_subj.txt"
     maps = read_npy(path)
     where = f"{path}, one column for each voxel of grey matter in {TEMPLATE},"
@@ -311,7 +311,7 @@ def _read_image(folder: DataFolder, voxels: int) -> tuple[Rows, dict[str, int]]:
 
 
 def _read_scans(path: Path) -> list[tuple[str, Any]]:
-    """The subject and the date of each line, ``002_S_0295_2006-04-18``."""
+    """Return the subject and the date of each line, ``002_S_0295_2006-04-18``."""
     import pandas as pd
 
     lines = read_lines(path, "list of scans")
@@ -330,7 +330,7 @@ def _read_scans(path: Path) -> list[tuple[str, Any]]:
 
 
 def _read_labels(path: Path) -> tuple[list[str], NDArray[np.int64]]:
-    """The subjects, and their diagnoses from 0 to 2."""
+    """Return the subjects, and their diagnoses from 0 to 2."""
     table = read_csv(path, ("PTID", "DIAGNOSIS"))
     ids = [cell.strip() for cell in table["PTID"]]
     check_ids(str(path), ids)
@@ -342,7 +342,7 @@ def _read_labels(path: Path) -> tuple[list[str], NDArray[np.int64]]:
 
 
 def _read_table(path: Path) -> tuple[NDArray[np.float64], list[str], tuple[str, ...]]:
-    """A table's values [N, F], NaN where a cell is empty; its subjects; its columns' names.
+    """Return a table's values [N, F], NaN where a cell is empty; its subjects; its columns' names.
 
     The columns that tell the diagnosis are left out.
     """

@@ -77,7 +77,7 @@ get_dataloader = dataloader_of("emoji")
 
 
 def _pictures(data: Packaged) -> NDArray[np.uint8]:
-    """All pictures on white, [N, 3, 48, 48]."""
+    """Return all pictures on white, [N, 3, 48, 48]."""
     stream, offset = data.arrays["image_webp"], data.arrays["image_offset"]
     if (
         stream.dtype != np.uint8
@@ -111,7 +111,7 @@ class WordMeans:
     scaler: Any = None
 
     def means(self, texts: Sequence[str]) -> NDArray[np.float64]:
-        """The means [B, F]; a text without a known word has zeros."""
+        """Return the means [B, F]; a text without a known word has zeros."""
         means = np.zeros((len(texts), self.width))
         for row, text in enumerate(texts):
             known = [self.vectors[w] for w in text.lower().split() if w in self.vectors]

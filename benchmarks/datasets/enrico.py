@@ -9,7 +9,6 @@ https://github.com/luileito/enrico
 
 from __future__ import annotations
 
-import hashlib
 import random
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -125,13 +124,13 @@ def draw(folder: Path, seed: int = 0, per_topic: int = 8) -> None:
     # Topics are dealt out split by split, so that each has its share of every split.
     rows = np.concatenate(list(split_rows(len(TOPICS) * per_topic).values())).tolist()
     topics = [""] * len(rows)
-    for turn, row in enumerate(rows):
-        topics[row] = TOPICS[turn % len(TOPICS)]
+    for place, row in enumerate(rows):
+        topics[row] = TOPICS[place % len(TOPICS)]
     drawn.write(folder, topics, seed)
 
 
 def missing(folder: DataFolder) -> Iterable[str]:
-    """What keeps a run from starting although the folders are there."""
+    """Return what keeps a run from starting although the folders are there."""
     if not folder.missing():
         try:
             folder.check_files(_pictures(folder, _read_topics(folder)[0]), TABLE)
@@ -178,7 +177,7 @@ def read(folder: DataFolder, augment: bool = False, weights: str | Path = "auto"
         vgg.VGG11,
         weights,
         transform=f"RGB, PIL bilinear {SIZE}, [0, 1]",
-        digest=partial(_digest, paths),
+        digest=partial(folder.digest, paths),
     )
     change = augmented if augment else None
     return Contents(
@@ -219,7 +218,7 @@ def augmented(image: Tensor, seed: int) -> Tensor:
 
 
 def _read_topics(folder: DataFolder) -> tuple[list[str], list[str]]:
-    """The screens that are used, and the topic of each."""
+    """Return the screens that are used, and the topic of each."""
     path = folder / TABLE
     table = read_csv(path, ("screen_id", "topic"))
     if not table["topic"]:
@@ -244,19 +243,8 @@ def _read_topics(folder: DataFolder) -> tuple[list[str], list[str]]:
 
 
 def _pictures(folder: DataFolder, ids: Sequence[str]) -> list[Path]:
-    """The screenshots, then the wireframes, in the csv's order."""
+    """Return the screenshots, then the wireframes, in the csv's order."""
     return [folder / f"{name}/{one}{ending}" for name, ending in FOLDERS.items() for one in ids]
-
-
-def _digest(paths: Sequence[Path]) -> str:
-    digest = hashlib.sha256()
-    for path in paths:
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise DatasetError(f"{path}: cannot be read ({error.strerror}).") from error
-        digest.update(f"{path.name} {len(content)}\n".encode() + content)
-    return digest.hexdigest()
 
 
 def _projection(settings: EncoderSettings) -> nn.Module:

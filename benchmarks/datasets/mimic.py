@@ -115,7 +115,7 @@ get_dataloader = dataloader_of("mimic")
 
 
 def _features(path: Path) -> NDArray[np.float32]:
-    """A tensor [N, F]."""
+    """Return a tensor [N, F]."""
     values = read_tensor(path)
     check_array(str(path), values, ("N", "F"))
     values = single(values)

@@ -72,10 +72,10 @@ CARD = Card(
 )
 
 
-def _day(told: str) -> str:
-    """A day in ISO's form."""
+def _day(given: str) -> str:
+    """Return a day in ISO's form."""
     try:
-        return datetime.date.fromisoformat(told).isoformat()
+        return datetime.date.fromisoformat(given).isoformat()
     except ValueError:
         raise ValueError("expected a day YYYY-MM-DD") from None
 
@@ -132,7 +132,7 @@ def read(
     paths = {path.stem: path for path in folder.found()}
     names = _chosen(tickers, sorted(paths), folder)
     if len(names) < 2:
-        raise DatasetError(f"{folder}: at least 2 tickers are needed; {names[0]} alone is told.")
+        raise DatasetError(f"{folder}: at least 2 tickers are needed; {names[0]} alone is given.")
     predicted, *_ = _chosen(target, names, folder)
     prices = [_prices(paths[name], price, start, end) for name in names]
     every = set().union(*prices)
@@ -216,7 +216,7 @@ class RoundedWindows:
 
 
 def _series(column: RoundedWindows, row: int) -> Tensor:
-    """A window as a series of one column, [length, 1]."""
+    """Return a window as a series of one column, [length, 1]."""
     return column[np.array([row])].T
 
 
@@ -256,9 +256,9 @@ def _prices(path: Path, column: str, start: str, end: str) -> dict[str, float]:
     return {day: p for day, p in prices.items() if start <= day <= end and not np.isnan(p)}
 
 
-def _chosen(told: str, known: Sequence[str], folder: DataFolder) -> tuple[str, ...]:
-    """Tickers told as text with commas, in alphabetical order; all known ones where empty."""
-    names = [name.strip() for name in told.split(",") if name.strip()] or list(known)
+def _chosen(given: str, known: Sequence[str], folder: DataFolder) -> tuple[str, ...]:
+    """Tickers given as text with commas, in alphabetical order; all known ones where empty."""
+    names = [name.strip() for name in given.split(",") if name.strip()] or list(known)
     unknown = [
         f"there is no {name}.csv in {folder}, or it is not among data.tickers."
         f"{did_you_mean(name, known)} Tickers: {', '.join(known)}."

@@ -42,7 +42,7 @@ class ImageCNN(nn.Module):
 
 
 def picture_encoder(channels: int, settings: EncoderSettings) -> nn.Module:
-    """An :class:`ImageCNN` for the kind of latent that is asked for."""
+    """Return an :class:`ImageCNN` for the kind of latent that is asked for."""
     if settings.latents == "vector":
         return ImageCNN(channels, settings.dim, settings.dropout)
     features = settings.patches * settings.dim
@@ -115,7 +115,7 @@ class VolumeCNN(nn.Module):
 
 
 def volume_encoder(settings: EncoderSettings) -> nn.Module:
-    """A :class:`VolumeCNN`; its vector is cut into patches where tokens are asked for."""
+    """Return a :class:`VolumeCNN`; its vector is cut into patches where tokens are asked for."""
     network = VolumeCNN(settings.dim)
     if settings.latents == "vector":
         return network

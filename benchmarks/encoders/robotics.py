@@ -19,7 +19,7 @@ class Residual(nn.Module):
         self.first, self.second = first, second
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any shape that both take."""
+        """Compute it for any shape that both modules take."""
         return F.relu(x + self.second(F.relu(self.first(x))))
 
 
@@ -28,12 +28,12 @@ def _residual_linear(units: int) -> nn.Module:
 
 
 def step_vector_layers(in_features: int, units: int) -> nn.Module:
-    """A time step's vector: [N, F] -> [N, units]."""
+    """Build the layers of a time step's vector: [N, F] -> [N, units]."""
     return nn.Sequential(nn.Linear(in_features, units), nn.ReLU(), _residual_linear(units))
 
 
 def step_image_layers(size: tuple[int, int], units: int) -> nn.Module:
-    """A time step's picture: [N, H, W] -> [N, units], without any pooling."""
+    """Build the layers of a time step's picture: [N, H, W] -> [N, units], without pooling."""
     return nn.Sequential(
         nn.Unflatten(1, (1, size[0])),
         nn.Conv2d(1, 32, 5, padding=2),
@@ -116,5 +116,5 @@ class DepthFilter(nn.Module):
     """Distances that are no measurement (at most 1e-7 or at least 2 metres) become 0."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any shape."""
+        """Filter distances of any shape."""
         return torch.where((x > 1e-7) & (x < 2), x, 0.0)

@@ -17,14 +17,7 @@ NETWORKS: dict[str, type[nn.GRU] | type[nn.LSTM]] = {"gru": nn.GRU, "lstm": nn.L
 class RecurrentEncoder(nn.Module):
     """One recurrent layer over [B, T, F]; padded steps are packed away and never read.
 
-    Args:
-        in_features: F.
-        width: H, of the state.
-        kind: ``gru`` or ``lstm``.
-        steps: give the state of every step, not only the last.
-        head: what the last state [B, H] goes through.
-        dropout: on the states given.
-        input_dropout: on the input.
+    It gives what ``head`` makes of the last state [B, H], or with ``steps`` every state.
     """
 
     def __init__(

@@ -68,12 +68,10 @@ VGG16 = Network(
 def find_weights(
     network: Network, choice: str | Path = "auto", *, random_allowed: bool = False
 ) -> Path | None:
-    """The file with a network's weights; None for random weights. Nothing is downloaded.
+    """Find a network's weights: ``auto`` (in the torch hub cache), ``none`` (random), or a file.
 
-    Args:
-        network: of :data:`VGG11` and :data:`VGG16`.
-        choice: ``auto`` (ImageNet weights in the torch hub cache), ``none`` (random), or a file.
-        random_allowed: with ``auto`` and no file in the cache, take random weights.
+    None stands for random weights, which ``auto`` takes where they are allowed without a file.
+    Nothing is downloaded.
     """
     if str(choice).lower() == "none":
         return None
@@ -95,7 +93,7 @@ def find_weights(
 
 
 def weights_fingerprint(network: Network, weights: Path | None) -> str:
-    """A hash of the weights; for random ones, what decides them."""
+    """Return a hash of the weights; for random ones, what decides them."""
     if weights is None:
         return f"random, seed 0, torch {torch.__version__}"
     try:
@@ -109,7 +107,7 @@ def weights_fingerprint(network: Network, weights: Path | None) -> str:
 
 
 def random_note(network: Network) -> str:
-    """The sentence that stands beside every result of random features."""
+    """Return the sentence that stands beside every result of random features."""
     return (
         f"The {network.title} has random weights, not ImageNet's: figures are not comparable with "
         "published ones."

@@ -18,7 +18,7 @@ MOST_UNPACKED = 100  # times an archive's size, beyond that
 
 
 def read_npy(path: Path) -> NDArray[Any]:
-    """An npy file, memory-mapped; never unpickles."""
+    """Return an npy file, memory-mapped; never unpickles."""
     with reading(path, "npy file"):
         array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     return array
@@ -57,7 +57,7 @@ def check_unpacked(path: Path, packed: zipfile.ZipFile) -> None:
 
 
 def read_tensor(path: Path) -> NDArray[Any]:
-    """The one tensor of a ``torch.save`` file, read without unpickling code."""
+    """Return the one tensor of a ``torch.save`` file, read without unpickling code."""
     import torch
 
     with reading(path, "torch file"):
@@ -96,17 +96,17 @@ class NpyArray:
 
 
 class Section:
-    """Rows ``start`` to ``stop`` of an array [N, ...], read when asked for."""
+    """Rows of an array [N, ...], by their numbers, as an array of their own."""
 
-    def __init__(self, array: Rows, start: int, stop: int) -> None:
-        self.array, self.start, self.stop = array, start, stop
-        self.shape, self.dtype = (stop - start, *array.shape[1:]), array.dtype
+    def __init__(self, array: Rows, numbers: NDArray[np.int64]) -> None:
+        self.array, self.numbers = array, numbers
+        self.shape, self.dtype = (len(numbers), *array.shape[1:]), array.dtype
 
     def __len__(self) -> int:
-        return self.stop - self.start
+        return len(self.numbers)
 
     def __getitem__(self, rows: Any) -> Any:
-        return self.array[np.arange(self.start, self.stop)[rows]]
+        return self.array[self.numbers[rows]]
 
 
 class Joined:

@@ -39,7 +39,7 @@ def open_hdf5(path: Path, kind: str = "HDF5 file", *, locking: bool | None = Non
 
 
 def _open(path: Path, locking: bool | None = None) -> Any:
-    """The one place where an HDF5 file from outside is opened."""
+    """Open an HDF5 file from outside; nothing else in the package does."""
     import h5py
 
     file = h5py.File(path, "r", locking=locking)
@@ -217,7 +217,7 @@ class H5Rows:
 
 
 def h5_dataset(path: Path, file: Any, key: str) -> Any:
-    """The array of that key in an open HDF5 file, or in a group of one.
+    """Return the array of that key in an open HDF5 file, or in a group of one.
 
     Raises:
         DatasetError: there is none, or its values lie in other files.
@@ -234,7 +234,7 @@ def h5_dataset(path: Path, file: Any, key: str) -> Any:
 
 
 def h5_name(name: str | bytes) -> str:
-    """A name as text; h5py gives one that is not UTF-8 as bytes."""
+    """Return a name as text; h5py gives one that is not UTF-8 as bytes."""
     return name if isinstance(name, str) else name.decode(errors="replace")
 
 

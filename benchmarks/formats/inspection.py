@@ -22,7 +22,7 @@ class ArrayFacts(NamedTuple):
 
 
 def inspect_file(path: Path) -> dict[str, ArrayFacts]:
-    """The arrays of a file by their names, read by the file's ending."""
+    """Return the arrays of a file by their names, read by the file's ending."""
     reader = READERS.get(path.suffix.lower())
     if reader is None:
         raise DatasetError(f"{path}: {path.suffix or 'no ending'} is not a kind of file read here.")
@@ -44,7 +44,7 @@ def _hdf5(path: Path) -> dict[str, ArrayFacts]:
 
 
 def _json(path: Path) -> dict[str, ArrayFacts]:
-    """The fields of an object; of a list its length."""
+    """Return the fields of an object; of a list its length."""
     content = read_json(path)
     if isinstance(content, list):
         return {"": ArrayFacts((len(content),), "text")}

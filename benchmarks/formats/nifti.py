@@ -16,7 +16,7 @@ LARGEST = 1 << 28  # bytes of an unpacked volume
 
 
 def import_nibabel() -> Any:
-    """The library nibabel."""
+    """Return the library nibabel."""
     try:
         import nibabel
     except ImportError as error:
@@ -28,7 +28,7 @@ def import_nibabel() -> Any:
 
 
 def read_volume(path: Path) -> NDArray[Any]:
-    """The volume [X, Y, Z] of a packed NIfTI file (``.nii.gz``)."""
+    """Return the volume [X, Y, Z] of a packed NIfTI file (``.nii.gz``)."""
     nibabel = import_nibabel()
     with reading(path, "NIfTI file"):
         with gzip.open(path) as file:  # all of it, so that its checksum is looked at

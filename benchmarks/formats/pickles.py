@@ -194,7 +194,7 @@ _ALLOWED: dict[tuple[str, str], Any] = {
 
 class _Reader(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        """The allow-list, and nothing else."""
+        """Return what the allow-list has under that name, and nothing else."""
         found = _ALLOWED.get((module, name))
         if found is None:
             raise pickle.UnpicklingError(
@@ -207,7 +207,7 @@ class _Reader(pickle.Unpickler):
 
 
 def read_pickle(path: Path) -> Any:
-    """The content of a pickle of data: containers, numbers, text and numpy arrays.
+    """Return the content of a pickle of data: containers, numbers, text and numpy arrays.
 
     Tables of pandas come as mappings from columns to arrays, series and indexes as arrays.
     """
@@ -224,7 +224,7 @@ def read_pickle(path: Path) -> Any:
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """Every array of a pickle, by its path: ``train/vision``."""
+    """Return every array of a pickle, by its path: ``train/vision``."""
     value = read_pickle(path)
     with reading(path, "pickle of arrays"):
         try:
@@ -301,7 +301,7 @@ def _weight(value: Any) -> int:
 
 
 def flatten(value: Any, prefix: str = "") -> dict[str, NDArray[Any]]:
-    """Every array of nested mappings, by its path: ``train/vision``."""
+    """Return every array of nested mappings, by its path: ``train/vision``."""
     name = prefix.rstrip("/")
     if isinstance(value, Mapping):
         found: dict[str, NDArray[Any]] = {}

@@ -31,7 +31,7 @@ MOST_CELLS = 50_000_000  # of a parquet file: a few bytes of one can stand for a
 
 
 def read_json(path: Path) -> Any:
-    """The content of a UTF-8 json file.
+    """Return the content of a UTF-8 json file.
 
     Raises:
         DatasetError: missing, not UTF-8, not json.
@@ -42,7 +42,7 @@ def read_json(path: Path) -> Any:
 
 
 def read_lines(path: Path, what: str) -> list[str]:
-    """The lines of a UTF-8 text file that are not empty, without white space around them.
+    """Return the lines of a UTF-8 text file that are not empty, without white space around them.
 
     Args:
         path: the file.
@@ -63,7 +63,7 @@ class _NoAliases(yaml.SafeLoader):
 
 
 def read_yaml(path: Path) -> Any:
-    """The content of a YAML file; nothing in it is ever run.
+    """Return the content of a YAML file; nothing in it is ever run.
 
     Raises:
         DatasetError: missing, larger than :data:`MOST_YAML`, or not readable.
@@ -74,7 +74,7 @@ def read_yaml(path: Path) -> Any:
 
 
 def read_csv(path: Path, columns: Sequence[str] = ()) -> dict[str, list[str]]:
-    """A csv file by columns, every cell as text.
+    """Return a csv file by columns, every cell as text.
 
     Args:
         path: UTF-8, with a header.
@@ -112,7 +112,7 @@ def read_csv(path: Path, columns: Sequence[str] = ()) -> dict[str, list[str]]:
 
 
 def read_parquet(path: Path) -> dict[str, list[str]]:
-    """A parquet file by columns, every cell as text."""
+    """Return a parquet file by columns, every cell as text."""
     try:
         from pyarrow import parquet
     except ImportError as error:
@@ -160,14 +160,14 @@ def numbers(path: Path, name: str, cells: Sequence[str], missing: float | None =
 
 
 def check_number(where: str, one: Any) -> str:
-    """An id that becomes a file's name, and is therefore digits alone."""
+    """Return an id that becomes a file's name, and is therefore digits alone."""
     if not (isinstance(one, str) and one.isascii() and one.isdigit() and len(one) < 40):
         raise DatasetError(f"{where}: {str(one)[:40]!r} is not a number in digits.")
     return one
 
 
 def texts(values: Rows | NDArray[Any] | Sequence[Any]) -> list[str]:
-    """All rows of an array as text."""
+    """Return all rows of an array as text."""
     cells = np.asarray(values[:], dtype=None).reshape(-1)
     if cells.dtype.kind == "V":
         raise DatasetError(f"records of {cells.dtype}; expected text.")

@@ -24,7 +24,7 @@ STAND_INS = {"link": "L", "number": "N"}
 
 
 def words_of(text: str) -> list[str]:
-    """The words of a text as MM-IMDb's features were made (``make_dataset.py``).
+    """Return the words of a text as MM-IMDb's features were made (``make_dataset.py``).
 
     Lower case; punctuation marks are words; a number is ``N``, a line that is a link is ``L``.
 
@@ -49,7 +49,7 @@ class Texts:
 
 
 def mean_vectors(path: Path, texts: Texts) -> Iterator[NDArray[Any]]:
-    """The mean of the vectors of each text's known words, in blocks [<= 1024, F] of float32.
+    """Give the mean of the vectors of each text's known words, in blocks [<= 1024, F] of float32.
 
     A text without a known word has zeros, as in MultiBench. The file is held in memory meanwhile.
     """
@@ -75,7 +75,7 @@ def read_vectors(path: Path) -> Any:
 
 
 def claimed_vectors(path: Path) -> tuple[int, int]:
-    """How many words a file has, and their vectors' width, by its first line."""
+    """Say how many words a file has, and their vectors' width, by its first line."""
     import gzip
 
     packed = path.suffix == ".gz"

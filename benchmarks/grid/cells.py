@@ -97,14 +97,8 @@ def methods_grid(
 ) -> Grid:
     """Return the grid that compares methods of one backbone on one data set.
 
-    Args:
-        dataset: a name, or a folder with a ``dataset.yaml``.
-        fusion: the backbone's name.
-        methods: names; the others are compared with ``vanilla``, or with the first of them where
-            ``vanilla`` is not among them.
-        seeds: distinct seeds.
-        values: settings over the recipe's; see :func:`resolve`.
-        root: the data set's folder.
+    Methods are compared with ``vanilla``, or with the first where ``vanilla`` is not among them;
+    ``values`` are settings over the recipe's, see :func:`resolve`.
     """
     from i2moe_plugin.benchmarks.data.registry import find_dataset
     from i2moe_plugin.methods import find_method

@@ -102,12 +102,8 @@ def load_suite(
 ) -> Grid:
     """Read a suite's file, or one that ships, and expand it.
 
-    Args:
-        given: a path, or a name of :func:`shipped_suites`.
-        seeds: in place of the file's.
-        settings: over the file's.
-        roots: data set -> folder, over the file's.
-        only: these data sets, backbones or methods alone.
+    Seeds, settings and roots (data set -> folder) stand over the file's; ``only`` names the data
+    sets, backbones or methods to take alone.
     """
     raw, name, folder, ships = read_suite(given)
     try:

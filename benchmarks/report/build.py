@@ -43,14 +43,7 @@ LARGEST, PLOTLY_AND_PAGE = 19_500_000, 5_500_000
 
 @dataclass(frozen=True)
 class Report:
-    """What was written.
-
-    Attributes:
-        path, size: the file, and its bytes.
-        runs: how many runs it is about.
-        problems: (name, reason) of runs that are not in it.
-        notes: what was left out, in sentences.
-    """
+    """What was written: the file, its bytes, its runs, and what is not in it and why."""
 
     path: Path
     size: int

@@ -87,14 +87,9 @@ def runs_of_other_seeds(run: Run) -> list[Run]:
 
 
 class SampleViewer:
-    """The test samples of a run's data set, for people; there are none where it is not at hand.
+    """The test samples of a run's data set, for people.
 
-    Args:
-        run: the run.
-        data_root: where the data set lies; where it lay when the run was made by default.
-
-    Attributes:
-        missing: why nothing can be shown; empty where it can.
+    ``missing`` says why nothing can be shown, for instance since the data set is not at hand.
     """
 
     def __init__(self, run: Run, data_root: str | Path | None = None) -> None:

@@ -112,14 +112,7 @@ def build_model(settings: RunSettings, data: OpenedDataset) -> MultimodalModel:
             )
 
     with seeded(settings.seed, "init", "reweighting"):
-        return create_model(
-            settings.method,
-            encoders,
-            latents,
-            backbone,
-            task,
-            **chosen,
-        )
+        return create_model(settings.method, encoders, latents, backbone, task, **chosen)
 
 
 def _widened(settings: RunSettings, data: OpenedDataset) -> MultimodalModel:

@@ -157,9 +157,6 @@ def load_recipe(dataset: str) -> dict[str, Any]:
     """Read the recipe of a data set that the package ships; empty where there is none.
 
     ``like: NAME`` takes over the parts of another data set's recipe that it does not have itself.
-
-    Raises:
-        ConfigError: the file is not a recipe.
     """
     file = resources.files("i2moe_plugin.benchmarks.recipes").joinpath(f"{dataset}.yaml")
     if not file.is_file():
@@ -185,9 +182,6 @@ def resolve(
     Returns:
         the settings, with method and seed at their defaults; and the source of each value that is
         not a default, by key.
-
-    Raises:
-        ConfigError: every unknown name, unknown key and unusable value, all at once.
     """
     problems = _unknown_names(dataset, fusion)
     values: dict[str, Any] = {}
@@ -233,10 +227,6 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
 
     >>> parse_assignments(["lr=1e-3", "fusion.rank=8", "data.augment=true"])
     {'lr': 0.001, 'fusion.rank': 8, 'data.augment': True}
-
-    Raises:
-        ConfigError: an item without ``=``, an unreadable value, or a key that is given twice; all
-            at once.
     """
     values: dict[str, Any] = {}
     problems = []

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from i2moe_plugin.benchmarks.report.build import Report
 from i2moe_plugin.benchmarks.run.files import json_ready
+
+if TYPE_CHECKING:
+    from i2moe_plugin.benchmarks.report.build import Report
 
 
 def print_json(value: Any) -> None:

@@ -6,6 +6,7 @@ import dataclasses
 import inspect
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.padding import Padding
@@ -17,7 +18,9 @@ from i2moe_plugin.backbones.entry import list_backbones
 from i2moe_plugin.benchmarks.data.registry import datasets
 from i2moe_plugin.benchmarks.run.settings import RunSettings, setting_names
 from i2moe_plugin.benchmarks.terminal.output import print_json
-from i2moe_plugin.testing import CheckResult
+
+if TYPE_CHECKING:
+    from i2moe_plugin.testing import CheckResult
 
 
 def show_backbones(as_json: bool) -> None:

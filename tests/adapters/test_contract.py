@@ -1,7 +1,5 @@
 """What every registered backbone must hold: registering one is testing it."""
 
-from __future__ import annotations
-
 import copy
 import importlib.metadata
 import pickle

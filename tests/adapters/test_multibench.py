@@ -1,7 +1,5 @@
 """Classes of a checkout as backbones; against a real one where MULTIBENCH_ROOT names it."""
 
-from __future__ import annotations
-
 import inspect
 import os
 import subprocess

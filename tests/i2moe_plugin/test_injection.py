@@ -1,7 +1,5 @@
 """Injection into MultiBench's loop: the stand-in's, or a real one's with MULTIBENCH_ROOT."""
 
-from __future__ import annotations
-
 import copy
 import os
 import re

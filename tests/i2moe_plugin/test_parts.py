@@ -1,7 +1,5 @@
 """I2MoE from parts of one's own, and the call of before."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

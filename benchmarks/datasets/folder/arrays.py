@@ -26,7 +26,7 @@ class FolderFiles:
         self._tables: dict[Path, dict[str, list[str]]] = {}
 
     def open(self, place: ArrayPlace) -> Rows:
-        """The array: in memory, or read from disk by rows where the format allows it.
+        """Return the array: in memory, or read from disk by rows where the format allows it.
 
         Numbers of tables are floats, an empty cell NaN; a column that is no number is text.
         """
@@ -45,7 +45,7 @@ class FolderFiles:
         return array
 
     def lengths(self, place: ArrayPlace, name: str) -> Rows:
-        """The array of that name in the same file."""
+        """Return the array of that name in the same file."""
         return self.open(ArrayPlace(file=place.file, key=name))
 
     def _from_table(self, path: Path, place: ArrayPlace) -> Rows:

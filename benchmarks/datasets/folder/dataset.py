@@ -64,19 +64,19 @@ CARD = Card(
 
 
 def resolve(name: str) -> DatasetEntry:
-    """The entry of ``folder:NAME``; the folder itself is the data set's root."""
+    """Return the entry of ``folder:NAME``; the folder itself is the data set's root."""
     return DatasetEntry(name, CARD, (), read, locate=locate, ready=problems)
 
 
 def locate(root: Path | None, _: Card) -> tuple[Path, Card]:
-    """The folder told, with what it says of itself."""
+    """Return the folder told, with what it says of itself."""
     if root is None:
         raise DatasetError(f"give the folder that holds {SELF_DESCRIBED}: --dataset FOLDER.")
     return root, described(read_description(root))
 
 
 def problems(folder: DataFolder) -> Iterable[str]:
-    """What is wrong with the folder, beyond files that are missing."""
+    """Return what is wrong with the folder, beyond files that are missing."""
     if not folder.missing():
         try:
             read(folder)
@@ -85,7 +85,7 @@ def problems(folder: DataFolder) -> Iterable[str]:
 
 
 def described(description: Description) -> Card:
-    """The card of a folder."""
+    """Return the card of a folder."""
     keys: dict[str, list[Key]] = {SELF_DESCRIBED: []}
     for what, place in description.places.items():
         columns = place.columns if isinstance(place.columns, str) else None
@@ -242,7 +242,7 @@ def _numbers(
 def _text(
     name: str, where: str, array: Rows, train: NDArray[np.int64], entry: ModalityEntry
 ) -> Modality:
-    """A column of strings, as TF-IDF of the training rows' commonest words."""
+    """Return a column of strings, as TF-IDF of the training rows' commonest words."""
     if np.dtype(array.dtype).kind not in "OSU":
         raise DatasetError(f"{where}: text must be strings, not {array.dtype}.")
     cells = texts(array)
@@ -314,7 +314,7 @@ def read_target(
 def _classes(
     values: NDArray[np.generic], where: str, classes: list[str] | None
 ) -> tuple[list[str], list[int]]:
-    """The classes' names in order, and the number of each row's class."""
+    """Return the classes' names in order, and the number of each row's class."""
     values = values.reshape(-1) if values.size == len(values) else values
     if values.ndim != 1:
         raise DatasetError(f"{where}: a class is one cell a row; got {list(values.shape)}.")

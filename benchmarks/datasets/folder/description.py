@@ -19,7 +19,7 @@ class _Part(BaseModel):
 
 
 class ArrayPlace(_Part):
-    """Where an array lies.
+    """The place of an array: a file, and what of it.
 
     Attributes:
         file: relative to the folder; csv, parquet, npz, npy, h5 or hdf5.
@@ -150,7 +150,7 @@ class Description(_Part):
 
 
 def read_description(folder: Path) -> Description:
-    """The ``dataset.yaml`` of a folder."""
+    """Return the ``dataset.yaml`` of a folder."""
     path = folder / SELF_DESCRIBED
     content = read_yaml(path)
     if not isinstance(content, dict):

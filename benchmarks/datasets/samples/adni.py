@@ -40,13 +40,13 @@ def write(folder: Path, seed: int = 0, count: int = 300) -> None:
 
 
 def _pattern(diagnosis: NDArray[np.int64], draw: np.random.Generator) -> NDArray[np.int64]:
-    """The diagnosis whose pattern a modality shows."""
+    """Return the diagnosis whose pattern a modality shows."""
     others = (diagnosis + draw.integers(1, 3, len(diagnosis))) % 3
     return np.where(draw.random(len(diagnosis)) < CONFUSED, others, diagnosis)
 
 
 def _some(count: int, draw: np.random.Generator) -> NDArray[np.int64]:
-    """The subjects that have a modality, in an order of its own."""
+    """Return the subjects that have a modality, in an order of its own."""
     return draw.permutation(count)[: round(count * (1 - LACKING))]
 
 

@@ -28,13 +28,10 @@ WEIGHTS = (0.7, 0.7, 1.0, 1.0)
 
 @dataclass(frozen=True)
 class Drawing:
-    """What a drawn file is like.
+    """What a drawn file is like: widths F of vision, audio and text, and T steps.
 
-    Attributes:
-        widths: F of vision, audio and text.
-        steps: T.
-        label: score (about -3 to 3) -> labels in the published shape.
-        id: (split, clip numbers) -> ids in the published shape.
+    From a score (about -3 to 3) and from (split, clip numbers) come labels and ids in the published
+    shape.
     """
 
     widths: tuple[int, int, int]
@@ -59,7 +56,7 @@ def clips(split: str, numbers: NDArray[Any]) -> NDArray[Any]:
 
 
 def clip_names(split: str, numbers: NDArray[Any]) -> list[str]:
-    """A name each."""
+    """Return a name for each clip."""
     return [f"drawn_{split}_{n}" for n in numbers]
 
 

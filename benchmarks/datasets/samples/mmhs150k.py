@@ -60,7 +60,7 @@ def write(folder: Path, seed: int, count: int, tweets: str, lists: Sequence[str]
 
 
 def _picture(cross: bool, dice: random.Random) -> Image.Image:
-    """A picture with a cross or a ring; its shortest side has 500 pixels."""
+    """Return a picture with a cross or a ring; its shortest side has 500 pixels."""
     image = Image.new("RGB", (dice.randint(500, 640), 500), f"hsl({dice.randrange(360)}, 30%, 75%)")
     pen = ImageDraw.Draw(image)
     left, top = dice.randint(90, 150), dice.randint(60, 120)

@@ -62,20 +62,20 @@ class Film(NamedTuple):
 
 
 def draw(seed: int, count: int) -> list[Film]:
-    """So many films; equal seeds draw equal ones."""
+    """Draw so many films; equal seeds draw equal ones."""
     ids = random.Random(f"{seed} ids").sample(range(10000, 2000000), count)
     films = []
     for number in ids:
         dice = random.Random(f"{seed} {number}")
         genres = sorted(dice.sample(range(len(NAMES)), dice.choice((1, 2, 2, 3))))
-        plot = _plot([_told(genre, 1, dice) for genre in genres], dice)
-        poster = _poster([_told(genre, 11, dice) for genre in genres], dice)
+        plot = _plot([_genre_shown(genre, 1, dice) for genre in genres], dice)
+        poster = _poster([_genre_shown(genre, 11, dice) for genre in genres], dice)
         films.append(Film(f"{number:07d}", genres, plot, poster))
     return films
 
 
-def _told(genre: int, distance: int, dice: random.Random) -> int:
-    """The genre that is told: the film's, or its partner at that distance."""
+def _genre_shown(genre: int, distance: int, dice: random.Random) -> int:
+    """Return the genre that is shown: the film's, or its partner at that distance."""
     if dice.random() >= CONFUSED:
         return genre
     partner = genre + distance if genre // distance % 2 == 0 else genre - distance
@@ -106,7 +106,7 @@ def _poster(genres: list[int], dice: random.Random) -> Image.Image:
 
 
 def write_hdf5(path: Path, seed: int, count: int) -> None:
-    """The published file's keys, types and shapes; features that follow plots and posters."""
+    """Write the published file's keys, types and shapes, with features of plots and posters."""
     films = draw(seed, count)
     vectors = _vectors(seed)
     with h5py.File(path, "w") as file:
@@ -161,7 +161,7 @@ def _vectors(seed: int) -> dict[str, NDArray[np.float32]]:
 
 
 def _picture_features(posters: list[Image.Image], seed: int) -> NDArray[np.float32]:
-    """What a random layer of 4096 rectified units makes of thumbnails."""
+    """Return what a random layer of 4096 rectified units makes of thumbnails."""
     thumbs = np.stack([np.asarray(poster.resize((20, 32)), np.float32) for poster in posters])
     flat = thumbs.reshape(len(posters), -1) / 255 - 0.5
     weights = np.random.default_rng([seed, 4096]).normal(0, 1, (flat.shape[1], 4096))

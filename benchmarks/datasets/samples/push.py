@@ -32,7 +32,7 @@ def write(folder: Path, counts: Mapping[str, int], seed: int) -> None:
 
 
 def _trajectory(draw: np.random.Generator) -> dict[str, NDArray[Any]]:
-    """One push; float32 as in the published files."""
+    """Return one push; float32 as in the published files."""
     velocity = draw.normal(0, 0.0012, 2) + draw.normal(0, 0.0008, (STEPS, 2))
     place = np.array([0.497, 0.0]) + draw.normal(0, [0.04, 0.05], 2) + np.cumsum(velocity, 0)
     near = np.concatenate([np.repeat(place[:1], 5, 0), place[:-5]])  # the finger lags behind

@@ -37,7 +37,7 @@ def write(folder: Path, seed: int = 0, runs: int = 40) -> None:
 
 
 def _run(draw: np.random.Generator) -> dict[str, NDArray[Any]]:
-    """All time steps of a run; positions in metres, the table is 0.4 wide."""
+    """Return all time steps of a run; positions in metres, the table is 0.4 wide."""
     count = PARTS * STEPS
     block = draw.uniform(-0.1, 0.1, 2)
     action = draw.normal(0, [0.03, 0.03, 0.015, 0.1], (count, 4))

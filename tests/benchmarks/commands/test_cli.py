@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import textwrap
 import time
 from pathlib import Path
 
@@ -119,35 +118,6 @@ def test_errors_are_messages_not_tracebacks(arguments, words):
     assert words in result.stderr
     assert "Traceback" not in result.output
     assert result.stdout == ""
-
-
-def test_a_plugin_of_a_user_is_trained(small_htad, tmp_path):
-    plugin = tmp_path / "my_fusion.py"
-    plugin.write_text(
-        textwrap.dedent(
-            """
-            import torch
-            from torch import nn
-            from i2moe_plugin import register_backbone
-
-            @register_backbone("mine")
-            class Mine(nn.Module):
-                def __init__(self, input_dims, width=4):
-                    super().__init__()
-                    self.maps = nn.ModuleList(nn.Linear(dim, width) for dim in input_dims)
-
-                def forward(self, latents):
-                    return torch.stack([m(x) for m, x in zip(self.maps, latents)]).prod(0)
-            """
-        )
-    )
-    result = invoke(
-        "run", "--plugin", plugin, "--fusion", "mine", "--data-root", small_htad, "--seeds", "1",
-        "--out", tmp_path / "runs", "--set", "fusion.width=5", *QUICK,
-    )  # fmt: skip
-    assert result.exit_code == 0, result.output
-    listed = invoke("list", "backbones", "--plugin", plugin, "--json")
-    assert "mine" in {row["name"] for row in json.loads(listed.stdout)}
 
 
 def test_a_full_disk_is_explained_and_the_command_goes_on_later(small_htad, tmp_path, monkeypatch):

@@ -1,7 +1,5 @@
 """Frozen features: cached by what decides them, read lazily, never trusted when damaged."""
 
-from __future__ import annotations
-
 import logging
 
 import h5py

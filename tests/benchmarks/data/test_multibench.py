@@ -1,7 +1,5 @@
 """Batches from a checkout's loader: one that is written here, and a real one if at hand."""
 
-from __future__ import annotations
-
 import os
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The one door for data: nothing behind it changes, and whatever trains goes through it."""
 
-from __future__ import annotations
-
 import ast
 import dataclasses
 from pathlib import Path

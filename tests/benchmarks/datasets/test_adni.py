@@ -1,7 +1,5 @@
 """ADNI: four kinds of files joined by subject, everything fitted on training subjects alone."""
 
-from __future__ import annotations
-
 import csv
 import gzip
 import json

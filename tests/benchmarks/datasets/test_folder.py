@@ -1,7 +1,5 @@
 """A folder of the user's own, against naive restatements; and every mistake in it."""
 
-from __future__ import annotations
-
 import contextlib
 import csv
 from pathlib import Path

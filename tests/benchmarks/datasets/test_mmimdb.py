@@ -1,7 +1,5 @@
 """MM-IMDb: published splits and batches, memory that does not grow, and every bad input."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

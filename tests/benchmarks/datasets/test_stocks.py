@@ -1,7 +1,5 @@
 """Stocks: MultiBench's returns, windows and splits; nothing of later days; settings, bad files."""
 
-from __future__ import annotations
-
 import csv
 from functools import partial
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Vision & Touch: runs go whole into a split, MultiBench's inputs and targets; bad files."""
 
-from __future__ import annotations
-
 import random
 import shutil
 from functools import partial
@@ -115,14 +113,6 @@ def test_the_other_output_is_the_next_pose(drawn):
     assert plain.metric == "accuracy"
     assert plain.fingerprint() != data.fingerprint()
     assert plain.split_hash() == data.split_hash()
-
-
-def test_the_last_step_is_always_the_same_one(drawn, whole):
-    """MultiBench draws another step in its place each time."""
-    data = opened(drawn)
-    last = next(row for row, one in enumerate(data.sample_ids("test")) if one.endswith("/4"))
-    one, two = ([column[last] for column in whole(data, "test")] for _ in range(2))
-    assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
 
 
 def test_results_say_that_the_split_is_not_multibenchs(sample, drawn):

@@ -1,7 +1,5 @@
 """Rows of HDF5 arrays, whatever their layout: numpy's indexing is the oracle."""
 
-from __future__ import annotations
-
 import os
 import pickle
 from pathlib import Path
@@ -124,7 +122,7 @@ def test_a_file_that_is_cut_short_under_a_reader(tmp_path):
 
 def test_a_section_is_a_part(arrays):
     whole = H5Array(arrays, "contiguous")
-    part = Section(whole, 4, 10)
+    part = Section(whole, np.arange(4, 10))
     expected = whole[:][4:10]
     assert part.shape == expected.shape
     assert len(part) == 6
