@@ -90,7 +90,7 @@ def _too_wide(latents: Latents, _: Settings) -> str:
         return ""
     return (
         f"tensor fusion of latents of widths {[latent.dim for latent in latents]} is {width:,} "
-        f"wide; at most {MOST_FUSED:,} is built. Choose a smaller --latent-dim, or the backbone "
+        f"wide; at most {MOST_FUSED:,} is built. Choose a smaller latent_dim, or the backbone "
         "tensor with fusion.project_dim"
     )
 

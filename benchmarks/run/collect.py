@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from i2moe_plugin.benchmarks.formats.reading import is_file
-from i2moe_plugin.benchmarks.run.records import check_records, check_settings
+from i2moe_plugin.benchmarks.run.records import check_result, check_settings
 from i2moe_plugin.benchmarks.run.store import MANIFEST, Run, RunStore
 from i2moe_plugin.errors import I2MoEError, RunError
 
@@ -57,7 +57,8 @@ def find_runs(paths: Iterable[Path]) -> FoundRuns:
             try:
                 run = Run.load(folder)
                 run.check([run.outputs_name, *_READ])
-                check_records(run)
+                check_settings(run.path, run.settings)
+                check_result(run.path, run.result, run.history())
             except RunError as error:
                 found.problems.append((folder.name, str(error)))
             else:
@@ -76,10 +77,10 @@ def runs_of_other_seeds(run: Run) -> list[Run]:
             continue
         try:
             other = Run.load(path.parent)
-            check_settings(other)
+            check_settings(other.path, other.settings)
             if (other.method, other.configuration) == (run.method, run.configuration):
                 other.check([other.outputs_name, *_READ])
-                check_records(other)
+                check_result(other.path, other.result, other.history())
                 alike.append(other)
         except RunError:
             continue

@@ -5,6 +5,8 @@ Nothing in them is believed before it has the types and bounds that are written 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -14,7 +16,6 @@ from i2moe_plugin.errors import RunError
 from i2moe_plugin.tasks import Classification, Multilabel
 
 if TYPE_CHECKING:
-    from i2moe_plugin.benchmarks.run.store import Run
     from i2moe_plugin.interpretation import Outputs
 
 Name = Annotated[str, Field(min_length=1, max_length=500)]
@@ -62,41 +63,51 @@ class _Epoch(_Record):
     valid: dict[str, Number | None]
 
 
-def check_settings(run: Run) -> None:
+def check_settings(path: Path, settings: Mapping[str, Any]) -> None:
     """Check the settings of a run.
+
+    Args:
+        path: of the run, for messages.
+        settings: what ``settings.json`` holds.
 
     Raises:
         RunError: something is missing, or has another type than a run writes; names the first.
     """
-    _check(_Settings, run, "settings.json", run.settings)
-    for name in run.settings:
+    _check(_Settings, path / "settings.json", settings)
+    for name in settings:
         if name.startswith("_"):
-            raise RunError(f"{run.path}: settings.json: {name[:40]!r} is no setting.")
+            raise RunError(f"{path / 'settings.json'}: {name[:40]!r} is no setting.")
 
 
-def check_records(run: Run) -> None:
-    """Check the settings, the result and the history of a run.
+def check_result(
+    path: Path, result: Mapping[str, Any], history: Sequence[Mapping[str, Any]]
+) -> None:
+    """Check the result and the history of a run.
+
+    Args:
+        path: of the run, for messages.
+        result: what ``result.json`` holds.
+        history: the records of all epochs.
 
     Raises:
         RunError: see :func:`check_settings`.
     """
-    check_settings(run)
-    _check(_Result, run, "result.json", run.result)
-    experts = len(run.result.get("expert_weights", ()))
-    for record in run.history():
-        _check(_Epoch, run, "metrics.jsonl", record)
+    _check(_Result, path / "result.json", result)
+    experts = len(result.get("expert_weights", ()))
+    for record in history:
+        _check(_Epoch, path / "metrics.jsonl", record)
         weights = record["train"].get("weights", [])
         if not isinstance(weights, list) or len(weights) not in (0, experts):
-            raise RunError(f"{run.path}: metrics.jsonl: weights of {experts} experts expected.")
+            raise RunError(f"{path / 'metrics.jsonl'}: weights of {experts} experts expected.")
 
 
-def _check(kind: type[_Record], run: Run, name: str, record: dict[str, Any]) -> None:
+def _check(kind: type[_Record], file: Path, record: Mapping[str, Any]) -> None:
     try:
         kind.model_validate(record)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part)[:40] for part in first["loc"])
-        raise RunError(f"{run.path}: {name}: {where}: {first['msg'].lower()}.") from error
+        raise RunError(f"{file}: {where}: {first['msg'].lower()}.") from error
 
 
 def check_values(outputs: Outputs) -> None:
