@@ -61,7 +61,7 @@ moved(
         "benchmarks.explanation": "benchmarks.report.explanation",
         "benchmarks.job": "benchmarks.grid.runner benchmarks.grid.table",
         "benchmarks.features": "benchmarks.data.frozen benchmarks.data.cache",
-        "benchmarks.linear_baseline": "benchmarks.grid.baselines",
+        "benchmarks.linear_baseline": "benchmarks.statistics.simple",
         "benchmarks.listing": "benchmarks.terminal.registries",
         "benchmarks.multibench_loading": "benchmarks.data.multibench",
         "benchmarks.multibench_loop": "benchmarks.run.multibench",

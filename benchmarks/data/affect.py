@@ -5,7 +5,7 @@ How files are read stands in :mod:`affect_file`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ from i2moe_plugin.benchmarks.data.affect_file import MODALITIES, AffectPart, Seq
 from i2moe_plugin.benchmarks.data.batches import Loaders, SplitDataset, remade_loaders
 from i2moe_plugin.benchmarks.data.cards import Card
 from i2moe_plugin.benchmarks.data.contents import Contents, Modality
-from i2moe_plugin.benchmarks.data.convert import converted
+from i2moe_plugin.benchmarks.data.convert import converted, named_after
 from i2moe_plugin.benchmarks.data.multibench import CheckoutLoader
 from i2moe_plugin.benchmarks.data.open import open_dataset
 from i2moe_plugin.benchmarks.data.registry import register_dataset
@@ -30,6 +30,7 @@ from i2moe_plugin.benchmarks.data.source import DataFolder
 from i2moe_plugin.benchmarks.data.splits import SPLITS, SplitName, SplitRows
 from i2moe_plugin.benchmarks.encoders import recurrent_encoder
 from i2moe_plugin.benchmarks.formats.arrays import Joined
+from i2moe_plugin.benchmarks.formats.inspection import inspect_file
 from i2moe_plugin.errors import ConfigError, DatasetError
 from i2moe_plugin.tasks import Classification, SignClassification, SignedRegression, Task
 
@@ -105,7 +106,10 @@ def register_affect(
         """
         file = folder / folder.card.files[0].path
         path = file if file.suffix == ".h5" else converted(file)
-        parts: Parts = {split: read_part(path, split, aligned) for split in SPLITS}
+        with named_after(file, path):
+            if whose := folder.card.files[0].whose(inspect_file(path)):
+                raise DatasetError(f"{file}: {whose}.")
+            parts: Parts = {split: read_part(path, split, aligned) for split in SPLITS}
         _check_widths(file, parts)
         rows, ids, shared = _numbered(parts)
         scores = np.concatenate([part.scores for part in parts.values()])
@@ -129,9 +133,7 @@ def register_affect(
             target=torch.from_numpy(asked.target(file, scores)),
             task=asked.task,
             class_names=asked.class_names,
-            notes=(f"{shared} ids of {file.name} stand in more than one split, as published.",)
-            if shared
-            else (),
+            notes=tuple(_notes(file, parts, shared)),
             decisive=lambda: decisive,
         )
 
@@ -169,6 +171,18 @@ def _numbered(parts: Parts) -> tuple[SplitRows, list[str], int]:
                 shared.add(name)
             ids.append(f"{name}#{count + 1}" if count else name)
     return rows, ids, len(shared)
+
+
+def _notes(file: Path, parts: Parts, shared: int) -> Iterator[str]:
+    if shared:
+        yield f"{shared} ids of {file.name} stand in more than one split, as published."
+    left_out = sum(part.left_out for part in parts.values())
+    if left_out:
+        count = left_out + sum(len(part.names) for part in parts.values())
+        yield (
+            f"{left_out} of {count} samples of {file.name} have no text and are left out, as in "
+            "MultiBench."
+        )
 
 
 def _from_checkout(

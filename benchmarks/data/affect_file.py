@@ -35,6 +35,10 @@ from i2moe_plugin.errors import DatasetError
 MODALITIES = ("vision", "audio", "text")
 IN_MEMORY = 1 << 27  # bytes; an array that takes less is held, a larger one read when asked for
 BLOCK = 256  # samples looked at together
+MMSA = (
+    "this is MMSA's file of the data set (https://github.com/thuiar/MMSA, with regression_labels "
+    "and text_bert), not MultiBench's, which has vision, audio, text, labels and id in each split"
+)
 
 
 def pickle_of(path: str, widths: tuple[int, int, int], label: str, id_: str) -> File:
@@ -50,13 +54,26 @@ def pickle_of(path: str, widths: tuple[int, int, int], label: str, id_: str) -> 
             keys.append(Key(f"{split}/{name}", (split, "T", width), "f", what))
         keys.append(Key(f"{split}/labels", None, "number", label))
         keys.append(Key(f"{split}/id", None, "", id_, optional=True))
-    return File(path, "mappings train, valid and test of arrays", tuple(keys))
+    return File(
+        path,
+        "mappings train, valid and test of arrays",
+        tuple(keys),
+        foreign=tuple((f"train/{name}", MMSA) for name in ("regression_labels", "text_bert")),
+    )
 
 
 @dataclass(frozen=True)
 class AffectPart:
-    """One split without samples that have no text: arrays [N, T, F], and where texts start."""
+    """One split of the file, without the samples that have no text.
 
+    Attributes:
+        left_out: how many samples have no text.
+        arrays: of the modalities, [N, T, F].
+        starts: where each sample's text starts.
+        scores, names: of each sample.
+    """
+
+    left_out: int
     arrays: list[Section]
     starts: NDArray[np.int64]
     scores: NDArray[np.float64]
@@ -81,6 +98,7 @@ def read_part(path: Path, split: str, aligned: bool) -> AffectPart:
     if not len(rows):
         raise DatasetError(f"{path}: no sample of {split} has any text.")
     return AffectPart(
+        len(labels) - len(rows),
         [Section(array, rows) for array in held],
         starts,
         _scores(path, split, labels)[rows],

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from i2moe_plugin.benchmarks.formats.hdf5 import H5Array, open_hdf5
+from i2moe_plugin.benchmarks.formats.hdf5_writing import writing_hdf5
 from i2moe_plugin.benchmarks.formats.reading import Rows
 from i2moe_plugin.errors import DatasetError
 
@@ -138,14 +139,12 @@ def _write(
     path: Path, identity: str, count: int, compute: Callable[[], Iterator[NDArray[Any]]]
 ) -> None:
     """Write the file aside and rename it; raises OSError where the folder cannot be written."""
-    import h5py
-
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)
     try:
         content, done = hashlib.sha256(), 0
-        with h5py.File(aside, "w") as file:
+        with writing_hdf5(Path(aside)) as file:
             for block in compute():
                 if not done:  # in one piece, uncompressed: rows are read at their place
                     array = file.create_dataset("features", (count, *block.shape[1:]), block.dtype)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +43,7 @@ class File:
         keys: its arrays.
         sha256: of the published file, where it is known.
         optional: may be absent.
+        foreign: arrays that show another project's file of the same name, and whose it is.
     """
 
     path: str
@@ -49,6 +51,7 @@ class File:
     keys: tuple[Key, ...] = ()
     sha256: str = ""
     optional: bool = False
+    foreign: tuple[tuple[str, str], ...] = ()
 
     @property
     def pattern(self) -> str | None:
@@ -59,6 +62,10 @@ class File:
     def is_pickle(self) -> bool:
         """Whether it is published as a pickle."""
         return self.path.endswith((".pkl", ".pk"))
+
+    def whose(self, arrays: Container[str]) -> str:
+        """Say whose file it is by the arrays it holds; empty where nothing shows another's."""
+        return next((whose for name, whose in self.foreign if name in arrays), "")
 
     def found(self, folder: Path) -> list[Path]:
         """Return the files that are there."""

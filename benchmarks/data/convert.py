@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from numpy.typing import NDArray
 
 from i2moe_plugin.benchmarks.data.cache import cache_dir, digest, digests
 from i2moe_plugin.benchmarks.formats.hdf5 import open_hdf5
+from i2moe_plugin.benchmarks.formats.hdf5_writing import writing_hdf5
 from i2moe_plugin.benchmarks.formats.pickles import read_arrays
 from i2moe_plugin.errors import DatasetError
 
@@ -57,6 +60,15 @@ def converted(path: Path) -> Path:
     if _made_from(kept) != source:
         convert(path, kept)
     return kept
+
+
+@contextmanager
+def named_after(source: Path, kept: Path) -> Iterator[None]:
+    """Let messages on the file that was made of a pickle name the pickle, which its user knows."""
+    try:
+        yield
+    except DatasetError as error:
+        raise DatasetError(str(error).replace(str(kept), str(source))) from error
 
 
 def source_digest(path: Path) -> str:
@@ -106,7 +118,7 @@ def _storable(path: Path, name: str, array: NDArray[Any]) -> NDArray[Any]:
 def _write(path: Path, arrays: dict[str, NDArray[Any]], source: str) -> None:
     import h5py
 
-    with h5py.File(path, "w") as file:
+    with writing_hdf5(path) as file:
         for name, array in arrays.items():
             if array.dtype.kind == "O":
                 file.create_dataset(name, data=array, dtype=h5py.string_dtype())

@@ -139,7 +139,7 @@ def middles_by_vgg16(
         ImageFiles(paths, MIDDLE, crop=True),
         vgg.VGG16,
         weights,
-        transform=f"RGB, middle, PIL bilinear {MIDDLE}, ImageNet mean and deviation",
+        transform=f"upright RGB over white, middle, PIL bilinear {MIDDLE}, ImageNet's scale",
         digest=partial(folder.digest, paths),
     )
 

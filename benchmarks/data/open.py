@@ -17,6 +17,7 @@ from i2moe_plugin.benchmarks.data.cards import Card
 from i2moe_plugin.benchmarks.data.classes import ClassContents
 from i2moe_plugin.benchmarks.data.contents import Contents, Preparation
 from i2moe_plugin.benchmarks.data.multibench import NOTE, CheckoutLoader
+from i2moe_plugin.benchmarks.data.observed import observe
 from i2moe_plugin.benchmarks.data.preview import Preview
 from i2moe_plugin.benchmarks.data.registry import DatasetEntry, datasets, find_dataset
 from i2moe_plugin.benchmarks.data.source import DataFolder
@@ -89,6 +90,27 @@ class OpenedDataset:
         """
         return self._once("fingerprint", self._fingerprint)
 
+    def observations(self) -> tuple[str, ...]:
+        """Modalities that hardly vary between samples, one sentence each; reads a few samples.
+
+        They stand beside every result, after ``notes``.
+
+        Raises:
+            DatasetError: a sample cannot be read.
+        """
+        contents = self._contents
+        if isinstance(contents, ClassContents):
+            return ()
+        return self._once("observations", lambda: observe(contents))
+
+    def content_hash(self) -> str:
+        """A hash of the data, whoever reads them for a run: of ours and of MultiBench's loader.
+
+        Raises:
+            DatasetError: a file cannot be read.
+        """
+        return self._once("content", lambda: self._contents.fingerprint(self._folder))
+
     def split_hash(self) -> str:
         """Return a hash of the ids in each split, in order."""
         return self._once("splits", lambda: split_hash(self.sample_ids))
@@ -115,7 +137,7 @@ class OpenedDataset:
         return ours if self._checkout is None else PreparedDataset(self._checkout, ours.encoders)
 
     def _fingerprint(self) -> str:
-        ours = self._contents.fingerprint(self._folder)
+        ours = self.content_hash()
         if self._checkout is None:
             return ours
         return hashlib.sha256(f"{ours} multibench".encode()).hexdigest()

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from i2moe_plugin.benchmarks.data.batches import Values
 from i2moe_plugin.benchmarks.data.cards import Card, File, Key
 from i2moe_plugin.benchmarks.data.contents import Contents, Modality
+from i2moe_plugin.benchmarks.data.preprocessing import silence_constant
 from i2moe_plugin.benchmarks.data.source import DataFolder
 from i2moe_plugin.benchmarks.data.splits import SPLITS, Splits, coded
 from i2moe_plugin.benchmarks.encoders import feature_encoder
@@ -117,6 +118,7 @@ def feature_modality(data: Packaged, name: str, *, impute: bool = False) -> Moda
     steps = [SimpleImputer(strategy="median", add_indicator=True)] if impute else []
     pipeline = make_pipeline(*steps, StandardScaler())
     pipeline.fit(values[data.train].astype(np.float64))
+    silence_constant(pipeline[-1])
     column = Values.in_memory(values, partial(_transformed, pipeline))
     width = column.held.shape[1]
     return Modality(name, column, partial(feature_encoder, width), tabular=True)

@@ -78,8 +78,21 @@ def coded(codes: NDArray[Any]) -> SplitRows:
     return {name: np.flatnonzero(codes == code) for code, name in enumerate(SPLITS)}
 
 
-def listed(path: Path, ids: Mapping[str, int]) -> SplitRows:
-    """Read each split's rows from a json file of id lists; ids that the data lacks are left out."""
+def listed(path: Path, ids: Mapping[str, int]) -> tuple[SplitRows, tuple[str, ...]]:
+    """Read the rows of each split of an id-list file, and notes on what fits no row or no list.
+
+    Ids that the data does not have are left out, and so are rows that no list has; both are
+    counted in the notes.
+
+    Args:
+        path: a json object with the lists ``training``, ``validation`` and ``testing``.
+        ids: the row of each id.
+
+    Raises:
+        DatasetError: damaged, or not such lists.
+    """
+    asked = 0
+    unknown: list[str] = []
     content = read_json(path)
     lists = content if isinstance(content, dict) else {}
     found: dict[SplitName, NDArray[np.int64]] = {}
@@ -87,8 +100,20 @@ def listed(path: Path, ids: Mapping[str, int]) -> SplitRows:
         names = lists.get(key)
         if not isinstance(names, list) or not all(isinstance(i, (str, int)) for i in names):
             raise DatasetError(f"{path}: {key} should be a list of ids.")
-        rows = [ids[i] for i in dict.fromkeys(str(i).strip() for i in names) if i in ids]
+        words = list(dict.fromkeys(str(i).strip() for i in names))
+        asked += len(words)
+        unknown += [word for word in words if word not in ids]
+        rows = [ids[word] for word in words if word in ids]
         if not rows:
             raise DatasetError(f"{path}: none of the {len(names)} ids of {key} is in the data.")
         found[name] = np.array(rows, dtype=np.int64)
-    return found
+    notes = []
+    if unknown:
+        notes.append(
+            f"{len(unknown)} of {asked} ids of {path.name} are not in the data and are left out, "
+            f"such as {unknown[0]}."
+        )
+    outside = len(set(ids.values()).difference(*(part.tolist() for part in found.values())))
+    if outside:
+        notes.append(f"{outside} of {len(ids)} samples are in no list of {path.name}.")
+    return found, tuple(notes)

@@ -155,7 +155,8 @@ def read(folder: DataFolder, common_ids: bool = True) -> Contents:
     places = np.array([[where.get(one, -1) for where in rows_of] for one in ids])
     used = (np.all if common_ids else np.any)(places >= 0, axis=1)
     known = {one: row for row, one in enumerate(ids) if used[row]}
-    splits = folder.split(listed(folder / "PTID_splits.json", known), ids)
+    rows, notes = listed(folder / "PTID_splits.json", known)
+    splits = folder.split(rows, ids)
 
     def training(modality: int) -> NDArray[np.int64]:
         found: NDArray[np.int64] = places[splits["train"], modality]
@@ -184,6 +185,7 @@ def read(folder: DataFolder, common_ids: bool = True) -> Contents:
         target=torch.from_numpy(labels),
         task=Classification(len(DIAGNOSES), auroc="ovr"),
         class_names=DIAGNOSES,
+        notes=notes,
         decisive=lambda: {"common_ids": common_ids},
     )
 

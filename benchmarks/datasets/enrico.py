@@ -176,7 +176,7 @@ def read(folder: DataFolder, augment: bool = False, weights: str | Path = "auto"
         ImageFiles(paths, SIZE),
         vgg.VGG11,
         weights,
-        transform=f"RGB, PIL bilinear {SIZE}, [0, 1]",
+        transform=f"upright RGB over white, PIL bilinear {SIZE}, [0, 1]",
         digest=partial(folder.digest, paths),
     )
     change = augmented if augment else None

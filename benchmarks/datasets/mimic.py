@@ -93,7 +93,9 @@ def read(folder: DataFolder) -> Contents:
         raise DatasetError(f"{path}: one_year_mortality is 0 or 1; it holds {wrong[:5]}.")
     tensors = {f"{name}_x.pt": _features(folder / f"{name}_x.pt") for name in MODALITIES}
     same_length(folder.path, {"labels.csv": labels, **tensors})
-    rows = listed(folder / "PTID_splits_mimic.json", {one: row for row, one in enumerate(ids)})
+    rows, notes = listed(
+        folder / "PTID_splits_mimic.json", {one: row for row, one in enumerate(ids)}
+    )
     return Contents(
         splits=folder.split(rows, ids),
         modalities=[
@@ -108,6 +110,7 @@ def read(folder: DataFolder) -> Contents:
         target=torch.from_numpy(labels.astype(np.int64)),
         task=Classification(2, class_weights=CLASS_WEIGHTS),
         class_names=("survived", "died"),
+        notes=notes,
     )
 
 

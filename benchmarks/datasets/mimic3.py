@@ -21,9 +21,10 @@ from i2moe_plugin.adapters.checkout import Checkout
 from i2moe_plugin.benchmarks.data.batches import Loaders, Values
 from i2moe_plugin.benchmarks.data.cards import Card, File, Key
 from i2moe_plugin.benchmarks.data.contents import Contents, Modality
-from i2moe_plugin.benchmarks.data.convert import converted
+from i2moe_plugin.benchmarks.data.convert import converted, named_after
 from i2moe_plugin.benchmarks.data.multibench import CheckoutLoader
 from i2moe_plugin.benchmarks.data.open import open_dataset
+from i2moe_plugin.benchmarks.data.preprocessing import silence_constant
 from i2moe_plugin.benchmarks.data.registry import register_dataset
 from i2moe_plugin.benchmarks.data.source import DataFolder
 from i2moe_plugin.benchmarks.data.splits import SplitRows
@@ -127,7 +128,8 @@ def read(
     """
     path, group = folder / "im.pk", _group(task)
     file = converted(path)
-    on_disk = {name: H5Array(file, name) for name in SHAPES}
+    with named_after(path, file):
+        on_disk = {name: H5Array(file, name) for name in SHAPES}
     for name, array in on_disk.items():
         check_array(f"{path}: {name}", array, SHAPES[name])
     count = same_length(path, on_disk)
@@ -196,7 +198,8 @@ def _fit_scaler(train: NDArray[np.float64]) -> Any:
     from sklearn.preprocessing import StandardScaler
 
     with np.errstate(over="ignore", invalid="ignore"):  # of damaged numbers
-        return StandardScaler().fit(_finite(train).reshape(-1, train.shape[-1]))
+        scaler = StandardScaler().fit(_finite(train).reshape(-1, train.shape[-1]))
+    return silence_constant(scaler)
 
 
 def _scaled(

@@ -19,10 +19,10 @@ from i2moe_plugin.benchmarks.data.cards import Card, File, Key
 from i2moe_plugin.benchmarks.data.contents import Contents, Later, Modality
 from i2moe_plugin.benchmarks.data.frozen import middles_by_vgg16, missing_weights
 from i2moe_plugin.benchmarks.data.open import dataloader_of
-from i2moe_plugin.benchmarks.data.preprocessing import fit_tf_idf
 from i2moe_plugin.benchmarks.data.registry import register_dataset
 from i2moe_plugin.benchmarks.data.source import DataFolder
 from i2moe_plugin.benchmarks.data.splits import SPLITS, SplitName, Splits, consecutive
+from i2moe_plugin.benchmarks.data.words import fit_tf_idf
 from i2moe_plugin.benchmarks.datasets.samples import mmhs150k as drawn
 from i2moe_plugin.benchmarks.encoders import EncoderSettings, feature_encoder, vgg
 from i2moe_plugin.benchmarks.formats.reading import is_file

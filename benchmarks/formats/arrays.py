@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +20,12 @@ MOST_UNPACKED = 100  # times an archive's size, beyond that
 
 
 def read_npy(path: Path) -> NDArray[Any]:
-    """Return an npy file, memory-mapped; never unpickles."""
-    with reading(path, "npy file"):
+    """An npy file, memory-mapped; never unpickles.
+
+    Raises:
+        DatasetError: missing, cut short, damaged, or of objects.
+    """
+    with reading(path, "npy file"), _refusing_objects(path, "the array"):
         array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     return array
 
@@ -42,8 +48,25 @@ def read_npz(path: Path, keys: tuple[str, ...] | None = None) -> dict[str, NDArr
             raise DatasetError(
                 f"{path}: lacks {', '.join(missing)}; it holds {', '.join(archive.files)}."
             )
-        arrays = {key: archive[key] for key in wanted}
+        arrays = {}
+        for key in wanted:
+            with _refusing_objects(path, key):
+                arrays[key] = archive[key]
     return arrays
+
+
+@contextmanager
+def _refusing_objects(path: Path, key: str) -> Iterator[None]:
+    """Say what to do where an array is one of Python objects, which numpy would unpickle."""
+    try:
+        yield
+    except ValueError as error:
+        if "allow_pickle" not in str(error):
+            raise
+        raise DatasetError(
+            f"{path}: {key} holds Python objects, which are not read since reading them can run "
+            "code. Save numbers as numbers, and text with array.astype(str)."
+        ) from error
 
 
 def check_unpacked(path: Path, packed: zipfile.ZipFile) -> None:

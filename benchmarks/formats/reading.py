@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from i2moe_plugin.benchmarks.formats.mistaken import mistaken_file
 from i2moe_plugin.errors import DatasetError
 
 
@@ -82,23 +83,6 @@ def check_file(path: Path, kind: str = "file", largest: int | None = None) -> No
         )
 
 
-def read_text(path: Path) -> str:
-    """The content of a UTF-8 text file; to be called in :func:`reading`.
-
-    Raises:
-        DatasetError: it is no text.
-    """
-    check_text(path)
-    return path.read_text(encoding="utf-8-sig")
-
-
-def check_text(path: Path) -> None:
-    """Raise DatasetError where a file begins as no text does, before all of it is read."""
-    with path.open("rb") as file:
-        if b"\0" in file.read(1 << 16):
-            raise DatasetError(f"{path}: holds NUL characters: it is no UTF-8 text.")
-
-
 @contextmanager
 def reading(path: Path, kind: str = "file", largest: int | None = None) -> Iterator[None]:
     """Turn whatever a reader raises on a damaged file into a DatasetError that names it.
@@ -109,10 +93,15 @@ def reading(path: Path, kind: str = "file", largest: int | None = None) -> Itera
     check_file(path, kind, largest)
     try:
         yield
-    except DatasetError:
-        raise
     except Exception as error:  # readers meet damage with nearly any exception
+        instead = mistaken_file(path, kind)
+        if isinstance(error, DatasetError) and instead in ("", "empty"):
+            raise
+        if instead:
+            raise DatasetError(f"{path}: expected a {kind}, but it is {instead}.") from error
         reason = " ".join(str(error).split()) or type(error).__name__
+        if isinstance(error, UnicodeDecodeError):
+            reason = f"{reason[:200]}; it is not UTF-8: save it as UTF-8"
         raise DatasetError(f"{path}: not a readable {kind} ({reason[:300]}).") from error
 
 

@@ -2,75 +2,150 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+import hashlib
+import importlib.metadata
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
 
+from i2moe_plugin import __version__
 from i2moe_plugin.benchmarks.data.open import OpenedDataset
 from i2moe_plugin.benchmarks.data.splits import SPLITS
-from i2moe_plugin.tasks import HIGHER_IS_BETTER, Classification
+from i2moe_plugin.benchmarks.run.files import disk_errors_explained, read_json, write_json
+from i2moe_plugin.benchmarks.statistics.simple import SIMPLE_MODELS, Fitted, linear
+from i2moe_plugin.errors import RunError
 
-STRENGTHS = (0.001, 0.01, 0.1, 1.0, 10.0)
-#: The features [N, F] and the labels [N] of a split.
-FeaturesAndLabels = tuple[NDArray[Any], NDArray[Any]]
+FOLDER = ".simple"
+#: Cells along each side that a picture, and a volume, are averaged in.
+PICTURE, VOLUME = 8, 4
+BATCH = 256
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """A simple model, fitted once: its metrics on test data, and what validation data chose."""
+    """A simple model, fitted once.
+
+    Attributes:
+        name: as it stands in a table.
+        dataset: the data set's name.
+        test: its metrics on test data, by name.
+        chosen: what validation data chose, for instance the strength of a regularisation.
+        note: what to know of it, such as rows that were left out; empty: nothing.
+        alone: the modality that it read alone; empty: all of them.
+    """
 
     name: str
     dataset: str
     test: Mapping[str, float]
     chosen: Mapping[str, Any]
+    note: str = ""
+    alone: str = ""
+
+    @property
+    def kind(self) -> Literal["constant", "alone", "simple"]:
+        """Whether it reads nothing, one modality, or all of them."""
+        if self.alone:
+            return "alone"
+        return "simple" if self.chosen else "constant"
 
 
-def fit_baselines(names: Sequence[str], data: OpenedDataset, metric: str) -> list[Baseline]:
-    """Fit the named baselines, of :data:`BASELINES`, where classes are told by plain features."""
-    features = {split: data.features(split) for split in SPLITS}
-    rows = [(x, data.labels(split)) for split, x in features.items() if x is not None]
-    if len(rows) < len(SPLITS) or not isinstance(data.task, Classification):
-        return []
-    fitted = [(name, BASELINES[name](data.task, metric, *rows)) for name in names]
-    return [Baseline(name, data.name, found.pop("test"), found) for name, found in fitted]
+def fit_baselines(
+    names: Sequence[str], data: OpenedDataset, metric: str, folder: Path
+) -> list[Baseline]:
+    """Fit simple models on all modalities, and the linear one on each alone; or read what was kept.
 
+    Args:
+        names: of :data:`SIMPLE_MODELS`; where ``linear`` is among them, each modality alone too.
+        data: the opened data set.
+        metric: what validation data chooses by.
+        folder: the runs'; what is fitted is kept in it.
 
-def logistic_regression(
-    task: Classification,
-    metric: str,
-    train: FeaturesAndLabels,
-    valid: FeaturesAndLabels,
-    test: FeaturesAndLabels,
-) -> dict[str, Any]:
-    """Fit on training rows, choose the regularisation by validation rows, and test once.
-
-    Returns:
-        ``{"test": metrics, "C": chosen strength}``.
+    Raises:
+        RunError: the folder cannot be written.
     """
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model import LogisticRegression
-
-    sign = 1 if HIGHER_IS_BETTER[metric] else -1
-    best_value, best, chosen = -np.inf, None, STRENGTHS[0]
-    for strength in STRENGTHS:
-        model = LogisticRegression(C=strength, max_iter=2000)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # a baseline may stop early
-            model.fit(*train)
-        value = sign * task.metrics(_logits(model, valid[0]), valid[1])[metric]
-        if best is None or value > best_value:  # an undefined metric chooses the first
-            best_value, best, chosen = value, model, strength
-    return {"test": task.metrics(_logits(best, test[0]), test[1]), "C": chosen}
-
-
-def _logits(model: Any, features: NDArray[Any]) -> NDArray[Any]:
-    scores = model.decision_function(features)
-    return scores if scores.ndim == 2 else np.stack([-scores / 2, scores / 2], 1)
+    if not names:
+        return []
+    facts = [*names, metric, data.fingerprint(), data.split_hash(), data.task.describe()]
+    facts += [__version__, importlib.metadata.version("scikit-learn")]
+    key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
+    stem = data.name.replace(":", ".").replace("/", ".")
+    path = folder / FOLDER / f"{stem}-{key}.json"
+    try:
+        return [Baseline(**record) for record in read_json(path)["baselines"]]
+    except (RunError, OSError, KeyError, TypeError):
+        pass
+    found = _fit(names, data, metric)
+    with disk_errors_explained(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, {"baselines": [asdict(one) for one in found]})
+    return found
 
 
-#: Each gives ``{"test": metrics}``, and what it chose.
-BASELINES: dict[str, Callable[..., dict[str, Any]]] = {"logistic regression": logistic_regression}
+def _fit(names: Sequence[str], data: OpenedDataset, metric: str) -> list[Baseline]:
+    tables = {split: _features(data, split) for split in SPLITS}
+    targets = {split: data.labels(split) for split in SPLITS}
+
+    def rows(modalities: Sequence[int]) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
+        for split in SPLITS:
+            parts = [tables[split][modality] for modality in modalities]
+            yield np.concatenate(parts, 1), targets[split]
+
+    def baseline(fitted: Fitted, alone: str = "") -> Baseline:
+        name = f"{alone} alone (linear)" if alone else fitted.name
+        return Baseline(name, data.name, fitted.test, fitted.chosen, fitted.note, alone)
+
+    everything = list(rows(range(len(data.modalities))))
+    found = [baseline(SIMPLE_MODELS[name](data.task, metric, *everything)) for name in names]
+    if "linear" in names:
+        for number, modality in enumerate(data.modalities):
+            found.append(baseline(linear(data.task, metric, *rows([number])), modality))
+    return found
+
+
+def _features(data: OpenedDataset, split: Any) -> list[NDArray[Any]]:
+    """Each modality of a split as a table [N, F], in the split's order."""
+    batches = data.prepare().loader(split, batch_size=BATCH)
+    columns = [[flat(modality) for modality in inputs] for *inputs, _ in batches]
+    return [np.concatenate(parts) for parts in zip(*columns, strict=True)]
+
+
+def flat(batch: Tensor | tuple[Tensor, Tensor]) -> NDArray[np.float32]:
+    """One modality's batch as rows of plain numbers, which a simple model can read.
+
+    Features [B, F] stay as they are. Of sequences [B, T, F], each feature's mean and deviation over
+    the steps that are there, and its last value; of pictures [B, C, H, W] and volumes
+    [B, C, D, H, W], means over the cells of a coarse grid; text has become features before.
+
+    Args:
+        batch: a modality as a model reads it; a sequence may come with lengths [B], or with a mask
+            [B, T] that is true where a step is there.
+    """
+    values, extent = batch if isinstance(batch, (tuple, list)) else (batch, None)
+    values = torch.as_tensor(values).float()
+    if values.dim() == 3:
+        steps = torch.arange(values.shape[1])
+        if extent is None:
+            there = torch.ones(values.shape[:2], dtype=torch.bool)
+        elif torch.as_tensor(extent).dim() == 1:
+            there = steps < torch.as_tensor(extent)[:, None]
+        else:
+            there = torch.as_tensor(extent).bool()
+        weights = (there / there.sum(1, keepdim=True).clamp(min=1))[..., None]
+        mean = (values * weights).sum(1)
+        deviation = ((values - mean[:, None]) ** 2 * weights).sum(1).sqrt()
+        last = torch.where(there, steps, 0).amax(1)
+        values = torch.cat([mean, deviation, values[torch.arange(len(values)), last]], 1)
+    elif values.dim() == 4:
+        values = F.adaptive_avg_pool2d(values, PICTURE)
+    elif values.dim() == 5:
+        values = F.adaptive_avg_pool3d(values, VOLUME)
+    rows: NDArray[np.float32] = values.reshape(len(values), -1).nan_to_num().numpy()
+    return rows

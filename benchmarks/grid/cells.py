@@ -72,7 +72,7 @@ class Grid:
         paper: the paper's figures stand beside ours.
         corrected: verdicts are corrected for the number of comparisons in the table.
         baselines: names of simple models that stand beside each data set's cells; see
-            :data:`i2moe_plugin.benchmarks.grid.baselines.BASELINES`.
+            :data:`i2moe_plugin.benchmarks.statistics.simple.SIMPLE_MODELS`.
     """
 
     name: str
@@ -123,5 +123,5 @@ def methods_grid(
         seeds=tuple(seeds),
         cells=cells,
         reference="vanilla" if "vanilla" in names else names[0],
-        baselines=("logistic regression",),
+        baselines=("constant", "linear", "boosting"),
     )

@@ -6,9 +6,11 @@ import csv
 import io
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from i2moe_plugin.benchmarks.grid.cautions import cautions
 from i2moe_plugin.benchmarks.grid.table import Entry, Table
 from i2moe_plugin.benchmarks.run.files import disk_errors_explained, json_ready, write_text
 from i2moe_plugin.benchmarks.statistics.metrics import (
@@ -150,7 +152,7 @@ def methods_record(table: Table) -> dict[str, Any]:
     """Return the finished table of a :func:`methods_grid` for JSON, method by method."""
     first, *_ = table.cells
     entries = {cell.settings.method: table.of(cell) for cell in table.cells}
-    baseline = next(iter(table.baselines), None)
+    linear = next((one for one in table.baselines if one.chosen.get("C") and not one.alone), None)
     return {
         "dataset": first.settings.dataset,
         "fusion": first.settings.fusion,
@@ -169,7 +171,8 @@ def methods_record(table: Table) -> dict[str, Any]:
             }
             for cell in table.cells
         },
-        "linear_baseline": {"test": baseline.test, **baseline.chosen} if baseline else None,
+        "linear_baseline": {"test": linear.test, **linear.chosen} if linear else None,
+        "simple_models": [asdict(one) for one in table.baselines],
         "reference": table.grid.reference,
         "comparison": {
             method: {item.metric: item.comparison.as_dict() for item in items if item.comparison}
@@ -182,6 +185,7 @@ def methods_record(table: Table) -> dict[str, Any]:
             if (weights := cell.expert_weights())
         },
         "notes": list(first.notes),
+        "cautions": cautions(table),
     }
 
 

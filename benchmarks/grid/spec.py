@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from i2moe_plugin.benchmarks.formats.tables import load_typed_yaml
 from i2moe_plugin.benchmarks.grid.cells import Cell, Grid
 from i2moe_plugin.benchmarks.run.settings import RunSettings, resolve, yaml_number
 from i2moe_plugin.errors import ConfigError, did_you_mean
@@ -269,7 +270,7 @@ def _known_methods(names: Sequence[str], problems: dict[str, str]) -> list[str]:
 
 def _parse(text: str, name: str) -> dict[str, Any]:
     try:
-        raw = yaml.safe_load(text)
+        raw = load_typed_yaml(text)
     except yaml.YAMLError as error:
         raise ConfigError(f"{name}: not readable as YAML ({error}).") from error
     if not isinstance(raw, dict):

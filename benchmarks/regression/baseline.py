@@ -15,6 +15,7 @@ from i2moe_plugin import __version__
 from i2moe_plugin.benchmarks.grid.cells import Grid
 from i2moe_plugin.benchmarks.grid.spec import SuiteFile, expand, read_suite
 from i2moe_plugin.benchmarks.regression.measuring import Measurement
+from i2moe_plugin.benchmarks.regression.probes import Probe
 from i2moe_plugin.benchmarks.run.files import write_json
 from i2moe_plugin.errors import ConfigError
 
@@ -59,6 +60,7 @@ class Baseline(_Strict):
         suite: the suite's file, as it was; relative roots in it are relative to the baseline.
         machine: versions and processor of the measuring.
         history: newest last.
+        probes: single parts; an older baseline has none, and they are then not measured.
     """
 
     format: int = FORMAT
@@ -67,6 +69,7 @@ class Baseline(_Strict):
     machine: dict[str, str]
     history: list[Change]
     cells: list[Measurement]
+    probes: list[Probe] = []
 
     def grid(self, path: Path) -> Grid:
         """Expand the suite of the baseline that lies at this path to what is to be measured."""
@@ -107,6 +110,7 @@ def write_baseline(
     path: Path,
     suite: dict[str, Any],
     cells: list[Measurement],
+    probes: list[Probe],
     reason: str,
     before: Baseline | None,
 ) -> Baseline:
@@ -114,6 +118,7 @@ def write_baseline(
     if not reason.strip():
         raise ConfigError("a baseline is rewritten with a reason: --update --reason TEXT.")
     broken = [f"{cell.cell}: {cell.error}" for cell in cells if cell.error]
+    broken += [f"{probe.name}: {probe.error}" for probe in probes if probe.error]
     if broken:
         raise ConfigError([f"no baseline of what fails: {problem}" for problem in broken])
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
@@ -126,6 +131,7 @@ def write_baseline(
             Change(when=now, reason=reason.strip(), version=__version__),
         ],
         cells=cells,
+        probes=probes,
     )
     write_json(path, baseline.model_dump())
     return baseline

@@ -43,6 +43,7 @@ class Measurement(BaseModel):
         data: fingerprint of the data and hash of its splits.
         metric: what it is judged by.
         scores: that metric on test data, one a seed.
+        tests: the other metrics on test data, by name, one a seed.
         losses: each loss over seeds and epochs in a row, by name; test losses over seeds.
         parameters: that can be trained.
         trained: the parts of the model that get a gradient.
@@ -61,6 +62,7 @@ class Measurement(BaseModel):
     data: str = ""
     metric: str = ""
     scores: list[float | None] = []
+    tests: dict[str, list[float | None]] = {}
     losses: dict[str, list[float | None]] = {}
     parameters: int = 0
     trained: list[str] = []
@@ -133,6 +135,11 @@ def _facts(cell: CellRuns, metric: str) -> dict[str, Any]:
         losses.setdefault("test: task", []).append(run.result["test"]["loss"])
     return {
         "scores": json_ready(list(cell.values(metric).values())),
+        "tests": {
+            name: json_ready(list(cell.values(name).values()))
+            for name in runs[0].result["test"]
+            if name not in ("loss", metric)
+        },
         "losses": json_ready(losses),
         "parameters": runs[0].result["parameters"],
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Any
 from i2moe_plugin import __version__
 from i2moe_plugin.benchmarks.grid.failures import Failures
 from i2moe_plugin.benchmarks.report.groups import (
+    Group,
     comparison_rows,
     group_runs,
     verdict_sentence,
@@ -39,6 +41,9 @@ from i2moe_plugin.interpretation import CAVEAT
 
 #: Bytes of a page, and of what every page has: plotly, and tables and words.
 LARGEST, PLOTLY_AND_PAGE = 19_500_000, 5_500_000
+#: How many runs have figures and samples in a page; tables and verdicts are about all. A page of
+#: more runs is kept smaller, since its tables are what is read.
+MOST_DRAWN, LARGEST_OF_MANY = 24, 9_800_000
 
 
 @dataclass(frozen=True)
@@ -75,13 +80,15 @@ def build(
     runs: list[dict[str, Any]] = []
     packed: dict[str, Any] = {}
     sets: list[dict[str, Any]] = []
-    limit = limit_for(sum(run.method != "vanilla" for run in found.runs))
-    with _bar("figures", len(found.runs), progress) as advance:
+    drawn = _drawn(groups)
+    limit = limit_for(sum(run.method != "vanilla" for run in drawn.values()))
+    with _bar("figures", len(drawn), progress) as advance:
         for index, group in enumerate(groups):
-            stability = stability_of(group)
+            shown = [run for run in group.runs() if run.path in drawn]
+            stability = stability_of(group) if shown else None
             if stability is not None:
                 figures[f"group-{index}"] = [stability_panel(stability)]
-            for run in group.runs():
+            for run in shown:
                 key = f"run-{len(runs)}"
                 figures[key], sentences = run_panels(
                     run, stability if run.method == "i2moe" else None
@@ -105,7 +112,15 @@ def build(
                     }
     # Pictures get the room that the rest leaves.
     rest = len(as_json([figures, packed, sets])) + PLOTLY_AND_PAGE
-    media, notes = Media(max(0, min(BUDGET, LARGEST - rest))), _sampled(packed)
+    largest = LARGEST if len(drawn) == len(found.runs) else LARGEST_OF_MANY
+    media, notes = Media(max(0, min(BUDGET, largest - rest))), _sampled(packed)
+    if len(drawn) < len(found.runs):
+        notes.insert(
+            0,
+            f"Figures and samples are of {len(drawn)} of {len(found.runs):,} runs, of every "
+            "group some where there is room; tables and verdicts are about all. "
+            "i2moe-bench report RUN shows any of them.",
+        )
     if with_data:
         notes += _collect(found, packed, media, data_root, progress)
     elif packed:
@@ -135,6 +150,14 @@ def build(
     write_text(output, page)
     size = output.stat().st_size
     return Report(output, size, len(found.runs), found.problems, notes)
+
+
+def _drawn(groups: list[Group]) -> dict[Path, Run]:
+    """Choose the runs that are drawn: one of each group's methods, then their next seeds."""
+    cells = [list(cell.runs.values()) for group in groups for cell in group.cells]
+    turns = itertools.zip_longest(*cells)
+    runs = [run for turn in turns for run in turn if run is not None]
+    return {run.path: run for run in runs[:MOST_DRAWN]}
 
 
 def _leave_out_unreadable(found: FoundRuns) -> None:
@@ -189,7 +212,14 @@ def _word(value: Any) -> str:
 
 def _dataset_key(run: Run) -> str:
     settings = run.settings
-    return json.dumps([settings["dataset"], settings["data_settings"], settings.get("splits")])
+    return json.dumps(
+        [
+            settings["dataset"],
+            settings["data_settings"],
+            settings.get("splits"),
+            settings.get("data"),
+        ]
+    )
 
 
 def _sampled(packed: dict[str, Any]) -> list[str]:

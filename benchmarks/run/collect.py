@@ -116,6 +116,11 @@ class SampleViewer:
                 f"the data set {data.name} at hand has other samples than the run was tested on"
             )
             return
+        if run.settings.get("data", data.content_hash()) != data.content_hash():
+            self.missing = (
+                f"the data of {data.name} at hand are not those of the run: they have changed since"
+            )
+            return
         self._data = data
         self._rows = {name: row for row, name in enumerate(ids)}
 

@@ -80,6 +80,12 @@ def training_threads(
         yield
 
 
+def load_what_runs_need() -> None:
+    """Import what a run would import when it first needs it, so that no run's time counts that."""
+    import h5py  # noqa: F401
+    import sklearn.metrics  # noqa: F401
+
+
 def environment(settings: RunSettings) -> dict[str, Any]:
     """Return what a run ran on: versions, device, threads, and the working folder's git commit."""
     device = resolve_device(settings.device)

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -33,12 +34,34 @@ def disk_errors_explained(path: Path) -> Iterator[None]:
         raise RunError(f"cannot write {path}: {error.strerror or error}.{advice}") from error
 
 
-def write_text(path: Path, text: str) -> Path:
-    """Write a file through a neighbouring one, so that a reader never sees half of it."""
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a neighbouring file to write, which takes the place of a file when the block ends.
+
+    So a reader never sees half of a file, and two processes may write the same one. A block that
+    ends with an error leaves the file as it was, and takes no room on a full disk.
+
+    Raises:
+        RunError: in place of any OSError.
+    """
+    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with disk_errors_explained(path):
-        aside = path.with_name(f".{path.name}.tmp")
+        try:
+            yield aside
+            aside.replace(path)
+        finally:
+            aside.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Write a file whole; see :func:`replacing`.
+
+    Raises:
+        RunError: the file cannot be written.
+    """
+    with replacing(path) as aside:
         aside.write_text(text, encoding="utf-8")
-        return aside.replace(path)
+    return path
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -25,6 +25,8 @@ from i2moe_plugin.methods import create_model
 from i2moe_plugin.model import MultimodalModel
 from i2moe_plugin.parts import ModelSettings
 from i2moe_plugin.seeding import seeded
+from i2moe_plugin.target_scale import TargetScale
+from i2moe_plugin.tasks import Regression
 from i2moe_plugin.training import Trainer, count_parameters
 
 
@@ -39,8 +41,22 @@ def create_trainer(settings: RunSettings, data: OpenedDataset, fabric: Fabric) -
         weight_decay=settings.weight_decay,
         clip_grad_norm=settings.clip_grad_norm,
         seed=settings.seed,
+        patience=settings.patience,
+        target_scale=target_scale(settings, data),
         fabric=fabric,
     )
+
+
+def target_scale(settings: RunSettings, data: OpenedDataset) -> TargetScale | None:
+    """How a run standardises its targets, from training rows; None for other tasks than regression.
+
+    Args:
+        settings: of the run.
+        data: the opened data set.
+    """
+    if not settings.standardise_target or not isinstance(data.task, Regression):
+        return None
+    return TargetScale.fit(data.labels("train"), data.task.num_outputs)
 
 
 def backbone_notes(model: MultimodalModel) -> list[str]:

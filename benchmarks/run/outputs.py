@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from i2moe_plugin.benchmarks.formats.arrays import read_npz
 from i2moe_plugin.benchmarks.formats.hdf5 import check_storage, h5_dataset, open_hdf5
-from i2moe_plugin.benchmarks.run.files import disk_errors_explained
+from i2moe_plugin.benchmarks.formats.hdf5_writing import writing_hdf5
+from i2moe_plugin.benchmarks.run.files import replacing
 from i2moe_plugin.errors import DatasetError, RunError
 from i2moe_plugin.tasks import Classification, Multilabel, Regression, Task
 
@@ -28,7 +29,7 @@ def write_outputs(folder: Path, columns: Mapping[str, NDArray[Any]]) -> None:
     """Write arrays [N, ...] of numbers or text, by name: an HDF5 data set for each."""
     import h5py
 
-    with disk_errors_explained(folder), h5py.File(folder / OUTPUTS[2], "w") as file:
+    with replacing(folder / OUTPUTS[2]) as aside, writing_hdf5(aside) as file:
         for name, values in columns.items():
             text, filled = values.dtype.kind in "UO", len(values) > 0
             file.create_dataset(

@@ -47,12 +47,18 @@ class RunSettings(BaseModel):
     seed: int = Field(0, ge=0, description="what everything random derives from")
 
     epochs: Short[int] = Field(50, ge=1, description="epochs; the best on validation is kept")
+    patience: Short[int | None] = Field(
+        None, ge=1, description="stop after so many epochs without a better one; by default never"
+    )
     batch_size: Short[int] = Field(32, ge=1, description="samples a step")
     lr: Short[float] = Field(1e-4, gt=0, description="learning rate of Adam")
     weight_decay: float = Field(0.0, ge=0, description="decoupled weight decay (AdamW)")
     clip_grad_norm: float | None = Field(None, gt=0, description="clip the gradient norm")
     metric: str | None = Field(
         None, description="metric that selects the epoch, or loss; the data set's own by default"
+    )
+    standardise_target: bool = Field(
+        True, description="train regression on targets with mean 0 and deviation 1"
     )
 
     latent_dim: int = Field(64, ge=1, description="width of every latent")

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from i2moe_plugin.benchmarks.datasets.samples.files import write_csv, write_id_lists
+from i2moe_plugin.benchmarks.formats.hdf5_writing import writing_hdf5
 from i2moe_plugin.benchmarks.formats.nifti import import_nibabel
 
 VOXELS = (12, 14, 12)
@@ -91,7 +92,7 @@ def _write_genotypes(
         "obs": [ids[subject] for subject in subjects],
         "var": [f"rs{number}" for number in draw.permutation(900_000)[:GENOTYPES] + 100_000],
     }
-    with h5py.File(path, "w", track_order=True) as file:
+    with writing_hdf5(path, track_order=True) as file:
         file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
         array = file.create_dataset("X", data=genotypes)
         array.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})

@@ -12,12 +12,12 @@ import random
 from pathlib import Path
 from typing import NamedTuple
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from i2moe_plugin.benchmarks.data.splits import SplitRows
+from i2moe_plugin.benchmarks.formats.hdf5_writing import writing_hdf5
 
 #: Words that plots of a genre have, in the order of the published genres.
 VOCABULARY = {
@@ -109,7 +109,7 @@ def write_hdf5(path: Path, seed: int, count: int) -> None:
     """Write the published file's keys, types and shapes, with features of plots and posters."""
     films = draw(seed, count)
     vectors = _vectors(seed)
-    with h5py.File(path, "w") as file:
+    with writing_hdf5(path) as file:
         plots = [film.plot.lower().rstrip(".").split() for film in films]
         features = np.stack([np.mean([vectors[word] for word in plot], axis=0) for plot in plots])
         file["features"] = features.astype(np.float32)

@@ -13,16 +13,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from i2moe_plugin.benchmarks.formats.hdf5_writing import writing_hdf5
+
 STEPS = 80  # of a trajectory; a multiple of 16 leaves none over
 
 
 def write(folder: Path, counts: Mapping[str, int], seed: int) -> None:
     """Write each file with so many trajectories."""
-    import h5py
-
     draw = np.random.default_rng(seed)
     for path, count in counts.items():
-        with h5py.File(folder / path, "w") as file:
+        with writing_hdf5(folder / path) as file:
             for number in range(count):
                 group = file.create_group(f"trajectory{number}")
                 for key, values in _trajectory(draw).items():

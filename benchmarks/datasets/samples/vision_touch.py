@@ -13,19 +13,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from i2moe_plugin.benchmarks.formats.hdf5_writing import writing_hdf5
+
 PARTS, STEPS = 2, 6
 
 
 def write(folder: Path, seed: int = 0, runs: int = 40) -> None:
     """Write the files of each run."""
-    import h5py
-
     draw = np.random.default_rng(seed)
     for run in range(runs):
         arrays = _run(draw)
         for part in range(PARTS):
             name = f"20190408_{100000 + run}_triangle_0_journal_0_{part}_1000.h5"
-            with h5py.File(folder / name, "w") as file:
+            with writing_hdf5(folder / name) as file:
                 for key, values in arrays.items():
                     file.create_dataset(
                         key,

@@ -44,7 +44,10 @@ def test_run_shows_both_methods_the_difference_and_a_verdict(finished):
     for part in (
         "vanilla",
         "I2MoE",
+        "majority class",
         "logistic",
+        "gradient boosting",
+        "audio alone",
         "Verdict:",
         "Mean weight of each expert: uniqueness_1",
         "parameters",
@@ -73,7 +76,9 @@ def test_json_holds_what_the_runs_hold(finished):
     assert job["comparison"]["i2moe"]["accuracy"]["difference"] == pytest.approx(
         np.mean(values[1]) - np.mean(values[0])
     )
-    assert 0 < job["linear_baseline"]["test"]["accuracy"] <= 1
+    simple = {row["name"]: row["test"]["accuracy"] for row in job["simple_models"]}
+    assert simple["logistic regression"] == job["linear_baseline"]["test"]["accuracy"]
+    assert simple["majority class"] < simple["logistic regression"] <= 1
 
 
 def test_methods_are_compared_with_vanilla(small_htad, tmp_path):

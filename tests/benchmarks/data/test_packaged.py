@@ -144,7 +144,7 @@ BROKEN = {
     "no training sample of": {"label": np.zeros(1386, dtype=np.uint8)},
     "split must hold": {"split": np.full(1386, 3, dtype=np.uint8)},
     "the valid split is empty": {"split": np.repeat([0, 2], 693).astype(np.uint8)},
-    "not a readable npz file": {"audio": np.array([{}] * 1386, dtype=object)},  # never unpickled
+    "audio holds Python objects": {"audio": np.array([{}] * 1386, dtype=object)},  # never unpickled
 }
 
 

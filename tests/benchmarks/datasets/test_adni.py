@@ -435,7 +435,7 @@ def test_bad_lists_of_scans(line, reason, sample):
     ("row", "reason"),
     [
         ("0,002_S_1,4.0", "DIAGNOSIS is 1, 2 or 3; it holds 4.0"),
-        ("0,002_S_1,nan", "DIAGNOSIS is 1, 2 or 3; it holds nan"),
+        ("0,002_S_1,nan", "DIAGNOSIS, row 1: 'nan' is not a number"),
         ("0,002_S_1,CN", "is not a number"),
     ],
 )
@@ -453,7 +453,7 @@ def test_bad_labels(row, reason, sample):
         ("PTID\n002_S_1\n", "has no features"),
         ("PTID,PTADDX_BIN0\n002_S_1,1\n", "has no features"),
         ("PTID,A\n002_S_1,x\n", "column A, row 1: 'x' is not a number"),
-        ("PTID,A\n002_S_1,inf\n", "column A holds infinite values"),
+        ("PTID,A\n002_S_1,inf\n", "column A, row 1: 'inf' is not a number"),
         ("PTID,A\n1,1\n1,2\n", "listed twice"),
     ],
 )

@@ -246,7 +246,6 @@ MISTAKES = [
     ("target.column", "lable", "lacks the column 'lable'. Did you mean 'label'"),
     ("modalities.cells.columns", "z_*", "no column match"),
     ("modalities.cells.columns", ["words"], "'cat dog' is not a number"),
-    ("modalities.words.column", "x_b", "text must be strings"),
     ("modalities.bag.file", "../bag.npy", "must lie inside the folder"),
     ("target.file", "/etc/passwd", "must lie inside the folder"),
     ("modalities.bag.kind", "audio", "kind"),

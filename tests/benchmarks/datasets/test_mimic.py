@@ -106,7 +106,7 @@ def test_bad_labels(sample):
     first = (sample / "labels.csv").read_text().splitlines()[1]
     for change, reason in (
         (lambda text: text.replace(first, first[:-1] + "2"), r"is 0 or 1; it holds \[2.0\]"),
-        (lambda text: text.replace(first, first[:-1] + "nan"), "is 0 or 1; it holds"),
+        (lambda text: text.replace(first, first[:-1] + "nan"), "row 1: 'nan' is not a number"),
         (lambda text: text.replace(first, first[:-1] + "x"), "row 1: 'x' is not a number"),
         (lambda text: text.replace("subject_id", "id"), "lacks the column subject_id"),
         (lambda text: text + "\n".join([first, ""]), "differ in their number of rows"),

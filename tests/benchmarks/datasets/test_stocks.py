@@ -260,7 +260,7 @@ BAD = {
     "bad date": (b"Date,Open\n2000-13-01,5\n", "row 1: '2000-13-01' is not a date"),
     "bad price": (b"Date,Open\n2000-06-01,five\n", "column Open, row 1: 'five' is not a number"),
     "zero": (b"Date,Open\n2000-06-01,0\n", "Open of 2000-06-01 is 0.0, not above 0"),
-    "infinite": (b"Date,Open\n2000-06-01,inf\n", "not above 0"),
+    "infinite": (b"Date,Open\n2000-06-01,inf\n", "row 1: 'inf' is not a number"),
     "twice": (b"Date,Open\n2000-06-01,5\n2000-06-01,6\n", "2000-06-01 is listed twice"),
 }
 

@@ -46,7 +46,7 @@ def test_other_formats_are_not_opened_whatever_their_name(tmp_path, monkeypatch,
     monkeypatch.setattr(subprocess, "Popen", None)  # Ghostscript would be started by it
     monkeypatch.setattr(subprocess, "check_call", None)
     (tmp_path / "1.jpg").write_bytes(content)
-    with pytest.raises(DatasetError, match=r"1\.jpg: not a readable image \(expected JPEG, PNG\)"):
+    with pytest.raises(DatasetError, match=r"1\.jpg: (not a readable|expected an) image"):
         read(tmp_path / "1.jpg")
 
 
@@ -163,10 +163,10 @@ def test_links_in_a_circle_end(tmp_path):
 def test_huge_chunks_are_refused(tmp_path):
     with h5py.File(tmp_path / "x.h5", "w") as file:
         file.create_dataset(
-            "x", (5, 2), "f8", maxshape=(None, 2), chunks=(5_000_000, 2), compression="gzip"
+            "x", (5, 2), "f8", maxshape=(None, 2), chunks=(20_000_000, 2), compression="gzip"
         )
         file["x"][:] = 1.0
-    with pytest.raises(DatasetError, match="chunks of 80000000 bytes"):
+    with pytest.raises(DatasetError, match="pieces of 320000000 bytes"):
         H5Array(tmp_path / "x.h5", "x")
 
 
