@@ -16,6 +16,7 @@ from i2moe_plugin.benchmarks.commands.data import data
 from i2moe_plugin.benchmarks.commands.explain import explain
 from i2moe_plugin.benchmarks.commands.list import list_
 from i2moe_plugin.benchmarks.commands.parity import parity
+from i2moe_plugin.benchmarks.commands.predict import predict
 from i2moe_plugin.benchmarks.commands.regress import regress
 from i2moe_plugin.benchmarks.commands.report import report
 from i2moe_plugin.benchmarks.commands.run import run
@@ -34,6 +35,7 @@ def main() -> None:
       i2moe-bench run                                  lrtf on htad, 5 seeds, both methods
       i2moe-bench run --fusion lrtf --dataset emoji
       i2moe-bench run --plugin my_fusion.py --fusion mine
+      i2moe-bench predict runs/RUN --data ./new -o predictions.csv
       i2moe-bench explain runs/RUN --sample ID
       i2moe-bench report runs
       i2moe-bench check my_fusion.py
@@ -50,7 +52,7 @@ def main() -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
-for command in (run, explain, report, check, list_, data, suite, speed, regress, parity):
+for command in (run, predict, explain, report, check, list_, data, suite, speed, regress, parity):
     main.add_command(command)
 
 if __name__ == "__main__":

@@ -116,6 +116,7 @@ PACKAGES = [
     {"datasets", "run"},
     {"grid", "speed"},
     {"report", "regression"},
+    {"experiments"},
     {"terminal"},
     {"commands"},
 ]

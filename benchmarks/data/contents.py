@@ -82,6 +82,19 @@ class Modality:
         return found if isinstance(found, Preview) else preview_of(self.name, found, self.names)
 
 
+@dataclass(frozen=True)
+class Fitted:
+    """What a data set learned from its training rows, by which it reads samples of other files.
+
+    Attributes:
+        facts: what JSON can hold.
+        arrays: by name.
+    """
+
+    facts: Mapping[str, Any]
+    arrays: Mapping[str, NDArray[Any]]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Contents:
     """What a data set's files hold.
@@ -97,6 +110,7 @@ class Contents:
         decisive: gives what, beside files and splits, decides the data: settings, weights.
         beside: the files that the card's files name, such as pictures of a table.
         problems: gives what is wrong with the data beyond what opening it finds; for ``verify``.
+        fitted: gives what was learned from training rows, where new samples can be read by it.
     """
 
     splits: Splits
@@ -109,6 +123,7 @@ class Contents:
     decisive: Callable[[], Mapping[str, Any]] = dict
     beside: Sequence[Path] | None = None
     problems: Callable[[], Iterable[str]] = tuple
+    fitted: Callable[[], Fitted] | None = None
 
     @property
     def modality_names(self) -> tuple[str, ...]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Sequence
 from dataclasses import fields
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
@@ -26,7 +28,7 @@ from i2moe_plugin.model import MultimodalModel
 from i2moe_plugin.parts import ModelSettings
 from i2moe_plugin.seeding import seeded
 from i2moe_plugin.target_scale import TargetScale
-from i2moe_plugin.tasks import Regression
+from i2moe_plugin.tasks import Regression, Task
 from i2moe_plugin.training import Trainer, count_parameters
 
 
@@ -99,8 +101,26 @@ def build_model(settings: RunSettings, data: OpenedDataset) -> MultimodalModel:
 
     All methods of one seed start from the same encoders and the same backbone.
     """
+    prepared = data.prepare(resolve_device(settings.device))
+    return assemble(settings, prepared.encoders, prepared.example(), data.task)
+
+
+def assemble(
+    settings: RunSettings,
+    new_encoders: Callable[[EncoderSettings], list[nn.Module]],
+    example: Sequence[Any],
+    task: Task,
+) -> MultimodalModel:
+    """Build the model of a run from what it needs to know of the data.
+
+    Args:
+        settings: of the run.
+        new_encoders: gives one untrained encoder for each modality.
+        example: two samples as a batch, ``(x_1, ..., x_M)``.
+        task: what is predicted.
+    """
     if settings.method == "wide":
-        return _widened(settings, data)
+        return _widened(settings, new_encoders, example, task)
     entry = backbones.get(settings.fusion)
     encoder_settings = EncoderSettings(
         latents="tokens" if entry.latents == "tokens" else "vector",
@@ -110,13 +130,11 @@ def build_model(settings: RunSettings, data: OpenedDataset) -> MultimodalModel:
         input_dropout=settings.input_dropout,
         patches=settings.patches,
     )
-    prepared = data.prepare(resolve_device(settings.device))
     with seeded(settings.seed, "init", "encoders"):
-        encoders = prepared.encoders(encoder_settings)
-    latents = latent_specs(encoders, prepared.example())
+        encoders = new_encoders(encoder_settings)
+    latents = latent_specs(encoders, example)
     chosen = {field.name: getattr(settings, field.name) for field in fields(ModelSettings)}
     chosen["memory_budget"] = settings.memory_budget and settings.memory_budget * 1_000_000
-    task = data.task
     built = 0
 
     def backbone() -> nn.Module:
@@ -131,7 +149,7 @@ def build_model(settings: RunSettings, data: OpenedDataset) -> MultimodalModel:
         return create_model(settings.method, encoders, latents, backbone, task, **chosen)
 
 
-def _widened(settings: RunSettings, data: OpenedDataset) -> MultimodalModel:
+def _widened(settings: RunSettings, *parts: Any) -> MultimodalModel:
     """Build the vanilla model on latents so wide that it has about as many parameters as I2MoE.
 
     The width is the multiple of the settings' eighth (so that attention heads still divide it)
@@ -140,7 +158,7 @@ def _widened(settings: RunSettings, data: OpenedDataset) -> MultimodalModel:
 
     def model(method: str, latent_dim: int) -> MultimodalModel:
         changed = {"method": method, "latent_dim": latent_dim}
-        return build_model(settings.model_copy(update=changed), data)
+        return assemble(settings.model_copy(update=changed), *parts)
 
     goal = count_parameters(model("i2moe", settings.latent_dim))
     step = max(settings.latent_dim // 8, 1)

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from numpy.typing import NDArray
 
@@ -62,7 +62,7 @@ class Run:
     _checked: set[str] = field(default_factory=set, repr=False, compare=False)
 
     @classmethod
-    def load(cls, path: Path) -> Run:
+    def load(cls, path: Path) -> Self:
         """Open a finished run; nothing but its manifest is read.
 
         Raises:
@@ -76,7 +76,7 @@ class Run:
             raise RunError(f"{path / MANIFEST}: not a manifest of format {known}.")
         return cls(path, manifest)
 
-    def check(self, names: Iterable[str] | None = None) -> Run:
+    def check(self, names: Iterable[str] | None = None) -> Self:
         """Compare files with the manifest, each of them once.
 
         Args:
