@@ -21,6 +21,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "training_curves",
             "weight_summary",
         ],
+        "coalitions": ["additive_projection", "coalition_values", "intershap"],
         "honesty": ["deletion", "permuted_labels", "stability"],
         "verdict": ["CAVEAT", "WeightVerdict", "weight_verdict", "worth"],
     },
