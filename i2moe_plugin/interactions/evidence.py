@@ -15,7 +15,8 @@ ordered by I_k, largest first):
     redundancy   = sum_k (g_k - uniqueness_k)
     synergy      = i_joint - sum_k g_k
 
-so uniqueness_1..M, synergy and redundancy sum to log2 p(y|x) - log2 p(y) of the joint model for
+(An additive model that is worse than one of its subsets' is replaced by it.) So
+uniqueness_1..M, synergy and redundancy sum to log2 p(y|x) - log2 p(y) of the joint model for
 every sample and every y, whatever the models. The choices are made once, on validation data, and
 are stored as a matrix of coefficients. Their population limit is the *additive* decomposition of
 ``benchmarks/statistics/information``.
@@ -169,7 +170,12 @@ class Calibration:
 
 
 def calibrate(
-    task: Task, outputs: Array, target: Array, prior: Array, trained_prior: Array | None = None
+    task: Task,
+    outputs: Array,
+    target: Array,
+    prior: Array,
+    trained_prior: Array | None = None,
+    coefficients: Array | None = None,
 ) -> Calibration:
     """Fit each model's weight on validation data, and choose what parts are made of.
 
@@ -183,6 +189,8 @@ def calibrate(
         target: [N], or [N, C].
         prior: [C]: :func:`prior_outputs` of the training data.
         trained_prior: [C]: the prior that minimises the training loss, where it is another one.
+        coefficients: [L, M + 2, 2^M]: what parts are made of, where that is already chosen: for
+            one copy of the models by itself, see :func:`standard_errors`.
 
     Raises:
         ShapeError: outputs that are not of 2^M models.
@@ -206,14 +214,17 @@ def calibrate(
     believed = _believed(task, outputs, prior, trained, weights)
     variances = _variances(task, believed, target, prior)
     bits = _information(task, believed, target, prior, variances).mean(0).T
-    coefficients = np.stack([part_coefficients(column) for column in bits.T])
+    if coefficients is None:
+        coefficients = np.stack([part_coefficients(column) for column in bits.T])
     return Calibration(task, prior, trained, weights, variances, bits, coefficients, len(outputs))
 
 
 def part_coefficients(bits: Sequence[float] | Array) -> Array:
     """[M + 2, 2^M]: what sets' information each part is the sum of.
 
-    Rows are uniqueness_1..M, synergy and redundancy; they sum to the joint model's row.
+    An additive model that knows less on validation data than that of one of its subsets is
+    replaced by it, so that a modality which adds nothing has a uniqueness of exactly 0. Rows are
+    uniqueness_1..M, synergy and redundancy; they sum to the joint model's row.
 
     Args:
         bits: [2^M]: mean information of each set, in the order of :func:`modality_sets`, and of the
@@ -226,22 +237,51 @@ def part_coefficients(bits: Sequence[float] | Array) -> Array:
     means = np.asarray(bits, dtype=float)
     modalities = len(means).bit_length() - 1
     sets = modality_sets(modalities)
-    unit = dict(zip([*sets, ()], np.eye(len(sets) + 1), strict=True))
-    unit[()] = np.zeros(len(means))  # no modality, no information
+    rows = np.eye(len(means))
+    model: dict[tuple[int, ...], Array] = {(): np.zeros(len(means))}  # no modality, no information
+    for row, chosen in zip(rows[:-1], sets, strict=True):
+        smaller = [model[tuple(k for k in chosen if k != left)] for left in chosen]
+        # One modality alone is kept as it is. The first of equals is taken.
+        model[chosen] = max([*smaller, row], key=means.dot) if len(chosen) > 1 else row
     everything = sets[-1]
-    order = sorted(everything, key=lambda k: -means[k])
+    alone = [float(means @ model[k,]) for k in everything]
+    order = sorted(everything, key=lambda k: -alone[k])
 
     def fewer(first: Array, second: Array) -> Array:
-        return first if first @ means <= second @ means else second
+        return first if first @ means < second @ means else second
 
     gains, unique = np.zeros((2, modalities, len(means)))
     for place, k in enumerate(order):
         before, after = (tuple(sorted(order[:end])) for end in (place, place + 1))
-        gains[k] = fewer(unit[k,], unit[after] - unit[before])
+        gains[k] = fewer(model[k,], model[after] - model[before])
         others = tuple(m for m in everything if m != k)
-        unique[k] = fewer(gains[k], unit[everything] - unit[others])
-    joint = np.eye(len(means))[-1]
-    return np.stack([*unique, joint - gains.sum(0), (gains - unique).sum(0)])
+        unique[k] = fewer(gains[k], model[everything] - model[others])
+    return np.stack([*unique, rows[-1] - gains.sum(0), (gains - unique).sum(0)])
+
+
+def standard_errors(parts: Array, copies: Sequence[Array] = ()) -> Array:
+    """[L, M + 2]: how far mean parts may be off, by the test samples and by training.
+
+    Networks of another seed give other parts of the same samples. Copies of all models, trained
+    with weights of their own, show by how much: the variance of the mean is that of the samples'
+    parts over N, plus that of the copies' means over the number of copies. What more data would
+    teach all copies alike is not in it.
+
+    Args:
+        parts: [N, L, M + 2] of the pooled models.
+        copies: the same of each copy by itself, each calibrated with the pooled models'
+            coefficients.
+
+    >>> standard_errors(np.array([[[0.0]], [[2.0]]])).round(3), standard_errors(
+    ...     np.array([[[0.0]], [[2.0]]]), [np.full((2, 1, 1), 0.0), np.full((2, 1, 1), 2.0)]
+    ... ).round(3)
+    (array([[1.]]), array([[1.414]]))
+    """
+    variance = parts.var(0, ddof=1) / len(parts)
+    if len(copies) > 1:
+        means = np.stack([copy.mean(0) for copy in copies])
+        variance = variance + means.var(0, ddof=1) / len(copies)
+    return np.asarray(np.sqrt(variance))
 
 
 def _columns(task: Task, target: Array) -> Array:

@@ -14,6 +14,7 @@ from i2moe_plugin.interactions.evidence import (
     modality_sets,
     part_coefficients,
     prior_outputs,
+    standard_errors,
 )
 
 TASKS = [Classification(2), Classification(4), Multilabel(3), Regression(1), Regression(2)]
@@ -244,3 +245,38 @@ def test_nothing_to_calibrate_on_is_refused():
     calibration = calibrate(Regression(1), outputs, target, target.mean(0))
     with pytest.raises(ConfigError, match="observed target"):
         calibration.information_of_classes(outputs)
+
+
+def test_a_model_that_is_worse_than_a_subsets_is_replaced_by_it():
+    """The second modality harms: its part is exactly 0, not redundancy against uniqueness."""
+    first, second, both, joint = 0.9, 0.1, 0.85, 0.95
+    values = [first, second, both, joint]
+    np.testing.assert_allclose(part_coefficients(values) @ values, [0.8, 0, 0.05, 0.1])
+    np.testing.assert_array_equal(part_coefficients(values)[1], 0)
+    # and from set to set: all three are no better than the first alone
+    values = [0.5, 0.1, 0.0, 0.45, 0.4, 0.1, 0.3, 0.5]
+    np.testing.assert_allclose(part_coefficients(values) @ values, [0.4, 0, 0, 0, 0.1])
+    np.testing.assert_array_equal(part_coefficients(values)[[1, 2]], 0)
+
+
+def test_standard_errors_tell_the_spread_over_fresh_samples_and_trainings():
+    rng = np.random.default_rng(0)
+    means, errors = [], []
+    for _ in range(2000):
+        trained = rng.normal(0, 0.3, size=2)  # what each copy's training does to its part
+        samples = rng.normal(0, 1, size=(50, 1, 1))
+        pooled = samples + trained.mean()
+        means.append(pooled.mean())
+        copies = [samples + shift for shift in trained]
+        errors.append(standard_errors(pooled, copies)[0, 0] ** 2)
+    assert np.mean(errors) == pytest.approx(np.var(means), rel=0.1)
+
+
+def test_a_copy_is_calibrated_with_the_pooled_models_coefficients():
+    task = Classification(2)
+    outputs, target = drawn(task, 2)
+    prior = prior_outputs(task, target)
+    pooled = calibrate(task, outputs, target, prior)
+    copy = calibrate(task, outputs[:, ::-1], target, prior, coefficients=pooled.coefficients)
+    np.testing.assert_array_equal(copy.coefficients, pooled.coefficients)
+    np.testing.assert_array_equal(copy.weights, pooled.weights[::-1])
