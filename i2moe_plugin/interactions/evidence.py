@@ -2,21 +2,22 @@
 
 Models that see some modalities each say something of the target. For every set A of modalities
 there is an *additive* model, log p(y|x_A) = sum over m in A of f_m(x_m, y) + const, which cannot
-hold an interaction; and there is one *joint* model that may. After calibration on validation data,
+hold an interaction; and there is a *joint* model that may. After calibration on validation data,
 the information of a set about a target y is
 
     i_A(y) = log2 p_A(y|x) - log2 p(y)
 
-and parts are differences of them (I_A is the mean of i_A over validation data; modalities k are
+where an additive model that is worse than one of its subsets' is replaced by it. The *prediction*
+is a pool of the joint and the additive model of all modalities, log-linear with two weights. Parts
+are differences of informations (I_A is the mean of i_A over validation data; modalities k are
 ordered by I_k, largest first):
 
     g_k          = i_k, or i_(those before and k) - i_(those before): whichever has the smaller mean
     uniqueness_k = g_k, or i_all - i_(all but k): whichever has the smaller mean
     redundancy   = sum_k (g_k - uniqueness_k)
-    synergy      = i_joint - sum_k g_k
+    synergy      = i_prediction - sum_k g_k
 
-(An additive model that is worse than one of its subsets' is replaced by it.) So
-uniqueness_1..M, synergy and redundancy sum to log2 p(y|x) - log2 p(y) of the joint model for
+so uniqueness_1..M, synergy and redundancy sum to log2 p(y|x) - log2 p(y) of the prediction for
 every sample and every y, whatever the models. The choices are made once, on validation data, and
 are stored as a matrix of coefficients. Their population limit is the *additive* decomposition of
 ``benchmarks/statistics/information``.
@@ -29,13 +30,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
-from scipy.special import log_expit, log_softmax, logit
+from scipy.optimize import minimize
+from scipy.special import expit, log_expit, log_softmax, logit
 
 from i2moe_plugin.errors import ConfigError, ShapeError
 from i2moe_plugin.tasks import Classification, Multilabel, Regression, Task
@@ -97,17 +97,19 @@ class Calibration:
     """How much each model is to be believed, and what the parts are made of.
 
     A *column* is what is predicted as one: the class, one label of several, one real value. Models
-    are the additive ones in the order of :func:`modality_sets`, then the joint one: S + 1 of them.
+    are the additive ones in the order of :func:`modality_sets`, then the joint one: 2^M of them.
+    What they say is calibrated to as many *readings*, one of each set and the prediction.
 
     Attributes:
         task: what is predicted.
         prior: [C]: :func:`prior_outputs` of the training data.
         trained_prior: [C]: the same as the training loss saw it: with class weights, other shares.
-        weights: [S + 1, L]: a model's outputs are prior + weight (outputs - trained prior).
-        variances: [S + 2, L]: of real values, mean squared errors of the models and of the prior
-            on validation data; empty for other tasks.
-        bits: [S + 1, L]: mean information of each model on validation data.
-        coefficients: [L, M + 2, S + 1]: what models each part is the sum of.
+        weights: [L, 2^M, 2^M]: a reading is prior + sum over models of weight (outputs - trained
+            prior). An additive model's reading is its own alone.
+        variances: [2^M + 1, L]: of real values, mean squared errors of the readings and of the
+            prior on validation data; empty for other tasks.
+        bits: [L, 2^M]: mean information of each reading on validation data.
+        coefficients: [L, M + 2, 2^M]: what readings each part is the sum of.
         samples: of the validation data.
     """
 
@@ -120,33 +122,33 @@ class Calibration:
     coefficients: Array
     samples: int
 
-    @cached_property
+    @property
     def modalities(self) -> int:
         """M."""
         return int(self.coefficients.shape[1]) - 2
 
-    def believed(self, outputs: Array) -> Array:
-        """Calibrated outputs [N, S + 1, C] from raw ones."""
-        return _believed(self.task, outputs, self.prior, self.trained_prior, self.weights)
+    def readings(self, outputs: Array) -> Array:
+        """Calibrated outputs [N, 2^M, C] from raw ones: log probabilities, log odds, or means."""
+        return _readings(self.task, outputs, self.prior, self.trained_prior, self.weights)
 
     def predict(self, outputs: Array) -> Array:
-        """The prediction [N, C]: the joint model's calibrated outputs, which the parts sum to.
+        """The prediction [N, C], which the parts sum to.
 
         Where classes were weighted in training, decisions are to be taken with the weights too:
         these outputs are then relative to the weighted shares.
         """
         shift = self.trained_prior - self.prior
-        return np.asarray(self.believed(outputs)[:, -1] + shift)
+        return np.asarray(self.readings(outputs)[:, -1] + shift)
 
     def information(self, outputs: Array, target: Array) -> Array:
-        """[N, L, S + 1]: bits of each model about what came true."""
-        return _information(self.task, self.believed(outputs), target, self.prior, self.variances)
+        """[N, L, 2^M]: bits of each reading about what came true."""
+        return _information(self.task, self.readings(outputs), target, self.prior, self.variances)
 
     def information_of_classes(self, outputs: Array) -> Array:
-        """Bits of each model about everything that may come true.
+        """Bits of each reading about everything that may come true.
 
         Returns:
-            [N, 1, C, S + 1] for classes, [N, C, 2, S + 1] (no and yes) for labels.
+            [N, 1, C, 2^M] for classes, [N, C, 2, 2^M] (no and yes) for labels.
 
         Raises:
             ConfigError: real values, which are too many.
@@ -161,7 +163,7 @@ class Calibration:
         return np.stack([self.information(outputs, value) for value in possible], 2)
 
     def parts(self, information: Array) -> Array:
-        """Uniqueness, synergy and redundancy [N, L, ..., M + 2] of information [..., S + 1]."""
+        """Uniqueness, synergy and redundancy [N, L, ..., M + 2] of information [..., 2^M]."""
         flat = np.moveaxis(information, 1, 0)
         found = np.stack(
             [values @ matrix.T for values, matrix in zip(flat, self.coefficients, strict=True)]
@@ -175,22 +177,22 @@ def calibrate(
     target: Array,
     prior: Array,
     trained_prior: Array | None = None,
-    coefficients: Array | None = None,
+    like: Calibration | None = None,
 ) -> Calibration:
     """Fit each model's weight on validation data, and choose what parts are made of.
 
-    A weight is the least of the mean loss (1 / ln 2 bits each) plus weight^2 / n, between 0 and 4.
-    At 0 a model says the prior and so tells nothing: this is what lets noise claim nothing.
+    Weights minimise the mean loss (in nats) plus their squares over n, between 0 and 4. At 0 a
+    model says the prior and so tells nothing: this is what lets noise claim nothing.
 
     Args:
         task: what is predicted.
-        outputs: [N, S + 1, C]: raw outputs of the additive models, in the order of
+        outputs: [N, 2^M, C]: raw outputs of the additive models, in the order of
             :func:`modality_sets`, and of the joint one, each the mean over its copies.
         target: [N], or [N, C].
         prior: [C]: :func:`prior_outputs` of the training data.
         trained_prior: [C]: the prior that minimises the training loss, where it is another one.
-        coefficients: [L, M + 2, 2^M]: what parts are made of, where that is already chosen: for
-            one copy of the models by itself, see :func:`standard_errors`.
+        like: a calibration whose choices are kept: of the pooled models, for one copy of them by
+            itself; see :func:`standard_errors`.
 
     Raises:
         ShapeError: outputs that are not of 2^M models.
@@ -208,14 +210,27 @@ def calibrate(
         raise ConfigError("evidence is calibrated on validation data, and there is none.")
     trained = prior if trained_prior is None else trained_prior
     columns = 1 if isinstance(task, Classification) else task.num_outputs
-    weights = np.empty((models, columns))
-    for model, column in np.ndindex(models, columns):
-        weights[model, column] = _weight(task, outputs[:, model], target, prior, trained, column)
-    believed = _believed(task, outputs, prior, trained, weights)
-    variances = _variances(task, believed, target, prior)
-    bits = _information(task, believed, target, prior, variances).mean(0).T
-    if coefficients is None:
-        coefficients = np.stack([part_coefficients(column) for column in bits.T])
+    excess = outputs - trained
+    weights = np.zeros((columns, models, models))
+    for column, model in np.ndindex(columns, models):
+        fitted = _fit(task, excess[:, [model]], target, prior, column)
+        weights[column, model, model] = fitted[0]
+    alone = _readings(task, outputs, prior, trained, weights)
+    bits = _bits(task, alone, target, prior)
+    for column in range(columns):
+        whole = _additive_models(bits[column] if like is None else like.bits[column])[-1]
+        pool = [int(whole.argmax()), models - 1]
+        scale = np.diagonal(weights[column])[pool]
+        shown = excess[:, pool] * scale[:, None]
+        weights[column, -1, pool] = _fit(task, shown, target, prior, column) * scale
+    readings = _readings(task, outputs, prior, trained, weights)
+    bits = _bits(task, readings, target, prior)
+    coefficients = (
+        np.stack([part_coefficients(column) for column in bits])
+        if like is None
+        else like.coefficients
+    )
+    variances = _variances(task, readings, target, prior)
     return Calibration(task, prior, trained, weights, variances, bits, coefficients, len(outputs))
 
 
@@ -224,25 +239,20 @@ def part_coefficients(bits: Sequence[float] | Array) -> Array:
 
     An additive model that knows less on validation data than that of one of its subsets is
     replaced by it, so that a modality which adds nothing has a uniqueness of exactly 0. Rows are
-    uniqueness_1..M, synergy and redundancy; they sum to the joint model's row.
+    uniqueness_1..M, synergy and redundancy; they sum to the prediction's row.
 
     Args:
         bits: [2^M]: mean information of each set, in the order of :func:`modality_sets`, and of the
-            joint model.
+            prediction.
 
     Example: both modalities tell the same, and nothing more together.
         >>> part_coefficients([1.0, 1.0, 1.0, 1.0]) @ [1.0, 1.0, 1.0, 1.0]
         array([0., 0., 0., 1.])
     """
     means = np.asarray(bits, dtype=float)
-    modalities = len(means).bit_length() - 1
-    sets = modality_sets(modalities)
-    rows = np.eye(len(means))
-    model: dict[tuple[int, ...], Array] = {(): np.zeros(len(means))}  # no modality, no information
-    for row, chosen in zip(rows[:-1], sets, strict=True):
-        smaller = [model[tuple(k for k in chosen if k != left)] for left in chosen]
-        # One modality alone is kept as it is. The first of equals is taken.
-        model[chosen] = max([*smaller, row], key=means.dot) if len(chosen) > 1 else row
+    rows = _additive_models(means)
+    sets = modality_sets(len(means).bit_length() - 1)
+    model = {(): np.zeros(len(means)), **dict(zip(sets, rows, strict=True))}  # of nothing: nothing
     everything = sets[-1]
     alone = [float(means @ model[k,]) for k in everything]
     order = sorted(everything, key=lambda k: -alone[k])
@@ -250,13 +260,27 @@ def part_coefficients(bits: Sequence[float] | Array) -> Array:
     def fewer(first: Array, second: Array) -> Array:
         return first if first @ means < second @ means else second
 
-    gains, unique = np.zeros((2, modalities, len(means)))
+    gains, unique = np.zeros((2, len(everything), len(means)))
     for place, k in enumerate(order):
         before, after = (tuple(sorted(order[:end])) for end in (place, place + 1))
         gains[k] = fewer(model[k,], model[after] - model[before])
         others = tuple(m for m in everything if m != k)
         unique[k] = fewer(gains[k], model[everything] - model[others])
-    return np.stack([*unique, rows[-1] - gains.sum(0), (gains - unique).sum(0)])
+    prediction = np.eye(len(means))[-1]
+    return np.stack([*unique, prediction - gains.sum(0), (gains - unique).sum(0)])
+
+
+def _additive_models(means: Array) -> Array:
+    """[2^M - 1, 2^M]: which model stands for each set: its own, or a subset's that knows more."""
+    sets = modality_sets(len(means).bit_length() - 1)
+    model: dict[tuple[int, ...], Array] = {}
+    for row, chosen in zip(np.eye(len(means)), sets, strict=False):
+        smaller = [
+            model[tuple(k for k in chosen if k != left)] for left in chosen if len(chosen) > 1
+        ]
+        # The first of equals is taken: a modality that adds nothing is left out.
+        model[chosen] = max([*smaller, row], key=means.dot)
+    return np.stack([model[chosen] for chosen in sets])
 
 
 def standard_errors(parts: Array, copies: Sequence[Array] = ()) -> Array:
@@ -269,8 +293,7 @@ def standard_errors(parts: Array, copies: Sequence[Array] = ()) -> Array:
 
     Args:
         parts: [N, L, M + 2] of the pooled models.
-        copies: the same of each copy by itself, each calibrated with the pooled models'
-            coefficients.
+        copies: the same of each copy by itself, each calibrated like the pooled models.
 
     >>> standard_errors(np.array([[[0.0]], [[2.0]]])).round(3), standard_errors(
     ...     np.array([[[0.0]], [[2.0]]]), [np.full((2, 1, 1), 0.0), np.full((2, 1, 1), 2.0)]
@@ -288,76 +311,85 @@ def _columns(task: Task, target: Array) -> Array:
     return np.asarray(target, dtype=float).reshape(-1, task.num_outputs)
 
 
-def _believed(
+def _readings(
     task: Task, outputs: Array, prior: Array, trained_prior: Array, weights: Array
 ) -> Array:
-    scores = prior + weights * (np.asarray(outputs, dtype=np.float64) - trained_prior)
-    return np.asarray(log_softmax(scores, -1)) if isinstance(task, Classification) else scores
+    excess = np.asarray(outputs, dtype=np.float64) - trained_prior
+    if isinstance(task, Classification):
+        return np.asarray(log_softmax(prior + weights[0] @ excess, -1))
+    return np.asarray(prior + np.einsum("lrm,nml->nrl", weights, excess))
 
 
 def _losses(task: Task, scores: Array, target: Array) -> Array:
-    """[N, S, L] in nats from calibrated outputs [N, S, C]; of real values squared errors."""
+    """[N, R, L] in nats from readings [N, R, C]; of real values squared errors."""
     if isinstance(task, Classification):
         rows = np.arange(len(scores))
         return -scores[rows, :, np.asarray(target).astype(int)][..., None]
     wanted = _columns(task, target)[:, None]
     if isinstance(task, Multilabel):
-        return np.asarray(-wanted * log_expit(scores) - (1 - wanted) * log_expit(-scores))
+        return np.asarray(-log_expit((2 * wanted - 1) * scores))
     return np.asarray((wanted - scores) ** 2)
 
 
-def _variances(task: Task, believed: Array, target: Array, prior: Array) -> Array:
+def _variances(task: Task, readings: Array, target: Array, prior: Array) -> Array:
     if not isinstance(task, Regression):
         return np.zeros((0, 0))
-    errors = _losses(task, believed, target).mean(0)
+    errors = _losses(task, readings, target).mean(0)
     alone = _losses(task, prior[None, None], target).mean(0)
-    # A model that is no better than the prior is as wide as the prior.
+    # A reading that is no better than the prior is as wide as the prior.
     return np.concatenate([np.minimum(errors, alone), alone]) + np.finfo(float).tiny
 
 
 def _information(
-    task: Task, believed: Array, target: Array, prior: Array, variances: Array
+    task: Task, readings: Array, target: Array, prior: Array, variances: Array
 ) -> Array:
-    """[N, L, S] in bits."""
+    """[N, L, R] in bits."""
     reference = log_softmax(prior) if isinstance(task, Classification) else prior
-    scores = np.concatenate([believed, np.broadcast_to(reference, believed[:, :1].shape)], 1)
+    scores = np.concatenate([readings, np.broadcast_to(reference, readings[:, :1].shape)], 1)
     losses = _losses(task, scores, target)
     if isinstance(task, Regression):
         losses = (np.log(variances) + losses / variances) / 2
     return np.asarray(np.moveaxis(losses[:, -1:] - losses[:, :-1], 1, 2) / LN2)
 
 
-def _weight(
-    task: Task, outputs: Array, target: Array, prior: Array, trained_prior: Array, column: int
-) -> float:
-    """The weight of one model for one column: the least of a convex function."""
-    count = len(outputs)
+def _bits(task: Task, readings: Array, target: Array, prior: Array) -> Array:
+    """[L, R]: mean information."""
+    variances = _variances(task, readings, target, prior)
+    return np.asarray(_information(task, readings, target, prior, variances).mean(0))
+
+
+def _fit(task: Task, excess: Array, target: Array, prior: Array, column: int) -> Array:
+    """[K]: the weights of what models [N, K, C] say beyond the prior, for one column."""
+    count = len(excess)
     if isinstance(task, Classification):
-        excess, wanted = outputs - trained_prior, np.asarray(target).astype(int)
-        rows = np.arange(count)
-
-        def loss(weight: float) -> float:
-            scores = log_softmax(prior + weight * excess, 1)
-            return -float(scores[rows, wanted].mean()) + weight**2 / count
-
+        wanted = np.eye(task.num_outputs)[np.asarray(target).astype(int)]
     else:
-        excess = outputs[:, column] - trained_prior[column]
-        wanted = _columns(task, target)[:, column]
-        if isinstance(task, Regression):
-            # Squared errors in units of the prior's: half their sum is the Gaussian loss.
-            scale = ((wanted - prior[column]) ** 2).mean() or 1.0
-            slope = (excess * (wanted - prior[column])).mean() / scale
-            curve = (excess**2).mean() / scale + 2 / count
-            return float(np.clip(slope / curve, 0.0, LARGEST_WEIGHT))
-        sign = 2 * wanted - 1
+        excess, prior = excess[..., [column]], prior[[column]]
+        wanted = _columns(task, target)[:, [column]]
+    scale = 1.0
+    if isinstance(task, Regression):  # so that half the squared error is Gaussian, in nats
+        scale = float(((wanted - prior) ** 2).mean()) or 1.0
 
-        def loss(weight: float) -> float:
-            return -float(log_expit(sign * (prior[column] + weight * excess)).mean()) + (
-                weight**2 / count
-            )
+    def loss(weights: Array) -> tuple[float, Array]:
+        scores = prior + np.einsum("k,nkc->nc", weights, excess)
+        if isinstance(task, Classification):
+            logs = log_softmax(scores, 1)
+            value, slope = -(wanted * logs).sum(1), np.exp(logs) - wanted
+        elif isinstance(task, Multilabel):
+            value = -log_expit((2 * wanted - 1) * scores)[:, 0]
+            slope = expit(scores) - wanted
+        else:
+            value, slope = (scores - wanted)[:, 0] ** 2 / (2 * scale), (scores - wanted) / scale
+        gradient = np.einsum("nc,nkc->k", slope, excess) / count
+        return float(value.mean() + weights @ weights / count), gradient + 2 * weights / count
 
-    found = minimize_scalar(
-        loss, bounds=(0.0, LARGEST_WEIGHT), method="bounded", options={"xatol": 1e-6}
+    start = np.full(excess.shape[1], 0.5)
+    found = minimize(
+        loss,
+        start,
+        jac=True,
+        method="L-BFGS-B",
+        bounds=[(0.0, LARGEST_WEIGHT)] * len(start),
+        options={"ftol": 1e-15, "gtol": 1e-9},
     )
-    # The search never looks at the ends themselves.
-    return min((0.0, float(found.x), LARGEST_WEIGHT), key=loss)
+    return np.asarray(found.x)
