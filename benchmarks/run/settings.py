@@ -141,11 +141,14 @@ def load_recipe(dataset: str) -> dict[str, Any]:
     """Read the recipe of a data set that the package ships; empty where there is none.
 
     ``like: NAME`` takes over the parts of another data set's recipe that it does not have itself.
+    The sets of one source, such as ``synthetic:NAME``, share the recipe of that source.
 
     Raises:
         ConfigError: the file is not a recipe.
     """
-    file = resources.files("i2moe_plugin.benchmarks.recipes").joinpath(f"{dataset}.yaml")
+    file = resources.files("i2moe_plugin.benchmarks.recipes").joinpath(
+        f"{dataset.partition(':')[0]}.yaml"
+    )
     if not file.is_file():
         return {}
     recipe = yaml.safe_load(file.read_text(encoding="utf-8"))

@@ -43,7 +43,8 @@ def generator(name: str, **options: Any) -> Generator:
     """The settings of a data set by its name.
 
     Args:
-        name: one of ``GENERATORS``, such as ``hdxor-synergy`` or ``ring``.
+        name: one of ``GENERATORS``, such as ``hdxor-synergy`` or ``ring``; of HD-XOR the modality
+            of ``hdxor-uniqueness-2`` is there although two modalities are the default.
         options: fields of its class, such as ``samples`` or ``label_noise``.
 
     Raises:
@@ -58,6 +59,9 @@ def generator(name: str, **options: Any) -> Generator:
     if name not in GENERATORS:
         raise UnknownNameError("synthetic data set", name, GENERATORS)
     kind, setting = GENERATORS[name]
+    place = setting.partition("uniqueness-")[2]
+    if kind is HDXOR and place and int(place) > 1:  # there must be that modality
+        options = {"modalities": int(place) + 1, **options}
     known = [field.name for field in fields(kind)][1:]  # type: ignore[arg-type]
     problems = [
         f"{name} has no option {option!r}.{did_you_mean(option, known)} It has {', '.join(known)}."

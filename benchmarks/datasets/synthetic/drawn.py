@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from i2moe_plugin.benchmarks.statistics.information.decompositions import Decomposition
 from i2moe_plugin.errors import ConfigError
+from i2moe_plugin.interactions.experts import expert_names
 
 Array = NDArray[Any]
 #: Shares of the test and of the validation split; the rest is for training.
@@ -90,8 +91,7 @@ def noisy(conditional: Array, share: float) -> Array:
 
 def target_of(parts: Decomposition) -> str | None:
     """The expert of the largest part, where it holds more than half of all bits."""
-    names = [f"uniqueness_{m + 1}" for m in range(len(parts.uniqueness))]
-    names += ["synergy", "redundancy"]
+    names = expert_names(len(parts.uniqueness))
     values = np.array(parts.parts)
     largest = int(values.argmax())
     return names[largest] if values[largest] > 0.5 * max(parts.total, 1e-9) else None

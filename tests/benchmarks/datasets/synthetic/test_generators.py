@@ -14,9 +14,6 @@ from i2moe_plugin.errors import ConfigError, UnknownNameError
 
 
 def small(name, **options):
-    kind, setting = GENERATORS[name]
-    if kind is HDXOR and setting[-1] in "23":
-        options["modalities"] = 4
     return generator(name, samples=400, **options)
 
 
@@ -192,8 +189,9 @@ def test_settings_out_of_range_are_refused(name, options, match):
 def test_unknown_names_are_refused():
     with pytest.raises(UnknownNameError, match="hdxor-synergy"):
         generator("hdxor-sinergy")
+    assert generator("hdxor-uniqueness-2").modalities == 3
     with pytest.raises(UnknownNameError, match="uniqueness-2"):
-        generator("hdxor-uniqueness-2")
+        generator("hdxor-uniqueness-2", modalities=2)
     with pytest.raises(UnknownNameError, match="nand"):
         GENERATORS["bool-and"][0]("nand")
     with pytest.raises(UnknownNameError, match="mix9"):
