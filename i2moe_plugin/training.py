@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from i2moe_plugin.errors import BackboneError, ConfigError, TrainingError, did_you_mean
 from i2moe_plugin.execution.compiling import Compiled
-from i2moe_plugin.model import Losses, ModelOutput, MultimodalModel
+from i2moe_plugin.multimodal import Losses, ModelOutput, MultimodalModel, in_full
 from i2moe_plugin.seeding import seeded
 from i2moe_plugin.tasks import HIGHER_IS_BETTER
 
@@ -97,8 +97,9 @@ class Trainer:
         self._wrapped, self._optimizer = self.fabric.setup(model, optimizer)
         self._compiled = Compiled(self._forward) if compile else None
         self.history: list[dict[str, Any]] = []
-        self.best_epoch = 0
-        self._best_value = math.nan
+        #: The best epoch of each part that is kept apart; of the whole model under no name.
+        self.best_epochs: dict[str, int] = {}
+        self._best_values: dict[str, float] = {}
         self._best_state: dict[str, Tensor] = {}
         self._last_state: dict[str, Tensor] = {}  # while the model holds the best epoch's
 
@@ -140,15 +141,19 @@ class Trainer:
             value = result.loss
             if self.metric != "loss":
                 value = self.model.task.metric(self.metric, result.prediction, result.target)
-            record["valid"] = {"loss": result.loss, self.metric: value}
+            apart = self.model.separate_losses(result.outputs, result.target)
+            record["valid"] = {"loss": result.loss, self.metric: value, **apart}
             record["seconds"] = time.perf_counter() - start
             self.history.append(record)
-            self._keep_if_best(epoch, value)
+            self._keep_if_best(epoch, value, apart)
             if on_epoch is not None:
                 on_epoch(record)
         if self._best_state:
             self._last_state = _on_cpu(self.model.state_dict())
             self.model.load_state_dict(self._best_state)
+            if self.model.separate_parts:
+                result = self.predict(valid)
+                self.model.conclude(result.outputs, result.target)
 
     def predict(self, batches: Batches, absent: Sequence[int] = ()) -> Predictions:
         """Run the model over batches in evaluation mode, complete view only.
@@ -166,7 +171,7 @@ class Trainer:
             for *inputs, target in self._batches(batches):
                 output: ModelOutput = self._wrapped(inputs, absent)
                 row = {
-                    "prediction": output.prediction.float(),
+                    "prediction": in_full(output.prediction),
                     "target": self.model.task.prepare(target),
                 }
                 if output.outputs is not None:
@@ -196,8 +201,8 @@ class Trainer:
                 "model": self._last_state or self.model.state_dict(),
                 "optimizer": self._optimizer.state_dict(),
                 "best_state": self._best_state,
-                "best_epoch": self.best_epoch,
-                "best_value": self._best_value,
+                "best_epochs": self.best_epochs,
+                "best_values": self._best_values,
                 "history": self.history,
                 "plan": self.model.plan,
             }
@@ -210,9 +215,14 @@ class Trainer:
         self.model.load_state_dict(state["model"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._best_state = state["best_state"]
-        self.best_epoch, self._best_value = state["best_epoch"], state["best_value"]
+        self.best_epochs, self._best_values = state["best_epochs"], state["best_values"]
         self.history = state["history"]
         self.model.plan = state["plan"]  # another one would not go on with the same digits
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch that was kept; of parts that are kept apart, the last one's."""
+        return next(reversed(self.best_epochs.values()), 0)
 
     @property
     def plan(self) -> dict[str, Any]:
@@ -262,12 +272,24 @@ class Trainer:
         output: ModelOutput = self._wrapped(inputs)
         return output, self.model.losses(output, target)
 
-    def _keep_if_best(self, epoch: int, value: float) -> None:
-        sign = 1 if HIGHER_IS_BETTER.get(self.metric) else -1  # the loss: lower
-        better = sign * value > sign * self._best_value  # False where either is NaN
-        if not self._best_state or better or (math.isnan(self._best_value) and value == value):
-            self.best_epoch, self._best_value = epoch, value
-            self._best_state = _on_cpu(self.model.state_dict())
+    def _keep_if_best(self, epoch: int, value: float, apart: Mapping[str, float]) -> None:
+        """Keep this epoch's weights of each part that is better than ever; NaN never is."""
+        parts = self.model.separate_parts or {"": ()}
+        named = [prefix for prefixes in parts.values() for prefix in prefixes]
+        state = self.model.state_dict()
+        for part, prefixes in parts.items():
+            # Losses are the lower the better; what is kept apart is judged by its loss.
+            sign = 1 if not apart and HIGHER_IS_BETTER.get(self.metric) else -1
+            new, old = sign * apart.get(part, value), sign * self._best_values.get(part, math.nan)
+            if part in self.best_epochs and not (new > old or (math.isnan(old) and new == new)):
+                continue
+            self.best_epochs[part], self._best_values[part] = epoch, sign * new
+            own = {
+                key: tensor
+                for key, tensor in state.items()
+                if (key.startswith(prefixes) if prefixes else not key.startswith(tuple(named)))
+            }
+            self._best_state |= _on_cpu(own)
 
     def _batches(self, batches: Batches) -> Iterator[list[Any]]:
         for batch in batches:

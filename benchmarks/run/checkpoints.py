@@ -53,7 +53,7 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
     for index, slots in state["optimizer"]["state"].items():
         for key, value in slots.items():
             tensors[f"optimizer/{index}/{key}"] = torch.as_tensor(value)
-    record = {key: state[key] for key in ("best_epoch", "best_value", "history", "plan")}
+    record = {key: state[key] for key in ("best_epochs", "best_values", "history", "plan")}
     record["param_groups"] = state["optimizer"]["param_groups"]
     save_tensors(path, tensors, record)
 
@@ -76,12 +76,14 @@ def load_state(path: Path) -> dict[str, Any]:
             parts[kind][rest] = tensor
     if not isinstance(record, dict) or not parts["model"]:
         raise RunError(f"{path}: not a training state.")
-    value = record["best_value"]
     return {
         "model": parts["model"],
         "optimizer": {"state": slots, "param_groups": record["param_groups"]},
         "best_state": parts["best"],
-        "best_epoch": record["best_epoch"],
-        "best_value": float("nan") if value is None else value,
+        "best_epochs": record["best_epochs"],
+        "best_values": {
+            part: float("nan") if value is None else value
+            for part, value in record["best_values"].items()
+        },
         "history": record["history"],
     }

@@ -28,8 +28,9 @@ from i2moe_plugin.benchmarks.run.memory import keep_freed_memory
 from i2moe_plugin.benchmarks.run.model import create_trainer
 from i2moe_plugin.benchmarks.run.outputs import write_outputs
 from i2moe_plugin.benchmarks.run.settings import RunSettings
-from i2moe_plugin.benchmarks.run.store import Run, RunStore
+from i2moe_plugin.benchmarks.run.store import EVIDENCE, Run, RunStore
 from i2moe_plugin.errors import RunError
+from i2moe_plugin.evidence import Evidence
 from i2moe_plugin.model import I2MoE
 from i2moe_plugin.training import Predictions, Trainer, count_parameters
 
@@ -181,12 +182,13 @@ def _write(
     result: dict[str, Any] = {
         "test": {"loss": test.loss, **trainer.model.task.metrics(test.prediction, test.target)},
         "best_epoch": trainer.best_epoch,
+        **({"best_epochs": trainer.best_epochs} if len(trainer.best_epochs) > 1 else {}),
         "epochs": len(trainer.history),
         "metric": trainer.metric,
         "headline": headline_metric(settings, data),
         "parameters": count_parameters(trainer.model),
         "parameters_without_encoders": count_parameters(trainer.model)
-        - count_parameters(trainer.model.encoders),
+        - sum(map(count_parameters, trainer.model.every_encoder)),
         "seconds": seconds,
         "plan": trainer.plan,
         "notes": data.notes,
@@ -206,6 +208,11 @@ def _write(
             zip(names, test.weights.mean(0).astype(float).tolist(), strict=True)
         )
         arrays |= {"expert_outputs": test.outputs, "weights": test.weights}
+    fitted = trainer.model.fitted if isinstance(trainer.model, Evidence) else None
+    if fitted is not None and test.outputs is not None:
+        # In double precision, from what is stored: so parts sum to what is stored.
+        arrays |= {"model_outputs": test.outputs, "prediction": fitted.predict(test.outputs)}
+        write_json(folder / EVIDENCE, fitted.record())
     write_json(
         folder / "settings.json",
         {**settings.model_dump(), "splits": data.split_hash(), "sources": dict(sources)},

@@ -16,7 +16,7 @@ from i2moe_plugin.benchmarks.run.environment import cpu_threads, resolve_device
 from i2moe_plugin.benchmarks.run.settings import RunSettings
 from i2moe_plugin.execution.layers import quicken
 from i2moe_plugin.methods import create_model
-from i2moe_plugin.model import MultimodalModel
+from i2moe_plugin.multimodal import MultimodalModel
 from i2moe_plugin.seeding import seeded
 from i2moe_plugin.training import Trainer, count_parameters
 
@@ -69,18 +69,25 @@ def build_model(settings: RunSettings, data: OpenedDataset) -> MultimodalModel:
         patches=settings.patches,
     )
     prepared = data.prepare(resolve_device(settings.device))
-    with seeded(settings.seed, "init", "encoders"):
-        encoders = prepared.encoders(encoder_settings)
+    sets = 0
+
+    def new_encoders() -> list[nn.Module]:
+        nonlocal sets
+        sets += 1
+        with seeded(settings.seed, "init", "encoders", *([sets] if sets > 1 else [])):
+            return prepared.encoders(encoder_settings)
+
+    encoders = new_encoders()
     latents = _measure(encoders, prepared)
     task = data.task
     built = 0
 
-    def backbone() -> nn.Module:
+    def backbone(num_outputs: int = task.num_outputs) -> nn.Module:
         nonlocal built
         with seeded(settings.seed, "init", "backbone", built):
             built += 1
             return create_backbone(
-                settings.fusion, latents, task.num_outputs, **settings.fusion_settings
+                settings.fusion, latents, num_outputs, **settings.fusion_settings
             )
 
     with seeded(settings.seed, "init", "reweighting"):
@@ -100,6 +107,9 @@ def build_model(settings: RunSettings, data: OpenedDataset) -> MultimodalModel:
             temperature=settings.temperature,
             auxiliary_weight=settings.auxiliary_weight,
             regularizer_weight=settings.regularizer_weight,
+            evidence_joint=settings.evidence_settings.joint,
+            evidence_copies=settings.evidence_settings.copies,
+            new_encoders=new_encoders,
             plan=settings.plan,
             memory_budget=settings.memory_budget and settings.memory_budget * 1_000_000,
         )

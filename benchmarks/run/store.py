@@ -38,6 +38,8 @@ MANIFEST = "manifest.json"
 #: The format that is written; all of :data:`OUTPUTS` are read.
 FORMAT = 2
 UNFINISHED = ".unfinished"
+#: The calibrations of a run of the evidence method.
+EVIDENCE = "evidence.json"
 #: What file systems say that have no locks; runs are then written without.
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 #: Settings that differ between the runs of one comparison, or say where a run came from.
@@ -128,7 +130,8 @@ class Run:
 
         Args:
             names: of prediction [N, C], target [N] or [N, C], sample_id [N]; for I2MoE also
-                expert_outputs [N, E, C] and weights [N, E]. All there are by default.
+                expert_outputs [N, E, C] and weights [N, E]; for evidence also model_outputs
+                [N, models, C]. All there are by default.
             rows: which samples; increasing positions, or a slice.
 
         Raises:
@@ -152,12 +155,16 @@ class Run:
         return self._interpretable(None)
 
     def _interpretable(self, rows: slice | NDArray[Any] | None) -> Outputs:
+        from i2moe_plugin.interactions.fitted import Fitted
         from i2moe_plugin.interpretation import Outputs
         from i2moe_plugin.tasks import task_from
 
-        result, columns = self.result, self.outputs(rows=rows)
+        result = self.result
+        columns: dict[str, Any] = {**self.outputs(rows=rows)}
         try:
             task = task_from(result["task"]) if "task" in result else task_of_outputs(columns)
+            if EVIDENCE in self.manifest["files"]:
+                columns["fitted"] = Fitted.read(task, self.json(EVIDENCE))
             return Outputs(
                 task=task,
                 class_names=tuple(result["class_names"]),

@@ -17,7 +17,10 @@ from i2moe_plugin.execution.plans import (
     Masks,
     New,
     Stack,
+    ViewPlan,
     Views,
+    apart,
+    looped,
     recomputed,
     stacked,
 )
@@ -116,6 +119,40 @@ class ExpertBank(nn.Module):
         if report.plan == "stacked" and not alone:
             return self.run_stacked(report.views, latents, replacements, padding_masks)
         return self.run_each(report.views, latents, replacements, padding_masks, report.chunk)
+
+    def forward_each(
+        self,
+        latents: Sequence[Latents],
+        padding_masks: Sequence[Masks],
+        experts: Sequence[int] | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Run each expert on latents of its own, once.
+
+        Args:
+            latents: for each expert M tensors [B, ...].
+            padding_masks: for each expert None, or for each modality None or [B, T_m].
+            experts: the numbers of those that are run; all by default.
+
+        Returns:
+            outputs [E, B, C]; the auxiliary losses [E].
+
+        Raises:
+            ConfigError: a plan that was asked for and is not valid for this backbone.
+        """
+        chosen = [*self.experts] if experts is None else [self.experts[e] for e in experts]
+        report = self.settle(latents[0], padding_masks[0])
+        shapes = {tuple(tensor.shape for tensor in row) for row in latents}
+        alike = len(shapes) == 1 and all(mask is None for mask in padding_masks)
+        alone = not self.training and latents[0][0].device.type == "cpu"
+        if report.plan == "stacked" and alike and not alone and len(chosen) == len(self.experts):
+            return apart(chosen, self._stack.tensors(chosen), latents)
+        run: ViewPlan = looped
+        if report.chunk and torch.is_grad_enabled():
+            run = recomputed(run, len(self.experts) + 1)
+        pairs = zip(chosen, latents, padding_masks, strict=True)
+        results = [run(expert, row, None, masks) for expert, row, masks in pairs]
+        outputs, auxiliaries = zip(*results, strict=True)
+        return torch.cat(outputs), torch.stack(auxiliaries)
 
     def settle(self, latents: Latents, padding_masks: Masks = None) -> PlanReport:
         """The plan in use; the first batch decides.

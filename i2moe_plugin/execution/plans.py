@@ -224,6 +224,27 @@ def stacked(
     return torch.vmap(run, in_dims=over, randomness="different")(named, clean, new)
 
 
+def apart(
+    experts: Sequence[nn.Module], tensors: dict[str, Tensor], latents: Sequence[Latents]
+) -> tuple[Tensor, Tensor]:
+    """All experts at once, each on latents of its own, of the same shapes.
+
+    Args:
+        experts: E modules of one structure.
+        tensors: their parameters and buffers by name, each [E, ...].
+        latents: for each expert M tensors [B, ...].
+
+    Returns:
+        outputs [E, B, C]; auxiliary losses [E].
+    """
+    columns = [torch.stack(column) for column in zip(*latents, strict=True)]
+
+    def run(own: dict[str, Tensor], views: list[Tensor]) -> tuple[Tensor, Tensor]:
+        return torch.func.functional_call(experts[0], own, (views, None))
+
+    return torch.vmap(run, randomness="different")(tensors, columns)
+
+
 class _Views(nn.Module):
     """An expert behind one of :data:`VIEWS`, so that a functional call covers all of them."""
 

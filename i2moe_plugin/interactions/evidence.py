@@ -27,8 +27,6 @@ Arrays are numpy's; torch is not needed.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,36 +36,26 @@ from scipy.optimize import minimize
 from scipy.special import expit, log_expit, log_softmax, logit
 
 from i2moe_plugin.errors import ConfigError, ShapeError
+from i2moe_plugin.interactions.sets import additive_models, part_coefficients
 from i2moe_plugin.tasks import Classification, Multilabel, Regression, Task
 
 Array = NDArray[Any]
 LN2 = float(np.log(2))
-#: Every set has a model: more modalities would have too many.
-MOST_MODALITIES = 8
 LARGEST_WEIGHT = 4.0
 
 
-def modality_sets(modalities: int) -> tuple[tuple[int, ...], ...]:
-    """All non-empty sets of modalities, small ones first: the order of additive models.
+def target_totals(task: Task, target: Array) -> Array:
+    """[C]: how many samples of each class or with each label there are, or the sum of real values.
 
-    Raises:
-        ConfigError: fewer than 2 modalities, or more than 8.
-
-    >>> modality_sets(2)
-    ((0,), (1,), (0, 1))
+    >>> target_totals(Classification(2), np.array([0, 0, 0, 1]))
+    array([3., 1.])
     """
-    if not 2 <= modalities <= MOST_MODALITIES:
-        raise ConfigError(
-            f"evidence needs 2 to {MOST_MODALITIES} modalities, since each set of them has a "
-            f"model; not {modalities}."
-        )
-    sizes = range(1, modalities + 1)
-    return tuple(
-        chosen for size in sizes for chosen in itertools.combinations(range(modalities), size)
-    )
+    if isinstance(task, Classification):
+        return np.bincount(np.asarray(target).astype(int), minlength=task.num_outputs) + 0.0
+    return np.asarray(_columns(task, target).sum(0))
 
 
-def prior_outputs(task: Task, target: Array, *, weighted: bool = False) -> Array:
+def prior_outputs(task: Task, totals: Array, samples: float, *, weighted: bool = False) -> Array:
     """[C]: what a model would say that sees nothing, in the units of the task's outputs.
 
     Logarithms of the classes' shares, log odds of the labels' shares, or means; half a sample is
@@ -75,21 +63,22 @@ def prior_outputs(task: Task, target: Array, *, weighted: bool = False) -> Array
 
     Args:
         task: what is predicted.
-        target: [N], or [N, C], of the training data.
+        totals: [C]: :func:`target_totals` of the training data.
+        samples: how many there are.
         weighted: shares as a loss with class weights sees them.
 
-    >>> prior_outputs(Classification(2), np.array([0, 0, 0, 1])).round(3)
+    >>> prior_outputs(Classification(2), np.array([3.0, 1.0]), 4).round(3)
     array([-0.357, -1.204])
     """
+    totals = np.asarray(totals, dtype=float)
     if isinstance(task, Classification):
-        counts = np.bincount(np.asarray(target).astype(int), minlength=task.num_outputs) + 0.5
+        counts = totals + 0.5
         if weighted and task.class_weights is not None:
             counts = counts * np.asarray(task.class_weights)
         return np.asarray(np.log(counts / counts.sum()))
-    target = _columns(task, target)
     if isinstance(task, Multilabel):
-        return np.asarray(logit((target.sum(0) + 0.5) / (len(target) + 1)))
-    return np.asarray(target.mean(0))
+        return np.asarray(logit((totals + 0.5) / (samples + 1)))
+    return totals / samples
 
 
 @dataclass(frozen=True, eq=False)
@@ -218,7 +207,7 @@ def calibrate(
     alone = _readings(task, outputs, prior, trained, weights)
     bits = _bits(task, alone, target, prior)
     for column in range(columns):
-        whole = _additive_models(bits[column] if like is None else like.bits[column])[-1]
+        whole = additive_models(bits[column] if like is None else like.bits[column])[-1]
         pool = [int(whole.argmax()), models - 1]
         scale = np.diagonal(weights[column])[pool]
         shown = excess[:, pool] * scale[:, None]
@@ -232,79 +221,6 @@ def calibrate(
     )
     variances = _variances(task, readings, target, prior)
     return Calibration(task, prior, trained, weights, variances, bits, coefficients, len(outputs))
-
-
-def part_coefficients(bits: Sequence[float] | Array) -> Array:
-    """[M + 2, 2^M]: what sets' information each part is the sum of.
-
-    An additive model that knows less on validation data than that of one of its subsets is
-    replaced by it, so that a modality which adds nothing has a uniqueness of exactly 0. Rows are
-    uniqueness_1..M, synergy and redundancy; they sum to the prediction's row.
-
-    Args:
-        bits: [2^M]: mean information of each set, in the order of :func:`modality_sets`, and of the
-            prediction.
-
-    Example: both modalities tell the same, and nothing more together.
-        >>> part_coefficients([1.0, 1.0, 1.0, 1.0]) @ [1.0, 1.0, 1.0, 1.0]
-        array([0., 0., 0., 1.])
-    """
-    means = np.asarray(bits, dtype=float)
-    rows = _additive_models(means)
-    sets = modality_sets(len(means).bit_length() - 1)
-    model = {(): np.zeros(len(means)), **dict(zip(sets, rows, strict=True))}  # of nothing: nothing
-    everything = sets[-1]
-    alone = [float(means @ model[k,]) for k in everything]
-    order = sorted(everything, key=lambda k: -alone[k])
-
-    def fewer(first: Array, second: Array) -> Array:
-        return first if first @ means < second @ means else second
-
-    gains, unique = np.zeros((2, len(everything), len(means)))
-    for place, k in enumerate(order):
-        before, after = (tuple(sorted(order[:end])) for end in (place, place + 1))
-        gains[k] = fewer(model[k,], model[after] - model[before])
-        others = tuple(m for m in everything if m != k)
-        unique[k] = fewer(gains[k], model[everything] - model[others])
-    prediction = np.eye(len(means))[-1]
-    return np.stack([*unique, prediction - gains.sum(0), (gains - unique).sum(0)])
-
-
-def _additive_models(means: Array) -> Array:
-    """[2^M - 1, 2^M]: which model stands for each set: its own, or a subset's that knows more."""
-    sets = modality_sets(len(means).bit_length() - 1)
-    model: dict[tuple[int, ...], Array] = {}
-    for row, chosen in zip(np.eye(len(means)), sets, strict=False):
-        smaller = [
-            model[tuple(k for k in chosen if k != left)] for left in chosen if len(chosen) > 1
-        ]
-        # The first of equals is taken: a modality that adds nothing is left out.
-        model[chosen] = max([*smaller, row], key=means.dot)
-    return np.stack([model[chosen] for chosen in sets])
-
-
-def standard_errors(parts: Array, copies: Sequence[Array] = ()) -> Array:
-    """[L, M + 2]: how far mean parts may be off, by the test samples and by training.
-
-    Networks of another seed give other parts of the same samples. Copies of all models, trained
-    with weights of their own, show by how much: the variance of the mean is that of the samples'
-    parts over N, plus that of the copies' means over the number of copies. What more data would
-    teach all copies alike is not in it.
-
-    Args:
-        parts: [N, L, M + 2] of the pooled models.
-        copies: the same of each copy by itself, each calibrated like the pooled models.
-
-    >>> standard_errors(np.array([[[0.0]], [[2.0]]])).round(3), standard_errors(
-    ...     np.array([[[0.0]], [[2.0]]]), [np.full((2, 1, 1), 0.0), np.full((2, 1, 1), 2.0)]
-    ... ).round(3)
-    (array([[1.]]), array([[1.414]]))
-    """
-    variance = parts.var(0, ddof=1) / len(parts)
-    if len(copies) > 1:
-        means = np.stack([copy.mean(0) for copy in copies])
-        variance = variance + means.var(0, ddof=1) / len(copies)
-    return np.asarray(np.sqrt(variance))
 
 
 def _columns(task: Task, target: Array) -> Array:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from i2moe_plugin.errors import ConfigError, ShapeError, did_you_mean
 from i2moe_plugin.interactions.experts import Expert
+from i2moe_plugin.interactions.fitted import Fitted
 from i2moe_plugin.tasks import Classification, Multilabel, Regression, Task
 
 
@@ -28,6 +29,8 @@ class Outputs:
         experts: the names of the E experts in order; empty for vanilla.
         expert_outputs: [N, E, C], or None for vanilla.
         weights: [N, E], or None for vanilla.
+        model_outputs: [N, models, C] of the evidence method, or None.
+        fitted: the calibrations of the evidence method, or None.
 
     Raises:
         ShapeError: columns that do not fit together.
@@ -56,6 +59,8 @@ class Outputs:
     experts: tuple[str, ...] = ()
     expert_outputs: NDArray[Any] | None = None
     weights: NDArray[Any] | None = None
+    model_outputs: NDArray[Any] | None = None
+    fitted: Fitted | None = None
 
     def __post_init__(self) -> None:
         samples, width = len(self.prediction), self.task.num_outputs
@@ -66,6 +71,8 @@ class Outputs:
         }
         if experts:
             expected |= {"expert_outputs": (samples, experts, width), "weights": (samples, experts)}
+        if self.fitted is not None:
+            expected["model_outputs"] = (samples, self.fitted.members.count, width)
         problems = [
             f"{name} is {list(np.shape(getattr(self, name)))}, expected {list(shape)}"
             for name, shape in expected.items()
@@ -126,6 +133,16 @@ class Outputs:
             raise ConfigError("a vanilla run has no experts; take a run of method i2moe.")
         return self.expert_outputs, self.weights
 
+    def evidence(self) -> tuple[Fitted, NDArray[Any]]:
+        """Return the calibrations and all models' outputs [N, models, C] of the evidence method.
+
+        Raises:
+            ConfigError: a run of another method, which has none.
+        """
+        if self.fitted is None or self.model_outputs is None:
+            raise ConfigError("only a run of method evidence has parts in bits.")
+        return self.fitted, self.model_outputs
+
     def groups(self, by: str) -> list[tuple[str, NDArray[np.bool_]]]:
         """Put the samples into named groups.
 
@@ -150,7 +167,14 @@ class Outputs:
     def rows(self, rows: Sequence[int] | NDArray[Any]) -> Outputs:
         """Take these samples alone."""
         index = np.asarray(rows)
-        columns = ("prediction", "target", "sample_id", "expert_outputs", "weights")
+        columns = (
+            "prediction",
+            "target",
+            "sample_id",
+            "expert_outputs",
+            "weights",
+            "model_outputs",
+        )
         kept: dict[str, Any] = {}
         for name in columns:
             values = getattr(self, name)

@@ -9,13 +9,9 @@ from sklearn.linear_model import LogisticRegression
 
 from i2moe_plugin import Classification, Multilabel, Regression
 from i2moe_plugin.errors import ConfigError, ShapeError
-from i2moe_plugin.interactions.evidence import (
-    calibrate,
-    modality_sets,
-    part_coefficients,
-    prior_outputs,
-    standard_errors,
-)
+from i2moe_plugin.interactions.evidence import calibrate, prior_outputs, target_totals
+from i2moe_plugin.interactions.fitted import Fitted, Members
+from i2moe_plugin.interactions.sets import modality_sets, part_coefficients, standard_errors
 
 TASKS = [Classification(2), Classification(4), Multilabel(3), Regression(1), Regression(2)]
 
@@ -30,6 +26,10 @@ def drawn(task, modalities, samples=40, seed=0, scale=1.0):
     else:
         target = rng.normal(size=(samples, task.num_outputs))
     return outputs, target
+
+
+def prior_of(task, target, **options):
+    return prior_outputs(task, target_totals(task, target), len(target), **options)
 
 
 def log_likelihood(task, scores, target, variance=None):
@@ -48,7 +48,7 @@ def log_likelihood(task, scores, target, variance=None):
 @settings(max_examples=60, deadline=None)
 def test_parts_sum_to_the_predictions_gain_over_the_prior(task, modalities, seed, scale):
     outputs, target = drawn(task, modalities, seed=seed, scale=scale)
-    prior = prior_outputs(task, target)
+    prior = prior_of(task, target)
     calibration = calibrate(task, outputs, target, prior)
     new, other = drawn(task, modalities, seed=seed + 1, scale=scale)
     parts = calibration.parts(calibration.information(new, other))
@@ -63,7 +63,7 @@ def test_parts_sum_to_the_predictions_gain_over_the_prior(task, modalities, seed
 @pytest.mark.parametrize("task", [TASKS[1], TASKS[2]], ids=str)
 def test_bits_of_every_class_hold_those_of_the_true_one(task):
     outputs, target = drawn(task, 3)
-    calibration = calibrate(task, outputs, target, prior_outputs(task, target))
+    calibration = calibrate(task, outputs, target, prior_of(task, target))
     every = calibration.information_of_classes(outputs)
     observed = calibration.information(outputs, target)
     columns = np.arange(observed.shape[1])
@@ -83,11 +83,11 @@ def test_bits_of_every_class_hold_those_of_the_true_one(task):
 @pytest.mark.parametrize("task", TASKS, ids=str)
 def test_models_that_say_noise_tell_nothing(task):
     outputs, target = drawn(task, 2, samples=4000, scale=3)
-    calibration = calibrate(task, outputs, target, prior_outputs(task, target))
+    calibration = calibrate(task, outputs, target, prior_of(task, target))
     fresh, other = drawn(task, 2, samples=4000, seed=9, scale=3)
     parts = calibration.parts(calibration.information(fresh, other)).mean((0, 1))
     assert np.abs(parts).max() < 2e-3
-    flipped = calibrate(task, -outputs, target, prior_outputs(task, target))
+    flipped = calibrate(task, -outputs, target, prior_of(task, target))
     # of a model and its opposite, at most one is believed
     alone = (np.diagonal(part.weights, axis1=1, axis2=2)[:, :-1] for part in (calibration, flipped))
     assert (np.minimum(*alone) == 0).all()
@@ -96,7 +96,7 @@ def test_models_that_say_noise_tell_nothing(task):
 @pytest.mark.parametrize("task", TASKS, ids=str)
 def test_a_weight_of_zero_is_exactly_the_prior(task):
     outputs, target = drawn(task, 2)
-    prior = prior_outputs(task, target)
+    prior = prior_of(task, target)
     constant = np.broadcast_to(prior, outputs.shape)
     calibration = calibrate(task, constant, target, prior)
     np.testing.assert_allclose(calibration.weights, 0, atol=1e-9)
@@ -166,7 +166,7 @@ ENTROPY = 1 + 0.1 * np.log2(0.1) + 0.9 * np.log2(0.9)
 def test_parts_of_exact_models_of_gates(function, parts):
     outputs, target = gate(function)
     task = Classification(2)
-    calibration = calibrate(task, outputs, target, prior_outputs(task, target))
+    calibration = calibrate(task, outputs, target, prior_of(task, target))
     found = calibration.parts(calibration.information(outputs, target)).mean((0, 1))
     np.testing.assert_allclose(found, parts, atol=2e-3)
 
@@ -180,7 +180,7 @@ def test_columns_have_parts_of_their_own():
         outputs[:, model, 0] = 3 * (2 * target[:, 0] - 1)
     outputs[:, :, 1] = 3 * (2 * target[:, 1:] - 1)
     task = Multilabel(2)
-    calibration = calibrate(task, outputs, target, prior_outputs(task, target))
+    calibration = calibrate(task, outputs, target, prior_of(task, target))
     found = calibration.parts(calibration.information(outputs, target)).mean(0)
     assert found[0].argmax() == 0
     assert found[1].argmax() == 3
@@ -194,8 +194,8 @@ def test_class_weights_are_taken_out_of_the_bits_and_kept_in_decisions():
     task = Classification(2, class_weights=(1.0, 9.0))
     exact = np.stack([np.zeros(4000), x - 0.5 + np.log(0.1 / 0.9)], 1)
     weighted = exact + np.log([1.0, 9.0])
-    prior = prior_outputs(task, target)
-    trained = prior_outputs(task, target, weighted=True)
+    prior = prior_of(task, target)
+    trained = prior_of(task, target, weighted=True)
     plain = calibrate(task, np.repeat(exact[:, None], 4, 1), target, prior)
     corrected = calibrate(task, np.repeat(weighted[:, None], 4, 1), target, prior, trained)
     np.testing.assert_allclose(corrected.bits, plain.bits, atol=1e-4)
@@ -279,7 +279,7 @@ def test_standard_errors_tell_the_spread_over_fresh_samples_and_trainings():
 def test_a_copy_is_calibrated_with_the_pooled_models_coefficients():
     task = Classification(2)
     outputs, target = drawn(task, 2)
-    prior = prior_outputs(task, target)
+    prior = prior_of(task, target)
     pooled = calibrate(task, outputs, target, prior)
     turned = outputs[:, [1, 0, 2, 3]]
     copy = calibrate(task, turned, target, prior, like=pooled)
@@ -323,3 +323,37 @@ def test_the_pool_falls_back_with_the_additive_model():
     parts = calibration.parts(calibration.information(outputs, target)).mean((0, 1))
     assert parts.argmax() == 1
     np.testing.assert_allclose(parts[[0, 3]], 0, atol=1e-12)
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize(("copies", "joint"), [(1, 1), (2, 2), (2, 5)])
+def test_what_is_fitted_is_written_and_read(task, copies, joint):
+    members = Members(3, copies, joint)
+    rng = np.random.default_rng(0)
+    outputs = rng.normal(size=(60, members.count, task.num_outputs))
+    _, target = drawn(task, 3, samples=60)
+    totals = target_totals(task, target)
+    fitted = Fitted.fit(members, task, outputs, target, totals, len(target))
+    assert len(fitted.copies) == (0 if min(copies, joint) == 1 else 2)
+    for other in (
+        Fitted.read(task, fitted.record()),
+        Fitted.of_numbers(members, task, fitted.numbers()),
+    ):
+        np.testing.assert_array_equal(other.predict(outputs), fitted.predict(outputs))
+        np.testing.assert_array_equal(other.parts(outputs, target), fitted.parts(outputs, target))
+        np.testing.assert_array_equal(other.errors(outputs, target), fitted.errors(outputs, target))
+
+
+def test_copies_are_pooled_model_by_model():
+    members = Members(2, copies=2, joint=4)
+    outputs = np.arange(10.0)[None, :, None].repeat(3, 0)
+    np.testing.assert_array_equal(members.pooled(outputs)[0, :, 0], [1.5, 2.5, 3.5, 7.5])
+    np.testing.assert_array_equal(members.pooled(outputs, 0)[0, :, 0], [0, 1, 2, 7])
+    np.testing.assert_array_equal(members.pooled(outputs, 1)[0, :, 0], [3, 4, 5, 8])
+
+
+def test_records_and_members_that_are_none_are_refused():
+    with pytest.raises(ConfigError, match="not the record"):
+        Fitted.read(Classification(2), {"modalities": 2})
+    with pytest.raises(ConfigError, match="joint must be at least 1"):
+        Members(2, 2, 0)
