@@ -119,6 +119,11 @@ class Run:
         return [json.loads(line) for line in text.splitlines()]
 
     @property
+    def files(self) -> frozenset[str]:
+        """The names of its files."""
+        return frozenset(self.manifest["files"])
+
+    @property
     def outputs_name(self) -> str:
         """The name of the file that holds the outputs."""
         return OUTPUTS[self.manifest["format"]]
@@ -163,7 +168,7 @@ class Run:
         columns: dict[str, Any] = {**self.outputs(rows=rows)}
         try:
             task = task_from(result["task"]) if "task" in result else task_of_outputs(columns)
-            if EVIDENCE in self.manifest["files"]:
+            if EVIDENCE in self.files:
                 columns["fitted"] = Fitted.read(task, self.json(EVIDENCE))
             return Outputs(
                 task=task,

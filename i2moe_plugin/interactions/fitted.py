@@ -167,12 +167,16 @@ class Fitted:
         information = calibration.information_of_classes(self.members.pooled(outputs))
         return calibration.parts(information)
 
-    def errors(self, outputs: Array, target: Array) -> Array:
-        """[L, M + 2]: standard errors of the mean parts, over samples and trainings."""
-        copies = [
+    def parts_of_copies(self, outputs: Array, target: Array) -> list[Array]:
+        """[N, L, M + 2] of each copy by itself; none where there is only one."""
+        return [
             one.parts(one.information(self.members.pooled(outputs, number), target))
             for number, one in enumerate(self.copies)
         ]
+
+    def errors(self, outputs: Array, target: Array) -> Array:
+        """[L, M + 2]: standard errors of the mean parts, over samples and trainings."""
+        copies = self.parts_of_copies(outputs, target)
         return standard_errors(self.parts(outputs, target), copies)
 
     def record(self) -> dict[str, Any]:
