@@ -117,6 +117,7 @@ PACKAGES = [
     {"data"},
     {"datasets", "run"},
     {"grid", "speed"},
+    {"truth"},
     {"report", "regression"},
     {"terminal"},
     {"commands"},
