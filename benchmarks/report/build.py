@@ -19,9 +19,9 @@ from i2moe_plugin.benchmarks.report.groups import (
 from i2moe_plugin.benchmarks.report.page import as_json, render
 from i2moe_plugin.benchmarks.report.panels import (
     Panel,
+    group_panels,
     run_panels,
     stability_of,
-    stability_panel,
 )
 from i2moe_plugin.benchmarks.report.samples import (
     BUDGET,
@@ -32,7 +32,7 @@ from i2moe_plugin.benchmarks.report.samples import (
 )
 from i2moe_plugin.benchmarks.run.collect import FoundRuns, SampleViewer, find_runs
 from i2moe_plugin.benchmarks.run.files import write_text
-from i2moe_plugin.benchmarks.run.store import Run
+from i2moe_plugin.benchmarks.run.store import EVIDENCE, Run
 from i2moe_plugin.benchmarks.statistics.metrics import method_title
 from i2moe_plugin.interpretation import CAVEAT
 
@@ -91,8 +91,9 @@ def build(
     with _bar("figures", len(found.runs), progress) as advance:
         for index, group in enumerate(groups):
             stability = stability_of(group)
-            if stability is not None:
-                figures[f"group-{index}"] = [stability_panel(stability)]
+            panels = group_panels(group, stability)
+            if panels:
+                figures[f"group-{index}"] = panels
             for run in group.runs():
                 key = f"run-{len(runs)}"
                 figures[key], sentences = run_panels(
@@ -173,6 +174,9 @@ def _facts(run: Run, key: str, title: str, sentences: list[str]) -> dict[str, An
         "title": title,
         "name": run.name,
         "sentences": sentences,
+        "heading": "What may be claimed of this run"
+        if EVIDENCE in run.files
+        else "What a weight is worth in this run",
         "settings": settings,
         "environment": [(name, _word(value)) for name, value in (environment | measured).items()],
         "notes": result["notes"],

@@ -238,3 +238,15 @@ def test_parts_of_a_sample_are_shown_from_prior_to_prediction(in_parts, tmp_path
             assert part["over_seeds"]["low"] <= part["bits"] <= part["over_seeds"]["high"]
     none = CliRunner().invoke(main, ["explain", str(run.path)])
     assert "no sample named" in none.output
+
+
+def test_the_report_has_parts_in_bits_above_what_weights_say(in_parts, tmp_path):
+    page = tmp_path / "report.html"
+    done = CliRunner().invoke(main, ["report", str(in_parts[0].parent), "-o", str(page)])
+    assert done.exit_code == 0, done.output
+    text = page.read_text()
+    assert "What carried the prediction, mean over 2 seeds" in text
+    for title in ("What carried the prediction, by class", "by correctness"):
+        assert title in text
+    assert "What may be claimed of this run" in text
+    assert "not distinguishable from zero" in text

@@ -160,6 +160,26 @@ def test_waterfalls_of_labels_and_values():
     assert one.steps["probability"].isna().all()
 
 
+@pytest.mark.parametrize("task", TASKS)
+def test_the_figure_draws_every_part_with_its_interval(task):
+    outputs = drawn(task, strength=(1.0, 0.5, 1.5, 0.0))
+    frame = interpret.part_summary(outputs, "correct")
+    figure = interpret.figures.parts(frame)
+    bars = [trace for trace in figure.data if trace.type == "bar"]
+    assert [trace.name for trace in bars] == [
+        *("unique: audio", "unique: video", "synergy", "redundancy")
+    ]
+    for trace in bars:
+        rows = frame[frame["part"] == trace.name]
+        np.testing.assert_allclose(trace.x, rows["bits"], atol=1e-4)
+        np.testing.assert_allclose(trace.error_x.array, 2 * rows["error"], atol=1e-4)
+        hollow = [colour == "rgba(0,0,0,0)" for colour in trace.marker.color]
+        assert hollow == [not claimed for claimed in rows["claimed"]]
+    assert "total" in figure.layout.meta["alt"]
+    with pytest.raises(ConfigError, match="no parts to draw"):
+        interpret.figures.parts(frame[:0])
+
+
 def test_what_has_no_parts_is_refused():
     outputs = drawn()
     with pytest.raises(ConfigError, match="tested on other samples"):
