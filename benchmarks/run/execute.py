@@ -27,6 +27,7 @@ from i2moe_plugin.benchmarks.run.files import json_ready, write_json, write_text
 from i2moe_plugin.benchmarks.run.memory import keep_freed_memory
 from i2moe_plugin.benchmarks.run.model import create_trainer
 from i2moe_plugin.benchmarks.run.outputs import write_outputs
+from i2moe_plugin.benchmarks.run.probes import compare_with_probes
 from i2moe_plugin.benchmarks.run.settings import RunSettings
 from i2moe_plugin.benchmarks.run.store import EVIDENCE, Run, RunStore
 from i2moe_plugin.errors import RunError
@@ -212,7 +213,9 @@ def _write(
     if fitted is not None and test.outputs is not None:
         # In double precision, from what is stored: so parts sum to what is stored.
         arrays |= {"model_outputs": test.outputs, "prediction": fitted.predict(test.outputs)}
-        write_json(folder / EVIDENCE, fitted.record())
+        device = trainer.fabric.device
+        probes = compare_with_probes(fitted, test.outputs, data, device, settings.seed)
+        write_json(folder / EVIDENCE, {**fitted.record(), "probes": probes})
     write_json(
         folder / "settings.json",
         {**settings.model_dump(), "splits": data.split_hash(), "sources": dict(sources)},

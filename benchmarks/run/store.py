@@ -161,7 +161,7 @@ class Run:
 
     def _interpretable(self, rows: slice | NDArray[Any] | None) -> Outputs:
         from i2moe_plugin.interactions.fitted import Fitted
-        from i2moe_plugin.interpretation import Outputs
+        from i2moe_plugin.interpretation import Outputs, Probe
         from i2moe_plugin.tasks import task_from
 
         result = self.result
@@ -169,7 +169,9 @@ class Run:
         try:
             task = task_from(result["task"]) if "task" in result else task_of_outputs(columns)
             if EVIDENCE in self.files:
-                columns["fitted"] = Fitted.read(task, self.json(EVIDENCE))
+                record = self.json(EVIDENCE)
+                columns["fitted"] = Fitted.read(task, record)
+                columns["probes"] = tuple(Probe(**one) for one in record["probes"])
             return Outputs(
                 task=task,
                 class_names=tuple(result["class_names"]),

@@ -9,13 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from i2moe_plugin.benchmarks.data.open import OpenedDataset
-from i2moe_plugin.benchmarks.data.splits import SPLITS, SplitName
+from i2moe_plugin.benchmarks.data.splits import SPLITS
 from i2moe_plugin.benchmarks.run.predict import TrainedModel, data_of
 from i2moe_plugin.benchmarks.run.store import EVIDENCE, Run
 from i2moe_plugin.benchmarks.statistics.information.batch import batch_estimate
 from i2moe_plugin.benchmarks.statistics.information.clustered import clustered
 from i2moe_plugin.benchmarks.statistics.information.decompositions import Decomposition
-from i2moe_plugin.errors import DatasetError
 from i2moe_plugin.interactions.experts import expert_names
 from i2moe_plugin.interpretation import (
     additive_projection,
@@ -83,19 +82,29 @@ def of_dataset(data: OpenedDataset, *, clusters: int = 20, seed: int = 0) -> Est
     """
     found = Estimates(data.name, data.modalities)
     reason = _why_not(data)
+    features = [] if reason else data.prepare().features()
+    plain = [one for one in features if one is not None]
+    if not reason and len(plain) < 2:
+        pairs = zip(data.modalities, features, strict=False)
+        names = [name for name, one in pairs if one is None] or ["a checkout's batches"]
+        reason = f"{' and '.join(names)}: no plain features"
     if reason:
         found.missing = dict.fromkeys(("clusters (CVX)", "networks (BATCH)"), reason)
         return found
-    split = {name: _features(data, name) for name in SPLITS}
     labels = {name: np.asarray(data.labels(name)).astype(int) for name in SPLITS}
-    every = [np.concatenate([split[name][m] for name in SPLITS]) for m in range(2)]
+    every = [np.concatenate([one[name] for name in SPLITS]) for one in plain]
     all_labels = np.concatenate([labels[name] for name in SPLITS])
     by_clusters = clustered(every, all_labels, clusters=clusters, seed=seed)
     _keep(found, "clusters (CVX)", by_clusters)
     _keep(
         found,
         "networks (BATCH)",
-        batch_estimate(split["train"], labels["train"], split["test"], seed=seed),
+        batch_estimate(
+            [one["train"] for one in plain],
+            labels["train"],
+            [one["test"] for one in plain],
+            seed=seed,
+        ),
     )
     count = len(all_labels)
     classes = data.task.num_outputs
@@ -158,26 +167,7 @@ def _why_not(data: OpenedDataset) -> str:
         return f"it decomposes 2 modalities, not {len(data.modalities)}"
     if not isinstance(data.task, Classification):
         return f"it decomposes what classes tell, not {data.task.name}"
-    try:
-        _features(data, "test")
-    except DatasetError as error:
-        return str(error)
     return ""
-
-
-def _features(data: OpenedDataset, split: SplitName) -> list[Array]:
-    """A split's modalities, each as a matrix [N, F].
-
-    Raises:
-        DatasetError: a modality is no plain features.
-    """
-    size = len(data.sample_ids(split))
-    loader = data.prepare().loader(split, batch_size=max(size, 1))
-    *inputs, _ = next(iter(loader))
-    for name, x in zip(data.modalities, inputs, strict=True):
-        if isinstance(x, (tuple, list)) or x.dim() != 2:
-            raise DatasetError(f"modality {name} is not plain features")
-    return [x.double().numpy() for x in inputs]
 
 
 def _keep(found: Estimates, name: str, parts: Decomposition) -> None:

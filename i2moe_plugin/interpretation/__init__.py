@@ -10,7 +10,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submodules=["figures"],
     submod_attrs={
-        "outputs": ["Outputs"],
+        "outputs": ["Outputs", "Probe"],
         "local": ["Explanation", "explain"],
         "across": [
             "agreement",

@@ -8,7 +8,7 @@ definition, see docs/evidence.md.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -19,7 +19,7 @@ from i2moe_plugin.errors import ConfigError
 from i2moe_plugin.interactions.experts import Expert, interaction_experts
 from i2moe_plugin.interactions.sets import standard_errors
 from i2moe_plugin.interpretation.local import find
-from i2moe_plugin.interpretation.outputs import Outputs
+from i2moe_plugin.interpretation.outputs import Outputs, Probe
 from i2moe_plugin.tasks import Classification, Multilabel, Regression
 
 #: A mean that is no further from 0 than so many standard errors is not claimed.
@@ -42,6 +42,7 @@ class Evidence:
         total, total_error: of their sum: what the prediction knows beyond the prior.
         alone: [M]: what the unimodal expert of each modality knows.
         redundancy_most: redundancy by the minimum rule, the largest that definitions give.
+        ahead: the probes that know more than the unimodal expert beside them.
         validation: samples that the calibration was fitted on.
         runs: how many runs.
         samples: of the test split.
@@ -55,6 +56,7 @@ class Evidence:
     total_error: float
     alone: NDArray[np.float64]
     redundancy_most: float
+    ahead: tuple[Probe, ...]
     validation: int
     runs: int
     samples: int
@@ -97,6 +99,7 @@ class Evidence:
             "ranking": [self.parts[place] for place in self.ranking],
             "redundancy": {"low": low, "high": high},
             "unimodal": [float(bits) for bits in self.alone],
+            "probes_ahead": [asdict(one) for one in self.ahead],
             "samples": self.samples,
             "validation_samples": self.validation,
             "runs": self.runs,
@@ -131,6 +134,11 @@ class Evidence:
         unclear = [name for name, sure in zip(self.parts, self.claimed, strict=True) if not sure]
         if unclear:
             said.append(f"Not distinguishable from zero: {', '.join(unclear)}.")
+        said += [
+            f"{one.probe.capitalize()} knows {one.difference:.3f} bit more from {one.modality} than its "
+            "unimodal expert: synergy may be overstated."
+            for one in self.ahead
+        ]
         low, high = self.redundancy
         said.append(
             f"Redundancy is {self.bits[-1]:.3f} bit by the {DEFINITION} definition; by others it "
@@ -190,6 +198,7 @@ def evidence(runs: Outputs | Sequence[Outputs]) -> list[Evidence]:
             total=float(means.mean(0)[column, -1]),
             total_error=float(errors[column, -1]),
             alone=informations[column],
+            ahead=tuple(one for one in first.probes if one.knows_more),
             redundancy_most=float(np.sort(informations[column])[-2]),
             validation=first.evidence()[0].calibration.samples,
             runs=len(several),

@@ -14,6 +14,34 @@ from i2moe_plugin.interactions.experts import Expert
 from i2moe_plugin.interactions.fitted import Fitted
 from i2moe_plugin.tasks import Classification, Multilabel, Regression, Task
 
+#: A probe that knows less than so many bits more is not worth a word.
+WORTH_SAYING = 0.01
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A simple model of one modality's features, beside the unimodal expert of that modality.
+
+    Attributes:
+        modality: its name.
+        probe: the model's.
+        bits, expert_bits: what each knows on test data.
+        difference: how many bits the probe knows more.
+        error: the standard error of the difference; None of a single sample.
+    """
+
+    modality: str
+    probe: str
+    bits: float
+    expert_bits: float
+    difference: float
+    error: float | None
+
+    @property
+    def knows_more(self) -> bool:
+        """Whether the probe knows more, beyond two standard errors."""
+        return self.error is not None and self.difference > max(2 * self.error, WORTH_SAYING)
+
 
 @dataclass(frozen=True, eq=False)
 class Outputs:
@@ -31,6 +59,7 @@ class Outputs:
         weights: [N, E], or None for vanilla.
         model_outputs: [N, models, C] of the evidence method, or None.
         fitted: the calibrations of the evidence method, or None.
+        probes: simple models beside its unimodal experts, where they were tried.
 
     Raises:
         ShapeError: columns that do not fit together.
@@ -61,6 +90,7 @@ class Outputs:
     weights: NDArray[Any] | None = None
     model_outputs: NDArray[Any] | None = None
     fitted: Fitted | None = None
+    probes: tuple[Probe, ...] = ()
 
     def __post_init__(self) -> None:
         samples, width = len(self.prediction), self.task.num_outputs

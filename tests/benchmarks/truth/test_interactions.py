@@ -55,7 +55,7 @@ def test_what_cannot_be_estimated_is_said():
     assert done.exit_code == 0, done.output
     assert "decomposes 2 modalities, not 4" in done.output
     found = of_dataset(open_dataset("emoji"))
-    assert set(found.missing.values()) == {"modality image is not plain features"}
+    assert set(found.missing.values()) == {"image: no plain features"}
 
 
 def test_the_command_prints_what_was_estimated(runs):

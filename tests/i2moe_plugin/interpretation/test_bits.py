@@ -109,6 +109,18 @@ def test_parts_that_are_not_there_are_seldom_claimed():
     assert np.mean(invented) <= 0.1
 
 
+def test_an_expert_that_learned_too_little_is_said():
+    outputs = drawn(strength=(1.0, 0.5, 1.5, 4.0))
+    probes = (
+        interpret.Probe("audio", "logistic regression", 0.9, 0.5, 0.4, 0.05),
+        interpret.Probe("video", "gradient boosting", 0.5, 0.4, 0.1, 0.06),
+    )
+    (one,) = interpret.evidence(replace(outputs, probes=probes))
+    (sentence,) = [line for line in one.sentences() if "overstated" in line]
+    assert sentence.startswith("Logistic regression knows 0.400 bit more from audio")
+    assert [probe["modality"] for probe in one.as_dict()["probes_ahead"]] == ["audio"]
+
+
 def test_what_is_worse_than_the_prior_is_said():
     one = replace(
         interpret.evidence(drawn(strength=(0.0, 0.0, 0.0, 4.0), seed=1))[0],
