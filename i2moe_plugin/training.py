@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,10 +19,11 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from i2moe_plugin.best_epochs import BestEpochs, on_cpu
 from i2moe_plugin.errors import BackboneError, ConfigError, TrainingError, did_you_mean
-from i2moe_plugin.execution.compiling import Compiled
 from i2moe_plugin.multimodal import Losses, ModelOutput, MultimodalModel, in_full
 from i2moe_plugin.seeding import seeded
+from i2moe_plugin.target_scale import TargetScale
 from i2moe_plugin.tasks import HIGHER_IS_BETTER
 
 Batches = Iterable[Sequence[Any]]
@@ -35,7 +36,7 @@ class Predictions:
     Attributes:
         prediction: [N, C].
         target: [N] or [N, C].
-        loss: mean task loss over samples.
+        loss: mean task loss over samples; of standardised targets, where the trainer has a scale.
         outputs: each expert's output on the complete view, [N, E, C]; None without experts.
         weights: [N, E]; None without a weighted mixture.
     """
@@ -57,8 +58,10 @@ class Trainer:
         lr, weight_decay: of AdamW (Adam, where there is no decay).
         clip_grad_norm: clip the gradient's norm before the step; None: never.
         seed: the run's.
-        compile: compile a step's model and losses with ``torch.compile``; where that fails, they
-            run as they are, and :attr:`plan` says why.
+        patience: stop after so many epochs in a row of which none was better; among epochs of equal
+            value the one with the lower loss is then the better one. None: train them all.
+        target_scale: train on standardised targets; predictions and experts' outputs are in the
+            targets' own units, losses in standardised ones. None: targets as they are.
         fabric: device and precision; by default one device, the best there is, in float32.
 
     Raises:
@@ -74,8 +77,9 @@ class Trainer:
         weight_decay: float = 0.0,
         clip_grad_norm: float | None = None,
         seed: int = 0,
+        patience: int | None = None,
+        target_scale: TargetScale | None = None,
         fabric: Fabric | None = None,
-        compile: bool = False,
     ) -> None:
         names = (*model.task.metric_names, "loss")
         if metric not in names:
@@ -84,7 +88,8 @@ class Trainer:
                 f"It has: {', '.join(names)}."
             )
         self.model, self.metric, self.seed = model, metric, seed
-        self.clip_grad_norm = clip_grad_norm
+        self.clip_grad_norm, self.patience = clip_grad_norm, patience
+        self.target_scale = target_scale
         self.fabric = fabric if fabric is not None else Fabric(devices=1)
         # One kernel for all parameters; a scaled fp16 gradient could not be clipped before it.
         scaled = self.fabric._precision.precision == "16-mixed"
@@ -95,12 +100,8 @@ class Trainer:
             fused=self.fabric.device.type in ("cpu", "cuda") and not scaled,
         )
         self._wrapped, self._optimizer = self.fabric.setup(model, optimizer)
-        self._compiled = Compiled(self._forward) if compile else None
         self.history: list[dict[str, Any]] = []
-        #: The best epoch of each part that is kept apart; of the whole model under no name.
-        self.best_epochs: dict[str, int] = {}
-        self._best_values: dict[str, float] = {}
-        self._best_state: dict[str, Tensor] = {}
+        self._best = BestEpochs()
         self._last_state: dict[str, Tensor] = {}  # while the model holds the best epoch's
 
     def fit(
@@ -130,6 +131,8 @@ class Trainer:
         if not self.history:
             self._probe(train)
         for epoch in range(len(self.history) + 1, epochs + 1):
+            if self.patience is not None and epoch - 1 - self._best.last >= self.patience:
+                break
             start = time.perf_counter()
             self.model.set_epoch(epoch)
             with seeded(self.seed, "epoch", epoch):
@@ -141,19 +144,26 @@ class Trainer:
             value = result.loss
             if self.metric != "loss":
                 value = self.model.task.metric(self.metric, result.prediction, result.target)
-            apart = self.model.separate_losses(result.outputs, result.target)
+            apart = self.model.separate_losses(*self._in_training_units(result))
             record["valid"] = {"loss": result.loss, self.metric: value, **apart}
             record["seconds"] = time.perf_counter() - start
             self.history.append(record)
-            self._keep_if_best(epoch, value, apart)
+            self._best.keep(
+                self.model,
+                epoch,
+                value,
+                result.loss,
+                apart,
+                higher=bool(HIGHER_IS_BETTER.get(self.metric)),  # the loss: lower
+                ties=self.patience is not None,
+            )
             if on_epoch is not None:
                 on_epoch(record)
-        if self._best_state:
-            self._last_state = _on_cpu(self.model.state_dict())
-            self.model.load_state_dict(self._best_state)
+        if self._best.state:
+            self._last_state = on_cpu(self.model.state_dict())
+            self.model.load_state_dict(self._best.state)
             if self.model.separate_parts:
-                result = self.predict(valid)
-                self.model.conclude(result.outputs, result.target)
+                self.model.conclude(*self._in_training_units(self.predict(valid)))
 
     def predict(self, batches: Batches, absent: Sequence[int] = ()) -> Predictions:
         """Run the model over batches in evaluation mode, complete view only.
@@ -191,7 +201,10 @@ class Trainer:
                 "A lower learning rate, or clip_grad_norm=1, usually helps."
             )
         # Over the whole split at once: a mean of batches' means would depend on the batch size.
-        loss = float(self.model.task.loss(prediction, columns["target"]))
+        loss = float(self.model.task.loss(prediction, self._target(columns["target"])))
+        if self.target_scale is not None:
+            for name in {"prediction", "outputs"} & columns.keys():
+                columns[name] = self.target_scale.restore(columns[name])
         return Predictions(loss=loss, **{name: value.numpy() for name, value in columns.items()})
 
     def state_dict(self) -> dict[str, Any]:
@@ -200,24 +213,52 @@ class Trainer:
             {
                 "model": self._last_state or self.model.state_dict(),
                 "optimizer": self._optimizer.state_dict(),
-                "best_state": self._best_state,
-                "best_epochs": self.best_epochs,
-                "best_values": self._best_values,
+                "best_state": self._best.state,
+                "best_epochs": self._best.epochs,
+                "best_values": self._best.values,
+                "best_loss": self._best.loss,
                 "history": self.history,
                 "plan": self.model.plan,
+                "precision": self.fabric._precision.state_dict(),
             }
         )
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what :meth:`state_dict` gave, which stays as it is."""
-        state = copy.deepcopy(state)
+        """Go on from what :meth:`state_dict` gave, which stays as it is.
+
+        Raises:
+            TrainingError: it is not a state of this model and optimizer; then nothing is changed.
+        """
+        before, last = self.state_dict(), self._last_state
+        parameters = [p for group in self._optimizer.param_groups for p in group["params"]]
+        try:
+            _check_fits(state, before, parameters)
+            self._take(copy.deepcopy(state))
+        # A module's own way of loading may raise anything, after it has taken a part.
+        except Exception as error:
+            self._take(before)
+            if last:  # fitted: the model holds the best epoch
+                self._last_state = last
+                self.model.load_state_dict(self._best.state)
+            reason = f"it has no {error}" if isinstance(error, KeyError) else error
+            raise TrainingError(f"this state does not fit the model: {reason}") from error
+
+    def _take(self, state: dict[str, Any]) -> None:
         self._last_state = {}
         self.model.load_state_dict(state["model"])
         self._optimizer.load_state_dict(state["optimizer"])
-        self._best_state = state["best_state"]
-        self.best_epochs, self._best_values = state["best_epochs"], state["best_values"]
+        if state["precision"]:
+            self.fabric._precision.load_state_dict(state["precision"])
+        self._best = BestEpochs(
+            **{name: state[f"best_{name}"] for name in ("epochs", "values", "loss", "state")}
+        )
         self.history = state["history"]
         self.model.plan = state["plan"]  # another one would not go on with the same digits
+
+    @property
+    def best_epochs(self) -> dict[str, int]:
+        """The best epoch of each part that is kept apart; of the whole model under no name."""
+        return self._best.epochs
 
     @property
     def best_epoch(self) -> int:
@@ -227,11 +268,7 @@ class Trainer:
     @property
     def plan(self) -> dict[str, Any]:
         """How the model was run, and why: for the record of a run."""
-        record = dict(self.model.plan or {})
-        if self._compiled is not None:
-            record["compiled"] = not self._compiled.problem
-            record["compile_problem"] = self._compiled.problem
-        return record
+        return dict(self.model.plan or {})
 
     def _train_epoch(self, train: Batches, epoch: int) -> dict[str, Any]:
         for part in (getattr(train, "sampler", None), getattr(train, "dataset", None)):
@@ -241,7 +278,8 @@ class Trainer:
         sums: dict[str, Tensor] = {}
         count = 0
         for *inputs, target in self._batches(train):
-            output, losses = (self._compiled or self._forward)(inputs, target)
+            output: ModelOutput = self._wrapped(inputs)
+            losses = self.model.losses(output, self._target(target))
             self._optimizer.zero_grad()
             self.fabric.backward(losses.total)
             if self.clip_grad_norm is not None:
@@ -268,28 +306,20 @@ class Trainer:
             )
         return {"train": means}
 
-    def _forward(self, inputs: list[Any], target: Tensor) -> tuple[ModelOutput, Losses]:
-        output: ModelOutput = self._wrapped(inputs)
-        return output, self.model.losses(output, target)
+    def _in_training_units(self, found: Predictions) -> tuple[Any, NDArray[Any]]:
+        """Experts' outputs and targets as the model knows them: standardised, where they are."""
+        if self.target_scale is None or found.outputs is None:
+            return found.outputs, found.target
+        outputs, target = torch.from_numpy(found.outputs), torch.from_numpy(found.target)
+        scale = self.target_scale
+        prepared = self.model.task.prepare(target)
+        return scale.standardise(outputs).numpy(), scale.standardise(prepared).numpy()
 
-    def _keep_if_best(self, epoch: int, value: float, apart: Mapping[str, float]) -> None:
-        """Keep this epoch's weights of each part that is better than ever; NaN never is."""
-        parts = self.model.separate_parts or {"": ()}
-        named = [prefix for prefixes in parts.values() for prefix in prefixes]
-        state = self.model.state_dict()
-        for part, prefixes in parts.items():
-            # Losses are the lower the better; what is kept apart is judged by its loss.
-            sign = 1 if not apart and HIGHER_IS_BETTER.get(self.metric) else -1
-            new, old = sign * apart.get(part, value), sign * self._best_values.get(part, math.nan)
-            if part in self.best_epochs and not (new > old or (math.isnan(old) and new == new)):
-                continue
-            self.best_epochs[part], self._best_values[part] = epoch, sign * new
-            own = {
-                key: tensor
-                for key, tensor in state.items()
-                if (key.startswith(prefixes) if prefixes else not key.startswith(tuple(named)))
-            }
-            self._best_state |= _on_cpu(own)
+    def _target(self, target: Tensor) -> Tensor:
+        """Bring a batch's target to what the model is trained on."""
+        if self.target_scale is None:
+            return target
+        return self.target_scale.standardise(self.model.task.prepare(target))
 
     def _batches(self, batches: Batches) -> Iterator[list[Any]]:
         for batch in batches:
@@ -318,8 +348,38 @@ class Trainer:
         )
 
 
-def _on_cpu(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {key: tensor.detach().to("cpu", copy=True) for key, tensor in state.items()}
+def _check_fits(
+    state: dict[str, Any], own: dict[str, Any], parameters: Sequence[nn.Parameter]
+) -> None:
+    """Check a training state before anything of it is taken.
+
+    Args:
+        state: what is to be taken.
+        own: the trainer's own.
+        parameters: the optimizer's, in its order.
+
+    Raises:
+        KeyError: a part is missing.
+        ValueError: tensors of other names or shapes, or a history that is none.
+    """
+    weights = state["best_state"]
+    for name in ("model", *(["best_state"] if weights else [])):
+        if _shapes(state[name]) != _shapes(own["model"]):
+            raise ValueError(f"its {name} has other tensors.")
+    places = [place for group in state["optimizer"]["param_groups"] for place in group["params"]]
+    if places != list(range(len(parameters))):
+        raise ValueError("its optimizer has other parameters.")
+    for place, slots in state["optimizer"]["state"].items():
+        shapes = {slot.shape for slot in slots.values() if slot.dim()}
+        if not shapes <= {parameters[place].shape}:
+            raise ValueError("its optimizer's parameters have other shapes.")
+    epochs = [record["epoch"] for record in state["history"]]
+    if epochs != list(range(1, len(epochs) + 1)) or bool(epochs) != bool(weights):
+        raise ValueError("its history is not one of whole epochs.")
+
+
+def _shapes(tensors: dict[str, Any]) -> dict[str, Any]:
+    return {key: getattr(value, "shape", None) for key, value in tensors.items()}
 
 
 def count_parameters(module: nn.Module) -> int:

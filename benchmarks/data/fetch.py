@@ -23,25 +23,12 @@ ATTEMPTS = 4
 WAIT = 1.0  # seconds before the second attempt; doubled for each further one
 TIMEOUT = (15.0, 60.0)  # seconds to connect, and between two pieces
 PIECE = 1 << 16
+BUSY = {408, 429, *range(500, 600)}  # answers that may be others next time
 MOST_UNPACKED = 100  # times an archive's size: images and tables stay far below
 
 
 def fetch(name: str, card: Card, folder: Path, *, progress: bool = True) -> list[Path]:
-    """Download a data set's public files into a folder; those that are there are kept.
-
-    Args:
-        name: the data set's.
-        card: says what is where.
-        folder: created if needed.
-        progress: show a bar on a terminal.
-
-    Returns:
-        the files and folders that are there now.
-
-    Raises:
-        DatasetError: nothing is public (says how to get access), a server that does not answer, a
-            checksum that differs, a full disk. What was downloaded so far stays for the next try.
-    """
+    """Download a data set's public files into a folder, and return the paths that are there now."""
     if not card.downloads:
         raise DatasetError(f"{name} cannot be downloaded by a program. {card.how_to_get}")
     folder = Path(folder).expanduser()
@@ -85,12 +72,7 @@ def _fetch_one(item: Download, folder: Path, progress: bool) -> Path:
 
 
 class _Resuming:
-    """A downloader as pooch calls it: puts the content of an address into a file.
-
-    Args:
-        part: where bytes are kept until all are there.
-        progress: show a bar on a terminal.
-    """
+    """A downloader as pooch calls it; bytes are kept in ``part`` until all are there."""
 
     def __init__(self, part: Path, progress: bool) -> None:
         self.part, self.progress = part, progress
@@ -109,7 +91,7 @@ class _Resuming:
             except (requests.RequestException, EOFError) as error:
                 reason = error
                 answer = getattr(error, "response", None)
-                if answer is not None and not _passes(answer.status_code):
+                if answer is not None and answer.status_code not in BUSY:
                     raise DatasetError(
                         f"{url}: the server answers {answer.status_code} {answer.reason}."
                     ) from error
@@ -162,7 +144,7 @@ class _Resuming:
                 bar.advance(task, len(piece))
 
     def _known(self, url: str) -> str | None:
-        """What the server called the version whose first bytes we have."""
+        """Return what the server called the version whose first bytes we have."""
         with suppress(OSError, ValueError):
             facts = json.loads(self.facts.read_text(encoding="utf-8"))
             if isinstance(facts, dict) and facts.get("url") == url:
@@ -182,18 +164,15 @@ def _forget(part: Path) -> None:
 def _unpack(archive: Path, target: Path) -> None:
     """Unpack aside and rename; one folder around everything is taken off."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    most = MOST_UNPACKED * max(archive.stat().st_size, 1 << 20)
     try:
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".unpacking-") as aside:
             if zipfile.is_zipfile(archive):
                 with zipfile.ZipFile(archive) as packed:
-                    _check_size(
-                        archive, sum(member.file_size for member in packed.infolist()), most
-                    )
+                    _check_size(archive, sum(member.file_size for member in packed.infolist()))
                     packed.extractall(aside)
             else:
                 with tarfile.open(archive) as tar:
-                    _check_size(archive, sum(member.size for member in tar), most)
+                    _check_size(archive, sum(member.size for member in tar))
                     tar.extractall(aside, filter="data")
             content = Path(aside)
             inside = [path for path in content.iterdir() if path.name != "__MACOSX"]
@@ -207,14 +186,9 @@ def _unpack(archive: Path, target: Path) -> None:
     archive.unlink()
 
 
-def _check_size(archive: Path, size: int, most: int) -> None:
-    if size > most:
+def _check_size(archive: Path, size: int) -> None:
+    if size > MOST_UNPACKED * max(archive.stat().st_size, 1 << 20):
         raise DatasetError(f"{archive}: would unpack to {size} bytes; refused.")
-
-
-def _passes(status: int) -> bool:
-    """Whether an answer of that status may be another one next time."""
-    return status >= 500 or status in (408, 429)
 
 
 def _first_line(error: Exception) -> str:

@@ -30,12 +30,9 @@ class Matrix(Rows, Protocol):
 
 
 def read_h5ad(path: Path) -> tuple[Matrix, list[str]]:
-    """The matrix [N, F] and the N names of its rows.
+    """Return the matrix [N, F] and the N names of its rows.
 
     A dense matrix stays on disk; a sparse one is held in memory, sparse.
-
-    Raises:
-        DatasetError: damaged, or not AnnData's layout.
     """
     import h5py
 

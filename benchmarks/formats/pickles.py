@@ -161,7 +161,7 @@ _ALLOWED: dict[tuple[str, str], Any] = {
 
 class _Reader(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        """The allow-list, and nothing else."""
+        """Return what the allow-list has under that name, and nothing else."""
         found = _ALLOWED.get((module, name))
         if found is None:
             raise pickle.UnpicklingError(
@@ -174,12 +174,9 @@ class _Reader(pickle.Unpickler):
 
 
 def read_pickle(path: Path) -> Any:
-    """The content of a pickle of data: containers, numbers, text and numpy arrays.
+    """Return the content of a pickle of data: containers, numbers, text and numpy arrays.
 
     Tables of pandas come as mappings from columns to arrays, series and indexes as arrays.
-
-    Raises:
-        DatasetError: missing, damaged, or it holds anything else, which is named and was not run.
     """
     with reading(path, "pickle"):
         size = path.stat().st_size
@@ -193,11 +190,7 @@ def read_pickle(path: Path) -> Any:
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """Every array of a pickle, by its path: ``train/vision``.
-
-    Raises:
-        DatasetError: see :func:`read_pickle` and :func:`flatten`.
-    """
+    """Return every array of a pickle, by its path: ``train/vision``."""
     value = read_pickle(path)
     try:
         return flatten(value)
@@ -271,11 +264,7 @@ def _weight(value: Any) -> int:
 
 
 def flatten(value: Any, prefix: str = "") -> dict[str, NDArray[Any]]:
-    """Every array of nested mappings, by its path: ``train/vision``.
-
-    Raises:
-        DatasetError: a name that cannot be a path, or stands twice; lists of unequal length.
-    """
+    """Return every array of nested mappings, by its path: ``train/vision``."""
     name = prefix.rstrip("/")
     if isinstance(value, Mapping):
         found: dict[str, NDArray[Any]] = {}

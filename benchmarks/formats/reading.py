@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from i2moe_plugin.benchmarks.formats.mistaken import mistaken_file
 from i2moe_plugin.errors import DatasetError
 
 
@@ -34,10 +35,15 @@ def reading(path: Path, kind: str = "file") -> Iterator[None]:
         raise DatasetError(f"{path}: no such file.")
     try:
         yield
-    except DatasetError:
-        raise
     except Exception as error:  # readers meet damage with nearly any exception
+        instead = mistaken_file(path, kind)
+        if isinstance(error, DatasetError) and instead in ("", "empty"):
+            raise
+        if instead:
+            raise DatasetError(f"{path}: expected a {kind}, but it is {instead}.") from error
         reason = " ".join(str(error).split()) or type(error).__name__
+        if isinstance(error, UnicodeDecodeError):
+            reason = f"{reason[:200]}; it is not UTF-8: save it as UTF-8"
         raise DatasetError(f"{path}: not a readable {kind} ({reason[:300]}).") from error
 
 
@@ -65,9 +71,6 @@ def check_array(where: str, array: Any, shape: Sequence[int | str], kinds: str =
         array: anything with ``shape`` and ``dtype``.
         shape: a number is that size; a word any size, above 0 unless it is the number of rows.
         kinds: numpy's letters of the kinds of numbers that are taken.
-
-    Raises:
-        DatasetError: another type or shape; says which was expected.
     """
     found = tuple(array.shape or ())
     fits = len(found) == len(shape) and all(
@@ -98,11 +101,7 @@ def single(values: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def finite_single(where: str, values: NDArray[Any]) -> NDArray[np.float32]:
-    """Give numbers in single precision.
-
-    Raises:
-        DatasetError: some are NaN, infinite, or too large for it.
-    """
+    """Give numbers in single precision."""
     result = single(values)
     check_finite(where, result)
     return result

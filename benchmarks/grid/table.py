@@ -91,7 +91,7 @@ class CellRuns:
 
     @property
     def settings(self) -> RunSettings:
-        """Those of its runs, with seed 0."""
+        """The settings of its runs, with seed 0."""
         return self.cell.settings
 
     @property

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from i2moe_plugin.benchmarks.report.previews import as_record
-from i2moe_plugin.benchmarks.report.text import enumerated
 from i2moe_plugin.benchmarks.report.waterfall import ExplainedParts, explain_parts
 from i2moe_plugin.benchmarks.run.collect import find_runs, runs_of_other_seeds
 from i2moe_plugin.benchmarks.run.store import EVIDENCE, Run
-from i2moe_plugin.errors import ConfigError, RunError
+from i2moe_plugin.errors import ConfigError, RunError, enumerated
 from i2moe_plugin.interpretation import CAVEAT, Explanation, WeightVerdict, explain, weight_verdict
 
 if TYPE_CHECKING:
@@ -62,12 +61,7 @@ class ExplainedSample:
         return [*lines, CAVEAT]
 
     def as_dict(self, shown: Sequence[Preview] = (), missing: str = "") -> dict[str, Any]:
-        """Return everything, for JSON.
-
-        Args:
-            shown: the sample's modalities.
-            missing: why there are none.
-        """
+        """Return everything for JSON, with the sample's modalities, or why there are none."""
         one, settings = self.explanation, self.run.settings
         ranges: Sequence[tuple[float | None, float | None]]
         ranges = self.ranges or [(None, None)] * len(one.push)
@@ -111,16 +105,11 @@ class ExplainedSample:
 def explain_sample(
     path: Path, sample: str | None, classes: int
 ) -> ExplainedSample | ExplainedParts:
-    """Take a sample of a run apart: its experts and weights, or its parts in bits.
+    """Take a sample of a run (a directory, or a folder with one I2MoE run) apart.
 
-    Args:
-        path: the run's directory; or a folder with one I2MoE run.
-        sample: the sample's id.
-        classes: how many classes to tell of, besides those decided and true.
+    Of a run of I2MoE its experts and weights, of one of evidence its parts in bits.
 
-    Raises:
-        RunError: no such run, or a damaged one.
-        ConfigError: a run without experts, a sample that is not there, or none named.
+    ``classes`` says how many classes to tell of, besides those decided and true.
     """
     run = _choose(path)
     outputs = run.interpretable()

@@ -29,9 +29,6 @@ def draw(explained: ExplainedSample | ExplainedParts, shown: Sequence[Preview], 
 
     Of a run of I2MoE weights and products are drawn, of one of evidence the way from the prior to
     the prediction in bits.
-
-    Raises:
-        RunError: the file cannot be written.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

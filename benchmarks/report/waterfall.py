@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from i2moe_plugin.benchmarks.report.previews import as_record
-from i2moe_plugin.benchmarks.report.text import enumerated
 from i2moe_plugin.benchmarks.run.collect import runs_of_other_seeds
 from i2moe_plugin.benchmarks.run.store import Run
+from i2moe_plugin.errors import enumerated
 from i2moe_plugin.interpretation import Evidence, Waterfall, evidence, part_labels, waterfall
 from i2moe_plugin.interpretation.bits import DEFINITION
 

@@ -23,23 +23,14 @@ _READ = ("settings.json", "result.json", "environment.json", "metrics.jsonl")
 
 @dataclass
 class FoundRuns:
-    """The runs at some paths.
-
-    Attributes:
-        runs: those that are finished and undamaged.
-        problems: (name, reason) of the others.
-    """
+    """The finished, undamaged runs at some paths, and (name, reason) of the others."""
 
     runs: list[Run] = field(default_factory=list)
     problems: list[tuple[str, str]] = field(default_factory=list)
 
 
 def find_runs(paths: Iterable[Path]) -> FoundRuns:
-    """Find the runs at these paths: each is a run's directory, or a folder of runs.
-
-    Raises:
-        RunError: a path that is neither, or no finished run at all.
-    """
+    """Find the runs at these paths: each is a run's directory, or a folder of runs."""
     found = FoundRuns()
     seen: set[Path] = set()
     for path in paths:
@@ -88,14 +79,9 @@ def runs_of_other_seeds(run: Run) -> list[Run]:
 
 
 class SampleViewer:
-    """The test samples of a run's data set, for people; there are none where it is not at hand.
+    """The test samples of a run's data set, for people.
 
-    Args:
-        run: the run.
-        data_root: where the data set lies; where it lay when the run was made by default.
-
-    Attributes:
-        missing: why nothing can be shown; empty where it can.
+    ``missing`` says why nothing can be shown, for instance since the data set is not at hand.
     """
 
     def __init__(self, run: Run, data_root: str | Path | None = None) -> None:
@@ -119,6 +105,11 @@ class SampleViewer:
         if not same:
             self.missing = (
                 f"the data set {data.name} at hand has other samples than the run was tested on"
+            )
+            return
+        if run.settings.get("data", data.content_hash()) != data.content_hash():
+            self.missing = (
+                f"the data of {data.name} at hand are not those of the run: they have changed since"
             )
             return
         self._data = data

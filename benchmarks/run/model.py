@@ -2,36 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import fields
 
 from lightning_fabric import Fabric
 from torch import nn
 
 from i2moe_plugin.backbones.create import create_backbone
 from i2moe_plugin.backbones.entry import backbones
-from i2moe_plugin.backbones.latents import LatentSpec, latent_specs
-from i2moe_plugin.benchmarks.data.open import OpenedDataset, PreparedDataset
+from i2moe_plugin.backbones.latents import latent_specs
+from i2moe_plugin.benchmarks.data.open import OpenedDataset
 from i2moe_plugin.benchmarks.encoders import EncoderSettings
 from i2moe_plugin.benchmarks.run.environment import cpu_threads, resolve_device
 from i2moe_plugin.benchmarks.run.settings import RunSettings
 from i2moe_plugin.execution.layers import quicken
 from i2moe_plugin.methods import create_model
 from i2moe_plugin.multimodal import MultimodalModel
+from i2moe_plugin.parts import ModelSettings
 from i2moe_plugin.seeding import seeded
+from i2moe_plugin.target_scale import TargetScale
+from i2moe_plugin.tasks import Regression
 from i2moe_plugin.training import Trainer, count_parameters
 
 
 def create_trainer(settings: RunSettings, data: OpenedDataset, fabric: Fabric) -> Trainer:
-    """Build the model of a run and put it into the trainer that trains it.
-
-    Args:
-        settings: of the run.
-        data: the opened data set.
-        fabric: the device and precision to train on.
-
-    Raises:
-        ConfigError, BackboneError, ShapeError: see :func:`build_model`.
-    """
+    """Build the model of a run and put it into the trainer that trains it."""
     model = build_model(settings, data)
     quicken(model)
     return Trainer(
@@ -41,9 +35,22 @@ def create_trainer(settings: RunSettings, data: OpenedDataset, fabric: Fabric) -
         weight_decay=settings.weight_decay,
         clip_grad_norm=settings.clip_grad_norm,
         seed=settings.seed,
+        patience=settings.patience,
+        target_scale=target_scale(settings, data),
         fabric=fabric,
-        compile=settings.compile,
     )
+
+
+def target_scale(settings: RunSettings, data: OpenedDataset) -> TargetScale | None:
+    """How a run standardises its targets, from training rows; None for other tasks than regression.
+
+    Args:
+        settings: of the run.
+        data: the opened data set.
+    """
+    if not settings.standardise_target or not isinstance(data.task, Regression):
+        return None
+    return TargetScale.fit(data.labels("train"), data.task.num_outputs)
 
 
 # Threads do not survive a fork: a process forked from one that has used them waits for ever where
@@ -53,9 +60,6 @@ def build_model(settings: RunSettings, data: OpenedDataset) -> MultimodalModel:
     """Build the model of a run, with initial weights from its seed.
 
     All methods of one seed start from the same encoders and the same backbone.
-
-    Raises:
-        ConfigError, BackboneError, ShapeError: the backbone does not fit the data.
     """
     if settings.method == "wide":
         return _widened(settings, data)
@@ -78,7 +82,17 @@ def build_model(settings: RunSettings, data: OpenedDataset) -> MultimodalModel:
             return prepared.encoders(encoder_settings)
 
     encoders = new_encoders()
-    latents = _measure(encoders, prepared)
+    *inputs, _ = next(iter(prepared.loader("train", batch_size=2)))
+    latents = latent_specs(encoders, inputs)
+    evidence = settings.evidence_settings
+    own = {
+        "evidence_joint": evidence.joint,
+        "evidence_copies": evidence.copies,
+        "new_encoders": new_encoders,
+        "memory_budget": settings.memory_budget and settings.memory_budget * 1_000_000,
+    }
+    names = [field.name for field in fields(ModelSettings) if field.name not in own]
+    chosen = {name: getattr(settings, name) for name in names} | own
     task = data.task
     built = 0
 
@@ -91,28 +105,7 @@ def build_model(settings: RunSettings, data: OpenedDataset) -> MultimodalModel:
             )
 
     with seeded(settings.seed, "init", "reweighting"):
-        return create_model(
-            settings.method,
-            encoders,
-            latents,
-            backbone,
-            task,
-            interaction_weight=settings.interaction_weight,
-            interaction_loss=settings.interaction_loss,
-            masking=settings.masking,
-            expert_init=settings.expert_init,
-            reweighting_hidden=settings.reweighting_hidden,
-            reweighting_layers=settings.reweighting_layers,
-            reweighting_dropout=settings.reweighting_dropout,
-            temperature=settings.temperature,
-            auxiliary_weight=settings.auxiliary_weight,
-            regularizer_weight=settings.regularizer_weight,
-            evidence_joint=settings.evidence_settings.joint,
-            evidence_copies=settings.evidence_settings.copies,
-            new_encoders=new_encoders,
-            plan=settings.plan,
-            memory_budget=settings.memory_budget and settings.memory_budget * 1_000_000,
-        )
+        return create_model(settings.method, encoders, latents, backbone, task, **chosen)
 
 
 def _widened(settings: RunSettings, data: OpenedDataset) -> MultimodalModel:
@@ -141,8 +134,3 @@ def _widened(settings: RunSettings, data: OpenedDataset) -> MultimodalModel:
         (model("vanilla", width) for width in (low, high)),
         key=lambda one: abs(count_parameters(one) - goal),
     )
-
-
-def _measure(encoders: Sequence[nn.Module], data: PreparedDataset) -> list[LatentSpec]:
-    *inputs, _ = next(iter(data.loader("train", batch_size=2)))
-    return latent_specs(encoders, inputs)

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from i2moe_plugin.benchmarks.run.files import disk_errors_explained
+from i2moe_plugin.benchmarks.formats.hdf5_writing import writing_hdf5
+from i2moe_plugin.benchmarks.run.files import replacing
 from i2moe_plugin.errors import RunError
 from i2moe_plugin.tasks import Classification, Multilabel, Regression, Task
 
@@ -24,18 +25,10 @@ CHUNK = 1024
 
 
 def write_outputs(folder: Path, columns: Mapping[str, NDArray[Any]]) -> None:
-    """Write outputs as :func:`read_outputs` reads them: an HDF5 data set for each column.
-
-    Args:
-        folder: of the run.
-        columns: arrays [N, ...] of numbers or text, by name.
-
-    Raises:
-        RunError: the file cannot be written.
-    """
+    """Write arrays [N, ...] of numbers or text, by name: an HDF5 data set for each."""
     import h5py
 
-    with disk_errors_explained(folder), h5py.File(folder / OUTPUTS[2], "w") as file:
+    with replacing(folder / OUTPUTS[2]) as aside, writing_hdf5(aside) as file:
         for name, values in columns.items():
             text, filled = values.dtype.kind in "UO", len(values) > 0
             file.create_dataset(
@@ -52,16 +45,7 @@ def write_outputs(folder: Path, columns: Mapping[str, NDArray[Any]]) -> None:
 def read_outputs(
     path: Path, names: tuple[str, ...], rows: slice | NDArray[Any] | None
 ) -> dict[str, NDArray[Any]]:
-    """Read columns of an outputs file, whichever of the two it is.
-
-    Args:
-        path: ``outputs.h5`` or ``outputs.npz``.
-        names: the columns; all of them, if there are none.
-        rows: increasing positions or a slice; None: all of them.
-
-    Raises:
-        RunError: the file is not readable, or has no such column.
-    """
+    """Read columns and rows (increasing positions or a slice) of ``outputs.h5`` or ``.npz``."""
     try:
         with _open(path) as columns:
             missing = [name for name in names if name not in columns]

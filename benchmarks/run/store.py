@@ -1,7 +1,8 @@
 """Run directories: written aside, renamed into place when finished, never half-read.
 
 <runs>/<name>/                  a finished run; its manifest lists each file with its sha256
-<runs>/.unfinished/<name>/      one that is under way or was stopped; goes on from its last state
+<runs>/.unfinished/<name>/      one that is under way or was stopped; goes on from its last state,
+                                or, where its manifest is there, is only put in its place
 <runs>/.unfinished/<name>.lock  held by the process that computes it
 """
 
@@ -40,6 +41,8 @@ FORMAT = 2
 UNFINISHED = ".unfinished"
 #: The calibrations of a run of the evidence method.
 EVIDENCE = "evidence.json"
+#: The last state of a run under way, and the one before it; no part of a finished run.
+STATES = ("state.safetensors", "state.previous.safetensors")
 #: What file systems say that have no locks; runs are then written without.
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 #: Settings that differ between the runs of one comparison, or say where a run came from.
@@ -246,29 +249,45 @@ class RunStore:
         return {path.name: _is_held(path) for path in paths}
 
     @contextlib.contextmanager
-    def writing(self, name: str, identity: str, *, fresh: bool = False) -> Iterator[Path]:
+    def writing(self, name: str, identity: str, *, fresh: bool = False) -> Iterator[Path | None]:
         """Give a directory to write one run into; it is renamed into place when the block ends.
 
         It holds what an earlier, stopped attempt left, unless ``fresh``. A finished run of the
         same name is replaced at the very end, not before. A block that ends with an error leaves
         the directory as it is, for the next attempt.
 
+        Args:
+            name: the run's directory.
+            identity: the run's.
+            fresh: write it even where it is finished.
+
+        Yields:
+            the directory; None where nothing is left to do: the run was finished meanwhile, or by
+            an attempt that was killed before it could put it in its place.
+
         Raises:
             RunError: the folder cannot be written, is full, or another process writes this run.
         """
-        aside = self.folder / UNFINISHED / name
+        aside, final = self.folder / UNFINISHED / name, self.folder / name
         with disk_errors_explained(aside):
             lock = _lock(aside)
         if lock is None:
-            raise RunError(f"{aside}: another process is computing this run.")
+            raise RunError(
+                f"{aside}: another process is computing this run. Wait until it has finished, or "
+                "choose another folder with --out."
+            )
         try:
             with disk_errors_explained(aside):
-                if fresh:
-                    shutil.rmtree(aside, ignore_errors=True)
+                _clear(aside, final, fresh)
+                done = _put_in_place(aside, final, identity)
+                if done or (not fresh and _is_whole(final, identity)):
+                    yield None
+                    return
                 aside.mkdir(exist_ok=True)
             yield aside
             with disk_errors_explained(aside):
-                _finish(aside, self.folder / name, identity)
+                _describe(aside, identity)
+                _put_in_place(aside, final, identity)
         finally:
             if not aside.exists():
                 # Before another process can hold it. Where an open file cannot go, it stays.
@@ -279,26 +298,62 @@ class RunStore:
                 aside.parent.rmdir()
 
 
-def _finish(aside: Path, final: Path, identity: str) -> None:
-    """Write the manifest, and put the run in its place."""
-    files = {
-        file.name: {"sha256": sha256_of(file), "size": file.stat().st_size}
-        for file in sorted(aside.iterdir())
-        if file.name != MANIFEST and not file.name.startswith(".")
-    }
+def _clear(aside: Path, final: Path, fresh: bool) -> None:
+    """Remove what killed processes left, and with ``fresh`` what a stopped one did."""
+    old = _replaced(final)
+    if old.exists() and not final.exists():
+        old.rename(final)
+    for replaced in aside.parent.glob(_replaced(Path("*")).name):
+        if _replaces(replaced).exists():
+            shutil.rmtree(replaced, ignore_errors=True)
+    if fresh:
+        shutil.rmtree(aside, ignore_errors=True)
+    for half in aside.glob(".*"):
+        half.unlink()
+
+
+def _replaced(final: Path) -> Path:
+    """Return where a finished run stays for the moment in which another takes its place."""
+    return final.parent / UNFINISHED / f".{final.name}.old"
+
+
+def _replaces(old: Path) -> Path:
+    """Return the finished run whose place it had; see :func:`_replaced`."""
+    return old.parent.parent / old.name.removeprefix(".").removesuffix(".old")
+
+
+def _describe(aside: Path, identity: str) -> None:
+    """Write the manifest of a run whose files are all there: from here on it is whole."""
+    files = {}
+    for file in sorted(aside.iterdir()):
+        if file.name not in (MANIFEST, *STATES):
+            with file.open("rb") as handle:
+                os.fsync(handle.fileno())
+            files[file.name] = {"sha256": sha256_of(file), "size": file.stat().st_size}
     write_json(aside / MANIFEST, {"format": FORMAT, "identity": identity, "files": files})
-    for file in aside.iterdir():
-        if file.name.startswith("."):  # half of a file, of a process that was killed
-            file.unlink()
-            continue
-        with file.open("rb") as handle:
-            os.fsync(handle.fileno())
-    old = aside.with_name(f".{final.name}.old")
+
+
+def _is_whole(path: Path, identity: str) -> bool:
+    """Whether a directory holds a finished, undamaged run of that identity."""
+    try:
+        return Run.load(path).check().manifest.get("identity") == identity
+    except RunError:
+        return False
+
+
+def _put_in_place(aside: Path, final: Path, identity: str) -> bool:
+    """Rename a run that is whole into its place; False, and nothing is done, where it is not."""
+    if not _is_whole(aside, identity):
+        (aside / MANIFEST).unlink(missing_ok=True)
+        return False
+    for name in STATES:
+        (aside / name).unlink(missing_ok=True)
+    old = _replaced(final)
     if final.exists():  # replaced by --fresh, or damaged
-        shutil.rmtree(old, ignore_errors=True)
         final.rename(old)
     aside.rename(final)
     shutil.rmtree(old, ignore_errors=True)
+    return True
 
 
 def _lock(aside: Path) -> BaseFileLock | None:

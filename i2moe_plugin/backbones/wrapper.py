@@ -7,13 +7,11 @@ wrong with an output that breaks the contract.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.nn.parameter import is_lazy
 
 from i2moe_plugin.backbones.entry import BackboneEntry
@@ -45,21 +43,6 @@ class MLPHead(nn.Sequential):
             )
         else:
             super().__init__(nn.Linear(width, num_outputs))
-
-    def encode_part(self, part: Tensor, start: int) -> Tensor:
-        """Compute what the columns from ``start`` on, [B, K], add to the first layer."""
-        first = self[0]
-        assert isinstance(first, nn.Linear)
-        return F.linear(part, first.weight[:, start : start + part.shape[1]])
-
-    def combine_parts(self, parts: Sequence[Tensor]) -> Tensor:
-        """Compute the output from what all columns have added, [B, C]."""
-        first, *rest = self
-        assert isinstance(first, nn.Linear)
-        hidden = sum(parts[1:], start=parts[0]) + first.bias
-        for layer in rest:
-            hidden = layer(hidden)
-        return hidden
 
 
 class Backbone(nn.Module):
@@ -103,8 +86,6 @@ class Backbone(nn.Module):
         self.fusion = fusion
         self.head: MLPHead | None = None
         fused = self._dry_run(latents)
-        sizes = [math.prod(latent.shape) for latent in latents]
-        self._starts = [sum(sizes[:m]) for m in range(len(sizes))]
         if own_head:
             if fused.shape[1:] != (num_outputs,):
                 raise BackboneError(
@@ -137,12 +118,7 @@ class Backbone(nn.Module):
     @property
     def factored(self) -> bool:
         """Whether what is computed from one modality can be kept apart (``Factored``)."""
-        return isinstance(self.fusion, Factored) or self._splits_head
-
-    @property
-    def _splits_head(self) -> bool:
-        """Whether the fusion only concatenates: the head's first layer is then a sum of parts."""
-        return bool(getattr(self.fusion, "concatenates", False)) and self.head is not None
+        return isinstance(self.fusion, Factored)
 
     def encode_modality(
         self, modality: int, latent: Tensor, padding_mask: Tensor | None = None
@@ -159,11 +135,6 @@ class Backbone(nn.Module):
         """
         if padding_mask is not None and not self.entry.padding:
             latent, padding_mask = zero_padding([latent], [padding_mask])[0], None
-        if self._splits_head:
-            assert self.head is not None
-            flat, starts = latent.flatten(1), [*self._starts, self._fused]
-            self._check_width(flat.shape[1], starts[modality + 1] - starts[modality], [latent])
-            return (self.head.encode_part(flat, starts[modality]),)
         fusion: Any = self.fusion
         if self.entry.padding:
             return tuple(fusion.encode_modality(modality, latent, padding_mask))
@@ -176,10 +147,6 @@ class Backbone(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Make of the M modalities' encodings what :meth:`forward` returns."""
         batch = parts[0][0].shape[0]
-        if self._splits_head:
-            assert self.head is not None
-            output = self.head.combine_parts([part for (part,) in parts])
-            return output, output.new_zeros(())
         fusion: Any = self.fusion
         arguments: list[Any] = [list(parts)]
         if self.entry.padding:

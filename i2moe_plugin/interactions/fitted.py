@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -132,6 +132,20 @@ class Fitted:
             for number in several
         )
         return cls(members, whole, copies)
+
+    def rescaled(self, mean: Array, deviation: Array) -> Fitted:
+        """The same for real values in other units: ``value * deviation + mean`` of each [C]."""
+
+        def changed(one: Calibration) -> Calibration:
+            return replace(
+                one,
+                prior=one.prior * deviation + mean,
+                trained_prior=one.trained_prior * deviation + mean,
+                variances=one.variances * np.asarray(deviation) ** 2,
+            )
+
+        copies = tuple(map(changed, self.copies))
+        return replace(self, calibration=changed(self.calibration), copies=copies)
 
     def predict(self, outputs: Array) -> Array:
         """The prediction [N, C] from the outputs [N, count, C] of all models."""

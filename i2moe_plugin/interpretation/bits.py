@@ -135,8 +135,8 @@ class Evidence:
         if unclear:
             said.append(f"Not distinguishable from zero: {', '.join(unclear)}.")
         said += [
-            f"{one.probe.capitalize()} knows {one.difference:.3f} bit more from {one.modality} than "
-            "its unimodal expert: synergy may be overstated."
+            f"{one.probe.capitalize()} knows {one.difference:.3f} bit more from {one.modality} "
+            "than its unimodal expert: synergy may be overstated."
             for one in self.ahead
         ]
         low, high = self.redundancy

@@ -1,8 +1,8 @@
 """The checks of :mod:`i2moe_plugin.testing`, one function each.
 
 A check's docstring says what must hold and, in its second paragraph, what to do where it does not.
-It returns None or a remark, and raises :class:`~i2moe_plugin.testing.check.Failed` or
-:class:`~i2moe_plugin.testing.check.Skipped`.
+It returns None or a remark, and raises :class:`~i2moe_plugin.testing.subject.Failed` or
+:class:`~i2moe_plugin.testing.subject.Skipped`.
 """
 
 from __future__ import annotations
@@ -21,8 +21,7 @@ from i2moe_plugin.errors import I2MoEError
 from i2moe_plugin.methods import create_model
 from i2moe_plugin.model import I2MoE
 from i2moe_plugin.tasks import Classification
-from i2moe_plugin.testing.check import CHECKS, Failed, Skipped, check
-from i2moe_plugin.testing.subject import Subject
+from i2moe_plugin.testing.subject import CHECKS, Failed, Skipped, Subject, check
 
 __all__ = ["CHECKS"]
 

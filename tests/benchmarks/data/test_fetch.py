@@ -1,7 +1,5 @@
 """Downloads against a local server that cuts, corrupts and stalls."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import tarfile

@@ -1,7 +1,5 @@
 """Pickles: data is read, whatever the protocol; nothing else in a stream is run."""
 
-from __future__ import annotations
-
 import io
 import os
 import pickle

@@ -1,7 +1,5 @@
 """A zoo of broken backbones, each caught by one check and no other."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from torch import nn

@@ -1,4 +1,4 @@
-"""Encoders of sequences: a GRU or an LSTM, its last state or each of its steps."""
+"""Encoders of sequences: a GRU or an LSTM over steps, an MLP on each token."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from i2moe_plugin.benchmarks.encoders.features import PatchEmbedding
-from i2moe_plugin.benchmarks.encoders.settings import EncoderSettings
+from i2moe_plugin.backbones.latents import pool_tokens
+from i2moe_plugin.benchmarks.encoders.features import EncoderSettings, MLPEncoder, PatchEmbedding
 
 NETWORKS: dict[str, type[nn.GRU] | type[nn.LSTM]] = {"gru": nn.GRU, "lstm": nn.LSTM}
 
@@ -17,14 +17,7 @@ NETWORKS: dict[str, type[nn.GRU] | type[nn.LSTM]] = {"gru": nn.GRU, "lstm": nn.L
 class RecurrentEncoder(nn.Module):
     """One recurrent layer over [B, T, F]; padded steps are packed away and never read.
 
-    Args:
-        in_features: F.
-        width: H, of the state.
-        kind: ``gru`` or ``lstm``.
-        steps: give the state of every step, not only the last.
-        head: what the last state [B, H] goes through.
-        dropout: on the states given.
-        input_dropout: on the input.
+    It gives what ``head`` makes of the last state [B, H], or with ``steps`` every state.
     """
 
     def __init__(
@@ -65,7 +58,7 @@ class RecurrentEncoder(nn.Module):
             states = self.dropout(states)
             if lengths is None:
                 return states
-            return states, torch.arange(time, device=values.device) >= lengths[:, None]
+            return states, padding_mask(lengths, time)
         hidden = last[0] if isinstance(last, tuple) else last  # an LSTM gives its cell too
         return self.head(self.dropout(hidden[-1]))
 
@@ -97,3 +90,29 @@ def recurrent_encoder(
         dropout=settings.dropout,
         input_dropout=settings.input_dropout,
     )
+
+
+class TokenEncoder(nn.Module):
+    """Tokens [B, T, F] -> tokens [B, T, D], each by the same MLP; or their mean, [B, D]."""
+
+    def __init__(self, in_features: int, settings: EncoderSettings) -> None:
+        super().__init__()
+        self.pooled = settings.latents == "vector"
+        self.mlp = MLPEncoder(
+            in_features, settings.dim, settings.hidden, settings.dropout, settings.input_dropout
+        )
+
+    def forward(
+        self, tokens: Tensor, lengths: Tensor | None = None
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """[B, T, F] and, where they vary, lengths [B] -> a latent, with its padding mask if any."""
+        mask = None if lengths is None else padding_mask(lengths, tokens.shape[1])
+        latent: Tensor = self.mlp(tokens)
+        if self.pooled:
+            return pool_tokens(latent, mask)
+        return latent if mask is None else (latent, mask)
+
+
+def padding_mask(lengths: Tensor, steps: int) -> Tensor:
+    """Lengths [B] -> [B, T], True where a token is padding."""
+    return torch.arange(steps, device=lengths.device) >= lengths.unsqueeze(1)

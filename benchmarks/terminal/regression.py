@@ -1,12 +1,16 @@
-"""What `parity` shows."""
+"""What `parity` and `regress` show."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from i2moe_plugin.benchmarks.regression.checks import Check
 from i2moe_plugin.benchmarks.regression.parity import Claim, Parity
+from i2moe_plugin.benchmarks.regression.reports import moved_checks, verdict
 from i2moe_plugin.benchmarks.statistics.metrics import (
     format_mean,
     format_value,
@@ -53,3 +57,19 @@ def _sentence(claim: Claim) -> str:
     within = "within" if found.outcome == "equivalent" else "not within"
     margin = format_value(claim.metric, found.margin)
     return f"90 % interval {low} to {high}, {within} ± {margin} (TOST p = {found.p:.3f}); {reason}"
+
+
+def show_gate(console: Console, checks: Sequence[Check], notes: Sequence[str]) -> None:
+    """Show what moved, failures first, and the verdict."""
+    show_moved(console, checks)
+    for note in notes:
+        console.print(Text(f"Note: {note}", style="yellow"))
+    console.print(Text(verdict(checks), style="bold"))
+
+
+def show_moved(console: Console, checks: Sequence[Check]) -> None:
+    """Show a line for each check that is not as it was."""
+    for check in moved_checks(checks):
+        bad = check.outcome == "regression"
+        text = f"{'FAILED' if bad else 'moved'} {check.cell}: {check.name}: {check.text}"
+        console.print(Text(text, style="bold red" if bad else "dim"), soft_wrap=True)
