@@ -153,7 +153,8 @@ class Contents:
         def encoders(settings: EncoderSettings) -> list[nn.Module]:
             return [modality.encoder(settings) for modality in modalities]
 
-        return PreparedDataset(loader, encoders)
+        longest = {m: getattr(column, "longest", 0) for m, column in enumerate(columns)}
+        return PreparedDataset(loader, encoders, {m: most for m, most in longest.items() if most})
 
     def fingerprint(self, folder: DataFolder) -> str:
         """Return a hash of the files, of the splits and of what else decides the data."""

@@ -36,6 +36,7 @@ from i2moe_plugin.benchmarks.run.collect import FoundRuns, SampleViewer, find_ru
 from i2moe_plugin.benchmarks.run.files import write_text
 from i2moe_plugin.benchmarks.run.store import EVIDENCE, Run
 from i2moe_plugin.benchmarks.statistics.metrics import method_title
+from i2moe_plugin.errors import RunError
 from i2moe_plugin.interpretation import CAVEAT
 
 #: Bytes of a page, and of what every page has: plotly, and tables and words.
@@ -71,6 +72,7 @@ def build(
     """
     paths = list(paths)
     found = find_runs(paths)
+    _leave_out_unreadable(found)
     for path in paths:
         found.problems += [(one["run"], f"failed: {one['reason']}") for one in Failures(path)]
     groups = group_runs(found.runs)
@@ -157,6 +159,22 @@ def _drawn(groups: list[Group]) -> dict[Path, Run]:
     turns = itertools.zip_longest(*cells)
     runs = [run for turn in turns for run in turn if run is not None]
     return {run.path: run for run in runs[:MOST_DRAWN]}
+
+
+def _leave_out_unreadable(found: FoundRuns) -> None:
+    """Move runs whose outputs cannot be shown to the problems."""
+    kept = []
+    for run in found.runs:
+        try:
+            run.interpretable()
+        except RunError as error:
+            found.problems.append((run.name, str(error)))
+        else:
+            kept.append(run)
+    if not kept:
+        reasons = "".join(f"\n  - {name}: {reason}" for name, reason in found.problems)
+        raise RunError(f"no run that can be shown.{reasons}")
+    found.runs = kept
 
 
 def _heads(panels: list[Panel]) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from i2moe_plugin.benchmarks.run.environment import (
 )
 from i2moe_plugin.benchmarks.run.files import json_ready, write_json, write_text
 from i2moe_plugin.benchmarks.run.memory import keep_freed_memory
-from i2moe_plugin.benchmarks.run.model import create_trainer
+from i2moe_plugin.benchmarks.run.model import backbone_notes, check_last_batch, create_trainer
 from i2moe_plugin.benchmarks.run.outputs import write_outputs
 from i2moe_plugin.benchmarks.run.probes import compare_with_probes
 from i2moe_plugin.benchmarks.run.selection import check_selection
@@ -134,6 +134,8 @@ def _train_and_test(
     sources: Mapping[str, str],
 ) -> None:
     start = time.perf_counter()
+    check_last_batch(settings, data, trainer.model)
+    notes = [*data.notes, *data.observations(), *backbone_notes(trainer.model)]
     _go_on(trainer, folder, identity)
     last_save = time.perf_counter()
 
@@ -166,7 +168,7 @@ def _train_and_test(
         "test": time.perf_counter() - test_start,
         "total": time.perf_counter() - start,
     }
-    _write(settings, data, folder, trainer, test, sources, seconds)
+    _write(settings, data, folder, trainer, test, sources, seconds, notes)
 
 
 def _go_on(trainer: Trainer, folder: Path, identity: str) -> None:
@@ -198,6 +200,7 @@ def _write(
     test: Predictions,
     sources: Mapping[str, str],
     seconds: dict[str, float],
+    notes: Sequence[str],
 ) -> None:
     result: dict[str, Any] = {
         "test": {"loss": test.loss, **trainer.model.task.metrics(test.prediction, test.target)},
@@ -211,7 +214,7 @@ def _write(
         - sum(map(count_parameters, trainer.model.every_encoder)),
         "seconds": seconds,
         "plan": trainer.plan,
-        "notes": [*data.notes, *data.observations()],
+        "notes": notes,
         "task": trainer.model.task.describe(),
         "target_scale": trainer.target_scale and asdict(trainer.target_scale),
         "class_names": data.class_names,

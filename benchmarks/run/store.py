@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
+from i2moe_plugin.benchmarks.formats.reading import is_file
 from i2moe_plugin.benchmarks.run.files import (
     disk_errors_explained,
     read_json,
@@ -71,7 +72,9 @@ class Run:
         """
         manifest = read_json(path / MANIFEST)
         known = " or ".join(map(str, OUTPUTS))
-        if manifest.get("format") not in OUTPUTS or not isinstance(manifest.get("files"), dict):
+        if manifest.get("format") not in list(OUTPUTS) or not isinstance(
+            manifest.get("files"), dict
+        ):
             raise RunError(f"{path / MANIFEST}: not a manifest of format {known}.")
         return cls(path, manifest)
 
@@ -91,10 +94,13 @@ class Run:
             file = self.path / name
             if name not in files:
                 raise RunError(f"{self.path}: its manifest lists no {name}.")
-            if not file.is_file():
-                raise RunError(f"{self.path}: {name} is missing, although the manifest lists it.")
-            facts = files[name]
-            if file.stat().st_size != facts["size"] or sha256_of(file) != facts["sha256"]:
+            if Path(name).name != name or file.is_symlink():
+                raise RunError(f"{self.path}: {name[:100]} is no file in the run's own folder.")
+            if not is_file(file):
+                raise RunError(
+                    f"{self.path}: {name[:100]} is missing, although the manifest lists it."
+                )
+            if {"size": file.stat().st_size, "sha256": sha256_of(file)} != files[name]:
                 raise RunError(f"{self.path}: {name} is not the file the manifest describes.")
             self._checked.add(name)
         return self
@@ -117,9 +123,20 @@ class Run:
         return read_json(self.file(name))
 
     def history(self) -> list[dict[str, Any]]:
-        """Read the records of all epochs, in order."""
-        text = self.file("metrics.jsonl").read_text(encoding="utf-8")
-        return [json.loads(line) for line in text.splitlines()]
+        """Read the records of all epochs, in order.
+
+        Raises:
+            RunError: see :meth:`check`, or the file is not readable.
+        """
+        path = self.file("metrics.jsonl")
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+            records = [json.loads(line) for line in lines]
+        except (OSError, ValueError, RecursionError) as error:
+            raise RunError(f"{path}: not readable ({error}).") from error
+        if not all(isinstance(record, dict) for record in records):
+            raise RunError(f"{path}: an object a line was expected.")
+        return records
 
     @property
     def files(self) -> frozenset[str]:
@@ -163,6 +180,7 @@ class Run:
         return self._interpretable(None)
 
     def _interpretable(self, rows: slice | NDArray[Any] | None) -> Outputs:
+        from i2moe_plugin.benchmarks.run.records import check_values
         from i2moe_plugin.interactions.fitted import Fitted
         from i2moe_plugin.interpretation import Outputs, Probe
         from i2moe_plugin.tasks import task_from
@@ -175,14 +193,16 @@ class Run:
                 record = self.json(EVIDENCE)
                 columns["fitted"] = Fitted.read(task, record)
                 columns["probes"] = tuple(Probe(**one) for one in record["probes"])
-            return Outputs(
+            found = Outputs(
                 task=task,
                 class_names=tuple(result["class_names"]),
                 modalities=tuple(result["modalities"]),
                 experts=tuple(result.get("expert_weights", ())),
                 **columns,
             )
-        except (ConfigError, ShapeError, KeyError, TypeError) as error:
+            check_values(found)
+            return found
+        except (ConfigError, ShapeError, LookupError, TypeError, ValueError) as error:
             raise RunError(f"{self.path}: not a run's outputs ({error}).") from error
 
     @property

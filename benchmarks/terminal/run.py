@@ -104,7 +104,8 @@ def show_methods(table: Table) -> None:
     console.print(f"Cost: {'; '.join(map(_cost, table.cells))}")
     noted = (f"{one.name}: {one.note}." for one in table.baselines if one.note)
     by_size = said_of(table.cells[0].settings, table.cells[0].cell.sources)
-    for note in (*table.cells[0].notes, *noted, *([f"{by_size}."] if by_size else [])):
+    said = dict.fromkeys(note for cell in table.cells for note in cell.every_note)
+    for note in (*said, *noted, *([f"{by_size}."] if by_size else [])):
         console.print(Text(f"Note: {note}", style="yellow"))
     runs = [run for cell in table.cells for run in cell.runs.values()]
     again = f" ({table.reused} finished before)" if table.reused else ""
