@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-from i2moe_plugin.benchmarks.grid.baselines import Baseline
+from i2moe_plugin.benchmarks.grid.baselines import KINDS, Baseline
 from i2moe_plugin.benchmarks.grid.cells import Cell, Grid
 from i2moe_plugin.benchmarks.run.settings import RunSettings
 from i2moe_plugin.benchmarks.run.store import EVIDENCE, Run
@@ -234,6 +234,19 @@ class Table:
         """Return a cell's entries, one a metric, in order."""
         row, dataset = cell.cell.row, cell.settings.dataset
         return [self.entries[row, (dataset, metric)] for metric in cell.metrics]
+
+    @cached_property
+    def simple_rows(self) -> dict[str, dict[Column, float]]:
+        """What simple models reach, by kind of model and column; of modalities alone, the best."""
+        found: dict[str, dict[Column, float]] = {}
+        for dataset, metric in self.columns:
+            better = -1 if HIGHER_IS_BETTER.get(metric) else 1
+            known = [one for one in self.baselines if one.dataset == dataset]
+            known = [one for one in known if not math.isnan(one.test.get(metric, math.nan))]
+            # The best first, which alone is kept of each kind.
+            for one in sorted(known, key=lambda one: better * one.test[metric]):
+                found.setdefault(one.kind, {}).setdefault((dataset, metric), one.test[metric])
+        return {kind: found[kind] for kind in KINDS if kind in found}
 
     @property
     def states(self) -> Counter[State]:
