@@ -198,6 +198,11 @@ def methods_record(table: Table) -> dict[str, Any]:
             for cell in table.cells
             if (weights := cell.expert_weights())
         },
+        "evidence": {
+            cell.settings.method: [one.as_dict() for one in found]
+            for cell in table.cells
+            if (found := cell.evidence())
+        },
         "notes": list(first.notes),
         "cautions": cautions(table),
     }

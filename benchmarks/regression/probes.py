@@ -240,8 +240,8 @@ def _trained(
 ) -> Numbers:
     """Return what a few epochs on drawn data give: losses, the best epoch, and its predictions."""
 
-    def build() -> nn.Module:
-        return create_backbone(fusion, latents, task.num_outputs)
+    def build(num_outputs: int = task.num_outputs) -> nn.Module:
+        return create_backbone(fusion, latents, num_outputs)
 
     encoders = [nn.Linear(spec.dim, spec.dim) for spec in latents]
     model = create_model(method, encoders, latents, build, task, **settings)
