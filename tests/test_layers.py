@@ -115,6 +115,7 @@ PACKAGES = [
     {"data"},
     {"datasets", "run"},
     {"grid", "speed"},
+    {"truth"},
     {"report", "regression"},
     {"experiments"},
     {"terminal"},

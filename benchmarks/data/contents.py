@@ -83,7 +83,7 @@ class Modality:
 
 
 @dataclass(frozen=True)
-class Fitted:
+class Learned:
     """What a data set learned from its training rows, by which it reads samples of other files.
 
     Attributes:
@@ -110,7 +110,7 @@ class Contents:
         decisive: gives what, beside files and splits, decides the data: settings, weights.
         beside: the files that the card's files name, such as pictures of a table.
         problems: gives what is wrong with the data beyond what opening it finds; for ``verify``.
-        fitted: gives what was learned from training rows, where new samples can be read by it.
+        learned: gives what was learned from training rows, where new samples can be read by it.
     """
 
     splits: Splits
@@ -123,7 +123,7 @@ class Contents:
     decisive: Callable[[], Mapping[str, Any]] = dict
     beside: Sequence[Path] | None = None
     problems: Callable[[], Iterable[str]] = tuple
-    fitted: Callable[[], Fitted] | None = None
+    learned: Callable[[], Learned] | None = None
 
     @property
     def modality_names(self) -> tuple[str, ...]:

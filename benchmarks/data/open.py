@@ -17,7 +17,7 @@ from i2moe_plugin.benchmarks.data.batches import Loaders, PreparedDataset
 from i2moe_plugin.benchmarks.data.cache import cache_dir
 from i2moe_plugin.benchmarks.data.cards import Card
 from i2moe_plugin.benchmarks.data.classes import ClassContents
-from i2moe_plugin.benchmarks.data.contents import Contents, Fitted, Preparation
+from i2moe_plugin.benchmarks.data.contents import Contents, Learned, Preparation
 from i2moe_plugin.benchmarks.data.multibench import NOTE, CheckoutLoader
 from i2moe_plugin.benchmarks.data.observed import observe
 from i2moe_plugin.benchmarks.data.preview import Preview
@@ -142,10 +142,10 @@ class OpenedDataset:
         kind = torch.device(device).type
         return self._once(("prepared", kind, frozen), lambda: self._prepare(kind, progress, frozen))
 
-    def fitted(self) -> Fitted | None:
+    def learned(self) -> Learned | None:
         """Return what was learned from training rows, where new samples can be read by it."""
-        fitted = getattr(self._contents, "fitted", None)
-        return None if fitted is None or self._checkout is not None else fitted()
+        learned = getattr(self._contents, "learned", None)
+        return None if learned is None or self._checkout is not None else learned()
 
     def samples(self, part: Part, device: torch.device | str = "cpu") -> Samples:
         """Return one split, or all of them one after the other, for a trained model.
@@ -247,7 +247,7 @@ def open_dataset(
 
 
 def open_samples(
-    name: str, source: Source, part: Part, fitted: Fitted, task: Task, class_names: Sequence[str]
+    name: str, source: Source, part: Part, learned: Learned, task: Task, class_names: Sequence[str]
 ) -> Samples:
     """Open new samples, and read them by what a data set learned from its training rows.
 
@@ -255,22 +255,22 @@ def open_samples(
         name: the data set that the model was trained on.
         source: a folder or a file; or each modality's values, by its name.
         part: which samples.
-        fitted: what was learned.
+        learned: what was learned.
         task, class_names: of the model.
 
     Raises:
         DatasetError: they are damaged, or not of the form of training.
     """
-    return _reader(name)(source, part, fitted, task, class_names)
+    return _reader(name)(source, part, learned, task, class_names)
 
 
-def empty_samples(name: str, fitted: Fitted, task: Task) -> Samples:
+def empty_samples(name: str, learned: Learned, task: Task) -> Samples:
     """Return no samples at all, of the form that a trained model reads; see :func:`open_samples`.
 
     Raises:
         DatasetError: what was learned is damaged.
     """
-    return _reader(name)(None, "all", fitted, task, ())
+    return _reader(name)(None, "all", learned, task, ())
 
 
 def _reader(name: str) -> Reread:

@@ -68,6 +68,7 @@ class DatasetEntry:
             looks, and reads nothing large.
         checkout: MultiBench's loader of it, or why that is not taken.
         reread: reads new samples by what training taught; see :func:`open_samples`.
+        more: further facts for people, by what they are about; computed when they are asked for.
     """
 
     name: str
@@ -83,6 +84,7 @@ class DatasetEntry:
     ready: Callable[[DataFolder], Iterable[str]] = field(default=lambda _: (), repr=False)
     checkout: CheckoutLoader | str | None = field(default=None, repr=False)
     reread: Reread | None = field(default=None, repr=False)
+    more: Callable[[], Mapping[str, str]] = field(default=dict, repr=False)
 
     @property
     def settings(self) -> dict[str, inspect.Parameter]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from i2moe_plugin.benchmarks.data.batches import SplitDataset
-from i2moe_plugin.benchmarks.data.contents import Fitted, Modality
+from i2moe_plugin.benchmarks.data.contents import Learned, Modality
 from i2moe_plugin.benchmarks.encoders import EncoderSettings
 from i2moe_plugin.tasks import Classification, Task
 
@@ -23,7 +23,7 @@ Part = Literal["train", "valid", "test", "all"]
 Source = str | Path | Mapping[str, Any]
 #: Reads samples of a source (None: none at all) by what training taught a model of that task, with
 #: classes of these names.
-Reread = Callable[[Source | None, Part, Fitted, Task, Sequence[str]], "Samples"]
+Reread = Callable[[Source | None, Part, Learned, Task, Sequence[str]], "Samples"]
 
 
 @dataclass(frozen=True)

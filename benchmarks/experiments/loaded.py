@@ -10,9 +10,9 @@ from i2moe_plugin.benchmarks.run.store import Run
 
 if TYPE_CHECKING:
     from i2moe_plugin.benchmarks.data.samples import Part, Source
-    from i2moe_plugin.benchmarks.report.explanation import ExplainedSample
+    from i2moe_plugin.benchmarks.report.explanation import ExplainedParts, ExplainedSample
     from i2moe_plugin.benchmarks.run.trained import Predicted
-    from i2moe_plugin.model import MultimodalModel
+    from i2moe_plugin.multimodal import MultimodalModel
 
 
 class FinishedRun(Run):
@@ -52,7 +52,7 @@ class FinishedRun(Run):
 
         return load_model(self)
 
-    def explain(self, sample: str, classes: int = 5) -> ExplainedSample:
+    def explain(self, sample: str, classes: int = 5) -> ExplainedSample | ExplainedParts:
         """Take a test sample apart: what each expert said of it, and how much it counted.
 
         Args:

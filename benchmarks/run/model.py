@@ -24,7 +24,7 @@ from i2moe_plugin.benchmarks.run.settings import RunSettings
 from i2moe_plugin.errors import BackboneError
 from i2moe_plugin.execution.layers import quicken
 from i2moe_plugin.methods import create_model
-from i2moe_plugin.model import MultimodalModel
+from i2moe_plugin.multimodal import MultimodalModel
 from i2moe_plugin.parts import ModelSettings
 from i2moe_plugin.seeding import seeded
 from i2moe_plugin.target_scale import TargetScale
@@ -130,19 +130,33 @@ def assemble(
         input_dropout=settings.input_dropout,
         patches=settings.patches,
     )
-    with seeded(settings.seed, "init", "encoders"):
-        encoders = new_encoders(encoder_settings)
+    sets = 0
+
+    def next_encoders() -> list[nn.Module]:
+        nonlocal sets
+        sets += 1
+        with seeded(settings.seed, "init", "encoders", *([sets] if sets > 1 else [])):
+            return new_encoders(encoder_settings)
+
+    encoders = next_encoders()
     latents = latent_specs(encoders, example)
-    chosen = {field.name: getattr(settings, field.name) for field in fields(ModelSettings)}
-    chosen["memory_budget"] = settings.memory_budget and settings.memory_budget * 1_000_000
+    evidence = settings.evidence_settings
+    own = {
+        "evidence_joint": evidence.joint,
+        "evidence_copies": evidence.copies,
+        "new_encoders": next_encoders,
+        "memory_budget": settings.memory_budget and settings.memory_budget * 1_000_000,
+    }
+    names = [field.name for field in fields(ModelSettings) if field.name not in own]
+    chosen = {name: getattr(settings, name) for name in names} | own
     built = 0
 
-    def backbone() -> nn.Module:
+    def backbone(num_outputs: int = task.num_outputs) -> nn.Module:
         nonlocal built
         with seeded(settings.seed, "init", "backbone", built):
             built += 1
             return create_backbone(
-                settings.fusion, latents, task.num_outputs, **settings.fusion_settings
+                settings.fusion, latents, num_outputs, **settings.fusion_settings
             )
 
     with seeded(settings.seed, "init", "reweighting"):

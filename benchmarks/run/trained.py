@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from i2moe_plugin import __version__
-from i2moe_plugin.benchmarks.data.contents import Fitted
+from i2moe_plugin.benchmarks.data.contents import Learned
 from i2moe_plugin.benchmarks.data.open import empty_samples, open_dataset, open_samples
 from i2moe_plugin.benchmarks.data.samples import Part, Samples, Source
 from i2moe_plugin.benchmarks.run.checkpoints import FITTED, WEIGHTS, load_tensors
@@ -28,12 +28,13 @@ from i2moe_plugin.benchmarks.run.files import disk_errors_explained, replacing, 
 from i2moe_plugin.benchmarks.run.model import assemble
 from i2moe_plugin.benchmarks.run.records import check_result, check_settings
 from i2moe_plugin.benchmarks.run.settings import RunSettings
-from i2moe_plugin.benchmarks.run.store import Run
+from i2moe_plugin.benchmarks.run.store import EVIDENCE, Run
 from i2moe_plugin.errors import ConfigError, DatasetError, RunError, UnknownNameError
 from i2moe_plugin.execution.layers import quicken
+from i2moe_plugin.interactions.fitted import Fitted
 from i2moe_plugin.interpretation import Outputs
 from i2moe_plugin.interpretation.local import probability
-from i2moe_plugin.model import MultimodalModel
+from i2moe_plugin.multimodal import MultimodalModel
 from i2moe_plugin.target_scale import TargetScale
 from i2moe_plugin.tasks import Classification, Regression, task_from
 from i2moe_plugin.training import Trainer
@@ -152,7 +153,7 @@ class Predicted:
 
 
 @dataclass(frozen=True)
-class TrainedModel:
+class Predictor:
     """The trained model of a run, ready to predict; made by :func:`load_trained`.
 
     Attributes:
@@ -182,12 +183,16 @@ class TrainedModel:
         result, task = self.run.result, self.trainer.model.task
         with training_threads(self.settings, self.trainer.model):
             found = self.trainer.predict(samples.batches(self.settings.batch_size))
+        prediction = found.prediction
+        if found.outputs is not None and EVIDENCE in self.run.files:
+            # As the run's own were stored: in double precision.
+            prediction = Fitted.read(task, self.run.json(EVIDENCE)).predict(found.outputs)
         labelled = np.full(len(samples.ids), samples.target is not None)
         labelled[samples.unlabelled] = False
         experts = result.get("expert_weights", {}) if found.weights is not None else {}
         outputs = Outputs(
             task=task,
-            prediction=found.prediction,
+            prediction=prediction,
             target=task.truth(found.target),
             sample_id=np.asarray(samples.ids, dtype=object),
             class_names=tuple(result["class_names"]),
@@ -226,7 +231,7 @@ def settings_of(run: Run, device: str | None = None) -> RunSettings:
     return settings
 
 
-def load_trained(run: Run, samples: Samples, device: str | None = None) -> TrainedModel:
+def load_trained(run: Run, samples: Samples, device: str | None = None) -> Predictor:
     """Rebuild the model of a run from its settings, and take its weights.
 
     Args:
@@ -257,7 +262,7 @@ def load_trained(run: Run, samples: Samples, device: str | None = None) -> Train
         reason = " ".join(str(error).split())[:300]
         raise RunError(f"{run.path}: its weights do not fit its settings ({reason}).") from error
     trainer.model.plan = run.result.get("plan")  # another one may give other last digits
-    return TrainedModel(run, trainer, settings, _notes(run, settings))
+    return Predictor(run, trainer, settings, _notes(run, settings))
 
 
 def samples_for(
@@ -279,7 +284,7 @@ def samples_for(
     settings = settings_of(run, device)
     if source is None:
         return _own_samples(run, settings, part)
-    if FITTED not in run.manifest["files"]:
+    if FITTED not in run.files:
         raise RunError(
             f"{run.path}: keeps no {FITTED}, so new samples cannot be read as those of training. "
             "Runs of data sets that are folders of one's own keep it, if they were trained by this "
@@ -290,11 +295,11 @@ def samples_for(
     return open_samples(settings.dataset, source, part, _learned(run), _task(run), names)
 
 
-def _learned(run: Run) -> Fitted:
+def _learned(run: Run) -> Learned:
     arrays, facts = load_tensors(run.file(FITTED))
     if not isinstance(facts, Mapping):
         raise RunError(f"{run.path / FITTED}: an object was expected.")
-    return Fitted(facts, {name: tensor.numpy() for name, tensor in arrays.items()})
+    return Learned(facts, {name: tensor.numpy() for name, tensor in arrays.items()})
 
 
 def _own_samples(run: Run, settings: RunSettings, part: Part) -> Samples:
@@ -343,7 +348,7 @@ def load_model(run: Run) -> MultimodalModel:
         DatasetError, RunError: see :func:`samples_for` and :func:`load_trained`.
     """
     settings = settings_of(run)
-    if FITTED in run.manifest["files"]:
+    if FITTED in run.files:
         samples = empty_samples(settings.dataset, _learned(run), _task(run))
     else:
         samples = _own_samples(run, settings, "test")

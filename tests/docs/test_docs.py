@@ -94,6 +94,15 @@ def test_interpretation():
     assert Path("sample.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_evidence():
+    namespace: dict[str, object] = {}
+    for block in blocks("docs/evidence.md"):
+        execute(block, namespace)
+    outcomes = json.loads(Path("waterfall.json").read_text())["outcomes"]
+    assert len(outcomes) == 7
+    assert Path("waterfall.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_the_thresholds_of_the_guide_are_those_of_the_code():
     text = (ROOT / "docs/interpretation.md").read_text()
     for words in (

@@ -120,7 +120,7 @@ def read(folder: DataFolder) -> Contents:
         notes=(*target.notes, *found.notes),
         metric=metric,
         beside=found.pictures,
-        fitted=partial(kept, description, files, found.fitted),
+        learned=partial(kept, description, files, found.fitted),
     )
 
 

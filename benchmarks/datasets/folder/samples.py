@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
-from i2moe_plugin.benchmarks.data.contents import Fitted
+from i2moe_plugin.benchmarks.data.contents import Learned
 from i2moe_plugin.benchmarks.data.registry import SELF_DESCRIBED
 from i2moe_plugin.benchmarks.data.samples import Part, Samples, Source, samples_from
 from i2moe_plugin.benchmarks.datasets.folder.arrays import TABLES, FolderFiles
@@ -82,7 +82,7 @@ class _Facts(_Record):
 
 def kept(
     description: Description, files: FolderFiles, fitted: Mapping[str, FittedModality]
-) -> Fitted:
+) -> Learned:
     """Return what a run keeps, for :func:`reread`.
 
     Args:
@@ -104,11 +104,11 @@ def kept(
         for name, one in fitted.items()
         for key, array in one.arrays().items()
     }
-    return Fitted(facts, arrays)
+    return Learned(facts, arrays)
 
 
 def reread(
-    source: Source | None, part: Part, learned: Fitted, task: Task, class_names: Sequence[str]
+    source: Source | None, part: Part, learned: Learned, task: Task, class_names: Sequence[str]
 ) -> Samples:
     """Read new samples as those of training.
 
@@ -154,7 +154,7 @@ def _examples(description: Description, fitted: Mapping[str, FittedModality]) ->
     return [fitted[name].example() for name in description.modalities]
 
 
-def _arrays(learned: Fitted, name: str) -> dict[str, NDArray[Any]]:
+def _arrays(learned: Learned, name: str) -> dict[str, NDArray[Any]]:
     prefix = f"{name}/"
     return {
         key.removeprefix(prefix): array

@@ -33,6 +33,7 @@ def assert_own(run, found):
         ("multilabel", "lrtf", "wide"),
         ("regression", "concat", "i2moe"),
         ("regression", "mult", "vanilla"),
+        ("classification", "lrtf", "evidence"),
     ],
 )
 def test_without_the_training_data_predictions_are_the_runs_own(
