@@ -13,6 +13,7 @@ from i2moe_plugin import __version__
 from i2moe_plugin.benchmarks.commands.audit import audit
 from i2moe_plugin.benchmarks.commands.base import Group
 from i2moe_plugin.benchmarks.commands.check import check
+from i2moe_plugin.benchmarks.commands.compare import compare
 from i2moe_plugin.benchmarks.commands.data import data
 from i2moe_plugin.benchmarks.commands.explain import explain
 from i2moe_plugin.benchmarks.commands.interactions import interactions
@@ -56,6 +57,7 @@ def main() -> None:
 
 for command in (
     run,
+    compare,
     predict,
     explain,
     report,

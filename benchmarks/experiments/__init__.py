@@ -7,5 +7,9 @@ import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submod_attrs={"loaded": ["FinishedRun", "load_run"]},
+    submod_attrs={
+        "comparing": ["Compared", "compare"],
+        "experiment": ["Experiment", "run"],
+        "loaded": ["FinishedRun", "load_run"],
+    },
 )

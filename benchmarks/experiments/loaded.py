@@ -10,7 +10,8 @@ from i2moe_plugin.benchmarks.run.store import Run
 
 if TYPE_CHECKING:
     from i2moe_plugin.benchmarks.data.samples import Part, Source
-    from i2moe_plugin.benchmarks.report.explanation import ExplainedParts, ExplainedSample
+    from i2moe_plugin.benchmarks.report.explanation import ExplainedSample
+    from i2moe_plugin.benchmarks.report.waterfall import ExplainedParts
     from i2moe_plugin.benchmarks.run.trained import Predicted
     from i2moe_plugin.multimodal import MultimodalModel
 

@@ -85,6 +85,12 @@ def test_adding_a_dataset():
         execute(block, namespace)
 
 
+def test_python():
+    namespace: dict[str, object] = {}
+    for block in blocks("docs/python.md"):
+        execute(block, namespace)
+
+
 def test_interpretation():
     namespace: dict[str, object] = {}
     for block in blocks("docs/interpretation.md"):
