@@ -1,0 +1,21 @@
+"""Encoders by name: Hugging Face models, frozen, that make tokens of a text or of a picture.
+
+Nothing is downloaded and nothing is unpickled: a model is a folder with safetensors, in a package
+that is installed, in the hub's cache, or of the user's own.
+"""
+
+from i2moe_plugin.benchmarks.encoders.pretrained.folders import KNOWN, ModelFolder, find_model
+from i2moe_plugin.benchmarks.encoders.pretrained.text import TextModel, TextTokens
+from i2moe_plugin.benchmarks.encoders.pretrained.vision import VisionModel
+from i2moe_plugin.benchmarks.encoders.pretrained.words import Word, words_of
+
+__all__ = [
+    "KNOWN",
+    "ModelFolder",
+    "TextModel",
+    "TextTokens",
+    "VisionModel",
+    "Word",
+    "find_model",
+    "words_of",
+]
