@@ -110,6 +110,7 @@ class Card:
         sizes: the published sizes of the words in shapes; not compared on a drawn sample.
         downloads: public addresses.
         access: ``public``, ``agreement`` (sign or register first) or ``request``.
+        extra: of this package, without which its encoders cannot be built.
     """
 
     title: str
@@ -123,6 +124,7 @@ class Card:
     sizes: tuple[tuple[str, int], ...] = ()
     downloads: tuple[Download, ...] = ()
     access: str = "public"
+    extra: str = ""
 
 
 @dataclass

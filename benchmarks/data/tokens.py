@@ -7,6 +7,8 @@ lengths, which the tokenizer gives at once, say where each text begins.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -115,8 +117,6 @@ def text_states(
     Raises:
         DatasetError: a model that cannot be loaded or that gives NaN.
     """
-    import hashlib
-
     content = hashlib.sha256(repr([text.ids for text in texts]).encode()).hexdigest()
     key = {"tokens": content, "device": torch.device(device).type, **_facts(model.model)}
     lengths = [len(text.ids) for text in texts]
@@ -164,11 +164,11 @@ def picture_states(
     )
 
 
+def model_digest(model: ModelFolder) -> str:
+    """One hash of all files that decide what a model computes."""
+    return hashlib.sha256(json.dumps(_facts(model), sort_keys=True).encode()).hexdigest()
+
+
 def _facts(model: ModelFolder) -> dict[str, str]:
-    """What decides the numbers of a model: the content of its files."""
-    return {path.name: value for path, value in zip(model.files, _digests(model), strict=True)}
-
-
-def _digests(model: ModelFolder) -> list[str]:
-    found = digests(model.path, model.files)
-    return [found[path.relative_to(model.path).as_posix()] for path in model.files]
+    """The hash of each file that decides what a model computes, by its name."""
+    return digests(model.path, model.files)

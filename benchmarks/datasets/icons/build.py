@@ -1,7 +1,7 @@
 """Make ``icons.npz`` from the published icon sets: the file that ships, or the whole.
 
     i2moe-bench data fetch icons --data-root icons
-    python -m i2moe_plugin.benchmarks.datasets.embedded.build_icons icons
+    python -m i2moe_plugin.benchmarks.datasets.icons.build icons
     i2moe-bench run --dataset icons --data-root icons
 
 needs the package resvg-py, which draws the icons. The same files give the same bytes.
@@ -22,15 +22,15 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
+from i2moe_plugin.benchmarks.datasets.icons.collection import SIZE
 from i2moe_plugin.errors import DatasetError, I2MoEError
 
-SIZE = 112  # pixels of a side: eight patches of 14
 GREYS = 16
 PARTS = (0.70, 0.15)  # of training and validation
 LEAST = 20  # base names of a category; smaller ones are left out
 #: What ships in the package: base names with all styles, and base names with one picture.
 STYLED, MATERIAL, TABLER = 360, 1500, 1800
-STRIP = (112, 28)  # a class word drawn: two rows of patches
+STRIP = (SIZE, SIZE // 4)  # a class word drawn: two rows of patches
 WORDS = ("Arrows", "Design", "Devices", "Document", "Letters", "Map", "System", "Text")
 #: Logos belong to others, whatever the licence of their drawing.
 LEFT_OUT = "Brand"
