@@ -185,7 +185,8 @@ def integrated_gradients(
             raise ShapeError(
                 f"a score must be [{len(columns[0])}] for as many rows, not {list(got.shape)}."
             )
-        return got
+        # A modality that the score does not use has no gradient, which captum takes for an error.
+        return got + sum(0.0 * x.flatten(1).sum(1) for x in columns[: len(inputs)])
 
     first = [column[:1] for column in (*inputs, *arguments)]
     rows = max(1, memory_budget // _bytes_of_a_row(forward, first, len(inputs)))
