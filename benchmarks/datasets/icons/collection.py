@@ -58,9 +58,10 @@ class Collection:
         Raises:
             DatasetError: a damaged picture.
         """
-        grey = self._opened(self.drawing[row], f"picture {row}")
+        what = f"the picture of {self.base[row]}"
+        grey = self._opened(self.drawing[row], what)
         if grey.shape != (SIZE, SIZE):
-            raise DatasetError(f"{self.path}: picture {row} has {grey.shape} pixels, not {SIZE}.")
+            raise DatasetError(f"{self.path}: {what} has {grey.shape} pixels, not {SIZE} x {SIZE}.")
         return grey if word < 0 else self._stamped(grey, word, below)
 
     def word_alone(self, word: int, below: bool) -> NDArray[np.uint8]:

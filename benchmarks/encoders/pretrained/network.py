@@ -39,7 +39,8 @@ class Projected(nn.Module):
         if lengths is None:
             return self.projection(self.network(x))
         there = (~padding_mask(lengths, x.shape[1])).long()
-        return self.projection(self.network(x, there), lengths)
+        states = self.network(x, there) * there[..., None]  # as kept states are: zeros behind
+        return self.projection(states, lengths)
 
 
 def load_network(model: ModelFolder, tower: str) -> nn.Module:
