@@ -58,10 +58,13 @@ class Ragged:
         return len(self.lengths)
 
     def __getitem__(self, numbers: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:
-        """These sequences [B, longest of their T, F], with zeros behind, and their lengths [B]."""
+        """These sequences [B, T of the longest of all, F], zeros behind, and their lengths [B].
+
+        Every batch has the same T, so that models may have a position for each token.
+        """
         numbers = np.asarray(numbers)
         lengths = self.lengths[numbers]
-        there = np.arange(lengths.max(initial=0)) < lengths[:, None]
+        there = np.arange(self.shape[1]) < lengths[:, None]
         places = (self.starts[numbers][:, None] + np.arange(there.shape[1]))[there]
         values = np.zeros((*there.shape, *self.rows.shape[1:]), self.dtype)
         values[there] = self.rows[places]

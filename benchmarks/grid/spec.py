@@ -348,7 +348,8 @@ def _embedded(word: str) -> list[str] | None:
         return None
     from i2moe_plugin.benchmarks.data.registry import datasets
 
-    return [name for name in datasets.names() if datasets.get(name).card.embedded]
+    cards = {name: datasets.get(name).card for name in datasets.names()}
+    return [name for name, card in cards.items() if card.embedded and not card.extra]
 
 
 def _every_backbone(word: str) -> list[str] | None:

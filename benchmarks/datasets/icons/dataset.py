@@ -39,6 +39,7 @@ from i2moe_plugin.benchmarks.datasets.icons.pictures import PictureRows, Picture
 from i2moe_plugin.benchmarks.datasets.icons.tasks import TASKS
 from i2moe_plugin.benchmarks.encoders import EncoderSettings
 from i2moe_plugin.benchmarks.encoders.pretrained import (
+    KNOWN,
     Projected,
     TextModel,
     TextTokens,
@@ -52,6 +53,7 @@ from i2moe_plugin.errors import ConfigError, DatasetError, did_you_mean
 from i2moe_plugin.tasks import Classification
 
 FILE = "icons.npz"
+MODELS = ("minilm", "dinov2-small")  # of texts and of pictures
 BUILD = "python -m i2moe_plugin.benchmarks.datasets.icons.build"
 
 
@@ -70,6 +72,10 @@ class Layout:
     grid: tuple[int, int]
     truth_text: tuple[bool, ...] | None = None
     truth_image: tuple[bool, ...] | None = None
+
+
+def _described(name: str) -> str:
+    return f"{name}, {KNOWN[name].origin} ({KNOWN[name].licence})"
 
 
 @register_dataset("icons")
@@ -107,7 +113,8 @@ class IconsDataset(MultimodalDataset):
         title="Icons of Material Symbols and Tabler with their words",
         source="Material Symbols (Google; npm @iconify-json/material-symbols 1.2.98) and Tabler "
         "Icons (Pawel Kuna; npm @tabler/icons 3.52.0, without brands), drawn by resvg at 112 x 112 "
-        f"pixels. The package carries a part; the whole: data fetch, then {BUILD} FOLDER",
+        f"pixels. The package carries a part; the whole: data fetch, then {BUILD} FOLDER. Encoders "
+        f"unless told otherwise: {'; '.join(_described(name) for name in MODELS)}.",
         licence="Apache-2.0 (Material Symbols), MIT (Tabler Icons); class words are drawn in "
         "Aileron (CC0)",
         splits="70, 15 and 15 % of the base names of each category",
@@ -137,8 +144,8 @@ class IconsDataset(MultimodalDataset):
         root: str | Path | None = None,
         task: str = "category",
         collection: str = "",
-        text_model: str = "minilm",
-        picture_model: str = "dinov2-small",
+        text_model: str = MODELS[0],
+        picture_model: str = MODELS[1],
         picture_size: int = SIZE,
         max_tokens: int = LIMIT,
     ) -> None:
@@ -286,9 +293,7 @@ class IconsDataset(MultimodalDataset):
     def status(cls, root: Path | None) -> Status:
         path = cls._path(root)
         problems = [] if path.is_file() else [_missing(path)]
-        problems += [
-            reason for name in ("minilm", "dinov2-small") if (reason := not_installed(name))
-        ]
+        problems += [reason for name in MODELS if (reason := not_installed(name))]
         size = path.stat().st_size if path.is_file() else 0
         where = str(path) if root is not None else "in the package"
         return Status(not problems, where, size, tuple(problems))

@@ -20,7 +20,7 @@ def test_ragged_rows_are_cut_and_padded(lengths, data):
     wanted = data.draw(st.lists(st.integers(0, len(lengths) - 1), min_size=1, max_size=8))
     values, told = ragged[np.array(wanted)]
     assert told.tolist() == [lengths[i] for i in wanted]
-    assert values.shape == (len(wanted), max(told), 3)
+    assert values.shape == (len(wanted), max(lengths), 3), "as long as the longest of all"
     for place, number in enumerate(wanted):
         start, length = sum(lengths[:number]), lengths[number]
         np.testing.assert_array_equal(values[place, :length], rows[start : start + length])
