@@ -96,7 +96,7 @@ def test_exact_interactions_are_those_of_shapiq(name):
     def shapiqs(coalitions):
         return np.array([function(frozenset(np.flatnonzero(row))) for row in coalitions], float)
 
-    expected = ExactComputer(shapiqs, players)(index="SII", order=2)
+    expected = ExactComputer(game=shapiqs, n_players=players)(index="SII", order=2)
     found = exact_pairs(game_of(function), players, all_pairs(players)).estimate("interaction")
     for pair, mean in zip(all_pairs(players), found.mean.tolist(), strict=True):
         assert mean == pytest.approx(expected[pair], abs=1e-12)

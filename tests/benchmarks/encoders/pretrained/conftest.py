@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers
 
-transformers = pytest.importorskip("transformers")
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 WORDS = ["seat", "heat", "##er", "map", "arrow", "##s", "left", "-", ":", ",", "!", "'", "中", "文"]

@@ -6,6 +6,7 @@ import importlib.util
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
@@ -13,8 +14,6 @@ from i2moe_plugin.benchmarks.encoders.pretrained import VisionModel, dinov2, fin
 from i2moe_plugin.benchmarks.encoders.pretrained.folders import check_folder
 from i2moe_plugin.benchmarks.encoders.pretrained.network import load_network
 from i2moe_plugin.errors import DatasetError
-
-onnx = pytest.importorskip("onnx")
 
 WIDTH, LAYERS, PATCH, SIDE = 8, 2, 4, 3
 MATRICES = ("attention.attention.query", "attention.attention.key", "attention.attention.value",
