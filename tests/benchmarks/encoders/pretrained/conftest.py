@@ -10,7 +10,6 @@ import pytest
 import torch
 import transformers
 
-
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 WORDS = ["seat", "heat", "##er", "map", "arrow", "##s", "left", "-", ":", ",", "!", "'", "中", "文"]
 
