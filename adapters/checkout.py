@@ -56,7 +56,7 @@ class Checkout:
         sys.meta_path.insert(0, _Finder(self))
 
     def load(self, path: str) -> type[nn.Module]:
-        """The class at a dotted path, ``fusions.common_fusions.Concat``.
+        """Load the class at a dotted path, ``fusions.common_fusions.Concat``.
 
         Raises:
             PluginError: no such module or class, a missing package, or a failed import.
@@ -80,7 +80,7 @@ class Checkout:
         return classes[name]
 
     def module(self, name: str, without: Sequence[str] = ()) -> types.ModuleType:
-        """A module by its name there, ``training_structures.Supervised_Learning``.
+        """Import a module by its name there, ``training_structures.Supervised_Learning``.
 
         Args:
             name: of the module.
@@ -113,7 +113,7 @@ class Checkout:
             sys.path[:] = search_path  # some modules append the working folder
 
     def _is_ours(self, name: str) -> bool:
-        """As Python decides with the root first on its path: bare folders come last."""
+        """Decide as Python does with the root first on its path: bare folders come last."""
         spec = PathFinder.find_spec(name, [str(self.root)])
         if spec is None or spec.origin is not None:
             return spec is not None
@@ -141,7 +141,7 @@ class Checkout:
 
 
 def open_checkout(root: str | Path) -> Checkout:
-    """The checkout in a folder; the same object each time.
+    """Open the checkout in a folder; gives the same object each time.
 
     Raises:
         PluginError: it is not a checkout.
@@ -164,7 +164,7 @@ class _Finder(MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: types.ModuleType | None = None
     ) -> ModuleSpec | None:
-        """The spec of one of the checkout's modules; None for any other."""
+        """Find the spec of one of the checkout's modules; None for any other."""
         if not fullname.startswith(f"{self.checkout.package}."):
             return None
         spec = PathFinder.find_spec(fullname, path, target)

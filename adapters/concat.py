@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from i2moe_plugin.registry import register_backbone
+from i2moe_plugin.backbones.entry import register_backbone
 
 
 @register_backbone("concat", upstream="MultiBench fusions/common_fusions.py: Concat")
@@ -23,5 +23,5 @@ class Concat(nn.Module):
     concatenates = True
 
     def forward(self, latents: Sequence[Tensor]) -> Tensor:
-        """M latents [B, D_m] or [B, T_m, D_m] -> [B, sum_m T_m D_m]."""
+        """Fuse M latents [B, D_m] or [B, T_m, D_m] -> [B, sum_m T_m D_m]."""
         return torch.cat([latent.flatten(1) for latent in latents], 1)

@@ -11,9 +11,10 @@ from torch.nn import functional as F
 
 from i2moe_plugin.adapters.tokens import require_positive
 from i2moe_plugin.adapters.transformer import Transformer
-from i2moe_plugin.backbones.wrapper import LatentSpec, MLPHead, pool_tokens, zero_padding
-from i2moe_plugin.errors import ConfigError, ShapeError
-from i2moe_plugin.registry import register_backbone
+from i2moe_plugin.backbones.entry import register_backbone
+from i2moe_plugin.backbones.latents import LatentSpec, pool_tokens, zero_padding
+from i2moe_plugin.backbones.wrapper import MLPHead
+from i2moe_plugin.errors import ConfigError, I2MoEError, ShapeError
 
 Head = Literal["transformer", "mlp"]
 
@@ -27,16 +28,12 @@ class ConcatEarly(nn.Module):
     """
 
     def forward(self, latents: Sequence[Tensor]) -> Tensor:
-        """M latents [B, T, D_m] -> [B, T, sum_m D_m].
+        """Fuse M latents [B, T, D_m] -> [B, T, sum_m D_m].
 
         Raises:
             ShapeError: numbers of tokens differ.
         """
-        if len({latent.shape[1] for latent in latents}) != 1:
-            raise ShapeError(
-                "early fusion pairs tokens, so all modalities need as many; got "
-                f"{[latent.shape[1] for latent in latents]}. Use lf or transformer."
-            )
+        _require_pairs([latent.shape[1] for latent in latents], ShapeError)
         return torch.cat(list(latents), 2)
 
 
@@ -49,7 +46,7 @@ class Stack(nn.Module):
     """
 
     def forward(self, latents: Sequence[Tensor]) -> Tensor:
-        """M latents of one size -> [B, S, M]."""
+        """Fuse M latents of one size -> [B, S, M]."""
         return torch.stack([latent.flatten(1) for latent in latents], 2)
 
 
@@ -66,7 +63,7 @@ class ConcatLinear(nn.Module):
         self.linear = nn.Linear(sum(input_dims), output_dim)
 
     def forward(self, latents: Sequence[Tensor]) -> Tensor:
-        """M latents [B, D_m] or [B, T, D_m] -> [B, output_dim] or [B, T, output_dim]."""
+        """Fuse M latents [B, D_m] or [B, T, D_m] -> [B, output_dim] or [B, T, output_dim]."""
         return self.linear(torch.cat(list(latents), -1))
 
 
@@ -113,34 +110,21 @@ class EarlyFusion(nn.Module):
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
-        _check_head(head)
-        require_positive(hidden_dim=hidden_dim)
-        counts = {spec.tokens for spec in latents}
-        if len(counts) != 1:
-            raise ConfigError(
-                "early fusion pairs tokens, so all modalities need as many; got "
-                f"{[spec.tokens for spec in latents]}. Use lf or transformer."
-            )
+        require_positive(hidden_dim=hidden_dim, num_layers=num_layers, num_heads=num_heads)
+        _require_pairs([spec.tokens for spec in latents], ConfigError)
         self.widths = [spec.dim for spec in latents]
         self.project = nn.Linear(sum(self.widths), hidden_dim)
-        self.transformer: Transformer | None = None
+        tokens = LatentSpec(hidden_dim, latents[0].tokens)
+        self.transformer = _transformer(head, tokens, num_outputs, num_layers, num_heads, dropout)
         self.mlp: nn.Module | None = None
-        if head == "transformer":
-            self.transformer = Transformer(
-                [LatentSpec(hidden_dim, counts.pop())],
-                num_outputs,
-                num_layers=num_layers,
-                num_heads=num_heads,
-                dropout=dropout,
-            )
-        else:
+        if self.transformer is None:
             self.activation = nn.Sequential(nn.ReLU(), nn.Dropout(dropout))
             self.mlp = nn.Linear(hidden_dim, num_outputs)
 
     def forward(
         self, latents: Sequence[Tensor], padding_masks: Sequence[Tensor | None] | None = None
     ) -> Tensor:
-        """M latents [B, T, D_m], masks None or [B, T] (True: padding) -> [B, C]."""
+        """Fuse M latents [B, T, D_m], masks None or [B, T] (True: padding) -> [B, C]."""
         masks = [None] * len(latents) if padding_masks is None else padding_masks
         pairs = zip(latents, masks, strict=True)
         return self.combine([self.encode_modality(m, *pair) for m, pair in enumerate(pairs)], masks)
@@ -148,7 +132,7 @@ class EarlyFusion(nn.Module):
     def encode_modality(
         self, modality: int, latent: Tensor, padding_mask: Tensor | None = None
     ) -> tuple[Tensor]:
-        """What a modality adds to x, [B, T, H]."""
+        """Compute what a modality adds to x, [B, T, H]."""
         if padding_mask is not None:
             (latent,) = zero_padding([latent], [padding_mask])
         start = sum(self.widths[:modality])
@@ -160,12 +144,8 @@ class EarlyFusion(nn.Module):
         parts: Sequence[tuple[Tensor, ...]],
         padding_masks: Sequence[Tensor | None] | None = None,
     ) -> Tensor:
-        """Adds up x and decides."""
-        if len({part.shape[1] for (part,) in parts}) != 1:
-            raise ShapeError(
-                "early fusion pairs tokens, so all modalities need as many; got "
-                f"{[part.shape[1] for (part,) in parts]}. Use lf or transformer."
-            )
+        """Add up x, and decide."""
+        _require_pairs([part.shape[1] for (part,) in parts], ShapeError)
         padding = None
         if padding_masks is not None:
             known = [mask for mask in padding_masks if mask is not None]
@@ -222,24 +202,17 @@ class LateFusion(nn.Module):
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
-        _check_head(head)
-        require_positive(hidden_dim=hidden_dim)
+        require_positive(hidden_dim=hidden_dim, num_layers=num_layers, num_heads=num_heads)
         self.padded = [spec.padded for spec in latents]
         widths = [spec.dim * (1 if spec.padded else spec.tokens or 1) for spec in latents]
         self.widths = widths
         self.mlp: MLPHead | None = None
-        self.transformer: Transformer | None = None
         if head == "mlp":
             self.mlp = MLPHead(sum(widths), num_outputs, hidden_dim, dropout)
         else:
             self.projections = nn.ModuleList(nn.Linear(width, hidden_dim) for width in widths)
-            self.transformer = Transformer(
-                [LatentSpec(hidden_dim, len(widths))],
-                num_outputs,
-                num_layers=num_layers,
-                num_heads=num_heads,
-                dropout=dropout,
-            )
+        tokens = LatentSpec(hidden_dim, len(widths))
+        self.transformer = _transformer(head, tokens, num_outputs, num_layers, num_heads, dropout)
 
     def forward(
         self, latents: Sequence[Tensor], padding_masks: Sequence[Tensor | None] | None = None
@@ -252,7 +225,7 @@ class LateFusion(nn.Module):
     def encode_modality(
         self, modality: int, latent: Tensor, padding_mask: Tensor | None = None
     ) -> tuple[Tensor]:
-        """What a flattened latent adds to the hidden layer, or its token: [B, H]."""
+        """Compute what a flattened latent adds to the hidden layer, or its token: [B, H]."""
         (latent,) = zero_padding([latent], [padding_mask])
         flat = pool_tokens(latent, padding_mask) if self.padded[modality] else latent.flatten(1)
         if self.mlp is not None:
@@ -264,7 +237,7 @@ class LateFusion(nn.Module):
         parts: Sequence[tuple[Tensor, ...]],
         padding_masks: Sequence[Tensor | None] | None = None,
     ) -> Tensor:
-        """Decides from the modalities' parts."""
+        """Decide from the modalities' parts."""
         if self.mlp is not None:
             return self.mlp.combine_parts([part for (part,) in parts])
         assert self.transformer is not None
@@ -307,7 +280,7 @@ class LastTokenTransformer(nn.Module):
         self.linear = nn.Linear(hidden_dim, num_outputs)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """[B, T, in_features] -> [B, C]."""
+        """Compute [B, T, in_features] -> [B, C]."""
         return self.linear(self.encoder(self.project(tokens))[:, -1])
 
 
@@ -349,7 +322,7 @@ class ReleasedEarlyFusion(nn.Module):
         )
 
     def forward(self, latents: Sequence[Tensor]) -> Tensor:
-        """M latents [B, T, D_m] -> [B, C]."""
+        """Fuse M latents [B, T, D_m] -> [B, C]."""
         return self.network(self.concat(latents))
 
 
@@ -398,11 +371,26 @@ class ReleasedLateFusion(nn.Module):
         )
 
     def forward(self, latents: Sequence[Tensor]) -> Tensor:
-        """M latents -> [B, C]."""
+        """Fuse M latents -> [B, C]."""
         flat = torch.cat([latent.flatten(1) for latent in latents], 1)
         return self.network(flat.unsqueeze(-1))
 
 
-def _check_head(head: str) -> None:
+def _require_pairs(tokens: Sequence[int | None], error: type[I2MoEError]) -> None:
+    if len(set(tokens)) != 1:
+        raise error(
+            "early fusion pairs tokens, so all modalities need as many; got "
+            f"{list(tokens)}. Use lf or transformer."
+        )
+
+
+def _transformer(
+    head: str, tokens: LatentSpec, num_outputs: int, num_layers: int, num_heads: int, dropout: float
+) -> Transformer | None:
+    """Build the transformer head over tokens; None for an MLP head."""
     if head not in ("transformer", "mlp"):
         raise ConfigError(f"head is transformer or mlp, not {head!r}.")
+    if head == "mlp":
+        return None
+    options = {"num_layers": num_layers, "num_heads": num_heads}
+    return Transformer([tokens], num_outputs, dropout=dropout, **options)

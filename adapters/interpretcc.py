@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from i2moe_plugin.backbones.entry import register_backbone
 from i2moe_plugin.errors import ConfigError
-from i2moe_plugin.registry import register_backbone
 
 
 class GumbelSigmoid(nn.Module):
@@ -44,7 +44,7 @@ class GumbelSigmoid(nn.Module):
         self.tau, self.threshold, self.hard = tau, threshold, hard
 
     def forward(self, logits: Tensor) -> Tensor:
-        """Gates of the logits' shape, in [0, 1]."""
+        """Compute gates of the logits' shape, in [0, 1]."""
         if self.training:
             # eps keeps a draw of exactly 0 or 1 finite.
             logits = logits + torch.rand_like(logits).logit(eps=1e-6)
@@ -113,16 +113,16 @@ class InterpretCC(nn.Module):
         )
 
     def gates(self, latents: Sequence[Tensor]) -> Tensor:
-        """How far each modality is let through, [B, M]."""
+        """Compute how far each modality is let through, [B, M]."""
         scores = [score(z) for score, z in zip(self.scores, latents, strict=True)]
         return self.gate(torch.cat(scores, 1))
 
     def forward(self, latents: Sequence[Tensor]) -> Tensor:
-        """M latents [B, D_m] -> [B, C]."""
+        """Fuse M latents [B, D_m] -> [B, C]."""
         return self.combine([self.encode_modality(m, latent) for m, latent in enumerate(latents)])
 
     def encode_modality(self, modality: int, latent: Tensor) -> tuple[Tensor, ...]:
-        """The gate's logit [B, 1], and what the modality adds to W z where it is let through."""
+        """Compute the gate's logit [B, 1], and what the modality adds to W z."""
         linear = self.fusion[0]
         assert isinstance(linear, nn.Linear)
         start = sum(self.widths[:modality])
@@ -130,7 +130,7 @@ class InterpretCC(nn.Module):
         return self.scores[modality](latent), F.linear(latent, weight)
 
     def combine(self, parts: Sequence[tuple[Tensor, ...]]) -> Tensor:
-        """Gates what the modalities add, and decides."""
+        """Gate what the modalities add, and decide."""
         linear, *rest = self.fusion
         gates = self.gate(torch.cat([score for score, _ in parts], 1)).unbind(1)
         assert isinstance(linear, nn.Linear)

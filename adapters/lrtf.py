@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from i2moe_plugin.backbones.entry import register_backbone
 from i2moe_plugin.errors import ConfigError
-from i2moe_plugin.registry import register_backbone
 
 
 @register_backbone(
@@ -49,11 +49,11 @@ class LowRankTensorFusion(nn.Module):
         self.fusion_bias = nn.Parameter(torch.zeros(1, output_dim))
 
     def forward(self, latents: Sequence[Tensor]) -> Tensor:
-        """M latents [B, D_m] -> [B, output_dim]."""
+        """Fuse M latents [B, D_m] -> [B, output_dim]."""
         return self.combine([self.encode_modality(m, latent) for m, latent in enumerate(latents)])
 
     def encode_modality(self, modality: int, latent: Tensor) -> tuple[Tensor]:
-        """[1; z] F of every rank, [B, rank * output_dim]."""
+        """Compute [1; z] F of every rank, [B, rank * output_dim]."""
         # All ranks in one matrix product. The 1 goes to the latent: taking its row out of the
         # factor instead would fill a second gradient of the factor's size with zeros.
         factor = self.factors[modality]
@@ -63,7 +63,7 @@ class LowRankTensorFusion(nn.Module):
         return (F.pad(latent.flatten(1), (1, 0), value=1.0) @ rows,)
 
     def combine(self, parts: Sequence[tuple[Tensor, ...]]) -> Tensor:
-        """The modalities' terms -> [B, output_dim]."""
+        """Multiply the modalities' terms, and sum over ranks: [B, output_dim]."""
         product = parts[0][0]
         for (term,) in parts[1:]:
             product = product * term

@@ -10,9 +10,9 @@ from torch.nn import functional as F
 
 from i2moe_plugin.adapters.switchgate import balance_loss
 from i2moe_plugin.adapters.tokens import AttentionResidual, JointTokens, require_positive
-from i2moe_plugin.backbones.wrapper import LatentSpec
+from i2moe_plugin.backbones.entry import register_backbone
+from i2moe_plugin.backbones.latents import LatentSpec
 from i2moe_plugin.errors import ConfigError
-from i2moe_plugin.registry import register_backbone
 
 TOP_K = 2
 NUM_CONSTANT = 2
@@ -129,7 +129,7 @@ class MoEPlusPlusBlock(nn.Module):
     def forward(
         self, tokens: Tensor, padding: Tensor | None = None, scores: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """[B, N, H], padding [B, N], scores [B, N, n] -> tokens, scores, balance loss."""
+        """Compute [B, N, H], padding [B, N], scores [B, N, n] -> tokens, scores, balance loss."""
         tokens = self.attend(tokens, padding)
         output, scores, balance = self.layer(self.norm(tokens), padding, scores)
         return tokens + self.dropout(output), scores, balance
@@ -202,7 +202,7 @@ class MoEPlusPlus(JointTokens):
     def forward(
         self, latents: Sequence[Tensor], padding_masks: Sequence[Tensor | None] | None = None
     ) -> tuple[Tensor, Tensor]:
-        """M latents [B, T_m, H], masks None or [B, T_m] -> [B, C], balance loss (a scalar)."""
+        """Fuse M latents [B, T_m, H], masks None or [B, T_m] -> [B, C], balance loss (a scalar)."""
         tokens, padding = self.join(latents, padding_masks)
         scores: Tensor | None = None
         balance = tokens.new_zeros(())
@@ -213,7 +213,7 @@ class MoEPlusPlus(JointTokens):
 
 
 def _weights(experts: int, inputs: int, outputs: int) -> Tensor:
-    """Weights [E, in, out] of E linear layers, each with torch's start."""
+    """Draw weights [E, in, out] of E linear layers, each with torch's start."""
     return torch.stack(
         [nn.Linear(inputs, outputs, bias=False).weight.detach().T for _ in range(experts)]
     )

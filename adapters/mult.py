@@ -10,13 +10,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from i2moe_plugin.adapters.tokens import Attention, require_positive
-from i2moe_plugin.backbones.wrapper import LatentSpec, zero_padding
+from i2moe_plugin.backbones.entry import register_backbone
+from i2moe_plugin.backbones.latents import LatentSpec, zero_padding
 from i2moe_plugin.errors import ConfigError
-from i2moe_plugin.registry import register_backbone
 
 
 def sinusoids(positions: Tensor, dim: int, dtype: torch.dtype) -> Tensor:
-    r"""Sinusoidal embedding of positions, as in tensor2tensor and fairseq.
+    r"""Embed positions in sinusoids, as in tensor2tensor and fairseq.
 
     With h = floor(dim / 2) and w_k = 10000^(-k / (h - 1)): sin(w_0 p) .. sin(w_(h-1) p), then the
     cosines; a zero last where dim is odd.
@@ -61,7 +61,7 @@ class CrossLayer(nn.Module):
                 nn.init.zeros_(module.bias)
 
     def forward(self, tokens: Tensor, context: Tensor, blocked: Tensor) -> Tensor:
-        """Tokens [B, T, D], context [B, S, D], blocked [B, T, S] -> [B, T, D]."""
+        """Attend: tokens [B, T, D], context [B, S, D], blocked [B, T, S] -> [B, T, D]."""
         attended = self.attention(self.norm1(tokens), self.norm1(context), blocked)
         tokens = tokens + self.dropout(attended)
         return tokens + self.dropout(self.feed_forward(self.norm2(tokens)))
@@ -100,7 +100,7 @@ class CrossTransformer(nn.Module):
         context: Tensor | None = None,
         context_places: Tensor | None = None,
     ) -> Tensor:
-        """Tokens [B, T, D] at places [B, T], blocked [B, T, S] (and context [B, S, D]) -> same."""
+        """Run tokens [B, T, D] at places [B, T], blocked [B, T, S], through all layers."""
         tokens = self._embed(tokens, places)
         if context is not None:
             assert context_places is not None
@@ -213,7 +213,7 @@ class MultimodalTransformer(nn.Module):
     def forward(
         self, latents: Sequence[Tensor], padding_masks: Sequence[Tensor | None] | None = None
     ) -> Tensor:
-        """M latents [B, T_m, D_m], masks None or [B, T_m] (True: padding) -> [B, C]."""
+        """Fuse M latents [B, T_m, D_m], masks None or [B, T_m] (True: padding) -> [B, C]."""
         masks = [None] * len(latents) if padding_masks is None else padding_masks
         padding = [
             latent.new_zeros(latent.shape[:2], dtype=torch.bool) if mask is None else mask
@@ -243,7 +243,7 @@ class MultimodalTransformer(nn.Module):
         return self.head(joined + self.residual(joined))
 
     def _blocked(self, places: Tensor, context_places: Tensor, padding: Tensor) -> Tensor:
-        """Which context tokens a token must not look at, [B, T, S]."""
+        """Tell which context tokens a token must not look at, [B, T, S]."""
         blocked = padding.unsqueeze(1)
         if not self.causal:
             return blocked
@@ -252,7 +252,7 @@ class MultimodalTransformer(nn.Module):
 
 
 def _last_token(tokens: Tensor, places: Tensor) -> Tensor:
-    """The last token [B, D] that is not padding."""
+    """Take the last token [B, D] that is not padding."""
     # Places stay at the count behind the last real token, so it is the first to reach it.
     index = (places < places[:, -1:]).sum(1, keepdim=True).unsqueeze(2)
     return torch.take_along_dim(tokens, index, 1).squeeze(1)

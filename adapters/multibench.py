@@ -20,9 +20,9 @@ from torch import nn
 from i2moe_plugin.adapters.checkout import open_checkout
 from i2moe_plugin.adapters.concat import Concat
 from i2moe_plugin.adapters.early_late import ConcatEarly
-from i2moe_plugin.backbones.wrapper import LatentSpec
+from i2moe_plugin.backbones.entry import BackboneEntry
+from i2moe_plugin.backbones.latents import LatentSpec
 from i2moe_plugin.errors import PluginError
-from i2moe_plugin.registry import BackboneEntry
 
 PREFIX = "multibench:"
 ROOT = "MULTIBENCH_ROOT"
@@ -32,7 +32,7 @@ Settings = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Facts:
-    """What a class of MultiBench needs to be known of it.
+    """What must be known of a class of MultiBench.
 
     Attributes:
         refused: why it cannot be a backbone; empty where it can.
@@ -77,7 +77,7 @@ def _count(latents: Latents, _: Settings) -> int:
 
 
 def _linear(modality: int, *factors: str) -> Callable[[Latents, Settings], Any]:
-    """(width of a modality, product of settings): a linear layer to where its view fits."""
+    """Give the widths of a linear layer: of a modality, and the product of two settings."""
 
     def pair(latents: Latents, settings: Settings) -> tuple[int, int]:
         first, second = (settings[name] for name in factors)
@@ -163,7 +163,7 @@ FACTS: dict[str, Facts] = {
 
 
 def resolve(name: str) -> BackboneEntry:
-    """The backbone ``multibench:MODULE.CLASS`` of the checkout that ``MULTIBENCH_ROOT`` names.
+    """Make the backbone ``multibench:MODULE.CLASS`` of the checkout in ``MULTIBENCH_ROOT``.
 
     Raises:
         PluginError: there is no checkout, the class cannot be imported, or it cannot be a backbone.
@@ -206,7 +206,7 @@ class Builder:
 
     @property
     def __wrapped__(self) -> type[nn.Module]:
-        """The class, for who looks for the source."""
+        """The class, for those who look for the source."""
         return self.cls
 
     @property
@@ -229,7 +229,7 @@ class Builder:
         return inspect.Signature([*named, *settings])
 
     def __call__(self, latents: Latents, num_outputs: int = 0, **settings: Any) -> nn.Module:
-        """The module for these latents, with what it needs in front."""
+        """Build the module for these latents, with what it needs in front."""
         facts = self._facts
         given = {**settings, **facts.fixed, **({facts.head: num_outputs} if facts.head else {})}
         arguments: dict[str, Any] = {}
@@ -286,7 +286,7 @@ def _check_forward(name: str, cls: type[nn.Module]) -> None:
 
 
 def _hyper_parameters(default: Any) -> dict[str, Any] | None:
-    """The public attributes of a class of hyper-parameters, or None for any other default."""
+    """List the public attributes of a class of hyper-parameters; None for any other default."""
     if not inspect.isclass(default) or default is inspect.Parameter.empty:
         return None
     return {key: value for key, value in vars(default).items() if not key.startswith("_")}

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from i2moe_plugin.adapters.tokens import require_positive
-from i2moe_plugin.registry import register_backbone
+from i2moe_plugin.backbones.entry import register_backbone
 
 _PAPER = "Jayakumar et al., ICLR 2020, Multiplicative Interactions and Where to Find Them"
 _UPSTREAM = "MultiBench fusions/common_fusions.py: MultiplicativeInteractions"
@@ -54,17 +54,17 @@ class MatrixInteraction(nn.Module):
         )
 
     def forward(self, latents: Sequence[Tensor]) -> Tensor:
-        """[B, D_1] and [B, D_2] -> [B, output_dim] or [B, P, Q]."""
+        """Fuse [B, D_1] and [B, D_2] -> [B, output_dim] or [B, P, Q]."""
         return self.combine([self.encode_modality(m, latent) for m, latent in enumerate(latents)])
 
     def encode_modality(self, modality: int, latent: Tensor) -> tuple[Tensor, ...]:
-        """z_1 and z_1 U + b, or z_2 and z_2 V."""
+        """Compute z_1 and z_1 U + b, or z_2 and z_2 V."""
         if modality == 0:
             return latent, torch.tensordot(latent, self.U, 1) + self.b
         return latent, torch.tensordot(latent, self.V, 1)
 
     def combine(self, parts: Sequence[tuple[Tensor, ...]]) -> Tensor:
-        """Adds the bilinear term."""
+        """Add the bilinear term."""
         (first, shift_1), (second, shift_2) = parts
         products = (first.unsqueeze(2) * second.unsqueeze(1)).flatten(1)
         return torch.tensordot(products, self.W.flatten(0, 1), 1) + shift_1 + shift_2
@@ -101,17 +101,17 @@ class VectorInteraction(nn.Module):
         self.b = nn.Parameter(torch.randn(gated))
 
     def forward(self, latents: Sequence[Tensor]) -> Tensor:
-        """[B, D_1] and [B, D_2] -> [B, D_2], or [B, D_1] with ``flip``."""
+        """Fuse [B, D_1] and [B, D_2] -> [B, D_2], or [B, D_1] with ``flip``."""
         return self.combine([self.encode_modality(m, latent) for m, latent in enumerate(latents)])
 
     def encode_modality(self, modality: int, latent: Tensor) -> tuple[Tensor, ...]:
-        """Scale and shift from the gate; the other modality as it is."""
+        """Compute scale and shift of the gate; the other modality stays as it is."""
         if modality != int(self.flip):
             return (latent,)
         return latent @ self.W + self.V, latent @ self.U + self.b
 
     def combine(self, parts: Sequence[tuple[Tensor, ...]]) -> Tensor:
-        """Scales and shifts."""
+        """Scale and shift."""
         (scale, shift), (gated,) = reversed(parts) if self.flip else parts
         return scale * gated + shift
 
@@ -148,17 +148,17 @@ class ScalarInteraction(nn.Module):
         self.b = nn.Parameter(torch.randn(1))
 
     def forward(self, latents: Sequence[Tensor]) -> Tensor:
-        """[B, D_1] and [B, D_2] -> [B, D_2], or [B, D_1] with ``flip``."""
+        """Fuse [B, D_1] and [B, D_2] -> [B, D_2], or [B, D_1] with ``flip``."""
         return self.combine([self.encode_modality(m, latent) for m, latent in enumerate(latents)])
 
     def encode_modality(self, modality: int, latent: Tensor) -> tuple[Tensor, ...]:
-        """Scale and shift [B] from the gate; the other modality as it is."""
+        """Compute scale and shift [B] of the gate; the other modality stays as it is."""
         if modality != int(self.flip):
             return (latent,)
         return latent @ self.W + self.V, latent @ self.U + self.b
 
     def combine(self, parts: Sequence[tuple[Tensor, ...]]) -> Tensor:
-        """Scales and shifts."""
+        """Scale and shift."""
         (scale, shift), (scaled,) = reversed(parts) if self.flip else parts
         return scale.unsqueeze(1) * scaled + shift.unsqueeze(1)
 
@@ -195,7 +195,7 @@ class ThreeWayInteraction(nn.Module):
         self.b = MatrixInteraction(pair, output_dim)
 
     def forward(self, latents: Sequence[Tensor]) -> Tensor:
-        """[B, D_1], [B, D_2] and [B, D_3] -> [B, output_dim]."""
+        """Fuse [B, D_1], [B, D_2] and [B, D_3] -> [B, output_dim]."""
         *pair, third = latents
         weights: Tensor = self.a(pair)
         return (third.unsqueeze(1) @ weights).squeeze(1) + self.b(pair)

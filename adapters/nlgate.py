@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from i2moe_plugin.adapters.tokens import require_positive
-from i2moe_plugin.registry import register_backbone
+from i2moe_plugin.backbones.entry import register_backbone
 
 
 @register_backbone(
@@ -57,17 +57,17 @@ class NonLocalGate(nn.Module):
         self.value = nn.Linear(second, num_keys * channels)
 
     def forward(self, latents: Sequence[Tensor]) -> Tensor:
-        """[B, D_1] and [B, D_2] -> [B, P * C]."""
+        """Fuse [B, D_1] and [B, D_2] -> [B, P * C]."""
         return self.combine([self.encode_modality(m, latent) for m, latent in enumerate(latents)])
 
     def encode_modality(self, modality: int, latent: Tensor) -> tuple[Tensor, ...]:
-        """Q [B, P, C] of the first modality; K [B, C, S] and V [B, S, C] of the second."""
+        """Compute Q [B, P, C] of the first modality, K [B, C, S] and V [B, S, C] of the second."""
         if modality == 0:
             return (self.query(latent).unflatten(1, (self.num_queries, self.channels)),)
         key = self.key(latent).unflatten(1, (self.channels, self.num_keys))
         return key, self.value(latent).unflatten(1, (self.num_keys, self.channels))
 
     def combine(self, parts: Sequence[tuple[Tensor, ...]]) -> Tensor:
-        """Q, K and V -> [B, P * C]."""
+        """Attend from Q to K and V: [B, P * C]."""
         (query,), (key, value) = parts
         return (query + (query @ key).softmax(-1) @ value).flatten(1)

@@ -11,9 +11,9 @@ from torch.nn import functional as F
 
 from i2moe_plugin.adapters.tokens import AttentionResidual, JointTokens, require_positive
 from i2moe_plugin.adapters.transformer import TransformerBlock
-from i2moe_plugin.backbones.wrapper import LatentSpec
+from i2moe_plugin.backbones.entry import register_backbone
+from i2moe_plugin.backbones.latents import LatentSpec
 from i2moe_plugin.errors import ConfigError
-from i2moe_plugin.registry import register_backbone
 
 
 class SwitchFeedForward(nn.Module):
@@ -77,7 +77,7 @@ class SwitchFeedForward(nn.Module):
         self.down_weight, self.down_bias = _linears(num_experts, hidden_dim, dim)
 
     def forward(self, tokens: Tensor, padding: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """[B, N, H], padding [B, N] -> output [B, N, H], balance loss (a scalar)."""
+        """Route [B, N, H], padding [B, N] -> output [B, N, H], balance loss (a scalar)."""
         routed = tokens
         if self.training and self.jitter:
             routed = tokens * (1 + self.jitter * (2 * torch.rand_like(tokens) - 1))
@@ -97,13 +97,13 @@ class SwitchFeedForward(nn.Module):
         return output, balance_loss(chosen, probabilities, padding)
 
     def slots_for(self, tokens: int) -> int:
-        """How many of a sample's tokens one expert takes."""
+        """Count how many of a sample's tokens one expert takes."""
         factor = self.capacity if self.training else self.eval_capacity
         # 1e-9: a product such as 1.2 * 5 / 3 may come out a hair above 2.
         return min(tokens, math.ceil(factor * tokens / self.num_experts - 1e-9))
 
     def _slots(self, choice: Tensor, probability: Tensor, padding: Tensor | None) -> Tensor:
-        """Which slot of its expert each token gets, if any: one-hot bool [B, N, S]."""
+        """Tell which slot of its expert each token gets, if any: one-hot bool [B, N, S]."""
         tokens = choice.shape[1]
         places = torch.arange(tokens, device=choice.device)
         mine, other = probability.unsqueeze(2), probability.unsqueeze(1)
@@ -123,7 +123,7 @@ class SwitchFeedForward(nn.Module):
 
 
 def balance_loss(chosen: Tensor, probabilities: Tensor, padding: Tensor | None = None) -> Tensor:
-    """(E / K) sum_e f_e P_e over the tokens of a batch that are not padding.
+    """Compute (E / K) sum_e f_e P_e over the tokens of a batch that are not padding.
 
     Args:
         chosen: bool [B, N, E], K experts for each token, none for padding.
@@ -211,7 +211,7 @@ class SwitchTransformer(JointTokens):
     def forward(
         self, latents: Sequence[Tensor], padding_masks: Sequence[Tensor | None] | None = None
     ) -> tuple[Tensor, Tensor]:
-        """M latents [B, T_m, H], masks None or [B, T_m] -> [B, C], balance loss (a scalar)."""
+        """Fuse M latents [B, T_m, H], masks None or [B, T_m] -> [B, C], balance loss (a scalar)."""
         tokens, padding = self.join(latents, padding_masks)
         balance = tokens.new_zeros(())
         for block in self.blocks:
@@ -236,14 +236,14 @@ class SwitchBlock(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, tokens: Tensor, padding: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """[B, N, H], padding [B, N] -> [B, N, H], balance loss."""
+        """Compute [B, N, H], padding [B, N] -> [B, N, H], balance loss."""
         tokens = self.attend(tokens, padding)
         output, balance = self.feed_forward(self.norm(tokens), padding)
         return tokens + self.dropout(output), balance
 
 
 def _linears(experts: int, inputs: int, outputs: int) -> tuple[nn.Parameter, nn.Parameter]:
-    """Weights [E, in, out] and biases [E, out] of E linear layers, each with torch's start."""
+    """Draw weights [E, in, out] and biases [E, out] of E linear layers, with torch's start."""
     layers = [nn.Linear(inputs, outputs) for _ in range(experts)]
     weight = torch.stack([layer.weight.detach().T for layer in layers])
     bias = torch.stack([layer.bias.detach() for layer in layers])

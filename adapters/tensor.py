@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from i2moe_plugin.backbones.entry import register_backbone
 from i2moe_plugin.errors import ConfigError
-from i2moe_plugin.registry import register_backbone
 
 
 @register_backbone(
@@ -58,15 +58,15 @@ class TensorFusion(nn.Module):
         )
 
     def forward(self, latents: Sequence[Tensor]) -> Tensor:
-        """M latents [B, D_m] -> [B, prod_m (D_m + 1)]."""
+        """Fuse M latents [B, D_m] -> [B, prod_m (D_m + 1)]."""
         return self.combine([self.encode_modality(m, latent) for m, latent in enumerate(latents)])
 
     def encode_modality(self, modality: int, latent: Tensor) -> tuple[Tensor]:
-        """[1; z], [B, D + 1]."""
+        """Put a 1 in front of z: [B, D + 1]."""
         return (F.pad(self.projections[modality](latent), (1, 0), value=1.0),)
 
     def combine(self, parts: Sequence[tuple[Tensor, ...]]) -> Tensor:
-        """The outer product of the modalities' [1; z]."""
+        """Compute the outer product of the modalities' [1; z]."""
         first, *rest = (part for (part,) in parts)
         for factor in rest:
             first = (first.unsqueeze(-1) * factor.unsqueeze(-2)).flatten(-2)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from i2moe_plugin.backbones.wrapper import LatentSpec, pool_tokens, zero_padding
+from i2moe_plugin.backbones.latents import LatentSpec, pool_tokens, zero_padding
 from i2moe_plugin.errors import ConfigError, ShapeError
 
 
@@ -25,7 +25,7 @@ def require_positive(**settings: int) -> None:
 
 
 def common_width(latents: Sequence[LatentSpec]) -> int:
-    """The width H that all token latents share.
+    """Return the width H that all token latents share.
 
     Raises:
         ConfigError: the widths differ, or a latent is a vector.
@@ -93,7 +93,7 @@ class Attention(nn.Module):
         return self.attend(self.project(queries, context), blocked)
 
     def project(self, queries: Tensor, context: Tensor) -> Projected:
-        """Queries, keys and values by head: each is its own token's, whatever the others are."""
+        """Compute queries, keys and values by head, of each token by itself."""
         keys, values = self.key_value(context).chunk(2, -1)
         q, k, v = (
             x.unflatten(-1, (self.num_heads, -1)).movedim(-2, 1)
@@ -102,7 +102,7 @@ class Attention(nn.Module):
         return q, k, v
 
     def attend(self, projected: Projected, blocked: Tensor | None = None) -> Tensor:
-        """The rest of :meth:`forward`, from what :meth:`project` returned."""
+        """Do the rest of :meth:`forward`, from what :meth:`project` returned."""
         q, k, v = projected
         scores = q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5
         if blocked is None:
@@ -126,14 +126,14 @@ class AttentionResidual(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def project(self, tokens: Tensor) -> Projected:
-        """The part of :meth:`forward` that is each token's own."""
+        """Do the part of :meth:`forward` that is each token's own."""
         normed = self.norm(tokens)
         return self.attention.project(normed, normed)
 
     def forward(
         self, tokens: Tensor, padding: Tensor | None = None, projected: Projected | None = None
     ) -> Tensor:
-        """Tokens [B, ..., N, H] -> the same.
+        """Attend from tokens [B, ..., N, H] to each other; the shape stays.
 
         Args:
             tokens: [B, ..., N, H].
@@ -146,14 +146,14 @@ class AttentionResidual(nn.Module):
 
 
 def feed_forward(dim: int, dropout: float) -> nn.Sequential:
-    """Linear to twice the width, GELU, dropout, linear back."""
+    """Make a feed-forward part: linear to twice the width, GELU, dropout, linear back."""
     return nn.Sequential(
         nn.Linear(dim, 2 * dim), nn.GELU(), nn.Dropout(dropout), nn.Linear(2 * dim, dim)
     )
 
 
 class JointTokens(nn.Module):
-    """Base of fusions that run blocks over all modalities' tokens as one sequence.
+    """The base of fusions that run blocks over all modalities' tokens as one sequence.
 
     It joins the tokens and adds learned positions (zero at the start, one for each modality and
     place); at the end it takes each modality's mean over its tokens, concatenates the means and
@@ -178,7 +178,7 @@ class JointTokens(nn.Module):
     def join(
         self, latents: Sequence[Tensor], padding_masks: Sequence[Tensor | None] | None
     ) -> tuple[Tensor, Tensor | None]:
-        """M latents [B, T_m, H] -> tokens with positions [B, N, H], padding [B, N] or None.
+        """Join M latents [B, T_m, H] to tokens with positions [B, N, H], padding [B, N] or None.
 
         Raises:
             ShapeError: more tokens than there are positions.
@@ -190,7 +190,7 @@ class JointTokens(nn.Module):
     def place(
         self, latents: Sequence[tuple[int, Tensor]], masks: Sequence[Tensor | None]
     ) -> list[Tensor]:
-        """Latents [B, T_m, H], each with its modality's place, and their positions added.
+        """Add the positions to latents [B, T_m, H], each given with its modality's place.
 
         Raises:
             ShapeError: more tokens than there are positions.
@@ -204,7 +204,7 @@ class JointTokens(nn.Module):
         latents: Sequence[Tensor],
         padding_masks: Sequence[Tensor | None] | None,
     ) -> Tensor:
-        """Tokens [B, N, H] of these latents -> outputs [B, C]."""
+        """Decide from the tokens [B, N, H] of these latents: outputs [B, C]."""
         parts = tokens.split([latent.shape[1] for latent in latents], 1)
         masks = _masks(latents, padding_masks)
         pooled = [pool_tokens(part, mask) for part, mask in zip(parts, masks, strict=True)]
@@ -226,7 +226,7 @@ def _placed(modality: int, latent: Tensor, mask: Tensor | None, table: Tensor) -
 
 
 def join_padding(latents: Sequence[Tensor], masks: Sequence[Tensor | None]) -> Tensor | None:
-    """M latents [B, T_m, H] and their masks -> the joined sequence's, [B, N]; None without any."""
+    """Join the masks of M latents [B, T_m, H] to the sequence's, [B, N]; None without any."""
     if all(mask is None for mask in masks):
         return None
     padding = [

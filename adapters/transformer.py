@@ -17,8 +17,8 @@ from i2moe_plugin.adapters.tokens import (
     join_padding,
     require_positive,
 )
-from i2moe_plugin.backbones.wrapper import LatentSpec
-from i2moe_plugin.registry import register_backbone
+from i2moe_plugin.backbones.entry import register_backbone
+from i2moe_plugin.backbones.latents import LatentSpec
 
 
 class TransformerBlock(nn.Module):
@@ -32,13 +32,13 @@ class TransformerBlock(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def project(self, tokens: Tensor) -> Projected:
-        """The part of :meth:`forward` that is each token's own."""
+        """Do the part of :meth:`forward` that is each token's own."""
         return self.attend.project(tokens)
 
     def forward(
         self, tokens: Tensor, padding: Tensor | None = None, projected: Projected | None = None
     ) -> Tensor:
-        """[B, ..., N, H], padding [B, ..., N], what :meth:`project` returned -> [B, ..., N, H]."""
+        """Run tokens [B, ..., N, H], padding [B, ..., N], through the block."""
         tokens = self.attend(tokens, padding, projected)
         return tokens + self.dropout(self.feed_forward(self.norm(tokens)))
 
@@ -95,13 +95,13 @@ class Transformer(JointTokens):
         )
 
     def block(self, dim: int, num_heads: int, dropout: float) -> nn.Module:
-        """One block of this transformer."""
+        """Build one block of this transformer."""
         return TransformerBlock(dim, num_heads, dropout)
 
     def forward(
         self, latents: Sequence[Tensor], padding_masks: Sequence[Tensor | None] | None = None
     ) -> Tensor:
-        """M latents [B, T_m, H], masks None or [B, T_m] (True: padding) -> [B, C]."""
+        """Fuse M latents [B, T_m, H], masks None or [B, T_m] (True: padding) -> [B, C]."""
         tokens, padding = self.join(latents, padding_masks)
         for block in self.blocks:
             tokens = block(tokens, padding)
@@ -112,7 +112,7 @@ class Transformer(JointTokens):
         views: Sequence[Sequence[Tensor]],
         padding_masks: Sequence[Tensor | None] | None = None,
     ) -> Tensor:
-        """V views of M latents -> [V, B, C].
+        """Fuse V views of M latents -> [V, B, C].
 
         What the first block makes of a token by itself (its norm, query, key and value) is
         computed once for each tensor, in however many views it stands.
@@ -155,14 +155,14 @@ class ReleasedBlock(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def project(self, tokens: Tensor) -> Projected:
-        """The part of :meth:`forward` that is each token's own."""
+        """Do the part of :meth:`forward` that is each token's own."""
         normed = self.norm1(tokens)
         return self.attention.project(normed, normed)
 
     def forward(
         self, tokens: Tensor, padding: Tensor | None = None, projected: Projected | None = None
     ) -> Tensor:
-        """[B, ..., N, H], padding [B, ..., N], what :meth:`project` returned -> [B, ..., N, H]."""
+        """Run tokens [B, ..., N, H], padding [B, ..., N], through the block."""
         blocked = None if padding is None else padding.unsqueeze(-2)
         attended = self.attention.attend(projected or self.project(tokens), blocked)
         attended = self.dropout(attended)

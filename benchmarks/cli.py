@@ -5,11 +5,11 @@ from __future__ import annotations
 import atexit
 import gc
 import os
-from typing import Any
 
 import click
 
 from i2moe_plugin import __version__
+from i2moe_plugin.benchmarks.commands.base import Group
 from i2moe_plugin.benchmarks.commands.check import check
 from i2moe_plugin.benchmarks.commands.data import data
 from i2moe_plugin.benchmarks.commands.explain import explain
@@ -20,26 +20,6 @@ from i2moe_plugin.benchmarks.commands.report import report
 from i2moe_plugin.benchmarks.commands.run import run
 from i2moe_plugin.benchmarks.commands.speed import speed
 from i2moe_plugin.benchmarks.commands.suite import suite
-from i2moe_plugin.errors import I2MoEError
-
-
-class Group(click.Group):
-    """Shows this package's errors as messages, not as tracebacks."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; 1 for our errors, 130 for Ctrl-C."""
-        try:
-            return super().invoke(ctx)
-        except I2MoEError as error:
-            click.secho("error: ", fg="red", bold=True, nl=False, err=True)
-            click.echo(str(error), err=True)
-            ctx.exit(1)
-        except KeyboardInterrupt:
-            click.echo(
-                "\ninterrupted: finished runs are kept; the same command goes on from there.",
-                err=True,
-            )
-            ctx.exit(130)
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})

@@ -1,4 +1,4 @@
-"""What was called otherwise before: it goes on working for a version, and says what to use now.
+"""Deprecations: what was called otherwise goes on working for a version, and warns.
 
 Every deprecation of the package goes through this module, so that one search finds what is to be
 removed when :data:`REMOVED_IN` is released.
@@ -51,22 +51,29 @@ def moved(modules: Mapping[str, str]) -> None:
 
 
 def held_now_by(name: str, places: Sequence[str]) -> Callable[[str], Any]:
-    """A module's ``__getattr__`` for what it held before, and other modules hold now.
+    """Make the ``__getattr__`` of a module for what it held before; who uses it is warned.
 
     Args:
         name: the module's.
-        places: the modules that are looked through.
+        places: the modules that hold it now, looked through in order.
     """
 
     def lookup(attribute: str) -> Any:
-        if not attribute.startswith("__"):
-            for place in places:
-                found = importlib.import_module(place)
-                if hasattr(found, attribute):
-                    return getattr(found, attribute)
-        raise AttributeError(f"{name} has no {attribute!r}; see {', '.join(places)}.")
+        place, value = _find(name, places, attribute)
+        deprecated(f"{name}.{attribute}", f"{place}.{attribute}")
+        return value
 
     return lookup
+
+
+def _find(name: str, places: Sequence[str], attribute: str) -> tuple[str, Any]:
+    """Look through modules for what a module of that name held; gives the place, too."""
+    if not attribute.startswith("__"):
+        for place in places:
+            module = importlib.import_module(place)
+            if hasattr(module, attribute):
+                return place, getattr(module, attribute)
+    raise AttributeError(f"{name} has no {attribute!r}; see {', '.join(places)}.")
 
 
 class _Moved(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -78,7 +85,7 @@ class _Moved(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def find_spec(
         self, fullname: str, path: Any = None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        """A spec for a name of before; None for any other."""
+        """Make a spec for a name of before; None for any other."""
         if fullname not in self.modules:
             return None
         return importlib.machinery.ModuleSpec(fullname, self, is_package=True)
@@ -88,7 +95,7 @@ class _Moved(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         name = module.__name__
         places = self.modules[name]
         deprecated(f"the module {name}", " or ".join(places))
-        vars(module)["__getattr__"] = held_now_by(name, places)
+        vars(module)["__getattr__"] = lambda attribute: _find(name, places, attribute)[1]
 
 
 _FINDER = _Moved()

@@ -12,7 +12,7 @@ from typing import Any
 
 
 class I2MoEError(Exception):
-    """Base of every error this package raises on purpose."""
+    """The base of every error that this package raises on purpose."""
 
 
 class ConfigError(I2MoEError, ValueError):
@@ -46,7 +46,7 @@ class UnknownNameError(I2MoEError, LookupError):
         )
 
     def __reduce__(self) -> tuple[type[UnknownNameError], tuple[Any, ...]]:
-        """Pickled by what it was made of: an exception's own way would pass the message alone."""
+        """Pickle what it was made of: an exception's own way would pass the message alone."""
         return type(self), (self.kind, self.name, self.known, self.hint)
 
 
@@ -75,7 +75,7 @@ class RunError(I2MoEError):
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A sentence with the close matches of a mistyped name, or nothing.
+    """Write a sentence with the close matches of a mistyped name, or nothing.
 
     >>> did_you_mean("lrft", ["concat", "lrtf"])
     " Did you mean 'lrtf'?"
@@ -85,7 +85,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def listed(problems: Sequence[str], limit: int = 10) -> str:
-    """Problems as indented lines: the first ``limit``, then how many more there are.
+    """Write problems as indented lines: the first ``limit``, then how many more there are.
 
     >>> print(listed(["a", "b", "c"], limit=2))
       - a

@@ -1,31 +1,36 @@
-"""The native I2MoE model, handed to MultiBench's own training loop.
+"""Our models in MultiBench's own training loop.
 
 MultiBench's ``train(encoders, fusion, head, ..., objective=, objective_args_dict=)`` makes a model
 of the three, calls the objective with prediction, truth and a dictionary of what the model computed
-on the way, and saves the whole module. :func:`inject` makes these arguments of an
-:class:`~i2moe_plugin.model.I2MoE`: the whole of it is the "fusion"; encoders and head only pass
-values on.
+on the way, and saves the whole module. :func:`inject` makes an :class:`~i2moe_plugin.model.I2MoE`
+of a triple, and :class:`Injection` these arguments of a model: the whole of it is the "fusion";
+encoders and head only pass values on.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from i2moe_plugin.backbones.wrapper import Backbone, LatentSpec
+from i2moe_plugin.backbones.create import create_backbone
+from i2moe_plugin.backbones.entry import BackboneEntry
+from i2moe_plugin.backbones.latents import LatentSpec, latent_specs
+from i2moe_plugin.backbones.wrapper import Backbone
 from i2moe_plugin.errors import ConfigError, ShapeError
-from i2moe_plugin.model import I2MoE, latent_specs
-from i2moe_plugin.registry import BackboneEntry, create_backbone
+from i2moe_plugin.methods import create_model
+from i2moe_plugin.model import MultimodalModel
 from i2moe_plugin.tasks import Task
 
 
-@dataclass(frozen=True)
 class Injection:
-    """What MultiBench's ``train`` takes.
+    """A model of ours as MultiBench's ``train`` takes it.
+
+    Args:
+        model: any of ours.
+        is_packed: batches are MultiBench's packed ones.
 
     Attributes:
         model: the native model that is trained; use it, or the ``.fuse.model`` of what MultiBench
@@ -33,19 +38,19 @@ class Injection:
         encoders, fusion, head, objective, objective_args_dict, is_packed: arguments of ``train``.
     """
 
-    model: I2MoE
-    encoders: list[nn.Module]
-    fusion: nn.Module
-    head: nn.Module
-    objective: Objective
-    is_packed: bool = False
-    objective_args_dict: dict[str, Any] = field(default_factory=dict)
+    def __init__(self, model: MultimodalModel, is_packed: bool = False) -> None:
+        self.model, self.is_packed = model, is_packed
+        self.encoders = [PassOn() for _ in model.encoders]
+        self.fusion = InjectedFusion(model)
+        self.head = PredictionOf()
+        self.objective = InjectedObjective(model)
+        self.objective_args_dict: dict[str, Any] = {}
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """All of them by name, and the name of the task: ``train(**injection.arguments, ...)``."""
-        names = ("encoders", "fusion", "head", "objective", "objective_args_dict", "is_packed")
-        return {**{name: getattr(self, name) for name in names}, "task": self.model.task.name}
+        """The arguments by name, and the name of the task: ``train(**injection.arguments)``."""
+        arguments = {name: value for name, value in vars(self).items() if name != "model"}
+        return {**arguments, "task": self.model.task.name}
 
 
 def inject(
@@ -60,7 +65,7 @@ def inject(
     fusion_settings: dict[str, Any] | None = None,
     **settings: Any,
 ) -> Injection:
-    """I2MoE over a MultiBench triple, to be trained by MultiBench's unmodified ``train``.
+    """Make I2MoE of a MultiBench triple, to be trained by MultiBench's unmodified ``train``.
 
     In training every expert sees its masked views, and the loss is the native one: task +
     ``interaction_weight`` * mean interaction loss + ``auxiliary_weight`` * the backbone's own. In
@@ -77,7 +82,8 @@ def inject(
         latents: the shapes of the latents, in place of ``batch``.
         is_packed: batches are MultiBench's packed ones, and encoders take ``[x, lengths]``.
         fusion_settings: of a named backbone.
-        **settings: of :class:`~i2moe_plugin.model.I2MoE`: interaction_weight, masking, ...
+        **settings: of the model: interaction_weight, masking, ..., see
+            :class:`~i2moe_plugin.parts.ModelSettings`.
 
     Raises:
         ConfigError: neither or both of ``batch`` and ``latents``, a head beside a named backbone,
@@ -116,15 +122,8 @@ def inject(
         whole = fusion if head is None else FusionWithHead(fusion, head)
         return Backbone(entry, whole, specs, task.num_outputs, own_head=head is not None)
 
-    model = I2MoE(ours, specs, backbone, task, **settings)
-    return Injection(
-        model=model,
-        encoders=[PassOn() for _ in ours],
-        fusion=InjectedFusion(model),
-        head=PredictionOf(),
-        objective=Objective(model),
-        is_packed=is_packed,
-    )
+    model = create_model("i2moe", ours, specs, backbone, task, **settings)
+    return Injection(model, is_packed)
 
 
 class Passing:
@@ -160,12 +159,12 @@ class InjectedFusion(nn.Module):
         model: the native model.
     """
 
-    def __init__(self, model: I2MoE) -> None:
+    def __init__(self, model: MultimodalModel) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, inputs: Sequence[Passing]) -> Passing:
-        """M inputs -> :class:`~i2moe_plugin.model.ModelOutput`."""
+        """Compute the :class:`~i2moe_plugin.model.ModelOutput` of M inputs."""
         return Passing(self.model([item.value for item in inputs]))
 
     def __getstate__(self) -> dict[str, Any]:
@@ -178,29 +177,29 @@ class InjectedFusion(nn.Module):
 
 
 class PredictionOf(nn.Module):
-    """Stands where MultiBench has the head: takes the prediction out."""
+    """Takes the prediction out, where MultiBench has the head."""
 
     def forward(self, fused: Passing | list[Any]) -> Tensor:
-        """What the fusion gave (beside lengths, in a packed batch) -> [B, C]."""
+        """Take [B, C] out of what the fusion gave (beside lengths, in a packed batch)."""
         output = fused[0] if isinstance(fused, list) else fused
         prediction: Tensor = output.value.prediction
         return prediction
 
 
-class Objective:
+class InjectedObjective:
     """The native loss, as MultiBench calls an objective of its user's.
 
     Args:
         model: the native model.
     """
 
-    def __init__(self, model: I2MoE) -> None:
+    def __init__(self, model: MultimodalModel) -> None:
         self.model = model
 
     def __call__(
         self, prediction: Tensor, truth: Tensor, arguments: dict[str, Any] | None
     ) -> Tensor:
-        """All terms in training, the task's alone in validation; a scalar.
+        """Compute all terms of the loss in training, the task's alone in validation; a scalar.
 
         Raises:
             ConfigError: ``objective_args_dict`` was not handed to ``train``.
@@ -221,7 +220,7 @@ class FusionWithHead(nn.Module):
         self.fusion, self.head = fusion, head
 
     def forward(self, latents: Sequence[Tensor]) -> Tensor:
-        """The head of the fused tensor, the first item where the fusion returns a tuple."""
+        """Apply the head to the fused tensor, the first item where the fusion returns a tuple."""
         fused = self.fusion(latents)
         return self.head(fused[0] if isinstance(fused, tuple) else fused)
 
@@ -238,7 +237,7 @@ class PackedEncoder(nn.Module):
         self.encoder = encoder
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        """The latent; with its padding mask where it has tokens as the input has."""
+        """Compute the latent, with its padding mask where it has tokens as the input has."""
         latent = self.encoder([x, lengths])
         if not isinstance(latent, Tensor):
             latent = latent[0]
@@ -266,7 +265,7 @@ class MultiBenchBatches:
 
 
 def native_inputs(batch: Sequence[Any], is_packed: bool = False) -> list[Any]:
-    """The inputs of one of MultiBench's batches, for the native model."""
+    """Take the inputs out of one of MultiBench's batches, for the native model."""
     if not is_packed:
         return [x.float() for x in batch[:-1]]
     return [(x.float(), lengths) for x, lengths in zip(batch[0], batch[1], strict=True)]
@@ -285,7 +284,7 @@ def _measure(encoders: list[nn.Module], batch: Sequence[Any], is_packed: bool) -
 
 
 def _without_graph(value: Any) -> Any:
-    """A value as it is, but for tensors in it that hang on a graph."""
+    """Give a value back with the tensors in it cut off from their graph."""
     if isinstance(value, Tensor):
         return value if value.grad_fn is None else value.detach()
     if type(value) in (list, tuple):

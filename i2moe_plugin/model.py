@@ -1,4 +1,4 @@
-"""The two models that are compared: vanilla fusion, and I2MoE over the same backbone.
+"""The models that are compared: vanilla fusion, and I2MoE over the same backbone.
 
 Both take a batch's inputs (x_1, ..., x_M) and return a :class:`ModelOutput`; both share the way
 inputs are encoded, so that nothing but the method differs.
@@ -6,26 +6,33 @@ inputs are encoded, so that nothing but the method differs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from i2moe_plugin.backbones.wrapper import LatentSpec
-from i2moe_plugin.errors import ConfigError, ShapeError
-from i2moe_plugin.execution.bank import ExpertBank, ExpertInit
-from i2moe_plugin.execution.rule import PlanReport
-from i2moe_plugin.interactions.losses import (
-    InteractionKind,
-    check_kind,
-    expert_names,
-    interaction_losses,
+from i2moe_plugin.backbones.fused import WithFused
+from i2moe_plugin.backbones.latents import (
+    LatentSpec,
+    check_latent,
+    check_modalities,
+    encode_one,
 )
-from i2moe_plugin.interactions.masking import create_masking
-from i2moe_plugin.reweighting import MLPReweighting
+from i2moe_plugin.deprecation import held_now_by
+from i2moe_plugin.errors import ConfigError, ShapeError
+from i2moe_plugin.execution.bank import ExpertBank
+from i2moe_plugin.execution.rule import PlanReport
+from i2moe_plugin.interactions.experts import Expert, interaction_experts
+from i2moe_plugin.interactions.losses import Objective, find_objective
+from i2moe_plugin.interactions.masking import Masking
+from i2moe_plugin.interactions.views import COMPLETE, MaskedViews, View, one_masked
+from i2moe_plugin.parts import takes_former_arguments
 from i2moe_plugin.tasks import Task
+
+if not TYPE_CHECKING:
+    __getattr__ = held_now_by(__name__, ["i2moe_plugin.backbones.latents"])
 
 
 class ModelOutput(NamedTuple):
@@ -36,15 +43,15 @@ class ModelOutput(NamedTuple):
         auxiliary: the backbone's own loss, a scalar.
         outputs: expert outputs [E, V, B, C] (V = 1 outside training), or None for vanilla.
         weights: [B, E], or None for vanilla.
-        masked: the modality (0-based) that each view after the complete one masks.
-        fused: what the experts' heads read, [E, V, B, D], where a variant asks for it.
+        views: the V views, the complete one first; none for vanilla.
+        fused: what the experts' heads read, [E, V, B, D], where the experts say it.
     """
 
     prediction: Tensor
     auxiliary: Tensor
     outputs: Tensor | None = None
     weights: Tensor | None = None
-    masked: tuple[int, ...] = ()
+    views: tuple[View, ...] = ()
     fused: Tensor | None = None
 
 
@@ -52,7 +59,8 @@ class Losses(NamedTuple):
     """The terms of one step's loss; ``total`` is what is minimised.
 
     Attributes:
-        total: task + interaction_weight * mean(interaction) + auxiliary_weight * auxiliary.
+        total: task + objective.weight * sum(interaction) / (M + 2) + auxiliary_weight * auxiliary,
+            and the objective's penalty.
         task: of the prediction against the target.
         interaction: [E], each expert's; None for vanilla and where only the complete view was run.
         auxiliary: the backbone's own.
@@ -64,8 +72,21 @@ class Losses(NamedTuple):
     auxiliary: Tensor
 
 
+class Encoded(NamedTuple):
+    """The encoded inputs of a batch.
+
+    Attributes:
+        latents: M tensors [B, D] or [B, T, D].
+        padding_masks: for each modality None or [B, T], True where a token is padding; None where
+            no modality is padded.
+    """
+
+    latents: list[Tensor]
+    padding_masks: list[Tensor | None] | None
+
+
 class MultimodalModel(nn.Module):
-    """Base of both models: encoders and what they agree on.
+    """The base of all models: encoders, and what is done with a prediction.
 
     Args:
         encoders: M modules; encoder m takes x_m (a tensor, or the items of a tuple) and returns a
@@ -76,6 +97,7 @@ class MultimodalModel(nn.Module):
 
     Raises:
         ConfigError: fewer than 2 modalities.
+        ShapeError: not as many encoders as latents.
     """
 
     def __init__(
@@ -87,22 +109,19 @@ class MultimodalModel(nn.Module):
         auxiliary_weight: float = 0.01,
     ) -> None:
         super().__init__()
-        if len(encoders) < 2:
-            raise ConfigError(
-                f"a fusion needs at least 2 modalities; {len(encoders)} given. With one modality "
-                "there is no interaction to find."
-            )
-        if len(encoders) != len(latents):
-            raise ShapeError(f"{len(encoders)} encoders but {len(latents)} latent shapes.")
+        check_modalities(encoders, latents)
         self.encoders = nn.ModuleList(encoders)
         self.latents = tuple(latents)
         self.task = task
         self.auxiliary_weight = auxiliary_weight
 
-    def encode(
-        self, inputs: Sequence[Any], absent: Sequence[int] = ()
-    ) -> tuple[list[Tensor], list[Tensor | None] | None]:
-        """Latents and padding masks of a batch.
+    @property
+    def expert_names(self) -> list[str]:
+        """The names of the experts that an output has, in order; none for vanilla."""
+        return []
+
+    def encode(self, inputs: Sequence[Any], absent: Sequence[int] = ()) -> Encoded:
+        """Encode the inputs of a batch.
 
         Args:
             inputs: M batches, one a modality; what stands at an absent place is not looked at.
@@ -121,46 +140,45 @@ class MultimodalModel(nn.Module):
         latents: list[Tensor | None] = []
         masks: list[Tensor | None] = []
         for index, (encoder, x) in enumerate(zip(self.encoders, inputs, strict=True)):
-            if index in gone:
-                latents.append(None)
-                masks.append(None)
-                continue
-            latent, mask = encode_one(encoder, x)
-            _check_latent(index, self.latents[index], latent, mask)
+            latent, mask = None, None
+            if index not in gone:
+                latent, mask = encode_one(encoder, x)
+                check_latent(index, self.latents[index], latent, mask)
             latents.append(latent)
             masks.append(mask)
-        sizes = [latent.shape[0] for latent in latents if latent is not None]
+        present = [latent for latent in latents if latent is not None]
+        sizes = [len(latent) for latent in present]
         if len(set(sizes)) > 1:
             raise ShapeError(f"the modalities' latents differ in batch size: {sizes}.")
-        present = next(latent for latent in latents if latent is not None)
         filled = [
-            latent
-            if latent is not None
-            else self._absent(
-                present.new_zeros((present.shape[0], *self.latents[index].shape)), index
-            )
+            self._stand_in(present[0].new_zeros((sizes[0], *self.latents[index].shape)), index)
+            if latent is None
+            else latent
             for index, latent in enumerate(latents)
         ]
-        return filled, masks if any(mask is not None for mask in masks) else None
+        return Encoded(filled, masks if any(mask is not None for mask in masks) else None)
 
-    def _absent(self, like: Tensor, modality: int) -> Tensor:
-        """What stands for an absent modality's latent."""
+    def _stand_in(self, like: Tensor, modality: int) -> Tensor:
+        """Make what stands for an absent modality's latent, a tensor of zeros like it."""
         return like
 
     @property
     def plan(self) -> dict[str, Any] | None:
-        """How the experts are run, once that has been settled; None for vanilla."""
+        """How the experts are run, once that has been settled; None for vanilla.
+
+        A training that goes on from a saved state sets it, since another plan would not go on with
+        the same digits.
+        """
         return None
 
     @plan.setter
-    def plan(self, record: dict[str, Any] | None) -> None:
-        """Settle it as before."""
+    def plan(self, record: dict[str, Any] | None) -> None: ...
 
     def set_epoch(self, epoch: int) -> None:
-        """Told before each epoch of training, from 1; by default nothing depends on it."""
+        """Tell the model which epoch of training begins, from 1."""
 
     def losses(self, output: ModelOutput, target: Tensor) -> Losses:
-        """The loss terms of an output against the batch's target, at least in float32."""
+        """Compute the loss terms of an output against the batch's target, at least in float32."""
         task = self.task.loss(_full(output.prediction), self.task.prepare(target))
         auxiliary = _full(output.auxiliary)
         return Losses(task + self.auxiliary_weight * auxiliary, task, None, auxiliary)
@@ -188,9 +206,9 @@ class Vanilla(MultimodalModel):
         self.backbone = backbone
 
     def forward(self, inputs: Sequence[Any], absent: Sequence[int] = ()) -> ModelOutput:
-        """M inputs -> output."""
-        latents, masks = self.encode(inputs, absent)
-        prediction, auxiliary = self.backbone(latents, masks)
+        """Compute the output of M inputs."""
+        encoded = self.encode(inputs, absent)
+        prediction, auxiliary = self.backbone(encoded.latents, encoded.padding_masks)
         return ModelOutput(prediction, auxiliary)
 
 
@@ -199,122 +217,131 @@ class I2MoE(MultimodalModel):
 
     prediction = sum_e w_e(latents) * expert_e(latents); in training every expert also sees its
     masked views, from which the interaction losses are made.
+    :func:`~i2moe_plugin.methods.create_model` builds one from settings, with all parts.
 
     Args:
-        encoders, latents, task, auxiliary_weight: see :class:`MultimodalModel`.
-        factory: builds one backbone.
-        interaction_weight: lambda of the mean interaction loss.
-        interaction: kind of interaction loss; the task's own by default.
-        masking: name of the masking strategy.
-        expert_init: ``copies`` or ``independent``.
-        reweighting_hidden, reweighting_layers, reweighting_dropout, temperature: of the MLP that
-            weights the experts.
+        encoders: M modules, see :class:`MultimodalModel`.
+        bank: the E experts, latents -> outputs [E, V, B, C]; with what their heads read behind
+            them where the experts are :class:`~i2moe_plugin.backbones.fused.WithFused`.
+        masking: makes what stands for a masked or absent latent; knows the latents' shapes.
+        reweighting: latents -> weights [B, E].
+        task: what is predicted.
+        experts: what each expert is there for; by default the M + 2 of the method.
+        views: the masked views of a training step; by default each masks one modality.
+        objective: what experts are trained for beside the task; by default the one that fits the
+            task.
+        auxiliary_weight: weight of the backbone's own loss.
+
+    Raises:
+        ConfigError: fewer than 2 modalities, players that there are not, or an objective that looks
+            at what the experts' heads read, which they do not say.
+        ShapeError: parts that differ in the number of modalities or experts.
 
     Example:
         >>> import torch
         >>> from torch import nn
-        >>> from i2moe_plugin import Classification, I2MoE, LatentSpec, create_backbone
+        >>> from i2moe_plugin import (
+        ...     Classification, ExpertBank, I2MoE, LatentSpec, MLPReweighting, create_backbone,
+        ...     create_masking,
+        ... )
         >>> latents = [LatentSpec(4), LatentSpec(6)]
         >>> model = I2MoE(
-        ...     [nn.Linear(3, 4), nn.Linear(5, 6)],
-        ...     latents,
-        ...     lambda: create_backbone("concat", latents, num_outputs=2),
-        ...     Classification(2),
+        ...     encoders=[nn.Linear(3, 4), nn.Linear(5, 6)],
+        ...     bank=ExpertBank(lambda: create_backbone("concat", latents, num_outputs=2), 4),
+        ...     masking=create_masking("random", latents),
+        ...     reweighting=MLPReweighting([4, 6], num_experts=4),
+        ...     task=Classification(2),
         ... )
         >>> output = model([torch.randn(8, 3), torch.randn(8, 5)])
         >>> output.outputs.shape, output.weights.shape, output.prediction.shape
         (torch.Size([4, 3, 8, 2]), torch.Size([8, 4]), torch.Size([8, 2]))
     """
 
+    @takes_former_arguments
     def __init__(
         self,
         encoders: Sequence[nn.Module],
-        latents: Sequence[LatentSpec],
-        factory: Callable[[], nn.Module],
+        bank: ExpertBank,
+        masking: Masking,
+        reweighting: nn.Module,
         task: Task,
         *,
-        interaction_weight: float = 0.5,
-        interaction: InteractionKind | None = None,
-        masking: str = "random",
-        expert_init: ExpertInit = "copies",
-        reweighting_hidden: int = 128,
-        reweighting_layers: int = 2,
-        reweighting_dropout: float = 0.5,
-        temperature: float = 1.0,
+        experts: Sequence[Expert] | None = None,
+        views: MaskedViews | None = None,
+        objective: Objective | None = None,
         auxiliary_weight: float = 0.01,
     ) -> None:
-        super().__init__(encoders, latents, task, auxiliary_weight=auxiliary_weight)
-        self.expert_names = self._experts(len(self.encoders))
-        self.bank = ExpertBank(self._expert_factory(factory), len(self.expert_names), expert_init)
-        self.reweighting = self._build_reweighting(
-            hidden_dim=reweighting_hidden,
-            num_layers=reweighting_layers,
-            temperature=temperature,
-            dropout=reweighting_dropout,
-        )
-        self.masking = create_masking(masking, self.latents)
-        self.interaction_weight = interaction_weight
-        self.interaction = interaction or task.interaction
-        check_kind(self.interaction)
+        super().__init__(encoders, masking.specs, task, auxiliary_weight=auxiliary_weight)
+        modalities = len(encoders)
+        self.experts = tuple(interaction_experts(modalities) if experts is None else experts)
+        if len(bank.experts) != len(self.experts):
+            raise ShapeError(
+                f"the bank has {len(bank.experts)} experts, and {len(self.experts)} are expected: "
+                f"{', '.join(self.expert_names)}."
+            )
+        self.bank = bank
+        self.reweighting = reweighting
+        self.masking = masking
+        self.views = MaskedViews(one_masked(modalities)) if views is None else views
+        players = [*(e.player for e in self.experts), *(v.player for v in self.views.views)]
+        for player in players:
+            if player is not None:
+                player.check(self.latents)
+        self.objective = find_objective(task.objective) if objective is None else objective
+        self._with_fused = all(isinstance(expert, WithFused) for expert in bank.experts)
+        if self.objective.reads_fused and not self._with_fused:
+            raise ConfigError(
+                f"the objective {self.objective.name!r} looks at what the experts' heads read; "
+                "build the bank of backbones in WithFused."
+            )
+        self._epoch: int | None = None
+
+    @property
+    def expert_names(self) -> list[str]:
+        return [expert.name for expert in self.experts]
+
+    def set_epoch(self, epoch: int) -> None:
+        self._epoch = epoch
 
     def forward(self, inputs: Sequence[Any], absent: Sequence[int] = ()) -> ModelOutput:
-        """M inputs -> output; all views in training mode, the complete one otherwise."""
-        latents, masks = self.encode(inputs, absent)
+        """Compute the output of M inputs; all views in training mode, the complete one otherwise.
+
+        Args:
+            inputs: M batches.
+            absent: the modalities (0-based) that are absent from this batch.
+        """
+        encoded = self.encode(inputs, absent)
+        latents, masks = encoded.latents, encoded.padding_masks
+        masked = self.views.draw() if self.training else ()
         replacements: list[Tensor | None] | None = None
-        masked = self._masked() if self.training else ()
         if masked:
             if not absent:  # what stands for an absent latent tells nothing about real ones
                 self.masking.observe(latents, masks)
-            drawn = self.masking(latents, len(self.expert_names), masks)
-            replacements = [new if m in masked else None for m, new in enumerate(drawn)]
+            replacements = self._replacements(latents, masks, masked)
         outputs, auxiliary = self.bank(latents, replacements, masks)
         weights = self.reweighting(latents, masks)
-        outputs, fused = self._split(outputs)
+        fused, width = None, self.task.num_outputs
+        if self._with_fused:
+            outputs, fused = outputs[..., :width], outputs[..., width:]
+        if outputs.shape[-1] != width:
+            raise ShapeError(f"experts return {outputs.shape[-1]} outputs; the task has {width}.")
         # Not a matrix product: autocast would lower it, and the mixture stays in the weights' type.
         prediction = (outputs[:, 0] * weights.T.unsqueeze(-1)).sum(0)
-        return ModelOutput(prediction, auxiliary, outputs, weights, masked, fused)
+        return ModelOutput(prediction, auxiliary, outputs, weights, (COMPLETE, *masked), fused)
 
     def losses(self, output: ModelOutput, target: Tensor) -> Losses:
         plain = super().losses(output, target)
-        if not output.masked or output.outputs is None:
+        objective = self.objective
+        compared = output.outputs if objective.on == "outputs" else output.fused
+        if compared is None or len(output.views) < 2:  # the complete view alone
             return plain
-        interaction = self._interaction(output)
-        # The mean over the M+2 experts of the method, also where a variant has fewer.
+        interaction = objective.losses(_full(compared), self.experts, output.views)
+        # The mean over the M + 2 experts of the method, also where there are fewer.
         mean = interaction.sum() / (len(self.encoders) + 2)
-        return plain._replace(
-            total=plain.total + self.interaction_weight * mean, interaction=interaction
-        )
-
-    # What variants change.
-
-    def _experts(self, modalities: int) -> list[str]:
-        """The experts' names."""
-        return expert_names(modalities)
-
-    def _expert_factory(self, factory: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
-        """What builds an expert."""
-        return factory
-
-    def _build_reweighting(self, **settings: Any) -> nn.Module:
-        """Latents -> weights [B, E]."""
-        return MLPReweighting(
-            [spec.dim for spec in self.latents], len(self.expert_names), **settings
-        )
-
-    def _masked(self) -> tuple[int, ...]:
-        """The modalities masked at this step of training, each in a view of its own."""
-        return tuple(range(len(self.encoders)))
-
-    def _split(self, outputs: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Expert outputs [E, V, B, C], and what their heads read."""
-        return outputs, None
-
-    def _interaction(self, output: ModelOutput) -> Tensor:
-        """The interaction loss of every expert, [E]."""
-        assert output.outputs is not None
-        return interaction_losses(
-            _full(output.outputs), self.interaction, experts=self.expert_names, masked=output.masked
-        )
+        total = plain.total + objective.weight * mean
+        if objective.penalty is not None and output.fused is not None:
+            total = total + objective.penalty(_full(output.fused[:, 0]), self._epoch)
+        return plain._replace(total=total, interaction=interaction)
 
     @property
     def plan(self) -> dict[str, Any] | None:
@@ -324,57 +351,23 @@ class I2MoE(MultimodalModel):
     def plan(self, record: dict[str, Any] | None) -> None:
         self.bank.report = None if record is None else PlanReport(**record)
 
-    def _absent(self, like: Tensor, modality: int) -> Tensor:
+    def _replacements(
+        self, latents: list[Tensor], masks: list[Tensor | None] | None, views: Sequence[View]
+    ) -> list[Tensor | None]:
+        """Make what each masked modality is replaced with, [E, B, ...]; None for the others."""
+        drawn = self.masking(latents, len(self.experts), masks)
+        replacements: list[Tensor | None] = [None] * len(latents)
+        for view in views:
+            if view.player is not None:
+                place = view.player.modality
+                replacements[place] = view.player.replace(latents[place], drawn[place])
+        return replacements
+
+    def _stand_in(self, like: Tensor, modality: int) -> Tensor:
         with torch.no_grad():
             return self.masking.absent(like, modality)
 
 
-def encode_one(encoder: nn.Module, x: Any) -> tuple[Tensor, Tensor | None]:
-    """One modality's latent and padding mask (None where there is none)."""
-    result = encoder(*x) if isinstance(x, (tuple, list)) else encoder(x)
-    return result if isinstance(result, tuple) else (result, None)
-
-
-def _check_latent(index: int, spec: LatentSpec, latent: Tensor, mask: Tensor | None) -> None:
-    if spec.padded:
-        same = latent.dim() == 3 and latent.shape[2] == spec.dim
-    else:
-        same = latent.shape[1:] == spec.shape
-    if not same:
-        tokens = ["T"] if spec.padded else list(spec.shape[:-1])
-        raise ShapeError(
-            f"encoder {index + 1} returned {list(latent.shape)}; expected "
-            f"{['B', *tokens, spec.dim]}."
-        )
-    if mask is not None and (not spec.padded or mask.shape != latent.shape[:2]):
-        expected = list(latent.shape[:2]) if spec.padded else "none, as its spec is not padded"
-        raise ShapeError(
-            f"encoder {index + 1} returned a padding mask {list(mask.shape)}; expected {expected}."
-        )
-
-
-def latent_specs(encoders: Sequence[nn.Module], inputs: Sequence[Any]) -> list[LatentSpec]:
-    """The shapes of the latents, measured on one batch of inputs.
-
-    Raises:
-        ShapeError: an encoder's latent is neither [B, D] nor [B, T, D].
-    """
-    specs = []
-    for index, (encoder, x) in enumerate(zip(encoders, inputs, strict=True)):
-        training = encoder.training
-        encoder.eval()
-        with torch.no_grad():
-            latent, mask = encode_one(encoder, x)
-        encoder.train(training)
-        if latent.dim() not in (2, 3):
-            raise ShapeError(
-                f"encoder {index + 1} returned {list(latent.shape)}; a latent is [B, D] or "
-                "[B, T, D]."
-            )
-        tokens = latent.shape[1] if latent.dim() == 3 else None
-        specs.append(LatentSpec(latent.shape[-1], tokens, padded=mask is not None))
-    return specs
-
-
 def _full(tensor: Tensor) -> Tensor:
+    """Raise half precision to float32."""
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from i2moe_plugin.backbones.wrapper import pool_tokens
+from i2moe_plugin.backbones.latents import pool_tokens
 from i2moe_plugin.errors import ConfigError
 
 
@@ -17,7 +17,7 @@ def _check_temperature(temperature: float) -> None:
 
 
 class MLPReweighting(nn.Module):
-    """Weights a sample gets from an MLP on its pooled latents (I2MoE section 3).
+    """An MLP on a sample's pooled latents gives its weights (I2MoE section 3).
 
     softmax(MLP(concat_m pool(latent_m)) / temperature). One layer is a single Linear; each further
     one puts Linear-ReLU-Dropout in front. Latents may differ in width.
@@ -31,7 +31,7 @@ class MLPReweighting(nn.Module):
         dropout: after each hidden layer.
 
     Raises:
-        ConfigError: a temperature that is not positive, or fewer than 1 layer.
+        ConfigError: a temperature that is not positive, or another setting out of range.
     """
 
     def __init__(
@@ -46,8 +46,11 @@ class MLPReweighting(nn.Module):
     ) -> None:
         super().__init__()
         _check_temperature(temperature)
-        if num_layers < 1:
-            raise ConfigError(f"the reweighting needs at least 1 layer, not {num_layers}.")
+        if num_layers < 1 or hidden_dim < 1 or not 0 <= dropout <= 1:
+            raise ConfigError(
+                "the reweighting needs at least 1 layer, a hidden width from 1 on and a dropout "
+                f"from 0 to 1, not {num_layers}, {hidden_dim} and {dropout}."
+            )
         self.temperature = temperature
         layers: list[nn.Module] = []
         width = sum(input_dims)
@@ -59,7 +62,7 @@ class MLPReweighting(nn.Module):
     def forward(
         self, latents: Sequence[Tensor], padding_masks: Sequence[Tensor | None] | None = None
     ) -> Tensor:
-        """M latents [B, ...] -> weights [B, E]; each row is positive and sums to 1."""
+        """Compute the weights [B, E] of M latents [B, ...]; each row is positive and sums to 1."""
         masks = padding_masks if padding_masks is not None else [None] * len(latents)
         pooled = [pool_tokens(*pair) for pair in zip(latents, masks, strict=True)]
         logits = self.layers(torch.cat(pooled, 1))
@@ -80,7 +83,7 @@ class GlobalReweighting(nn.Module):
     def forward(
         self, latents: Sequence[Tensor], padding_masks: Sequence[Tensor | None] | None = None
     ) -> Tensor:
-        """M latents [B, ...] -> weights [B, E], equal rows."""
+        """Compute the weights [B, E] of M latents [B, ...]; all rows are equal."""
         weights = torch.softmax(self.logits / self.temperature, 0)
         return weights.expand(latents[0].shape[0], -1)
 
@@ -95,7 +98,7 @@ class UniformReweighting(nn.Module):
     def forward(
         self, latents: Sequence[Tensor], padding_masks: Sequence[Tensor | None] | None = None
     ) -> Tensor:
-        """M latents [B, ...] -> weights [B, E], all 1/E."""
+        """Return the weights [B, E] of M latents [B, ...]; all are 1/E."""
         dtype = torch.promote_types(latents[0].dtype, torch.float32)
         shape = (latents[0].shape[0], self.num_experts)
         return latents[0].new_full(shape, 1 / self.num_experts, dtype=dtype)

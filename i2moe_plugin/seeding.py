@@ -13,7 +13,7 @@ import torch
 
 
 def derive_seed(seed: int, *place: str | int) -> int:
-    """A 63-bit seed for one place of a run; different places give independent streams.
+    """Derive a 63-bit seed for one place of a run; different places give independent streams.
 
     >>> derive_seed(0, "epoch", 1) != derive_seed(0, "epoch", 2)
     True

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from i2moe_plugin.interactions.losses import InteractionKind
-
 #: For each metric, whether a larger value is better.
 HIGHER_IS_BETTER = {
     "accuracy": True,
@@ -44,12 +42,12 @@ class Task(ABC):
     Attributes:
         num_outputs: C, the width of a prediction.
         name: of the kind of task.
-        interaction: the kind of interaction loss that fits its outputs.
+        objective: the name of the interaction losses that fit its outputs.
     """
 
     num_outputs: int
     name: ClassVar[str] = "task"
-    interaction: ClassVar[InteractionKind] = "classification"
+    objective: ClassVar[str] = "classification"
 
     @property
     def metric_names(self) -> tuple[str, ...]:
@@ -58,11 +56,11 @@ class Task(ABC):
 
     @abstractmethod
     def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """Mean loss of prediction [B, C] against the target; a scalar."""
+        """Compute the mean loss of prediction [B, C] against the target; a scalar."""
 
     @abstractmethod
     def prepare(self, target: Tensor) -> Tensor:
-        """The target in the type and shape that the loss takes.
+        """Bring the target into the type and shape that the loss takes.
 
         Raises:
             ShapeError: its shape does not fit the task.
@@ -71,27 +69,27 @@ class Task(ABC):
 
     @abstractmethod
     def decide(self, prediction: NDArray[Any]) -> NDArray[Any]:
-        """The decision from outputs [N, C]."""
+        """Decide from outputs [N, C]."""
 
     def truth(self, target: NDArray[Any]) -> NDArray[Any]:
-        """The decision that would be right, from targets; what is kept beside outputs."""
+        """Make of targets the decisions that would be right; they are kept beside outputs."""
         return target
 
     @abstractmethod
     def metric(self, name: str, prediction: NDArray[Any], target: NDArray[Any]) -> float:
-        """One of :attr:`metric_names` of outputs [N, C] against targets; NaN where undefined."""
+        """Compute one of :attr:`metric_names` from outputs [N, C] and targets; NaN if undefined."""
 
     def metrics(self, prediction: NDArray[Any], target: NDArray[Any]) -> dict[str, float]:
-        """Every metric, by name."""
+        """Compute every metric, by name."""
         return {name: self.metric(name, prediction, target) for name in self.metric_names}
 
     def describe(self) -> dict[str, Any]:
-        """The kind of task and its settings, for JSON; :func:`task_from` reads it."""
+        """Write the kind of task and its settings for JSON; :func:`task_from` reads it."""
         return {"name": self.name, **asdict(self)}
 
 
 def task_from(record: Mapping[str, Any]) -> Task:
-    """The task that :meth:`Task.describe` wrote.
+    """Make the task that :meth:`Task.describe` wrote.
 
     Raises:
         ConfigError: no such task, or settings that it does not have.
@@ -181,7 +179,12 @@ class Classification(Task):
 
     def metric(self, name: str, prediction: NDArray[Any], target: NDArray[Any]) -> float:
         from scipy.special import softmax
-        from sklearn.metrics import accuracy_score, f1_score
+        from sklearn.metrics import (
+            accuracy_score,
+            average_precision_score,
+            f1_score,
+            roc_auc_score,
+        )
 
         if name == "accuracy":
             return float(accuracy_score(target, self.decide(prediction)))
@@ -192,34 +195,16 @@ class Classification(Task):
         if len(np.unique(target)) < self.num_outputs:
             return float("nan")
         scores = softmax(prediction.astype(np.float64), axis=1)
-        return self._auprc(scores, target) if name == "auprc" else self._auroc(scores, target)
-
-    def _auprc(self, scores: NDArray[Any], target: NDArray[Any]) -> float:
-        from sklearn.metrics import average_precision_score
-
-        return float(
-            average_precision_score(target, scores[:, 1] if len(scores[0]) == 2 else scores)
-        )
-
-    def _auroc(self, scores: NDArray[Any], target: NDArray[Any]) -> float:
-        from sklearn.metrics import roc_auc_score
-
-        if self.num_outputs == 2:
-            return float(roc_auc_score(target, scores[:, 1]))
-        return float(
-            roc_auc_score(
-                target,
-                scores,
-                multi_class=self.auroc,
-                average="macro",
-                labels=np.arange(self.num_outputs),
-            )
-        )
+        scores = scores[:, 1] if self.num_outputs == 2 else scores
+        if name == "auprc":
+            return float(average_precision_score(target, scores))
+        classes = np.arange(self.num_outputs)
+        return float(roc_auc_score(target, scores, multi_class=self.auroc, labels=classes))
 
 
 @dataclass(frozen=True)
 class SignClassification(Classification):
-    """Is a score above zero? Two classes, and targets [B] that are the scores themselves.
+    """Whether a score is above zero: two classes, and targets [B] that are the scores themselves.
 
     So beside the accuracy, for which a score of zero is not above zero (I2MoE's), stands the
     accuracy without zero scores, ``accuracy_nonzero`` (MultiBench's, ``eval_affect``). Kept outputs
@@ -307,7 +292,7 @@ class Regression(Task):
     criterion: Literal["smooth_l1", "mae", "mse"] = "smooth_l1"
     name = "regression"
     metric_names: ClassVar[tuple[str, ...]] = ("mae", "mse", "correlation")
-    interaction = "regression"
+    objective = "regression"
 
     def __post_init__(self) -> None:
         if self.num_outputs < 1:
@@ -347,16 +332,9 @@ class Regression(Task):
             return float(mean_squared_error(truth, prediction))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a constant column has no correlation: NaN says so
-            return float(
-                np.mean(
-                    [
-                        pearsonr(prediction[:, c], truth[:, c]).statistic
-                        if len(truth) > 1
-                        else np.nan
-                        for c in range(self.num_outputs)
-                    ]
-                )
-            )
+            several = len(truth) > 1
+            pairs = zip(prediction.T, truth.T, strict=True)
+            return float(np.mean([pearsonr(*p).statistic if several else np.nan for p in pairs]))
 
 
 @dataclass(frozen=True)
@@ -384,7 +362,7 @@ class SignedRegression(Regression):
 
 @functools.lru_cache(maxsize=16)
 def _constant(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """A tensor made once: copied to a device at every step, it would stall it."""
+    """Make a tensor once: copied to a device at every step, it would stall it."""
     import torch
 
     with torch.inference_mode(False):
@@ -399,7 +377,7 @@ def _scores(target: Tensor, kind: str) -> Tensor:
 
 
 def _sign_accuracy(above: NDArray[Any], target: NDArray[Any], *, zeros: bool) -> float:
-    """The share of samples rightly said to be above zero or not; NaN where there are none."""
+    """Compute the share of samples rightly said to be above zero or not; NaN where none are."""
     scores = np.asarray(target).reshape(-1)
     kept = np.ones(len(scores), bool) if zeros else scores != 0
     right = above.reshape(-1) == (scores > 0)

@@ -1,4 +1,4 @@
-"""The native loop: fit, evaluate, predict, over Lightning Fabric (CPU, GPU, mixed precision).
+"""The native training loop, over Lightning Fabric (CPU, GPU, mixed precision).
 
 Batches are MultiBench's: ``(x_1, ..., x_M, y)``. Each epoch is seeded from the run's seed and its
 number, so that a run that goes on from a saved state gives the numbers of one that never stopped.
@@ -36,8 +36,8 @@ class Predictions:
         prediction: [N, C].
         target: [N] or [N, C].
         loss: mean task loss over samples.
-        outputs: each expert's output on the complete view, [N, E, C]; None for vanilla.
-        weights: [N, E]; None for vanilla.
+        outputs: each expert's output on the complete view, [N, E, C]; None without experts.
+        weights: [N, E]; None without a weighted mixture.
     """
 
     prediction: NDArray[Any]
@@ -161,19 +161,24 @@ class Trainer:
             TrainingError: a prediction is not finite.
         """
         self._wrapped.eval()
-        rows: list[tuple[Tensor, ...]] = []
+        rows: list[dict[str, Tensor]] = []
         with torch.no_grad(), seeded(self.seed, "predict"):
             for *inputs, target in self._batches(batches):
                 output: ModelOutput = self._wrapped(inputs, absent)
-                target = self.model.task.prepare(target)
-                row = [output.prediction.float(), target]
-                if output.outputs is not None and output.weights is not None:
-                    row += [output.outputs[:, 0].transpose(0, 1).float(), output.weights.float()]
-                rows.append(tuple(item.cpu() for item in row))
+                row = {
+                    "prediction": output.prediction.float(),
+                    "target": self.model.task.prepare(target),
+                }
+                if output.outputs is not None:
+                    row["outputs"] = output.outputs[:, 0].transpose(0, 1).float()
+                if output.weights is not None:
+                    row["weights"] = output.weights.float()
+                rows.append({name: tensor.cpu() for name, tensor in row.items()})
         if not rows:
             empty = np.zeros((0, self.model.task.num_outputs), dtype=np.float32)
             return Predictions(empty, np.zeros(0), math.nan)
-        prediction, target, *rest = [torch.cat(column) for column in zip(*rows, strict=True)]
+        columns = {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
+        prediction = columns["prediction"]
         bad = int((~torch.isfinite(prediction)).any(1).sum())
         if bad:
             raise TrainingError(
@@ -181,13 +186,11 @@ class Trainer:
                 "A lower learning rate, or clip_grad_norm=1, usually helps."
             )
         # Over the whole split at once: a mean of batches' means would depend on the batch size.
-        loss = float(self.model.task.loss(prediction, target))
-        return Predictions(
-            prediction.numpy(), target.numpy(), loss, *(item.numpy() for item in rest)
-        )
+        loss = float(self.model.task.loss(prediction, columns["target"]))
+        return Predictions(loss=loss, **{name: value.numpy() for name, value in columns.items()})
 
     def state_dict(self) -> dict[str, Any]:
-        """A copy of all that :meth:`fit` needs to go on after the last epoch."""
+        """Copy all that :meth:`fit` needs to go on after the last epoch."""
         return copy.deepcopy(
             {
                 "model": self._last_state or self.model.state_dict(),
@@ -271,7 +274,7 @@ class Trainer:
             yield list(self.fabric.to_device(tuple(batch)))
 
     def _probe(self, train: Batches) -> None:
-        """One prediction before training, so that a broken part is named and not just 'NaN'."""
+        """Predict once before training, so that a broken part is named and not just 'NaN'."""
         with seeded(self.seed, "probe"), torch.no_grad():
             batch = next(self._batches(train), None)
             if batch is None:
@@ -298,7 +301,7 @@ def _on_cpu(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def count_parameters(module: nn.Module) -> int:
-    """Number of trainable parameters."""
+    """Count the trainable parameters."""
     return sum(p.numel() for p in module.parameters() if p.requires_grad)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,18 @@ import pytest
 import torch
 from hypothesis import settings
 
-from i2moe_plugin.registry import backbones
+from i2moe_plugin.backbones.entry import backbones
 
 settings.register_profile("repository", deadline=None, derandomize=True, max_examples=25)
 settings.load_profile("repository")
 
 Golden = Callable[[str], tuple[dict[str, Any], dict[str, torch.Tensor]]]
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what needs a POSIX system on another."""
+    if os.name != "posix" and item.get_closest_marker("posix"):
+        pytest.skip("needs a POSIX system")
 
 
 @pytest.fixture(autouse=True)

@@ -7,17 +7,11 @@ from pathlib import Path
 
 import click
 
-from i2moe_plugin.benchmarks.commands.options import JSON, PLUGIN, load_plugins
-
-ROOT = click.option(
-    "--data-root",
-    metavar="DIR",
-    type=click.Path(path_type=Path),
-    help="Folder of the files.  [default: data/NAME]",
-)
+from i2moe_plugin.benchmarks.commands.base import Group
+from i2moe_plugin.benchmarks.commands.options import DATA_ROOT, JSON, PLUGIN
 
 
-@click.group()
+@click.group(cls=Group)
 def data() -> None:
     """Data sets: what there is, in which format, what is here, and how to get it.
 
@@ -34,7 +28,7 @@ def data() -> None:
 @data.command(name="list")
 @PLUGIN
 @JSON
-def list_(plugins: tuple[str, ...], as_json: bool) -> None:
+def list_(as_json: bool) -> None:
     """Every data set in one line.
 
     \b
@@ -43,18 +37,15 @@ def list_(plugins: tuple[str, ...], as_json: bool) -> None:
     """
     from i2moe_plugin.benchmarks.terminal.data import show_data
 
-    load_plugins(plugins)
     show_data(as_json)
 
 
 @data.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
-@ROOT
+@DATA_ROOT
 @JSON
 @PLUGIN
-def status(
-    names: tuple[str, ...], data_root: Path | None, plugins: tuple[str, ...], as_json: bool
-) -> None:
+def status(names: tuple[str, ...], data_root: Path | None, as_json: bool) -> None:
     """What is here, what is missing, size and licence.
 
     \b
@@ -64,7 +55,6 @@ def status(
     """
     from i2moe_plugin.benchmarks.terminal.data import show_status
 
-    load_plugins(plugins)
     if not show_status(names, data_root, as_json):
         sys.exit(1)
 
@@ -73,7 +63,7 @@ def status(
 @click.argument("name")
 @JSON
 @PLUGIN
-def describe(name: str, plugins: tuple[str, ...], as_json: bool) -> None:
+def describe(name: str, as_json: bool) -> None:
     """Files, keys, shapes, units, splits, licence, how to get access, citation.
 
     \b
@@ -83,7 +73,6 @@ def describe(name: str, plugins: tuple[str, ...], as_json: bool) -> None:
     """
     from i2moe_plugin.benchmarks.terminal.data import show_description
 
-    load_plugins(plugins)
     show_description(name, as_json)
 
 
@@ -92,7 +81,7 @@ def describe(name: str, plugins: tuple[str, ...], as_json: bool) -> None:
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
 @PLUGIN
-def sample(name: str, folder: Path, seed: int, plugins: tuple[str, ...]) -> None:
+def sample(name: str, folder: Path, seed: int) -> None:
     """Write a small drawn data set in the published format of NAME into FOLDER.
 
     \b
@@ -102,7 +91,6 @@ def sample(name: str, folder: Path, seed: int, plugins: tuple[str, ...]) -> None
     """
     from i2moe_plugin.benchmarks.data.registry import datasets
 
-    load_plugins(plugins)
     datasets.get(name).write_sample(folder, seed)
     click.echo(f"wrote a sample of {name} into {folder}; use it with:")
     click.echo(f"  i2moe-bench run --dataset {name} --data-root {folder}")
@@ -110,9 +98,9 @@ def sample(name: str, folder: Path, seed: int, plugins: tuple[str, ...]) -> None
 
 @data.command()
 @click.argument("name")
-@ROOT
+@DATA_ROOT
 @PLUGIN
-def fetch(name: str, data_root: Path | None, plugins: tuple[str, ...]) -> None:
+def fetch(name: str, data_root: Path | None) -> None:
     """Download the public files of NAME; where access must be asked for, print the steps.
 
     An interrupted download goes on where it stopped; checksums are compared where they are known.
@@ -126,7 +114,6 @@ def fetch(name: str, data_root: Path | None, plugins: tuple[str, ...]) -> None:
     from i2moe_plugin.benchmarks.data.registry import datasets
     from i2moe_plugin.errors import DatasetError
 
-    load_plugins(plugins)
     card = datasets.get(name).card
     if card.embedded and not card.downloads:
         raise DatasetError(f"{name} ships in the package; there is nothing to fetch.")
@@ -138,10 +125,10 @@ def fetch(name: str, data_root: Path | None, plugins: tuple[str, ...]) -> None:
 
 @data.command()
 @click.argument("name")
-@ROOT
+@DATA_ROOT
 @JSON
 @PLUGIN
-def verify(name: str, data_root: Path | None, plugins: tuple[str, ...], as_json: bool) -> None:
+def verify(name: str, data_root: Path | None, as_json: bool) -> None:
     """Compare the files of NAME with the published format; all differences at once.
 
     Names, keys, shapes, types, counts and, where published, checksums are compared, and the data
@@ -154,16 +141,15 @@ def verify(name: str, data_root: Path | None, plugins: tuple[str, ...], as_json:
     """
     from i2moe_plugin.benchmarks.terminal.data import show_verification
 
-    load_plugins(plugins)
     if not show_verification(name, data_root, as_json):
         sys.exit(1)
 
 
 @data.command()
 @click.argument("name")
-@ROOT
+@DATA_ROOT
 @PLUGIN
-def convert(name: str, data_root: Path | None, plugins: tuple[str, ...]) -> None:
+def convert(name: str, data_root: Path | None) -> None:
     """Write the published pickles of NAME as HDF5, beside them; they are not needed afterwards.
 
     A run does this by itself, into the cache folder. Pickles are read without running what is in
@@ -175,5 +161,4 @@ def convert(name: str, data_root: Path | None, plugins: tuple[str, ...]) -> None
     """
     from i2moe_plugin.benchmarks.terminal.data import convert_pickles
 
-    load_plugins(plugins)
     convert_pickles(name, data_root)

@@ -1,16 +1,16 @@
-"""``i2moe-bench explain``."""
+"""``i2moe-bench explain``: one sample of a run."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
+from i2moe_plugin.benchmarks.commands.base import Command
 from i2moe_plugin.benchmarks.commands.options import JSON, PLUGIN
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--sample", metavar="ID", help="Id of a test sample.")
 @click.option(
@@ -34,7 +34,6 @@ def explain(
     data_root: str | None,
     no_data: bool,
     png: Path | None,
-    plugins: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Show what each expert said of one sample, how much it counted, and what came out.
@@ -50,33 +49,28 @@ def explain(
     """
     from rich.console import Console
 
-    from i2moe_plugin.benchmarks.report.explanation import tell
-    from i2moe_plugin.benchmarks.run.store import plain
+    from i2moe_plugin.benchmarks.report.explanation import explain_sample
 
-    told = tell(run, sample, classes)
-    console = Console()
+    explained, console = explain_sample(run, sample, classes), Console()
     if not as_json:  # the answer first: opening the data takes longer
-        from i2moe_plugin.benchmarks.terminal.explain import show_modalities, show_told
+        from i2moe_plugin.benchmarks.terminal.explain import show_explanation, show_modalities
 
-        show_told(console, told)
+        show_explanation(console, explained)
     shown, missing = [], "left out by --no-data"
     if not no_data:
-        from i2moe_plugin.benchmarks.run.collect import Samples
+        from i2moe_plugin.benchmarks.run.collect import SampleViewer
 
-        if plugins:
-            from i2moe_plugin.registry import load_plugin
-
-            for plugin in plugins:
-                load_plugin(plugin)
-        samples = Samples(told.stored, data_root)
-        shown = samples.show(told.explanation.sample_id)
-        missing = samples.missing
+        viewer = SampleViewer(explained.run, data_root)
+        shown = viewer.show(explained.explanation.sample_id)
+        missing = viewer.missing
     if as_json:
-        click.echo(json.dumps(plain(told.as_dict(shown, missing)), indent=1))
+        from i2moe_plugin.benchmarks.terminal.output import print_json
+
+        print_json(explained.as_dict(shown, missing))
     elif not no_data:
         show_modalities(console, shown, missing)
     if png is not None:
         from i2moe_plugin.benchmarks.report.picture import draw
 
-        draw(told, shown, png)
+        draw(explained, shown, png)
         click.echo(f"wrote {png}", err=True)

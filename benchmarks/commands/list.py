@@ -2,80 +2,41 @@
 
 from __future__ import annotations
 
+import functools
+
 import click
 
-from i2moe_plugin.benchmarks.commands.options import JSON, PLUGIN, load_plugins
+from i2moe_plugin.benchmarks.commands.base import Group
+from i2moe_plugin.benchmarks.commands.options import JSON, PLUGIN
+
+#: What each command lists.
+LISTS = {
+    "backbones": "The backbones: what they take, and where they come from.",
+    "datasets": "The data sets: modalities, task, metric, source.",
+    "settings": "Every setting that --set takes, with its default.",
+    "methods": "The methods that run --method takes: ablations, variants and controls.",
+}
 
 
-@click.group(name="list")
+@click.group(name="list", cls=Group)
 def list_() -> None:
     """List what is registered, with its facts.
 
     \b
     Examples:
-      i2moe-bench list backbones
+      i2moe-bench list backbones --plugin my_fusion.py
       i2moe-bench list datasets --json
       i2moe-bench list methods
       i2moe-bench list settings
     """
 
 
-@list_.command()
-@PLUGIN
-@JSON
-def backbones(plugins: tuple[str, ...], as_json: bool) -> None:
-    """The backbones: what they take, and where they come from.
+def _show(what: str, as_json: bool) -> None:
+    from i2moe_plugin.benchmarks.terminal import registries
 
-    \b
-    Examples:
-      i2moe-bench list backbones
-      i2moe-bench list backbones --plugin my_fusion.py --json
-    """
-    from i2moe_plugin.benchmarks.terminal.registries import show_backbones
-
-    load_plugins(plugins)
-    show_backbones(as_json)
+    registries.LISTS[what](as_json)
 
 
-@list_.command()
-@PLUGIN
-@JSON
-def datasets(plugins: tuple[str, ...], as_json: bool) -> None:
-    """The data sets: modalities, task, metric, source.
-
-    \b
-    Example:
-      i2moe-bench list datasets
-    """
-    from i2moe_plugin.benchmarks.terminal.registries import show_datasets
-
-    load_plugins(plugins)
-    show_datasets(as_json)
-
-
-@list_.command()
-@JSON
-def settings(as_json: bool) -> None:
-    """Every setting that --set takes, with its default.
-
-    \b
-    Example:
-      i2moe-bench list settings
-    """
-    from i2moe_plugin.benchmarks.terminal.registries import show_settings
-
-    show_settings(as_json)
-
-
-@list_.command()
-@JSON
-def methods(as_json: bool) -> None:
-    """The methods that run --method takes: ablations, variants and controls.
-
-    \b
-    Example:
-      i2moe-bench list methods
-    """
-    from i2moe_plugin.benchmarks.terminal.registries import show_methods
-
-    show_methods(as_json)
+for _what, _text in LISTS.items():
+    _help = f"{_text}\n\n\b\nExample:\n  i2moe-bench list {_what} --json"
+    list_.command(_what, help=_help)(PLUGIN(JSON(functools.partial(_show, _what))))

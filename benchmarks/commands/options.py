@@ -1,41 +1,111 @@
-"""Options that several commands take."""
+"""Options that several commands take, alone or together."""
 
 from __future__ import annotations
 
+import functools
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
-PLUGIN = click.option(
-    "--plugin",
-    "plugins",
-    multiple=True,
-    metavar="FILE|MODULE",
-    help="A Python file or dotted module that registers backbones or data sets; repeatable.",
-)
+
+def _parse_seeds(
+    _ctx: click.Context, _param: click.Parameter, value: str | None
+) -> tuple[int, ...] | None:
+    """Read ``5`` as seeds 0 to 4, ``0,3,7`` as just those, and ``7,`` as that one alone."""
+    if value is None:
+        return None
+    try:
+        seeds = [int(part) for part in value.removesuffix(",").split(",")]
+    except ValueError as error:
+        raise click.BadParameter(
+            "give a number of seeds (5) or a list (0,3,7; of one: 7,)."
+        ) from error
+    if "," not in value:
+        seeds = list(range(seeds[0]))
+    if not seeds or min(seeds) < 0 or len(set(seeds)) != len(seeds):
+        raise click.BadParameter("seeds must be distinct, not negative, and at least one.")
+    return tuple(seeds)
 
 
-def load_plugins(plugins: tuple[str, ...]) -> None:
+def _load(ctx: click.Context, _param: click.Parameter, plugins: tuple[str, ...]) -> None:
     """Import what the user named; nothing heavy is imported where there is none."""
-    if plugins:
+    if plugins and not ctx.resilient_parsing:
         from i2moe_plugin.registry import load_plugin
 
         for plugin in plugins:
             load_plugin(plugin)
 
 
-def _checkout(_ctx: click.Context, _param: click.Parameter, value: str | None) -> None:
-    """The environment is where worker processes find it too."""
-    if value is not None:
-        os.environ["MULTIBENCH_ROOT"] = str(Path(value).expanduser().absolute())
+def _remember_checkout(_ctx: click.Context, _param: click.Parameter, path: str | None) -> None:
+    """Put the checkout into the environment, where worker processes find it too."""
+    if path is not None:
+        os.environ["MULTIBENCH_ROOT"] = str(Path(path).expanduser().absolute())
 
 
+PLUGIN = click.option(
+    "--plugin",
+    multiple=True,
+    metavar="FILE|MODULE",
+    callback=_load,
+    expose_value=False,
+    help="A Python file or dotted module that registers backbones or data sets; repeatable.",
+)
 MULTIBENCH = click.option(
     "--multibench",
     metavar="PATH",
-    callback=_checkout,
+    callback=_remember_checkout,
     expose_value=False,
+    is_eager=True,  # a plugin may look for the checkout
     help="A MultiBench checkout, for --fusion multibench:MODULE.CLASS.  [env: MULTIBENCH_ROOT]",
 )
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object, and no table.")
+DATA_ROOT = click.option(
+    "--data-root",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Folder of the data set's files.  [default: data/NAME]",
+)
+_DATASET = click.option(
+    "--dataset",
+    default="htad",
+    show_default=True,
+    help="Name of a data set, or a folder with dataset.yaml.",
+)
+_FUSION = click.option("--fusion", default="lrtf", show_default=True, help="Name of a backbone.")
+_SEEDS = click.option(
+    "--seeds",
+    callback=_parse_seeds,
+    help="How many, or a list: 0,3,7; of one: 7,  [default: 5, or the suite's]",
+)
+_OUT = click.option(
+    "--out", default="runs", show_default=True, metavar="DIR", help="Where runs go."
+)
+
+
+def _together(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return one decorator for several options, in this order."""
+    return lambda command: functools.reduce(lambda made, add: add(made), options[::-1], command)
+
+
+#: What one backbone is trained on: ``fusion``, ``dataset``, ``data_root``.
+SUBJECT = _together(_FUSION, _DATASET, DATA_ROOT)
+
+
+def training(jobs: int) -> Callable[[Any], Any]:
+    """Return what all commands take that train: ``seeds``, ``jobs``, ``out``, ``as_json``.
+
+    Args:
+        jobs: how many runs at a time by default.
+    """
+    workers = click.option(
+        "--jobs",
+        type=click.IntRange(min=0),
+        default=jobs,
+        show_default=True,
+        help="Runs at a time, in processes of their own; 0: one a core for small models on a CPU, "
+        "otherwise 1.",
+    )
+    return _together(_SEEDS, workers, _OUT, MULTIBENCH, PLUGIN, JSON)

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from i2moe_plugin.benchmarks.commands.options import JSON, MULTIBENCH, PLUGIN, load_plugins
-from i2moe_plugin.benchmarks.commands.run import _seeds
+from i2moe_plugin.benchmarks.commands.base import TrainingCommand
+from i2moe_plugin.benchmarks.commands.options import SUBJECT, training
+
+if TYPE_CHECKING:
+    from i2moe_plugin.benchmarks.run.settings import RunSettings
 
 
-@click.command()
-@click.option("--dataset", default="htad", show_default=True, help="Name of a data set.")
-@click.option("--fusion", default="lrtf", show_default=True, help="Name of a backbone.")
-@click.option("--data-root", metavar="DIR", help="Folder of the data set's published files.")
-@click.option(
-    "--seeds", default="5", show_default=True, callback=_seeds, help="How many, or a list: 0,3,7."
-)
+@click.command(cls=TrainingCommand)
+@SUBJECT
 @click.option(
     "--margin",
     default=0.02,
@@ -26,29 +24,17 @@ from i2moe_plugin.benchmarks.commands.run import _seeds
     type=click.FloatRange(min=0, min_open=True),
     help="What counts as the same, as a share: 0.02 is two points of accuracy.",
 )
-@click.option("--epochs", type=int, help="Epochs of each run; then it is not the paper's recipe.")
-@click.option("--device", help="auto, cpu, cuda, cuda:1 or mps.  [default: auto]")
-@click.option(
-    "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any setting; repeatable."
-)
-@click.option("--jobs", type=click.IntRange(min=0), default=1, help="Runs at a time.")
-@click.option("--out", default="runs", show_default=True, metavar="DIR", help="Where runs go.")
-@MULTIBENCH
-@PLUGIN
-@JSON
+@training(jobs=1)
 def parity(
-    dataset: str,
     fusion: str,
-    data_root: str | None,
-    seeds: tuple[int, ...],
+    dataset: str,
+    data_root: Path | None,
+    seeds: tuple[int, ...] | None,
     margin: float,
-    epochs: int | None,
-    device: str | None,
-    assignments: tuple[str, ...],
     jobs: int,
     out: str,
-    plugins: tuple[str, ...],
     as_json: bool,
+    values: dict[str, Any],
 ) -> None:
     """Are our figures the paper's, and our training MultiBench's?
 
@@ -61,60 +47,33 @@ def parity(
       i2moe-bench parity --dataset enrico --fusion transformer --data-root ./enrico
       i2moe-bench parity --dataset htad --fusion concat --multibench ./MultiBench
     """
-    from rich.console import Console
+    from i2moe_plugin.benchmarks.grid.cells import methods_grid
 
-    from i2moe_plugin.benchmarks.data.open import open_dataset
-    from i2moe_plugin.benchmarks.data.registry import find_dataset
+    methods, seeds = ("vanilla", "i2moe"), seeds or tuple(range(5))
+    grid = methods_grid(dataset, fusion, methods, seeds, values=values, root=data_root)
+
+    from i2moe_plugin.benchmarks.grid.runner import GridRunner, open_cell
     from i2moe_plugin.benchmarks.grid.spec import NEUTRAL
-    from i2moe_plugin.benchmarks.run.settings import parse_assignments, resolve
-
-    load_plugins(plugins)
-    dataset, root = find_dataset(dataset, data_root)
-    given: dict[str, Any] = {"epochs": epochs, "device": device}
-    given = {key: value for key, value in given.items() if value is not None}
-    given |= parse_assignments(assignments)
-    settings, sources = resolve(dataset, fusion, given)
-
-    from i2moe_plugin.benchmarks.grid.job import run_job
-    from i2moe_plugin.benchmarks.regression.parity import METHODS, parity
-    from i2moe_plugin.benchmarks.run.execute import resolve_device
-    from i2moe_plugin.benchmarks.run.multibench import SELECTION, loop_results
-    from i2moe_plugin.benchmarks.run.store import RunStore, plain
+    from i2moe_plugin.benchmarks.regression.parity import parity
+    from i2moe_plugin.benchmarks.run.multibench import loop_results
+    from i2moe_plugin.benchmarks.run.store import RunStore
+    from i2moe_plugin.benchmarks.terminal.output import print_json
     from i2moe_plugin.benchmarks.terminal.parity import show_parity
-    from i2moe_plugin.benchmarks.terminal.run import job_progress
+    from i2moe_plugin.benchmarks.terminal.run import epoch_progress
 
-    resolve_device(settings.device)
-    data = open_dataset(dataset, root, loader=settings.loader, **settings.data_settings)
-    store, checkout = RunStore(out), os.environ.get("MULTIBENCH_ROOT")
-    console = Console(stderr=True)
-    metric = settings.metric or data.selection or data.metric
-    with job_progress(console, settings.epochs * len(seeds) * len(METHODS), metric) as progress:
-        job = run_job(
-            settings,
-            data,
-            store,
-            seeds=seeds,
-            methods=METHODS,
-            sources=sources,
-            progress=progress,
-            jobs=jobs,
-        )
-    loop = None
+    data, store = open_cell(grid.cells[0]), RunStore(out)
+    with epoch_progress(grid) as on_event:
+        options: dict[str, Any] = {"strict": True, "progress": True, "on_event": on_event}
+        table = GridRunner(store, lambda _: data, jobs, **options).run(grid)
+    loop, checkout = None, os.environ.get("MULTIBENCH_ROOT")
     if checkout:
 
-        def loop(method: str, seed: int) -> dict[str, Any]:
-            click.echo(f"MultiBench's loop: {method} seed {seed}", err=True)
-            one = settings.model_copy(update={"method": method, "seed": seed})
-            return loop_results(one, data, store, checkout)
+        def loop(settings: RunSettings) -> dict[str, Any]:
+            click.echo(f"MultiBench's loop: {settings.method} seed {settings.seed}", err=True)
+            return loop_results(settings, data, store, checkout)
 
-    altered = sorted(set(given) - NEUTRAL)
-    found = parity(job, data, margin, altered=altered, loop=loop)
-    theirs = SELECTION.get(data.task.name)
-    if checkout and theirs != metric:
-        found.notes.append(f"MultiBench's loop selects the epoch by {theirs}, ours by {metric}.")
-    if not checkout:
-        found.notes.append("No MultiBench checkout was given: --multibench PATH.")
+    found = parity(table, margin, altered=sorted(set(values) - NEUTRAL), loop=loop)
     if as_json:
-        click.echo(json.dumps(plain(found.as_dict()), indent=1))
+        print_json(found.as_dict())
     else:
-        show_parity(Console(), found)
+        show_parity(found)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
@@ -10,13 +9,11 @@ from pathlib import Path
 
 import click
 
-from i2moe_plugin.benchmarks.commands.options import JSON, MULTIBENCH, PLUGIN, load_plugins
-from i2moe_plugin.errors import I2MoEError
-
-BROKEN_SETUP = 2
+from i2moe_plugin.benchmarks.commands.base import Command
+from i2moe_plugin.benchmarks.commands.options import JSON, MULTIBENCH, PLUGIN
 
 
-@click.command()
+@click.command(cls=Command, failure=("broken setup", 2))
 @click.option(
     "--baseline",
     required=True,
@@ -53,7 +50,6 @@ def regress(
     no_time: bool,
     junit: Path | None,
     summary: Path | None,
-    plugins: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Measure a small fixed suite again, and fail where it moved from the stored baseline.
@@ -71,65 +67,36 @@ def regress(
     """
     if suite and not update:
         raise click.UsageError("--suite belongs to --update: a baseline brings its own suite.")
-    try:
-        passed = _gate(
-            baseline, update, reason, suite, not no_time, junit, summary, plugins, as_json
-        )
-    except I2MoEError as error:
-        click.secho("broken setup: ", fg="red", bold=True, nl=False, err=True)
-        click.echo(str(error), err=True)
-        sys.exit(BROKEN_SETUP)
-    sys.exit(0 if passed else 1)
-
-
-def _gate(
-    path: Path,
-    update: bool,
-    reason: str,
-    suite: str | None,
-    timed: bool,
-    junit: Path | None,
-    summary: Path | None,
-    plugins: tuple[str, ...],
-    as_json: bool,
-) -> bool:
-    """Whether it passed.
-
-    Raises:
-        I2MoEError: nothing could be compared.
-    """
+    if update and not reason.strip():
+        raise click.UsageError("a baseline is rewritten with a reason: --update --reason TEXT.")
     from rich.console import Console
 
-    load_plugins(plugins)
-    from i2moe_plugin.benchmarks.regression import baseline as stored
+    from i2moe_plugin.benchmarks.regression import baseline as baselines
     from i2moe_plugin.benchmarks.regression import reports
     from i2moe_plugin.benchmarks.regression.checks import compare_cells
-    from i2moe_plugin.benchmarks.regression.measuring import measure_suite
-    from i2moe_plugin.errors import ConfigError
+    from i2moe_plugin.benchmarks.regression.measuring import measure_grid
+    from i2moe_plugin.benchmarks.terminal.output import print_json
+    from i2moe_plugin.benchmarks.terminal.regress import show_gate, show_moved
 
-    def told(name: str) -> None:
+    def announce(name: str) -> None:
         click.echo(f"measuring {name}", err=True)
 
-    if update and not reason.strip():
-        raise ConfigError("a baseline is rewritten with a reason: --update --reason TEXT.")
-    before = stored.read_baseline(path) if path.exists() or not update else None
+    before = None
+    if baseline.exists() or not update:
+        before = baselines.read_baseline(baseline)
     start = time.perf_counter()
-    if update:
-        if suite is None and before is not None:
-            raw, expanded = before.suite, before.expanded(path)
-        else:
-            raw, expanded = stored.suite_for(suite, path)
-        cells = measure_suite(expanded, timed=timed, told=told)
-        written = stored.write_baseline(path, raw, cells, reason, before)
-        click.echo(f"wrote {path}: {len(written.cells)} cells ({reason.strip()})")
-        if before is not None:
-            checks = compare_cells(before.cells, cells, before.tolerances)
-            reports.show_moved(Console(), checks)
-        return True
-    assert before is not None
-    cells = measure_suite(before.expanded(path), timed=timed, told=told)
-    checks = compare_cells(before.cells, cells, before.tolerances)
-    notes = reports.differences(before, stored.machine())
+    if before is None or (update and suite is not None):
+        raw, grid = baselines.suite_for(suite, baseline)
+    else:
+        raw, grid = before.suite, before.grid(baseline)
+    cells = measure_grid(grid, timed=not no_time, on_cell=announce)
+    checks = compare_cells(before.cells, cells, before.tolerances) if before else []
+    if update or before is None:
+        written = baselines.write_baseline(baseline, raw, cells, reason, before)
+        click.echo(f"wrote {baseline}: {len(written.cells)} cells ({reason.strip()})")
+        show_moved(Console(), checks)
+        return
+    notes = reports.differences(before, baselines.measured_on())
     seconds = time.perf_counter() - start
     if junit is not None:
         reports.write(junit, reports.junit(checks, seconds))
@@ -137,13 +104,14 @@ def _gate(
         reports.write(summary, reports.markdown(checks, before, notes), append=True)
     found = reports.as_json(checks, notes, seconds)
     if as_json:
-        click.echo(json.dumps(found, indent=1))
+        print_json(found)
     else:
-        reports.show(Console(), checks, notes)
+        show_gate(Console(), checks, notes)
         click.echo(f"Took {seconds:.0f} s. Baseline: {before.history[-1].reason}")
         if not found["passed"]:
             click.echo(
                 "If this is meant: i2moe-bench regress --baseline "
-                f"{os.fspath(path)} --update --reason TEXT"
+                f"{os.fspath(baseline)} --update --reason TEXT"
             )
-    return bool(found["passed"])
+    if not found["passed"]:
+        sys.exit(1)

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import click
 
+from i2moe_plugin.benchmarks.commands.base import Command
 from i2moe_plugin.benchmarks.commands.options import PLUGIN
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUNS...")
 @click.option(
     "-o",
@@ -23,13 +24,7 @@ from i2moe_plugin.benchmarks.commands.options import PLUGIN
 @click.option("--data-root", metavar="DIR", help="Where the data set lies, if it was moved.")
 @click.option("--no-data", is_flag=True, help="Leave out the samples' pictures, text and features.")
 @PLUGIN
-def report(
-    runs: tuple[Path, ...],
-    output: Path,
-    data_root: str | None,
-    no_data: bool,
-    plugins: tuple[str, ...],
-) -> None:
+def report(runs: tuple[Path, ...], output: Path, data_root: str | None, no_data: bool) -> None:
     """Write one HTML page about finished runs: it needs no network and no other file.
 
     RUNS are runs' directories, or folders of runs. The page compares methods, shows what experts'
@@ -42,13 +37,6 @@ def report(
       i2moe-bench report runs --no-data
     """
     from i2moe_plugin.benchmarks.report.build import build
-    from i2moe_plugin.registry import load_plugin
+    from i2moe_plugin.benchmarks.terminal.report import show_report
 
-    for plugin in plugins:
-        load_plugin(plugin)
-    made = build(runs, output, data_root=data_root, with_data=not no_data, progress=True)
-    for name, reason in made.problems:
-        click.echo(f"not in it: {name}: {reason}", err=True)
-    for note in made.notes:
-        click.echo(f"note: {note}", err=True)
-    click.echo(f"wrote {made.path}: {made.runs} runs, {made.size / 1e6:.1f} MB")
+    show_report(build(runs, output, data_root=data_root, with_data=not no_data, progress=True))

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
+from i2moe_plugin.benchmarks.commands.base import Command
 from i2moe_plugin.benchmarks.commands.options import JSON
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--quick", is_flag=True, help="Fewer shapes and rounds: three minutes, not ten.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads.")
 @click.option(
@@ -28,6 +28,7 @@ def speed(quick: bool, threads: int | None, out: Path | None, as_json: bool) -> 
     import torch
 
     from i2moe_plugin.benchmarks.speed.table import markdown, run, write
+    from i2moe_plugin.benchmarks.terminal.output import print_json
 
     if threads:
         torch.set_num_threads(threads)
@@ -35,4 +36,7 @@ def speed(quick: bool, threads: int | None, out: Path | None, as_json: bool) -> 
     if out is not None:
         for path in write(result, out):
             click.echo(f"wrote {path}", err=True)
-    click.echo(json.dumps(result, indent=1) if as_json else markdown(result))
+    if as_json:
+        print_json(result)
+    else:
+        click.echo(markdown(result))

@@ -1,4 +1,4 @@
-"""The format of the affect pickles, and one split of such a file in batches.
+"""The format of the affect pickles, and the sequences of such a file.
 
 Each split (train, valid, test) has vision, audio and text [N, T, F], labels and ids. Sequences
 stand at the end of their T steps, behind zeros. What is read of them is what MultiBench reads
@@ -10,7 +10,7 @@ numbers go.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +19,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from i2moe_plugin.benchmarks.data.base import SPLITS, BatchSplit
 from i2moe_plugin.benchmarks.data.cards import File, Key
-from i2moe_plugin.benchmarks.formats.readers import (
-    H5Array,
+from i2moe_plugin.benchmarks.data.splits import SPLITS
+from i2moe_plugin.benchmarks.formats.arrays import Joined
+from i2moe_plugin.benchmarks.formats.hdf5 import H5Array, open_hdf5
+from i2moe_plugin.benchmarks.formats.reading import (
     Rows,
+    check_array,
     check_finite,
-    reading,
     same_length,
+    single,
 )
 from i2moe_plugin.errors import DatasetError
 
@@ -57,37 +59,69 @@ def pickle_of(path: str, widths: tuple[int, int, int], label: str, id_: str) -> 
     return File(path, "mappings train, valid and test of arrays", tuple(keys))
 
 
+class KeptRows:
+    """Some rows of an array, as an array of their own."""
+
+    def __init__(self, array: Rows, rows: NDArray[np.int64]) -> None:
+        self.array, self.rows = array, rows
+        self.shape, self.dtype = (len(rows), *array.shape[1:]), array.dtype
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, rows: Any) -> NDArray[Any]:
+        return np.asarray(self.array[self.rows[rows]])
+
+
+@dataclass(frozen=True)
 class AffectPart:
-    """One split of the file.
+    """One split of the file, without the samples that have no text.
 
     Attributes:
         arrays: of the modalities, [N, T, F].
-        rows: of the samples that are kept.
-        scores, names: of those.
+        starts: where each sample's text starts.
+        scores, names: of each sample.
     """
 
-    def __init__(self, path: Path, split: str, aligned: bool) -> None:
-        arrays = {name: H5Array(path, f"{split}/{name}") for name in MODALITIES}
-        labels = H5Array(path, f"{split}/labels")
-        same_length(path, {f"{split}/{n}": a for n, a in {**arrays, "labels": labels}.items()})
-        for name, array in arrays.items():
-            if array.dtype.kind not in "fiu" or len(array.shape) != 3 or 0 in array.shape:
-                raise DatasetError(
-                    f"{path}: {split}/{name} is {array.dtype} {list(array.shape)}; expected "
-                    "numbers [N, T, F]."
-                )
-        if aligned and len({array.shape[1] for array in arrays.values()}) > 1:
-            said = ", ".join(f"{name} {array.shape[1]}" for name, array in arrays.items())
-            raise DatasetError(
-                f"{path}: the modalities of {split} differ in their steps ({said}), so they are "
-                "not aligned: --set data.aligned=false."
-            )
-        self.arrays: list[Rows] = [_held(array) for array in arrays.values()]
-        self.rows = _with_text(self.arrays[2])
-        if not len(self.rows):
-            raise DatasetError(f"{path}: no sample of {split} has any text.")
-        self.scores = _scores(path, split, labels)[self.rows]
-        self.names = _names(path, split, len(labels), self.rows)
+    arrays: list[KeptRows]
+    starts: NDArray[np.int64]
+    scores: NDArray[np.float64]
+    names: list[str]
+
+
+def read_part(path: Path, split: str, aligned: bool) -> AffectPart:
+    """Read one split.
+
+    Args:
+        path: the HDF5 file.
+        split: its name.
+        aligned: the modalities share their steps.
+
+    Raises:
+        DatasetError: something is missing or damaged, of another shape, not aligned, or no sample
+            has any text.
+    """
+    arrays = {name: H5Array(path, f"{split}/{name}") for name in MODALITIES}
+    labels = H5Array(path, f"{split}/labels")
+    same_length(path, {f"{split}/{n}": a for n, a in {**arrays, "labels": labels}.items()})
+    for name, array in arrays.items():
+        check_array(f"{path}: {split}/{name}", array, ("N", "T", "F"), kinds="fiu")
+    if aligned and len({array.shape[1] for array in arrays.values()}) > 1:
+        said = ", ".join(f"{name} {array.shape[1]}" for name, array in arrays.items())
+        raise DatasetError(
+            f"{path}: the modalities of {split} differ in their steps ({said}), so they are "
+            "not aligned: --set data.aligned=false."
+        )
+    held = [_held(array) for array in arrays.values()]
+    rows, starts = _with_text(held[2])
+    if not len(rows):
+        raise DatasetError(f"{path}: no sample of {split} has any text.")
+    return AffectPart(
+        [KeptRows(array, rows) for array in held],
+        starts,
+        _scores(path, split, labels)[rows],
+        _names(path, split, len(labels), rows),
+    )
 
 
 def _held(array: H5Array) -> Rows:
@@ -95,16 +129,18 @@ def _held(array: H5Array) -> Rows:
     return array[:] if size < IN_MEMORY else array
 
 
-def _with_text(text: Rows) -> NDArray[Any]:
-    """The rows whose text does not sum to 0."""
-    kept = []
-    for start in range(0, len(text), BLOCK):
-        block = np.asarray(text[start : start + BLOCK])
-        kept.append(start + np.flatnonzero(block.sum((1, 2)) != 0))
-    return np.concatenate(kept)
+def _with_text(text: Rows) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The rows whose text does not sum to 0, and where their texts start."""
+    rows, starts = [], []
+    for first in range(0, len(text), BLOCK):
+        block = np.asarray(text[first : first + BLOCK])
+        kept = np.flatnonzero(block.sum((1, 2)) != 0)
+        rows.append(first + kept)
+        starts.append(_starts(_numbers(block[kept])))
+    return np.concatenate(rows), np.concatenate(starts)
 
 
-def _scores(path: Path, split: str, labels: H5Array) -> NDArray[Any]:
+def _scores(path: Path, split: str, labels: H5Array) -> NDArray[np.float64]:
     """The first label of each sample, [N]."""
     if labels.dtype.kind not in "biuf":
         raise DatasetError(f"{path}: {split}/labels are {labels.dtype}; expected numbers.")
@@ -115,11 +151,9 @@ def _scores(path: Path, split: str, labels: H5Array) -> NDArray[Any]:
     return scores[:, 0].astype(np.float64)
 
 
-def _names(path: Path, split: str, count: int, rows: NDArray[Any]) -> list[str]:
+def _names(path: Path, split: str, count: int, rows: NDArray[np.int64]) -> list[str]:
     """The ids; a clip's start and end belong to it. Rows' numbers where there are none."""
-    import h5py
-
-    with reading(path, "HDF5 file"), h5py.File(path, "r") as file:
+    with open_hdf5(path) as file:
         there = f"{split}/id" in file
     if not there:
         return [f"{split}-{row}" for row in rows]
@@ -135,40 +169,33 @@ def _text(cell: Any) -> str:
     return cell.decode("utf-8", "replace") if isinstance(cell, bytes) else str(cell)
 
 
-class AffectSplit(BatchSplit):
-    """A split's sequences, cut and padded: the settings are those of :class:`Affect`."""
+@dataclass(frozen=True)
+class Sequences:
+    """A column of sequences, cut and padded.
 
-    def __init__(
-        self,
-        part: AffectPart,
-        target: Tensor,
-        *,
-        max_seq_len: int,
-        max_pad: bool,
-        z_norm: bool,
-        aligned: bool,
-    ) -> None:
-        self.part, self.target = part, target
-        self.max_seq_len, self.max_pad = max_seq_len, max_pad
-        self.z_norm, self.aligned = z_norm, aligned
+    Attributes:
+        parts: [N, T, F], of all splits one after the other.
+        starts: where each row starts; None: at its own first step that is not zero.
+        max_seq_len: steps kept of a sequence, the first ones.
+        max_pad: give sequences of that length, padded with zeros; else of the batch's longest, with
+            each one's length.
+        z_norm: standardise each feature of each sequence over its steps.
+    """
 
-    def __len__(self) -> int:
-        return len(self.part.rows)
+    parts: Joined
+    starts: NDArray[np.int64] | None
+    max_seq_len: int
+    max_pad: bool
+    z_norm: bool
 
-    def __getitems__(self, indices: list[int]) -> tuple[Any, ...]:
-        inputs: list[Any] = self.sequences(indices)
-        if self.max_pad:
-            inputs = [values for values, _ in inputs]
-        return (*inputs, self.target[torch.as_tensor(indices)])
+    def __getitem__(self, rows: NDArray[np.int64]) -> Tensor | tuple[Tensor, Tensor]:
+        values, lengths = self.cut(rows)
+        return values if self.max_pad else (values, lengths)
 
-    def sequences(self, indices: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
-        """Each modality as (values [B, T, F], lengths [B])."""
-        rows = self.part.rows[list(indices)]
-        found = [_numbers(array[rows]) for array in self.part.arrays]
-        starts = [_starts(found[2] if self.aligned else values) for values in found]
-        return [self._cut(values, start) for values, start in zip(found, starts, strict=True)]
-
-    def _cut(self, values: NDArray[Any], starts: NDArray[Any]) -> tuple[Tensor, Tensor]:
+    def cut(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        """The sequences of these rows as (values [B, T, F], lengths [B])."""
+        values = _numbers(self.parts[rows])
+        starts = _starts(values) if self.starts is None else self.starts[rows]
         ends = np.minimum(starts + self.max_seq_len, values.shape[1])
         lengths = ends - starts
         steps = self.max_seq_len if self.max_pad else int(lengths.max())
@@ -179,17 +206,16 @@ class AffectSplit(BatchSplit):
         return torch.from_numpy(padded), torch.from_numpy(lengths)
 
 
-def _numbers(values: NDArray[Any]) -> NDArray[Any]:
+def _numbers(values: NDArray[Any]) -> NDArray[np.float32]:
     """Float32, of its own; NaN and infinite values as 0."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        single = np.array(values, dtype=np.float32)
-    single[~np.isfinite(single)] = 0
-    return single
+    found = single(values)
+    found[~np.isfinite(found)] = 0
+    return found
 
 
-def _starts(values: NDArray[Any]) -> NDArray[Any]:
+def _starts(values: NDArray[Any]) -> NDArray[np.int64]:
     """[B, T, F] -> the first step that is not all zero; 0 where there is none."""
-    starts: NDArray[Any] = (values != 0).any(2).argmax(1)
+    starts: NDArray[np.int64] = (values != 0).any(2).argmax(1)
     return starts
 
 

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from i2moe_plugin.benchmarks.data.files import digest, digests
+from i2moe_plugin.benchmarks.data.cache import cache_dir, digest, digests
+from i2moe_plugin.benchmarks.formats.hdf5 import open_hdf5
 from i2moe_plugin.benchmarks.formats.pickles import read_arrays
 from i2moe_plugin.errors import DatasetError
 
@@ -60,8 +61,6 @@ def converted(path: Path) -> Path:
     source = source_digest(path)
     if _made_from(beside) == source:
         return beside
-    from i2moe_plugin.benchmarks.data.frozen import cache_dir
-
     kept = cache_dir() / "converted" / f"{path.stem}-{source[:16]}.h5"
     if _made_from(kept) != source:
         convert(path, kept)
@@ -85,15 +84,12 @@ def source_digest(path: Path) -> str:
 
 def _made_from(path: Path) -> str | None:
     """What a converted file was made from; None where it is missing, damaged or of another kind."""
-    import h5py
-
-    if not path.is_file():
-        return None
     try:
-        with h5py.File(path, "r") as file:
-            return str(file.attrs["source_sha256"]) if file.attrs["format"] == FORMAT else None
-    except Exception:  # h5py meets damage with nearly any exception
+        with open_hdf5(path) as file:
+            made = str(file.attrs["source_sha256"]) if file.attrs["format"] == FORMAT else None
+    except DatasetError:
         return None
+    return made
 
 
 def _arrays(path: Path) -> dict[str, NDArray[Any]]:

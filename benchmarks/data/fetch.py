@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from i2moe_plugin.benchmarks.data.cards import Card, Download, missing_files
+from i2moe_plugin.benchmarks.data.cards import Card, Download
 from i2moe_plugin.errors import DatasetError
 
 ATTEMPTS = 4
@@ -45,7 +45,7 @@ def fetch(name: str, card: Card, folder: Path, *, progress: bool = True) -> list
     if not card.downloads:
         raise DatasetError(f"{name} cannot be downloaded by a program. {card.how_to_get}")
     folder = Path(folder).expanduser()
-    if not missing_files(card, folder) and card.files:
+    if card.files and not card.missing_files(folder):
         return [path for file in card.files for path in file.found(folder)[:1]]
     return [_fetch_one(item, folder, progress) for item in card.downloads]
 

@@ -2,50 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import logging
-import os
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from pathlib import Path
-from typing import Any, Protocol
+from contextlib import contextmanager
+from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
-from i2moe_plugin.benchmarks.formats.readers import H5Array, Rows
+from i2moe_plugin.benchmarks.data.cache import kept_rows
+from i2moe_plugin.benchmarks.formats.reading import Rows
 from i2moe_plugin.errors import DatasetError, listed
-
-log = logging.getLogger(__name__)
-
-FORMAT = 1  # of the cache files; part of their key
-BLOCK = 1 << 24  # bytes of features that are looked at together
-
-
-class Inputs(Protocol):
-    """Tensors of one shape, by number; reading one may raise DatasetError."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int, /) -> Tensor: ...
-
-
-def cache_dir() -> Path:
-    """The user's cache folder: ``$I2MOE_CACHE``, else ``i2moe-plugin`` in ``$XDG_CACHE_HOME``."""
-    own = os.environ.get("I2MOE_CACHE")
-    if own:
-        return Path(own).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "i2moe-plugin"
 
 
 def frozen_features(
     name: str,
-    inputs: Inputs,
+    inputs: Any,
     extractor: Callable[[], nn.Module],
     key: Mapping[str, str],
     *,
@@ -61,7 +33,7 @@ def frozen_features(
 
     Args:
         name: what the cache file's name starts with.
-        inputs: N tensors [...].
+        inputs: N tensors [...] by number; reading one may raise DatasetError.
         extractor: builds the network, [B, ...] -> [B, F]; called only where there is no cache.
         key: everything that decides the features: data, extractor, weights, transform.
         device: where to compute; features of one kind of device are not taken for another's.
@@ -85,48 +57,18 @@ def frozen_features(
     return kept_rows(name, len(inputs), compute, facts, cache=cache)
 
 
-def kept_rows(
-    name: str,
-    count: int,
-    compute: Callable[[], Iterator[NDArray[Any]]],
-    key: Mapping[str, str],
-    *,
-    cache: bool = True,
-) -> Rows:
-    """An array that takes long to compute: from the cache, or computed and put there.
-
-    It is never in memory as a whole, unless the cache folder cannot be written.
-
-    Args:
-        name: what the cache file's name starts with.
-        count: N.
-        compute: gives the array in blocks of rows; called only where there is no cache.
-        key: everything that decides the array.
-        cache: take what is kept; else compute again, and keep that.
-
-    Returns:
-        [N, ...]; rows are read from disk when asked for.
+def check_inputs(inputs: Any, progress: bool = False) -> None:
+    """Read every input once.
 
     Raises:
-        DatasetError: what ``compute`` raises.
+        DatasetError: some are damaged; names them.
     """
-    facts = {**key, "count": str(count), "format": str(FORMAT)}
-    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-    path = cache_dir() / "features" / f"{name}-{digest[:16]}.h5"
-    rows = _read(path, digest) if cache else None
-    if rows is not None:
-        return rows
-    try:
-        _write(path, digest, count, compute)
-        return H5Array(path, "features")
-    except OSError as error:
-        log.warning(
-            "features cannot be kept in %s (%s); they are held in memory, and will be computed "
-            "again next time. Another folder is chosen with the environment variable I2MOE_CACHE.",
-            path.parent,
-            error,
-        )
-    return np.concatenate(list(compute()))
+    problems: list[str] = []
+    with progress_bar("checking inputs", len(inputs), progress) as advance:
+        for index in range(len(inputs)):
+            _try(inputs, index, problems)
+            advance(1)
+    _refuse(problems)
 
 
 @contextmanager
@@ -146,7 +88,7 @@ def progress_bar(title: str, total: int, show: bool) -> Iterator[Callable[[int],
 
 def _compute(
     name: str,
-    inputs: Inputs,
+    inputs: Any,
     extractor: Callable[[], nn.Module],
     device: torch.device,
     batch_size: int,
@@ -158,12 +100,8 @@ def _compute(
     problems: list[str] = []
     with progress_bar(f"{name}: features", len(inputs), progress) as advance:
         for start in range(0, len(inputs), batch_size):
-            batch = []
-            for index in range(start, min(start + batch_size, len(inputs))):
-                try:
-                    batch.append(inputs[index])
-                except DatasetError as error:
-                    problems.append(str(error))
+            indices = range(start, min(start + batch_size, len(inputs)))
+            batch = [_try(inputs, index, problems) for index in indices]
             if not problems:
                 with torch.no_grad():
                     features = network(torch.stack(batch).to(device)).half().cpu()
@@ -174,61 +112,18 @@ def _compute(
                     )
                 yield features.numpy()
             advance(len(batch))
+    _refuse(problems)
+
+
+def _try(inputs: Any, index: int, problems: list[str]) -> Any:
+    """An input; where it cannot be read, the reason is added to the problems."""
+    try:
+        return inputs[index]
+    except DatasetError as error:
+        problems.append(str(error))
+        return None
+
+
+def _refuse(problems: list[str]) -> None:
     if problems:
         raise DatasetError(f"{len(problems)} inputs cannot be read:\n{listed(problems)}")
-
-
-def _read(path: Path, digest: str) -> Rows | None:
-    """What the file holds, if it is whole and was written for this key."""
-    import h5py
-
-    if not path.is_file():
-        return None
-    try:
-        with h5py.File(path, "r") as file:
-            key, content = file.attrs["key"], file.attrs["sha256"]
-        rows = H5Array(path, "features")
-        if key == digest and content == _hash(rows):
-            return rows
-        reason = "its content does not match its checksum"
-    except Exception as error:  # h5py meets damage with nearly any exception
-        reason = f"{type(error).__name__}: {error}"
-    log.warning("%s is damaged and is computed again (%s).", path, reason)
-    return None
-
-
-def _write(
-    path: Path, digest: str, count: int, compute: Callable[[], Iterator[NDArray[Any]]]
-) -> None:
-    """Write aside and rename.
-
-    Raises:
-        OSError: the folder cannot be written.
-    """
-    import h5py
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    try:
-        content, done = hashlib.sha256(), 0
-        with h5py.File(aside, "w") as file:
-            for block in compute():
-                if not done:  # in one piece, uncompressed: rows are read at their place
-                    array = file.create_dataset("features", (count, *block.shape[1:]), block.dtype)
-                array[done : done + len(block)] = block
-                content.update(block.tobytes())
-                done += len(block)
-            file.attrs["key"], file.attrs["sha256"] = digest, content.hexdigest()
-        os.replace(aside, path)
-    finally:
-        with suppress(OSError):
-            os.unlink(aside)
-
-
-def _hash(rows: Rows) -> str:
-    content = hashlib.sha256()
-    step = max(1, BLOCK * len(rows) // max(1, int(np.prod(rows.shape)) * rows.dtype.itemsize))
-    for start in range(0, len(rows), step):
-        content.update(rows[start : start + step].tobytes())
-    return content.hexdigest()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,70 +10,23 @@ from typing import Any, Literal
 
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
-from i2moe_plugin.benchmarks.data.base import SPLITS, MultimodalDataset, SplitName
+from i2moe_plugin.benchmarks.data.batches import Loaders, PreparedDataset
+from i2moe_plugin.benchmarks.data.cache import cache_dir
 from i2moe_plugin.benchmarks.data.cards import Card
-from i2moe_plugin.benchmarks.data.classes import prepared_copy
-from i2moe_plugin.benchmarks.data.frozen import cache_dir
-from i2moe_plugin.benchmarks.data.multibench import NOTE, checkout_loader
+from i2moe_plugin.benchmarks.data.classes import ClassContents
+from i2moe_plugin.benchmarks.data.contents import Contents, Preparation
+from i2moe_plugin.benchmarks.data.drawn import sample_note
+from i2moe_plugin.benchmarks.data.layouts import Layout
+from i2moe_plugin.benchmarks.data.multibench import NOTE, CheckoutLoader
 from i2moe_plugin.benchmarks.data.preview import Preview
-from i2moe_plugin.benchmarks.data.registry import (
-    DatasetEntry,
-    datasets,
-    find_dataset,
-    option_problems,
-)
-from i2moe_plugin.benchmarks.encoders import EncoderSettings
-from i2moe_plugin.errors import ConfigError
+from i2moe_plugin.benchmarks.data.registry import DatasetEntry, datasets, find_dataset
+from i2moe_plugin.benchmarks.data.source import DataFolder
+from i2moe_plugin.benchmarks.data.splits import SplitName, split_hash
+from i2moe_plugin.errors import DatasetError
 from i2moe_plugin.tasks import Task
 
-
-@dataclass(frozen=True)
-class PreparedDataset:
-    """A data set as a model reads it: batches of each split, and encoders that fit them.
-
-    It is what :meth:`OpenedDataset.prepare` gives.
-    """
-
-    _loader: Callable[..., Any] = field(repr=False)
-    _encoders: Callable[[EncoderSettings], list[nn.Module]] = field(repr=False)
-
-    def loader(
-        self,
-        split: SplitName,
-        *,
-        batch_size: int,
-        seed: int = 0,
-        shuffle: bool = False,
-        num_workers: int = 0,
-        pin_memory: bool = False,
-    ) -> Any:
-        """Batches ``(x_1, ..., x_M, y)`` of a split.
-
-        Args:
-            split: the split.
-            batch_size: samples a batch; the last one may be smaller.
-            seed: decides the order; each epoch of a seed has its own, whatever the workers.
-            shuffle: draw the order anew each epoch.
-            num_workers: processes that read ahead.
-            pin_memory: give tensors in page-locked memory, from which a GPU copies without waiting.
-
-        Returns:
-            an iterable with a length; a ``DataLoader``, unless the batches are a checkout's.
-        """
-        return self._loader(
-            split,
-            batch_size=batch_size,
-            seed=seed,
-            shuffle=shuffle,
-            num_workers=num_workers,
-            pin_memory=pin_memory,
-        )
-
-    def encoders(self, settings: EncoderSettings) -> list[nn.Module]:
-        """One untrained encoder for each modality, for the batches of :meth:`loader`."""
-        return self._encoders(settings)
+__all__ = ["OpenedDataset", "PreparedDataset", "dataloader_of", "open_dataset"]
 
 
 @dataclass(frozen=True)
@@ -83,7 +35,7 @@ class OpenedDataset:
 
     Attributes:
         name: the registered name.
-        root: the folder of the files; None where the data ships in the package.
+        root: where the files are, as it was told or by default; None: in the package.
         card: the published format, the licence and how to get the files.
         modalities: their names, in order.
         task: what is predicted.
@@ -92,7 +44,6 @@ class OpenedDataset:
         selection: what selects the epoch on validation data; the metric, where empty.
         notes: sentences that must stand beside every result.
         is_sample: the files are a drawn sample, so figures are not comparable with published ones.
-        loader: who makes the batches, ``own`` or ``multibench``.
         settings: the data set's settings, as they were told.
     """
 
@@ -106,22 +57,23 @@ class OpenedDataset:
     selection: str
     notes: tuple[str, ...]
     is_sample: bool
-    loader: str
     settings: Mapping[str, Any]
-    _data: MultimodalDataset = field(repr=False)
+    _folder: DataFolder = field(repr=False)
+    _contents: Contents | ClassContents = field(repr=False)
+    _checkout: Callable[..., Any] | None = field(repr=False)
     _memo: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def sample_ids(self, split: SplitName) -> list[str]:
         """The samples' ids, in the split's order."""
-        return self._data.sample_ids(split)
+        return self._contents.sample_ids(split)
 
     def labels(self, split: SplitName) -> NDArray[Any]:
         """The targets of a split, [N] or [N, ...], in its order."""
-        return self._data.labels(split)
+        return self._contents.labels(split)
 
     def features(self, split: SplitName) -> NDArray[Any] | None:
         """All modalities side by side, [N, F], for a linear baseline; None where some are more."""
-        return self._data.features(split)
+        return self._contents.features(split)
 
     def preview(self, split: SplitName, index: int) -> list[Preview]:
         """One sample's modalities for people: text and pictures themselves, not their features.
@@ -129,15 +81,23 @@ class OpenedDataset:
         Raises:
             DatasetError: the sample cannot be read.
         """
-        return self._data.show(split, index)
+        return self._contents.preview(split, index)
+
+    def layouts(self, split: SplitName, index: int) -> list[Layout | None]:
+        """What the tokens of each of a sample's modalities stand for, where it has any."""
+        return self._contents.layouts(split, index)
 
     def fingerprint(self) -> str:
-        """A hash of the data and of every setting that changes it: equal data, equal hash."""
+        """A hash of the data and of every setting that changes it: equal data, equal hash.
+
+        Raises:
+            DatasetError: a file cannot be read.
+        """
         return self._once("fingerprint", self._fingerprint)
 
     def split_hash(self) -> str:
         """A hash of the ids in each split, in order."""
-        return self._once("splits", self._split_hash)
+        return self._once("splits", lambda: split_hash(self.sample_ids))
 
     def prepare(
         self, device: torch.device | str = "cpu", progress: bool = False, *, frozen: bool = True
@@ -157,20 +117,14 @@ class OpenedDataset:
         return self._once(("prepared", kind, frozen), lambda: self._prepare(kind, progress, frozen))
 
     def _prepare(self, device: str, progress: bool, frozen: bool) -> PreparedDataset:
-        data = prepared_copy(self._data, device, progress) if frozen else self._data
-        if self.loader == "multibench":
-            return PreparedDataset(checkout_loader(data), data.encoders)
-        return PreparedDataset(data.loader, data.encoders)
+        ours = self._contents.prepare(Preparation(device, progress, frozen))
+        return ours if self._checkout is None else PreparedDataset(self._checkout, ours.encoders)
 
     def _fingerprint(self) -> str:
-        ours = self._data.fingerprint()
-        if self.loader == "own":
+        ours = self._contents.fingerprint(self._folder)
+        if self._checkout is None:
             return ours
-        return hashlib.sha256(f"{ours} {self.loader}".encode()).hexdigest()
-
-    def _split_hash(self) -> str:
-        ids = [self.sample_ids(split) for split in SPLITS]
-        return hashlib.sha256(json.dumps(ids).encode()).hexdigest()
+        return hashlib.sha256(f"{ours} multibench".encode()).hexdigest()
 
     def _once(self, key: Any, compute: Callable[[], Any]) -> Any:
         if key not in self._memo:
@@ -206,37 +160,81 @@ def open_dataset(
     """
     name, place = find_dataset(name, root)
     entry = datasets.get(name)
-    problems = option_problems(entry, options)
-    if problems:
-        raise ConfigError(problems)
     if sample and place is None:
         place = _drawn(entry)
-    data = entry.build(place, **options)
-    data.cache = cache
-    notes = tuple(data.notes)
+    folder = entry.folder(place, cache)
+    contents = entry.open(folder, options)
+    notes = (*([sample_note(folder.card.short_title)] if folder.is_sample else []), *contents.notes)
+    checkout = None
     if loader == "multibench":
-        checkout_loader(data)
+        defaults = {key: parameter.default for key, parameter in entry.settings.items()}
+        checkout = _checkout_loader(entry).batches(folder, {**defaults, **options})
         notes += (NOTE,)
     return OpenedDataset(
         name=name,
-        root=data.root,
-        card=data.card,
-        modalities=tuple(data.modalities),
-        task=data.task,
-        class_names=tuple(data.class_names),
-        metric=data.metric,
-        selection=data.selection,
+        root=folder.path if place is None and not entry.card.embedded else place,
+        card=folder.card,
+        modalities=contents.modality_names,
+        task=contents.task,
+        class_names=tuple(contents.class_names),
+        metric=contents.metric or entry.metric,
+        selection=entry.selection,
         notes=notes,
-        is_sample=getattr(data, "is_sample", False),
-        loader=loader,
+        is_sample=folder.is_sample,
         settings=options,
-        _data=data,
+        _folder=folder,
+        _contents=contents,
+        _checkout=checkout,
     )
+
+
+def dataloader_of(name: str, **defaults: Any) -> Callable[..., Loaders]:
+    """MultiBench's ``get_dataloader`` for a data set: (train, valid, test) loaders.
+
+    Args:
+        name: the data set's.
+        **defaults: settings that this call takes otherwise than a run.
+    """
+
+    def get_dataloader(
+        root: str | Path | None = None,
+        batch_size: int = 32,
+        num_workers: int = 0,
+        train_shuffle: bool = True,
+        seed: int = 0,
+        **options: Any,
+    ) -> Loaders:
+        """MultiBench's call: (train, valid, test) loaders with batches ``(x_1, ..., x_M, y)``.
+
+        Args:
+            root: folder of the files.
+            batch_size, num_workers: of every loader.
+            train_shuffle: shuffle the training split.
+            seed: the shuffling's.
+            **options: the data set's settings.
+
+        Raises:
+            DatasetError: missing or damaged files.
+            ConfigError: settings it does not have.
+        """
+        data = open_dataset(name, root, **{**defaults, **options})
+        return data.prepare(frozen=False).loaders(batch_size, num_workers, train_shuffle, seed)
+
+    return get_dataloader
+
+
+def _checkout_loader(entry: DatasetEntry) -> CheckoutLoader:
+    if isinstance(entry.checkout, CheckoutLoader):
+        return entry.checkout
+    if entry.checkout:
+        raise DatasetError(f"MultiBench's loader of {entry.name} cannot be used: {entry.checkout}.")
+    have = ", ".join(other.name for other in datasets if other.checkout)
+    raise DatasetError(f"MultiBench has no loader of {entry.name}; it has {have}.")
 
 
 def _drawn(entry: DatasetEntry) -> Path | None:
     """The folder of a drawn sample, where the data set's own files are not here."""
-    if entry.card.embedded or entry.status().ready:
+    if entry.draw is None or entry.status().ready:
         return None
     folder = cache_dir() / "samples" / entry.name
     if not entry.status(folder).ready:

@@ -1,4 +1,4 @@
-"""A sample for people: what `explain` and `report` show of each modality."""
+"""A sample for people: what ``explain`` and ``report`` show of each modality."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ class Preview:
     Attributes:
         modality: its name.
         kind: what ``value`` is.
-        value: image: uint8 [H, W, 3]; text: a str; series: floats [T, F]; features: floats [F].
+        value: image: uint8 [H, W, 3]; text: a str, as the data holds it; series: floats [T, F];
+            features: floats [F].
         names: of the series' or the features' F columns, where they have any.
     """
 
@@ -30,11 +31,14 @@ class Preview:
 
 
 def preview_of(modality: str, x: Any, names: Sequence[str] = ()) -> Preview:
-    """One item of a split by its shape: [F] features, [T, F] a series, [1 or 3, H, W] an image.
+    """A sample's value by its type and shape.
 
-    Of a volume [..., H, W] the slice in the middle is shown. A tuple is values and their number of
-    time steps, or their padding mask (true where padded); padded steps are left out.
+    A str is a text, [F] features, [T, F] a series, [1 or 3, H, W] an image; of a volume [..., H, W]
+    the slice in the middle is shown. A tuple is values and their number of time steps, or their
+    padding mask (true where padded); padded steps are left out.
     """
+    if isinstance(x, str):
+        return Preview(modality, "text", x)
     values, length = (x[0], x[1]) if isinstance(x, (tuple, list)) else (x, None)
     array = np.asarray(values)
     if array.ndim <= 1:

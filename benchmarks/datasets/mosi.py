@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from functools import partial
 
-from i2moe_plugin.benchmarks.data.affect import Affect, Labels
+from i2moe_plugin.benchmarks.data.affect import AffectTask, affect_dataloader, register_affect
 from i2moe_plugin.benchmarks.data.affect_file import pickle_of
 from i2moe_plugin.benchmarks.data.cards import Card
-from i2moe_plugin.benchmarks.data.registry import register_dataset
-from i2moe_plugin.benchmarks.datasets.samples.affect import Drawing, clips, sentiment
+from i2moe_plugin.benchmarks.datasets.samples.affect import Drawing, clips, draw, sentiment
 
 CARD = Card(
     title="CMU-MOSI: sentiment of spoken film reviews",
@@ -33,27 +32,14 @@ CARD = Card(
     "https://github.com/pliang279/MultiBench#affective-computing (Google Drive, by hand). "
     "--data-root takes the folder, or the pickle itself, whatever its name: mosi_raw.pkl too.",
 )
+DRAW = partial(draw, "mosi_data.pkl", Drawing((20, 5, 300), 50, sentiment, clips))
 
+#: A sentiment above zero, or not (zero is not).
+SIGNS = AffectTask("signs", ("not positive", "positive"), called="mosi")
+mosi = register_affect("mosi", CARD, SIGNS, draw=DRAW)
 
-@register_dataset("mosi")
-class Mosi(Affect):
-    """MOSI as two classes: a sentiment above zero, or not (zero is not)."""
+#: The sentiment as a value; the epoch is selected by the smooth L1 loss, as in I2MoE.
+SCORES = AffectTask("scores", ("sentiment",), called="mosi")
+mosi_regression = register_affect("mosi-regression", CARD, SCORES, selection="loss", draw=DRAW)
 
-    card = CARD
-    metric = "accuracy"
-    labels_are: ClassVar[Labels] = "signs"
-    names: ClassVar[tuple[str, ...]] = ("not positive", "positive")
-    drawing = Drawing((20, 5, 300), 50, sentiment, clips)
-    multibench = "mosi"
-
-
-@register_dataset("mosi-regression")
-class MosiRegression(Mosi):
-    """MOSI's sentiment as a value; the epoch is selected by the smooth L1 loss, as in I2MoE."""
-
-    selection = "loss"
-    labels_are = "scores"
-    names = ("sentiment",)
-
-
-get_dataloader = Mosi.get_dataloader
+get_dataloader = affect_dataloader("mosi", SIGNS)

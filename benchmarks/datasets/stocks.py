@@ -7,33 +7,103 @@ in place of its downloads, which the service no longer answers.
 from __future__ import annotations
 
 import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import numpy as np
 import torch
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
+from pydantic import AfterValidator, Field
 from torch import Tensor, nn
 
-from i2moe_plugin.benchmarks.data.base import BatchSplit, SplitName
 from i2moe_plugin.benchmarks.data.cards import Card, File, Key
-from i2moe_plugin.benchmarks.data.files import FileDataset
-from i2moe_plugin.benchmarks.data.preview import Preview, preview_of
+from i2moe_plugin.benchmarks.data.contents import Contents, Modality
+from i2moe_plugin.benchmarks.data.open import dataloader_of
 from i2moe_plugin.benchmarks.data.registry import register_dataset
-from i2moe_plugin.benchmarks.data.samples import writing_sample
-from i2moe_plugin.benchmarks.datasets.samples import stocks as stocks_sample
+from i2moe_plugin.benchmarks.data.source import DataFolder
+from i2moe_plugin.benchmarks.data.splits import consecutive
+from i2moe_plugin.benchmarks.datasets.samples import stocks as drawn
 from i2moe_plugin.benchmarks.encoders import EncoderSettings, recurrent_encoder
-from i2moe_plugin.benchmarks.formats.readers import numbers, read_csv
+from i2moe_plugin.benchmarks.formats.tables import numbers, read_csv
 from i2moe_plugin.errors import ConfigError, DatasetError, did_you_mean
 from i2moe_plugin.tasks import Regression
 
 LEVELS = 25  # a window's returns are rounded to so many steps between its extremes
 MISSING = ("", "null", "nan", "n/a")
+CARD = Card(
+    title="Stocks: the next day's squared return",
+    source="prices of Yahoo Finance or Stooq; the task is MultiBench's, "
+    "https://github.com/pliang279/MultiBench",
+    licence="the service's terms; Yahoo's allow personal use alone",
+    citation="Liang et al. MultiBench: Multiscale Benchmarks for Multimodal Representation "
+    "Learning. NeurIPS 2021 Datasets and Benchmarks.",
+    files=(
+        File(
+            "{id}.csv",
+            "daily prices of one ticker, called TICKER.csv",
+            (
+                Key("Date", ("days",), "text", "YYYY-MM-DD"),
+                Key("Open", ("days",), "text", "price at the day's opening, any currency"),
+                *(
+                    Key(column, ("days",), "text", what, optional=True)
+                    for column, what in (
+                        ("High", "the day's highest price"),
+                        ("Low", "the day's lowest price"),
+                        ("Close", "price at the day's end"),
+                        ("Adj Close", "the same, adjusted for splits and dividends"),
+                        ("Volume", "shares traded"),
+                    )
+                ),
+            ),
+        ),
+    ),
+    splits="windows of 500 days in order of time: 3,200 train, the next 500 valid, the rest "
+    "test (MultiBench's numbers, for 2000-06-01 to 2021-02-28)",
+    how_to_get="Download daily prices as csv for each ticker, from 2000-06-01 to 2021-02-28: "
+    "https://stooq.com/q/d/?s=mcd.us (link below the table), or the history page of "
+    "https://finance.yahoo.com (an account is needed). Call each file by its ticker, such as "
+    "MCD.csv. MultiBench's sets are: MCD SBUX HSY HRL, target MCD; AAPL MSFT AMZN INTC AMD "
+    "MSI, target MSFT; MRK WST CVS MCK ABT UNH TFX, target UNH.",
+    access="agreement",
+)
 
 
-@register_dataset("stocks")
-class Stocks(FileDataset):
+def _day(told: str) -> str:
+    """A day in ISO's form."""
+    try:
+        return datetime.date.fromisoformat(told).isoformat()
+    except ValueError:
+        raise ValueError("expected a day YYYY-MM-DD") from None
+
+
+Count = Annotated[int, Field(ge=2)]
+Day = Annotated[str, AfterValidator(_day)]
+
+
+@register_dataset(
+    "stocks",
+    card=CARD,
+    modalities=("one a ticker",),
+    metric="mse",
+    selection="loss",
+    draw=drawn.write,
+    checkout="it downloads prices at every start and reads no files (datasets/stocks/get_data.py)",
+)
+def read(
+    folder: DataFolder,
+    target: str = "",
+    tickers: str = "",
+    price: str = "Open",
+    start_date: Day = "2000-06-01",
+    end_date: Day = "2021-02-28",
+    window_size: Count = 500,
+    val_split: Count = 3200,
+    test_split: Count = 3700,
+) -> Contents:
     """One modality a ticker: its daily returns over a window; the target's next squared return.
 
     Returns are the logarithm of a day's price over that of the day before, on days that every
@@ -43,7 +113,7 @@ class Stocks(FileDataset):
     back into days that earlier ones predict, as in any forecast; no target is in two splits.
 
     Args:
-        root: folder with TICKER.csv files; data/stocks if not told.
+        folder: with TICKER.csv files.
         target: the ticker that is predicted; the first in alphabetical order, if empty.
         tickers: those to use, separated by commas; all, if empty.
         price: the column of prices: Open (MultiBench's), Close, Adj Close.
@@ -52,207 +122,117 @@ class Stocks(FileDataset):
         val_split, test_split: number of the first window of each.
 
     Raises:
-        ConfigError: settings that make no sense, or a ticker without file.
-        DatasetError: missing or damaged files, dates twice, prices that are not above 0, fewer
-            than two tickers, too few days for the splits, or prices that never change.
+        ConfigError: splits that are not in order, or a ticker without file.
+        DatasetError: damaged files, dates twice, prices that are not above 0, fewer than two
+            tickers, too few days for the splits, or prices that never change.
     """
-
-    card = Card(
-        title="Stocks: the next day's squared return",
-        source="prices of Yahoo Finance or Stooq; the task is MultiBench's, "
-        "https://github.com/pliang279/MultiBench",
-        licence="the service's terms; Yahoo's allow personal use alone",
-        citation="Liang et al. MultiBench: Multiscale Benchmarks for Multimodal Representation "
-        "Learning. NeurIPS 2021 Datasets and Benchmarks.",
-        files=(
-            File(
-                "{id}.csv",
-                "daily prices of one ticker, called TICKER.csv",
-                (
-                    Key("Date", ("days",), "text", "YYYY-MM-DD"),
-                    Key("Open", ("days",), "text", "price at the day's opening, any currency"),
-                    *(
-                        Key(column, ("days",), "text", what, optional=True)
-                        for column, what in (
-                            ("High", "the day's highest price"),
-                            ("Low", "the day's lowest price"),
-                            ("Close", "price at the day's end"),
-                            ("Adj Close", "the same, adjusted for splits and dividends"),
-                            ("Volume", "shares traded"),
-                        )
-                    ),
-                ),
-            ),
-        ),
-        splits="windows of 500 days in order of time: 3,200 train, the next 500 valid, the rest "
-        "test (MultiBench's numbers, for 2000-06-01 to 2021-02-28)",
-        how_to_get="Download daily prices as csv for each ticker, from 2000-06-01 to 2021-02-28: "
-        "https://stooq.com/q/d/?s=mcd.us (link below the table), or the history page of "
-        "https://finance.yahoo.com (an account is needed). Call each file by its ticker, such as "
-        "MCD.csv. MultiBench's sets are: MCD SBUX HSY HRL, target MCD; AAPL MSFT AMZN INTC AMD "
-        "MSI, target MSFT; MRK WST CVS MCK ABT UNH TFX, target UNH.",
-        access="agreement",
-    )
-    modalities: tuple[str, ...] = ("one a ticker",)
-    metric = "mse"
-    selection = "loss"
-
-    def __init__(
-        self,
-        root: str | Path | None = None,
-        target: str = "",
-        tickers: str = "",
-        price: str = "Open",
-        start_date: str = "2000-06-01",
-        end_date: str = "2021-02-28",
-        window_size: int = 500,
-        val_split: int = 3200,
-        test_split: int = 3700,
-    ) -> None:
-        start, end = _day(start_date, "data.start_date"), _day(end_date, "data.end_date")
-        _check_numbers(window_size=window_size, val_split=val_split, test_split=test_split)
-        if not val_split < test_split:
-            raise ConfigError(
-                f"data.test_split={test_split} comes after data.val_split={val_split}."
-            )
-        super().__init__(root)
-        self.window = window_size
-        self._settings = {
-            "target": target,
-            "tickers": tickers,
-            "price": price,
-            "start_date": start,
-            "end_date": end,
-            "window_size": window_size,
-            "val_split": val_split,
-            "test_split": test_split,
-        }
-        paths = {path.stem: path for path in self.card.files[0].found(self.folder)}
-        self.modalities = _chosen(tickers, sorted(paths), self.folder)
-        if len(self.modalities) < 2:
-            raise DatasetError(
-                f"{self.folder}: at least 2 tickers are needed; {self.modalities[0]} alone is told."
-            )
-        (self.target,) = _chosen(target, self.modalities, self.folder)[:1]
-        prices = [_prices(paths[name], price, start, end) for name in self.modalities]
-        days = self._common_days(prices)
-        windows = len(days) - 1 - window_size
-        if windows <= test_split:
-            raise DatasetError(
-                f"{self.folder}: {len(days)} days that all tickers have make {max(windows, 0)} "
-                f"windows of {window_size}; test windows begin at {test_split}. Get more days, or "
-                "set data.window_size, data.val_split and data.test_split."
-            )
-        logs = np.log(np.array([[price[day] for price in prices] for day in days]))
-        returns = np.diff(logs, axis=0)  # [days - 1, M]
-        column = self.modalities.index(self.target)
-        moves = returns[window_size:, column] ** 2
-        # The last training sample's target is return number window + val_split - 1.
-        self.scale = self._deviation(returns[: window_size + val_split])
-        self.target_scale = self._deviation(moves[:val_split])
-        self._returns = returns / self.scale
-        self._moves = torch.from_numpy((moves / self.target_scale).astype(np.float32))[:, None]
-        self._set_splits(
-            {
-                "train": np.arange(val_split),
-                "valid": np.arange(val_split, test_split),
-                "test": np.arange(test_split, windows),
-            },
-            days[window_size + 1 :],
+    if not val_split < test_split:
+        raise ConfigError(f"data.test_split={test_split} comes after data.val_split={val_split}.")
+    start, end = _day(start_date), _day(end_date)
+    paths = {path.stem: path for path in folder.found()}
+    names = _chosen(tickers, sorted(paths), folder)
+    if len(names) < 2:
+        raise DatasetError(f"{folder}: at least 2 tickers are needed; {names[0]} alone is told.")
+    predicted, *_ = _chosen(target, names, folder)
+    prices = [_prices(paths[name], price, start, end) for name in names]
+    every = set().union(*prices)
+    days = sorted(every.intersection(*prices))
+    windows = len(days) - 1 - window_size
+    if windows <= test_split:
+        raise DatasetError(
+            f"{folder}: {len(days)} days that all tickers have make {max(windows, 0)} "
+            f"windows of {window_size}; test windows begin at {test_split}. Get more days, or "
+            "set data.window_size, data.val_split and data.test_split."
         )
-
-    @property
-    def task(self) -> Regression:
-        """One number, by the mean squared error."""
-        return Regression(1, criterion="mse")
-
-    @property
-    def class_names(self) -> list[str]:
-        return [f"squared return of {self.target}"]
-
-    def split(self, name: SplitName) -> StocksSplit:
-        """Items (M returns [window], target [1]); ids are the days that are predicted."""
-        return StocksSplit(self._returns, self._moves, self._rows[name], self.window)
-
-    def labels(self, name: SplitName) -> NDArray[Any]:
-        return self._moves.numpy()[self._rows[name]]
-
-    def show(self, name: SplitName, index: int) -> list[Preview]:
-        *inputs, _ = self.split(name)[index]
-        return [
-            preview_of(ticker, x[:, None], ("return",))
-            for ticker, x in zip(self.modalities, inputs, strict=True)
-        ]
-
-    def encoders(self, settings: EncoderSettings) -> list[nn.Module]:
-        """MultiBench's LSTMs; token backbones get the last state in patches."""
-        return [
-            nn.Sequential(
-                nn.Unflatten(1, (self.window, 1)), recurrent_encoder(1, settings, kind="lstm")
+    logs = np.log(np.array([[ticker[day] for ticker in prices] for day in days]))
+    returns = np.diff(logs, axis=0)  # [days - 1, M]
+    moves = returns[window_size:, names.index(predicted)] ** 2
+    # The last training sample's target is return number window_size + val_split - 1.
+    returns = returns / _deviation(folder, returns[: window_size + val_split])
+    moves = moves / _deviation(folder, moves[:val_split])
+    cut = sliding_window_view(returns, window_size, axis=0)[:windows]  # [windows, M, window_size]
+    low = cut.min((1, 2))
+    step = (cut.max((1, 2)) - low) / LEVELS
+    step = np.where(step > 0, step, 1.0)
+    decisive = {
+        "target": target,
+        "tickers": tickers,
+        "price": price,
+        "start_date": start,
+        "end_date": end,
+        "window_size": window_size,
+        "val_split": val_split,
+        "test_split": test_split,
+    }
+    return Contents(
+        splits=folder.split(
+            consecutive(val_split, test_split - val_split, windows - test_split),
+            days[window_size + 1 :],  # the days that are predicted
+        ),
+        modalities=[
+            Modality(
+                name,
+                column := RoundedWindows(returns[:, place], window_size, low, step),
+                partial(_encoder, window_size),
+                names=("return",),
+                preview=partial(_series, column),
             )
-            for _ in self.modalities
-        ]
-
-    def _told(self) -> dict[str, Any]:
-        return self._settings
-
-    def _common_days(self, prices: list[dict[str, float]]) -> list[str]:
-        every = set().union(*prices)
-        common = sorted(every.intersection(*prices))
-        if len(common) < len(every):
-            self.notes.append(
-                f"{len(every) - len(common)} of {len(every)} days are left out, since a ticker "
-                "has no price on them."
-            )
-        return common
-
-    def _deviation(self, values: NDArray[Any]) -> float:
-        deviation = float(values.std(ddof=1))
-        if not deviation > 0 or not np.isfinite(1 / deviation):
-            raise DatasetError(f"{self.folder}: prices do not change over the training days.")
-        return deviation
-
-    @classmethod
-    def write_sample(cls, folder: Path, seed: int = 0) -> None:
-        """Draw daily prices of four tickers in the format of Yahoo's csv files."""
-        with writing_sample(folder, "Stocks", seed) as aside:
-            stocks_sample.write(aside, seed)
+            for place, name in enumerate(names)
+        ],
+        target=torch.from_numpy(moves.astype(np.float32))[:, None],
+        task=Regression(1, criterion="mse"),
+        class_names=[f"squared return of {predicted}"],
+        notes=(
+            f"{len(every) - len(days)} of {len(every)} days are left out, since a ticker "
+            "has no price on them.",
+        )
+        if len(days) < len(every)
+        else (),
+        decisive=lambda: decisive,
+    )
 
 
-get_dataloader = Stocks.get_dataloader
+get_dataloader = dataloader_of("stocks")
 
 
-class StocksSplit(BatchSplit):
-    """Windows of returns, cut out when a batch asks for them.
+@dataclass(frozen=True)
+class RoundedWindows:
+    """A ticker's column: windows of its returns, cut out when a batch asks for them.
 
-    Args:
-        returns: [days, M].
-        target: [windows, 1].
-        rows: this split's windows.
-        window: days of each.
+    Attributes:
+        returns: [days].
+        length: days of a window.
+        low, step: of each window: the least return of all tickers, and what returns are rounded to
+            multiples of, from there.
     """
 
-    def __init__(
-        self, returns: NDArray[Any], target: Tensor, rows: NDArray[Any], window: int
-    ) -> None:
-        self.returns, self.target, self.rows, self.window = returns, target, rows, window
+    returns: NDArray[np.float64]
+    length: int
+    low: NDArray[np.float64]
+    step: NDArray[np.float64]
 
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitems__(self, indices: list[int]) -> tuple[Tensor, ...]:
-        rows = self.rows[indices]
-        windows = sliding_window_view(self.returns, self.window, axis=0)[rows]  # [B, M, window]
-        values = torch.from_numpy(rounded(windows).astype(np.float32))
-        return (*values.unbind(1), self.target[torch.from_numpy(rows)])
+    def __getitem__(self, rows: NDArray[np.int64]) -> Tensor:
+        windows = sliding_window_view(self.returns, self.length)[rows]  # [B, length]
+        low, step = self.low[rows, None], self.step[rows, None]
+        rounded = np.round((windows - low) / step) * step + low
+        return torch.from_numpy(rounded.astype(np.float32))
 
 
-def rounded(windows: NDArray[Any]) -> NDArray[Any]:
-    """[B, M, T], each sample rounded to :data:`LEVELS` steps between its extremes."""
-    low = windows.min((1, 2), keepdims=True)
-    step = (windows.max((1, 2), keepdims=True) - low) / LEVELS
-    step = np.where(step > 0, step, 1.0)
-    return np.asarray(np.round((windows - low) / step) * step + low)
+def _series(column: RoundedWindows, row: int) -> Tensor:
+    """A window as a series of one column, [length, 1]."""
+    return column[np.array([row])].T
+
+
+def _encoder(length: int, settings: EncoderSettings) -> nn.Module:
+    """MultiBench's LSTM; token backbones get the last state in patches."""
+    return nn.Sequential(nn.Unflatten(1, (length, 1)), recurrent_encoder(1, settings, kind="lstm"))
+
+
+def _deviation(folder: DataFolder, values: NDArray[np.float64]) -> float:
+    deviation = float(values.std(ddof=1))
+    if not deviation > 0 or not np.isfinite(1 / deviation):
+        raise DatasetError(f"{folder}: prices do not change over the training days.")
+    return deviation
 
 
 def _prices(path: Path, column: str, start: str, end: str) -> dict[str, float]:
@@ -279,10 +259,8 @@ def _prices(path: Path, column: str, start: str, end: str) -> dict[str, float]:
     return {day: p for day, p in prices.items() if start <= day <= end and not np.isnan(p)}
 
 
-def _chosen(told: Any, known: Any, folder: Path) -> tuple[str, ...]:
+def _chosen(told: str, known: Sequence[str], folder: DataFolder) -> tuple[str, ...]:
     """Tickers told as text with commas, in alphabetical order; all known ones where empty."""
-    if not isinstance(told, str):
-        raise ConfigError(f"a ticker is text; {told!r} came. In --set, put it into quotes.")
     names = [name.strip() for name in told.split(",") if name.strip()] or list(known)
     unknown = [
         f"there is no {name}.csv in {folder}, or it is not among data.tickers."
@@ -293,20 +271,3 @@ def _chosen(told: Any, known: Any, folder: Path) -> tuple[str, ...]:
     if unknown:
         raise ConfigError(unknown)
     return tuple(sorted(set(names)))
-
-
-def _check_numbers(**given: Any) -> None:
-    problems = [
-        f"data.{name} is a whole number of at least 2, not {value!r}."
-        for name, value in given.items()
-        if not isinstance(value, int) or isinstance(value, bool) or value < 2
-    ]
-    if problems:
-        raise ConfigError(problems)
-
-
-def _day(told: Any, name: str) -> str:
-    try:
-        return datetime.date.fromisoformat(str(told)).isoformat()
-    except ValueError:
-        raise ConfigError(f"{name} is a day YYYY-MM-DD, not {told!r}.") from None

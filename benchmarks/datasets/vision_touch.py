@@ -8,22 +8,24 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
-from i2moe_plugin.benchmarks.data.base import BatchSplit, SplitName
+from i2moe_plugin.benchmarks.data.batches import Values, as_is
 from i2moe_plugin.benchmarks.data.cards import Card, Download, File, Key
-from i2moe_plugin.benchmarks.data.files import FileDataset
-from i2moe_plugin.benchmarks.data.preview import Preview, preview_of
+from i2moe_plugin.benchmarks.data.contents import Contents, Modality
+from i2moe_plugin.benchmarks.data.open import dataloader_of
 from i2moe_plugin.benchmarks.data.registry import register_dataset
-from i2moe_plugin.benchmarks.data.samples import writing_sample
-from i2moe_plugin.benchmarks.datasets.samples import vision_touch as vision_touch_sample
+from i2moe_plugin.benchmarks.data.source import DataFolder
+from i2moe_plugin.benchmarks.data.splits import SplitName
+from i2moe_plugin.benchmarks.datasets.samples import vision_touch as drawn
 from i2moe_plugin.benchmarks.encoders import EncoderSettings, feature_encoder
 from i2moe_plugin.benchmarks.encoders.robotics import (
     CausalCNN,
@@ -32,12 +34,15 @@ from i2moe_plugin.benchmarks.encoders.robotics import (
     LeakyMLP,
     StridedCNN,
 )
-from i2moe_plugin.benchmarks.formats.ondisk import H5Files
-from i2moe_plugin.errors import ConfigError, DatasetError, did_you_mean
-from i2moe_plugin.tasks import Classification, Regression, Task
+from i2moe_plugin.benchmarks.formats.hdf5 import H5Files, H5Rows
+from i2moe_plugin.errors import DatasetError
+from i2moe_plugin.tasks import Classification, Regression
 
 WINDOW = 32  # force readings before a time step
 FEATURES = 256
+MODALITIES = ("image", "force", "proprio", "depth", "action")
+TORQUES = tuple(f"{kind} {axis}" for kind in ("force", "torque") for axis in "xyz")
+FOLDER = "triangle_real_data"  # that the published archive makes
 #: What is read of a file: the shape of a time step, its type, what it is.
 ARRAYS: dict[str, tuple[tuple[int, ...], str, str]] = {
     "image": ((128, 128, 3), "number", "camera picture, 0 to 255"),
@@ -63,6 +68,50 @@ OUTPUTS: dict[str, list[str]] = {
     "ee_yaw_next": ["x", "y", "z", "yaw"],
 }
 
+CARD = Card(
+    title="Vision & Touch: contact or movement of a robot's tool",
+    source="Lee, Zhu et al.: Making Sense of Vision and Touch, ICRA 2019, "
+    "https://github.com/stanford-iprl-lab/multimodal_representation; as in MultiBench, "
+    "https://github.com/pliang279/MultiBench",
+    licence="not published for the data; the code is MIT",
+    citation="Lee, Zhu, Srinivasan, Shah, Savarese, Fei-Fei, Garg, Bohg. Making Sense of "
+    "Vision and Touch: Self-Supervised Learning of Multimodal Representations for "
+    "Contact-Rich Tasks. ICRA 2019.",
+    files=(
+        File(
+            "{id}_1000.h5",
+            "50 time steps of a run: RUN_PART_1000.h5, parts 0 to 19",
+            (
+                *(Key(k, ("T", *s), dtype, what) for k, (s, dtype, what) in ARRAYS.items()),
+                *(
+                    Key(k, ("T", *shape), "number", "not used here", optional=True)
+                    for k, shape in OTHERS.items()
+                ),
+            ),
+        ),
+    ),
+    sizes=(("T", 50),),
+    splits="none is published: MultiBench draws a fifth of the files at random for validation "
+    "and tests on the same ones. Here whole runs are dealt out: 60 % train, 20 % valid, 20 % "
+    "test. 3,000 files of 50 steps give 147,000 samples",
+    downloads=(
+        Download(
+            "http://downloads.cs.stanford.edu/juno/triangle_real_data.zip",
+            "triangle_real_data.zip",
+            unpack=".",
+        ),
+    ),
+    how_to_get="Unpack http://downloads.cs.stanford.edu/juno/triangle_real_data.zip (the "
+    "address in the authors' and MultiBench's scripts) and give the folder that holds the "
+    ".h5 files.",
+)
+
+
+def locate(root: Path | None, card: Card) -> tuple[Path, Card]:
+    """The folder told, or the one in it that the published archive makes."""
+    folder = root or Path("data/vision-touch")
+    return (folder / FOLDER if (folder / FOLDER).is_dir() else folder), card
+
 
 class Step(NamedTuple):
     """A sample's time step."""
@@ -72,8 +121,17 @@ class Step(NamedTuple):
     row: int  # in the arrays of all time steps
 
 
-@register_dataset("vision-touch")
-class VisionTouch(FileDataset):
+@register_dataset(
+    "vision-touch",
+    card=CARD,
+    modalities=MODALITIES,
+    draw=drawn.write,
+    locate=locate,
+    checkout="it gives the validation split as test split (datasets/robotics/get_data.py)",
+)
+def read(
+    folder: DataFolder, output: Literal["contact_next", "ee_yaw_next"] = "contact_next"
+) -> Contents:
     """Pictures, forces, the arm's state and its action; what the next time step brings.
 
     A sample is a time step that has a next one. Runs of the robot, each of which lies in several
@@ -81,201 +139,105 @@ class VisionTouch(FileDataset):
     for them; the rest is held in memory.
 
     Args:
-        root: folder with the files; data/vision-touch if not told.
+        folder: with the files.
         output: ``contact_next`` (does the tool touch something in the next step?) or
             ``ee_yaw_next`` (its x, y, z and yaw in the next step).
 
     Raises:
-        ConfigError: another output.
-        DatasetError: missing or damaged files, names that are not RUN_PART_1000.h5, arrays of
-            another shape, NaN, or fewer than three runs.
+        DatasetError: damaged files, names that are not RUN_PART_1000.h5, arrays of another shape,
+            NaN, or fewer than three runs.
     """
+    files = H5Files()
+    paths = folder.found()
+    part_of = split_runs(sorted({run_of(path) for path in paths}), folder.path)
+    samples: list[Step] = []
+    rows: dict[SplitName, list[int]] = {"train": [], "valid": [], "test": []}
+    arrays: dict[str, list[NDArray[Any]]] = {"proprio": [], "action": [], "contact": []}
+    first = 0
+    for path in paths:
+        count = files.check(path, {key: shape for key, (shape, *_) in ARRAYS.items()})
+        for key, found in arrays.items():
+            found.append(files.read(path, key))
+        rows[part_of[run_of(path)]] += range(len(samples), len(samples) + count - 1)
+        samples += [Step(path, step, first + step) for step in range(count - 1)]
+        first += count
+    held = {key: np.concatenate(found) for key, found in arrays.items()}
+    now = np.array([sample.row for sample in samples], dtype=np.int64)
+    target = {
+        "contact_next": (held["contact"][now + 1].sum(1) > 0).astype(np.int64),
+        "ee_yaw_next": held["proprio"][now + 1, :4],
+    }[output]
 
-    card = Card(
-        title="Vision & Touch: contact or movement of a robot's tool",
-        source="Lee, Zhu et al.: Making Sense of Vision and Touch, ICRA 2019, "
-        "https://github.com/stanford-iprl-lab/multimodal_representation; as in MultiBench, "
-        "https://github.com/pliang279/MultiBench",
-        licence="not published for the data; the code is MIT",
-        citation="Lee, Zhu, Srinivasan, Shah, Savarese, Fei-Fei, Garg, Bohg. Making Sense of "
-        "Vision and Touch: Self-Supervised Learning of Multimodal Representations for "
-        "Contact-Rich Tasks. ICRA 2019.",
-        files=(
-            File(
-                "{id}_1000.h5",
-                "50 time steps of a run: RUN_PART_1000.h5, parts 0 to 19",
-                (
-                    *(Key(k, ("T", *s), dtype, what) for k, (s, dtype, what) in ARRAYS.items()),
-                    *(
-                        Key(k, ("T", *shape), "number", "not used here", optional=True)
-                        for k, shape in OTHERS.items()
-                    ),
-                ),
-            ),
-        ),
-        sizes=(("T", 50),),
-        splits="none is published: MultiBench draws a fifth of the files at random for validation "
-        "and tests on the same ones. Here whole runs are dealt out: 60 % train, 20 % valid, 20 % "
-        "test. 3,000 files of 50 steps give 147,000 samples",
-        downloads=(
-            Download(
-                "http://downloads.cs.stanford.edu/juno/triangle_real_data.zip",
-                "triangle_real_data.zip",
-                unpack=".",
-            ),
-        ),
-        how_to_get="Unpack http://downloads.cs.stanford.edu/juno/triangle_real_data.zip (the "
-        "address in the authors' and MultiBench's scripts) and give the folder that holds the "
-        ".h5 files.",
-    )
-    modalities = ("image", "force", "proprio", "depth", "action")
+    def on_disk(key: str, change: Callable[[Any], Any] = as_is) -> Values:
+        rows = H5Rows(files, [(sample.path, key, sample.step) for sample in samples])
+        return Values(rows, change)
 
-    def __init__(self, root: str | Path | None = None, output: str = "contact_next") -> None:
-        if output not in OUTPUTS:
-            raise ConfigError(
-                f"data.output is {' or '.join(OUTPUTS)}, not {output!r}."
-                f"{did_you_mean(str(output), OUTPUTS)}"
-            )
-        super().__init__(root)
-        self.output = output
-        self.metric = "accuracy" if output == "contact_next" else "mse"
-        self._files = H5Files()
-        paths = self.card.files[0].found(self.folder)
-        part_of = split_runs(sorted({run_of(path) for path in paths}), self.folder)
-        self._steps: list[Step] = []
-        rows: dict[SplitName, list[int]] = {"train": [], "valid": [], "test": []}
-        arrays: dict[str, list[NDArray[Any]]] = {"proprio": [], "action": [], "contact": []}
-        first = 0
-        for path in paths:
-            count = self._files.check(path, {key: shape for key, (shape, *_) in ARRAYS.items()})
-            for key, found in arrays.items():
-                found.append(self._files.read(path, key))
-            samples = range(len(self._steps), len(self._steps) + count - 1)
-            rows[part_of[run_of(path)]] += samples
-            self._steps += [Step(path, step, first + step) for step in range(count - 1)]
-            first += count
-        self._arrays = {key: np.concatenate(found) for key, found in arrays.items()}
-        after = np.array([step.row + 1 for step in self._steps], dtype=np.int64)
-        if output == "contact_next":
-            touched = self._arrays["contact"][after].sum(1) > 0
-            self._target = torch.from_numpy(touched.astype(np.int64))
-        else:
-            self._target = torch.from_numpy(self._arrays["proprio"][after, :4])
-        self._set_splits(
+    columns = {
+        "image": on_disk("image"),
+        "force": on_disk("ee_forces_continuous", _forces),
+        "proprio": Values(held["proprio"][now]),
+        "depth": on_disk("depth_data", _channel_first),
+        "action": Values(held["action"][now + 1]),
+    }
+    people: dict[str, dict[str, Any]] = {
+        "image": {"preview": lambda row: columns["image"].of(row).permute(2, 0, 1).byte()},
+        "force": {"preview": lambda row: columns["force"].of(row).T, "names": TORQUES},
+    }
+    is_contact = output == "contact_next"
+    return Contents(
+        splits=folder.split(
             {name: np.array(part, dtype=np.int64) for name, part in rows.items()},
-            [f"{step.path.stem}/{step.step}" for step in self._steps],
-        )
-        if not self.is_sample:
-            self.notes.append(
-                "Test runs are not those of validation, as they are in MultiBench, whose figures "
-                "are not comparable."
-            )
-
-    @property
-    def task(self) -> Task:
-        """Two classes; or four numbers, by the mean squared error."""
-        if self.output == "contact_next":
-            return Classification(2)
-        return Regression(4, criterion="mse")
-
-    @property
-    def class_names(self) -> list[str]:
-        return list(OUTPUTS[self.output])
-
-    def split(self, name: SplitName) -> VisionTouchSplit:
-        """Items ([128, 128, 3], [6, 32], [8], [1, 128, 128], [4], target)."""
-        rows = self._rows[name]
-        steps = [self._steps[row] for row in rows]
-        return VisionTouchSplit(self._files, self._arrays, steps, self._target[rows])
-
-    def labels(self, name: SplitName) -> NDArray[Any]:
-        return self._target.numpy()[self._rows[name]]
-
-    def show(self, name: SplitName, index: int) -> list[Preview]:
-        image, force, proprio, depth, action, _ = self.split(name)[index]
-        colours = image.permute(2, 0, 1).byte()
-        torques = tuple(f"{kind} {axis}" for kind in ("force", "torque") for axis in "xyz")
-        items: list[tuple[str, Any, Sequence[str]]] = [
-            ("image", colours, ()),
-            ("force", force.T, torques),
-            ("proprio", proprio, ()),
-            ("depth", depth, ()),
-            ("action", action, ()),
-        ]
-        return [preview_of(*item) for item in items]
-
-    def encoders(self, settings: EncoderSettings) -> list[nn.Module]:
-        """MultiBench's (``unimodals/robotics/encoders.py``, z_dim 128), each with a projection."""
-        picture = ((16, 7), (32, 5), (64, 5), (64, 3), (128, 3), (128, 3))
-        distance = ((32, 3), (64, 3), (64, 4), (64, 3), (128, 3), (128, 3))
-        networks: list[tuple[nn.Module, int]] = [
-            (nn.Sequential(ColourPlanes(), StridedCNN(3, picture, FEATURES)), FEATURES),
-            (CausalCNN(6, (16, 32, 64, 128, FEATURES)), FEATURES),
-            (LeakyMLP(8, 32, 64, 128, FEATURES), FEATURES),
-            (nn.Sequential(DepthFilter(), StridedCNN(1, distance, FEATURES)), FEATURES),
-            (LeakyMLP(4, 32, 32), 32),
-        ]
-        return [
-            nn.Sequential(network, feature_encoder(width, settings)) for network, width in networks
-        ]
-
-    def _told(self) -> dict[str, Any]:
-        return {"output": self.output}
-
-    @classmethod
-    def _folder(cls, root: str | Path | None) -> Path:
-        """The folder told, or the one in it that the published archive makes."""
-        folder = super()._folder(root)
-        inner = folder / "triangle_real_data"
-        return inner if inner.is_dir() else folder
-
-    @classmethod
-    def write_sample(cls, folder: Path, seed: int = 0, runs: int = 40) -> None:
-        """Draw runs in the published format, of fewer files and time steps."""
-        with writing_sample(folder, "Vision & Touch", seed) as aside:
-            vision_touch_sample.write(aside, runs, seed)
+            [f"{sample.path.stem}/{sample.step}" for sample in samples],
+        ),
+        modalities=[
+            Modality(name, column, partial(_encoder, name), **people.get(name, {}))
+            for name, column in columns.items()
+        ],
+        target=torch.from_numpy(target),
+        task=Classification(2) if is_contact else Regression(4, criterion="mse"),
+        class_names=OUTPUTS[output],
+        metric="accuracy" if is_contact else "mse",
+        notes=()
+        if folder.is_sample
+        else (
+            "Test runs are not those of validation, as they are in MultiBench, whose figures "
+            "are not comparable.",
+        ),
+        decisive=lambda: {"output": output},
+    )
 
 
-get_dataloader = VisionTouch.get_dataloader
+get_dataloader = dataloader_of("vision-touch")
 
 
-class VisionTouchSplit(BatchSplit):
-    """Time steps; pictures, distances and forces are read from disk.
+def _forces(batch: NDArray[np.float32]) -> NDArray[np.float32]:
+    """[B, 50, 6] -> the last readings [B, 6, 32]; very large forces saturate."""
+    return np.tanh(batch[:, -WINDOW:]).transpose(0, 2, 1)
 
-    Args:
-        files: reads them.
-        arrays: proprio and action of all time steps.
-        steps: this split's.
-        target: of each.
-    """
 
-    def __init__(
-        self,
-        files: H5Files,
-        arrays: dict[str, NDArray[Any]],
-        steps: Sequence[Step],
-        target: Tensor,
-    ) -> None:
-        self.files, self.arrays, self.steps, self.target = files, arrays, steps, target
+def _channel_first(batch: NDArray[np.float32]) -> NDArray[np.float32]:
+    """[B, H, W, C] -> [B, C, H, W]."""
+    return batch.transpose(0, 3, 1, 2)
 
-    def __len__(self) -> int:
-        return len(self.steps)
 
-    def __getitems__(self, indices: list[int]) -> tuple[Tensor, ...]:
-        steps = [self.steps[index] for index in indices]
-        rows = np.array([step.row for step in steps])
-        forces = self._read(steps, "ee_forces_continuous")[:, -WINDOW:]
-        columns = (
-            self._read(steps, "image"),
-            np.tanh(forces).transpose(0, 2, 1),  # very large forces saturate
-            self.arrays["proprio"][rows],
-            self._read(steps, "depth_data").transpose(0, 3, 1, 2),
-            self.arrays["action"][rows + 1],
-        )
-        return (*map(torch.from_numpy, columns), self.target[torch.as_tensor(indices)])
-
-    def _read(self, steps: Sequence[Step], key: str) -> NDArray[Any]:
-        return np.stack([self.files.read(step.path, key, step.step) for step in steps])
+def _encoder(name: str, settings: EncoderSettings) -> nn.Module:
+    """MultiBench's (``unimodals/robotics/encoders.py``, z_dim 128), with a projection."""
+    picture = ((16, 7), (32, 5), (64, 5), (64, 3), (128, 3), (128, 3))
+    distance = ((32, 3), (64, 3), (64, 4), (64, 3), (128, 3), (128, 3))
+    width, networks = (
+        FEATURES,
+        {
+            "image": lambda: nn.Sequential(ColourPlanes(), StridedCNN(3, picture, FEATURES)),
+            "force": lambda: CausalCNN(6, (16, 32, 64, 128, FEATURES)),
+            "proprio": lambda: LeakyMLP(8, 32, 64, 128, FEATURES),
+            "depth": lambda: nn.Sequential(DepthFilter(), StridedCNN(1, distance, FEATURES)),
+            "action": lambda: LeakyMLP(4, 32, 32),
+        },
+    )
+    network = networks[name]()
+    if name == "action":
+        width = 32
+    return nn.Sequential(network, feature_encoder(width, settings))
 
 
 def run_of(path: Path) -> str:

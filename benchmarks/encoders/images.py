@@ -27,7 +27,7 @@ class ImageCNN(nn.Module):
             ]
             width = out
         self.stages = nn.Sequential(*stages)
-        self.features = width
+        self.width = width
         self.dropout = nn.Dropout(dropout)
         self.projection = nn.Linear(width, dim)
 
@@ -61,7 +61,7 @@ class LeNet(nn.Module):
         size: H, W.
 
     Attributes:
-        features: F.
+        width: F.
     """
 
     def __init__(self, channels: int, layers: int, size: tuple[int, int]) -> None:
@@ -76,7 +76,7 @@ class LeNet(nn.Module):
             stages += [convolution, nn.BatchNorm2d(out), nn.ReLU(), nn.MaxPool2d(2)]
             width = out
         self.stages = nn.Sequential(*stages, nn.Flatten())
-        self.features = width * (size[0] >> layers) * (size[1] >> layers)
+        self.width = width * (size[0] >> layers) * (size[1] >> layers)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, 1, H, W] -> [B, F]."""

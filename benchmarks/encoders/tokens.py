@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from i2moe_plugin.backbones.wrapper import pool_tokens
+from i2moe_plugin.backbones.latents import pool_tokens
 from i2moe_plugin.benchmarks.encoders.features import MLPEncoder
 from i2moe_plugin.benchmarks.encoders.settings import EncoderSettings
 

@@ -13,9 +13,6 @@ from torch import Tensor, nn
 from i2moe_plugin.errors import DatasetError, listed
 from i2moe_plugin.seeding import seeded
 
-VGG11_FEATURES = 25088  # 512 channels x 7 x 7
-VGG16_FEATURES = 4096  # the last hidden layer
-
 
 @dataclass(frozen=True)
 class Network:
@@ -25,6 +22,8 @@ class Network:
         name: torchvision's function.
         title: for messages.
         url: of its ImageNet weights; ends in the start of their sha256.
+        width: F, how many features it gives.
+        extractor: what it gives, in words; part of the key of kept features.
         hidden: how many of its classifier's layers belong to it.
         normalise: it takes images with ImageNet's mean and deviation; else as they are, in [0, 1].
     """
@@ -32,6 +31,8 @@ class Network:
     name: str
     title: str
     url: str
+    width: int
+    extractor: str
     hidden: int
     normalise: bool
 
@@ -42,11 +43,13 @@ class Network:
 
 
 # The addresses are those of torchvision's ..._Weights.IMAGENET1K_V1, which take a second to import.
-#: As MultiBench and I2MoE use it on ENRICO: images in [0, 1], [B, 512 * 7 * 7].
+#: As MultiBench and I2MoE use it on ENRICO.
 VGG11 = Network(
     "vgg11_bn",
     "VGG11-BN",
     "https://download.pytorch.org/models/vgg11_bn-6002323d.pth",
+    width=512 * 7 * 7,
+    extractor="torchvision vgg11_bn features, average pool 7x7",
     hidden=0,
     normalise=False,
 )
@@ -55,6 +58,8 @@ VGG16 = Network(
     "vgg16",
     "VGG16",
     "https://download.pytorch.org/models/vgg16-397923af.pth",
+    width=4096,
+    extractor="torchvision vgg16, activations of the last hidden layer",
     hidden=5,
     normalise=True,
 )
@@ -116,16 +121,6 @@ def random_note(network: Network) -> str:
         f"The {network.title} has random weights, not ImageNet's: figures are not comparable with "
         "published ones."
     )
-
-
-def vgg11_features(weights: Path | None) -> nn.Module:
-    """VGG11-BN up to its classifier: [B, 3, H, W] in [0, 1] -> [B, 25088]."""
-    return frozen(VGG11, weights)
-
-
-def vgg16_features(weights: Path | None) -> nn.Module:
-    """VGG16 up to its last hidden layer: [B, 3, H, W] in [0, 1] -> [B, 4096]."""
-    return frozen(VGG16, weights)
 
 
 def frozen(network: Network, weights: Path | None) -> nn.Module:

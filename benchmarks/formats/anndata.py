@@ -13,7 +13,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from i2moe_plugin.benchmarks.formats.readers import H5Array, Rows, check_ids, reading
+from i2moe_plugin.benchmarks.formats.arrays import SparseRows
+from i2moe_plugin.benchmarks.formats.hdf5 import H5Array, open_hdf5
+from i2moe_plugin.benchmarks.formats.reading import Rows, check_array, check_ids, reading
 from i2moe_plugin.errors import DatasetError
 
 SPARSE = ("csr_matrix", "csc_matrix")
@@ -23,7 +25,7 @@ class Matrix(Rows, Protocol):
     """A matrix [N, F] whose rows, or columns, are read when asked for."""
 
     def columns(self, start: int, stop: int) -> NDArray[Any]:
-        """[N, stop - start]."""
+        """Read the columns from ``start`` to ``stop`` of all rows, [N, stop - start]."""
         ...
 
 
@@ -37,16 +39,13 @@ def read_h5ad(path: Path) -> tuple[Matrix, list[str]]:
     """
     import h5py
 
-    with reading(path, "h5ad file"), h5py.File(path, "r") as file:
+    with open_hdf5(path, "h5ad file") as file:
         sparse = isinstance(file.get("X"), h5py.Group)
         kind = str(file["X"].attrs.get("encoding-type", "")) if sparse else ""
         shape = file["X"].attrs.get("shape") if sparse else None
         names = _names(path, file)
     matrix: Matrix = _sparse(path, kind, shape) if sparse else DenseRows(path, "X")
-    if len(matrix.shape) != 2 or not matrix.shape[1] or np.dtype(matrix.dtype).kind not in "fiub":
-        raise DatasetError(
-            f"{path}: X should be numbers [N, F], not {matrix.dtype} {list(matrix.shape)}."
-        )
+    check_array(f"{path}: X", matrix, ("N", "F"))
     if len(names) != len(matrix):
         raise DatasetError(f"{path}: X has {len(matrix)} rows, and obs {len(names)} names.")
     check_ids(str(path), names)
@@ -57,31 +56,9 @@ class DenseRows(H5Array):
     """Rows of an array on disk."""
 
     def columns(self, start: int, stop: int) -> NDArray[Any]:
-        """[N, stop - start]."""
-        import h5py
-
-        with reading(self.path, "h5ad file"), h5py.File(self.path, "r") as file:
-            return np.asarray(file[self.key][:, start:stop])
-
-
-class SparseRows:
-    """Rows of a sparse matrix, made dense when asked for."""
-
-    def __init__(self, matrix: Any) -> None:
-        self.matrix = matrix.tocsr()
-        self.shape: tuple[int, ...] = self.matrix.shape
-        self.dtype = self.matrix.dtype
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, rows: Any) -> NDArray[Any]:
-        found: NDArray[Any] = self.matrix[rows].toarray()
-        return found
-
-    def columns(self, start: int, stop: int) -> NDArray[Any]:
-        """[N, stop - start]."""
-        found: NDArray[Any] = self.matrix[:, start:stop].toarray()
+        """Read the columns from ``start`` to ``stop`` of all rows, [N, stop - start]."""
+        with open_hdf5(self.path, "h5ad file") as file:
+            found = np.asarray(file[self.key][:, start:stop])
         return found
 
 

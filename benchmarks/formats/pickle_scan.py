@@ -27,7 +27,7 @@ class Bounded:
         self.tell, self.readline = file.tell, file.readline
 
     def read(self, count: int = -1) -> bytes:
-        """At most the rest."""
+        """Read at most what is left of the file."""
         rest = max(0, self._size - self._file.tell())
         return self._file.read(rest if count < 0 else min(count, rest))
 

@@ -31,7 +31,7 @@ class Said:
 
 
 class Frame(Said):
-    """``DataFrame``."""
+    """Stands for ``DataFrame``."""
 
     def data(self, resolve: Resolve) -> dict[str, Any]:
         columns, index, blocks = _manager(self, resolve)
@@ -52,7 +52,7 @@ class Frame(Said):
 
 
 class Series(Said):
-    """``Series``."""
+    """Stands for ``Series``."""
 
     def data(self, resolve: Resolve) -> Any:
         *_, blocks = _manager(self, resolve)
@@ -63,11 +63,11 @@ class Series(Said):
 
 
 class Manager(Said):
-    """``BlockManager``: blocks and axes, as arguments or, of older versions, as a state."""
+    """Stands for ``BlockManager``: blocks and axes, as arguments or, in old versions, a state."""
 
 
 class Index(Said):
-    """``Index`` and its kinds: of values, or a range."""
+    """Stands for ``Index`` and its kinds: of values, or a range."""
 
     def data(self, resolve: Resolve) -> Any:
         said = self.args[1] if len(self.args) == 2 and isinstance(self.args[1], dict) else {}
@@ -84,7 +84,7 @@ class Block(Said):
 
 
 class Slice(Said):
-    """``slice``: the places of a block's columns."""
+    """Stands for ``slice``: the places of a block's columns."""
 
 
 def _manager(table: Said, resolve: Resolve) -> tuple[Any, Any, list[tuple[NDArray[Any], Any]]]:

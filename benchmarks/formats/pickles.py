@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from i2moe_plugin.benchmarks.formats.pickle_scan import Bounded, scan
 from i2moe_plugin.benchmarks.formats.pickled_tables import TABLES, Frame, Index, Series
-from i2moe_plugin.benchmarks.formats.readers import reading
+from i2moe_plugin.benchmarks.formats.reading import reading
 from i2moe_plugin.errors import DatasetError
 
 NUMPY = ("numpy", "numpy.core.multiarray", "numpy._core.multiarray", "numpy.core.numeric",
@@ -110,7 +110,7 @@ def _encode(text: Any, encoding: Any = "latin1") -> bytes:
 
 
 def _bytes(content: Any = b"", encoding: Any = "latin1") -> bytes:
-    """``bytes``, but not of a number: that would be as many zeros."""
+    """Stands for ``bytes``, but not of a number: that would be as many zeros."""
     return bytes(content) if isinstance(content, (bytes, list)) else _encode(content, encoding)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from i2moe_plugin.benchmarks.formats.readers import check_finite, reading
+from i2moe_plugin.benchmarks.formats.reading import check_finite, reading
 from i2moe_plugin.errors import DatasetError
 
 BLOCK = 1024  # texts
@@ -53,20 +53,6 @@ class Texts:
         return self.make(row)
 
 
-def whole(text: str) -> str:
-    """A text from a json file with a question mark for what is none: half a surrogate pair."""
-    return text.encode("utf-8", "replace").decode()
-
-
-def printable(text: str) -> str:
-    """A text from anywhere without what could steer a terminal or turn its reading direction.
-
-    >>> printable("plain" + chr(27) + "[2J")
-    'plain [2J'
-    """
-    return "".join(c if c.isprintable() or c == "\n" else " " for c in text)
-
-
 def mean_vectors(path: Path, texts: Texts) -> Iterator[NDArray[Any]]:
     """The mean of the vectors of each text's known words, in blocks [<= 1024, F] of float32.
 
@@ -101,14 +87,14 @@ def read_vectors(path: Path) -> Any:
     """
     from gensim.models import KeyedVectors
 
-    inspect_vectors(path)
+    claimed_vectors(path)
     with reading(path, "word2vec file"):
         vectors = KeyedVectors.load_word2vec_format(str(path), binary=_is_binary(path))
     return vectors
 
 
-def inspect_vectors(path: Path) -> dict[str, tuple[tuple[int, ...], str]]:
-    """Number of words and their vectors' width, by the file's first line.
+def claimed_vectors(path: Path) -> tuple[int, int]:
+    """How many words a file has, and their vectors' width, by its first line.
 
     Raises:
         DatasetError: missing, damaged, or the line claims more than the file can hold.
@@ -127,7 +113,7 @@ def inspect_vectors(path: Path) -> dict[str, tuple[tuple[int, ...], str]]:
                 f"{path}: its first line claims {count} words of {width} numbers, which is more "
                 "than the file can hold."
             )
-    return {"": ((count, width), "float32")}
+    return count, width
 
 
 def _is_binary(path: Path) -> bool:

@@ -1,6 +1,6 @@
-"""Suites: a YAML of data sets x backbones x methods x settings x seeds, run and made into tables.
+"""Grids: data sets x backbones x methods x settings x seeds, and the table of their results.
 
-:mod:`spec` reads the file, :mod:`running` trains what is not there yet, :mod:`tables` compares and
-:mod:`formats` writes Markdown, CSV, LaTeX and JSON. The YAML files beside this one are the suites
-that ship by name.
+:mod:`cells` says what a grid is, :mod:`spec` reads one from a suite's file, :mod:`runner` trains
+what is not there yet with one of the :mod:`executors`, :mod:`table` compares, and :mod:`formats`
+writes Markdown, CSV, LaTeX and JSON. The files in ``suites`` are the suites that ship by name.
 """

@@ -1,4 +1,4 @@
-"""A suite's table as text: Markdown, CSV, LaTeX, JSON; written beside the runs."""
+"""A grid's table as text: Markdown, CSV, LaTeX and JSON, written beside the runs."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ import io
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from i2moe_plugin.benchmarks.grid.runner import COSTS
 from i2moe_plugin.benchmarks.grid.table import Entry, Table
-from i2moe_plugin.benchmarks.run.store import explained, plain
-from i2moe_plugin.benchmarks.terminal.run import METRIC_NAMES, mean_and_deviation, number
+from i2moe_plugin.benchmarks.run.files import disk_errors_explained, json_ready, write_text
+from i2moe_plugin.benchmarks.statistics.metrics import (
+    COSTS,
+    format_mean,
+    format_value,
+    metric_heading,
+)
+from i2moe_plugin.benchmarks.statistics.paired import summarise
 
 MARKS = {"better": "▲", "worse": "▼"}
-COST_NAMES = {
-    "parameters": "parameters",
-    "parameters_without_encoders": "parameters without encoders",
-    "seconds": "seconds a run",
-}
 CSV_COLUMNS = (
     *("dataset", "fusion", "method", "variant", "metric", "mean", "deviation", "n", "planned"),
     *("reference", "difference", "low", "high", "p", "p_adjusted", "p_permutation", "bootstrap"),
@@ -27,40 +28,29 @@ CSV_COLUMNS = (
 )
 
 
-def shown(metric: str, value: float) -> str:
-    """A figure or cost as people read it.
-
-    >>> shown("accuracy", 0.5), shown("parameters", 12345.0), shown("seconds", 1.234)
-    ('50.00', '12,345', '1.2')
-    """
-    if metric in COSTS and value == value:
-        return f"{value:,.1f}" if metric == "seconds" else f"{value:,.0f}"
-    return number(metric, value)
-
-
 def cell_text(entry: Entry | None) -> str:
-    """What stands in a table's cell: figure, verdict, how many seeds if not all, paper's figure."""
+    """Write a table's cell: figure, verdict, how many seeds if not all, and the paper's figure."""
     if entry is None:
         return ""
     values = list(entry.values.values())
     if not values:
-        states = [name for name, count in entry.states.items() if count and name != "finished"]
-        text = states[0] if states else ""
+        text = next((name for name in entry.cell.states if name != "finished"), "")
     elif entry.metric in COSTS:
-        text = shown(entry.metric, sum(values) / len(values))
+        text = format_value(entry.metric, sum(values) / len(values))
     else:
-        text = mean_and_deviation(entry.metric, values)
+        text = format_mean(entry.metric, values)
     if entry.comparison is not None:
         text += f" {MARKS.get(entry.comparison.verdict_adjusted or '', '')}".rstrip()
     if 0 < len(values) < entry.planned:
         text += f" ({len(values)} of {entry.planned} seeds)"
     if entry.paper is not None:
-        text += f" [{shown(entry.metric, entry.paper.value)}{'*' if entry.not_comparable else ''}]"
+        star = "*" if entry.not_comparable else ""
+        text += f" [{format_value(entry.metric, entry.paper.value)}{star}]"
     return text
 
 
 def row_name(row: tuple[str, ...]) -> str:
-    """A row as its first column says it.
+    """Write a row as its first column says it.
 
     >>> row_name(("lrtf", "i2moe", "masking=zero"))
     'lrtf, i2moe, masking=zero'
@@ -68,16 +58,21 @@ def row_name(row: tuple[str, ...]) -> str:
     return ", ".join(row)
 
 
-def column_name(table: Table, column: tuple[str, str]) -> str:
-    """The data set and the metric; the metric with its unit."""
+def column_name(column: tuple[str, str]) -> str:
+    """Write a column's head: the data set, and the metric with its unit.
+
+    >>> column_name(("htad", "accuracy"))
+    'htad: accuracy %'
+    """
     dataset, metric = column
-    return f"{dataset}: {COST_NAMES.get(metric) or METRIC_NAMES.get(metric, metric)}"
+    return f"{dataset}: {metric_heading(metric)}"
 
 
 def markdown(table: Table) -> str:
-    """A pipe table, notes, and the reasons of what is not finished."""
-    head = ["", *(column_name(table, column) for column in table.columns)]
-    lines = [f"## {table.title}", "", f"Mean ± sample deviation over seeds {_seeds(table)}.", ""]
+    """Write a pipe table, notes, and why what is not finished is not."""
+    head = ["", *map(column_name, table.columns)]
+    seeds = ", ".join(map(str, table.grid.seeds))
+    lines = [f"## {table.grid.title}", "", f"Mean ± sample deviation over seeds {seeds}.", ""]
     lines += [_pipes(head), _pipes(["---", *["---:"] * len(table.columns)])]
     for row in table.rows:
         cells = [cell_text(table.entries.get((row, column))) for column in table.columns]
@@ -91,12 +86,12 @@ def markdown(table: Table) -> str:
 
 
 def csv_text(table: Table) -> str:
-    """One line for each figure, with all that is known of it; shares are not in per cent."""
+    """Write a line for each figure, with all that is known of it; shares are not in per cent."""
     out = io.StringIO()
     writer = csv.DictWriter(out, CSV_COLUMNS, lineterminator="\n")
     writer.writeheader()
     for entry in table.entries.values():
-        facts = plain(entry.as_dict())
+        facts = json_ready(entry.as_dict())
         comparison, paper = facts["comparison"] or {}, facts["paper"] or {}
         line = {name: facts.get(name) for name in CSV_COLUMNS}
         line |= {name: comparison[name] for name in CSV_COLUMNS if name in comparison} | {
@@ -115,8 +110,8 @@ def csv_text(table: Table) -> str:
 
 
 def latex(table: Table) -> str:
-    """A booktabs table; notes as comments."""
-    head = ["", *(column_name(table, column) for column in table.columns)]
+    """Write a booktabs table, with notes as comments."""
+    head = ["", *map(column_name, table.columns)]
     lines = [f"% {note}" for note in table.notes]
     lines += [r"\begin{tabular}{l" + "r" * len(table.columns) + "}", r"\toprule"]
     lines += [_ampersands(head), r"\midrule"]
@@ -127,8 +122,8 @@ def latex(table: Table) -> str:
 
 
 def json_text(table: Table) -> str:
-    """Everything; undefined figures are null."""
-    return json.dumps(plain(table.as_dict()), indent=1, allow_nan=False) + "\n"
+    """Write everything; undefined figures are null."""
+    return json.dumps(json_ready(table.as_dict()), indent=1, allow_nan=False) + "\n"
 
 
 FORMATS: dict[str, Callable[[Table], str]] = {
@@ -146,19 +141,55 @@ def write_tables(table: Table, folder: Path) -> list[Path]:
         RunError: they cannot be written.
     """
     place = folder / "suites"
-    with explained(place):
+    with disk_errors_explained(place):
         place.mkdir(parents=True, exist_ok=True)
-        paths = []
-        for ending, make in FORMATS.items():
-            path = place / f"{table.name}.{ending}"
-            aside = path.with_name(f".{path.name}.tmp")
-            aside.write_text(make(table), encoding="utf-8")
-            paths.append(aside.replace(path))
-    return paths
+    return [
+        write_text(place / f"{table.grid.name}.{ending}", make(table))
+        for ending, make in FORMATS.items()
+    ]
 
 
-def _seeds(table: Table) -> str:
-    return ", ".join(map(str, table.seeds))
+def methods_record(table: Table) -> dict[str, Any]:
+    """Return the table of one data set and backbone for JSON, method by method.
+
+    Args:
+        table: of :func:`i2moe_plugin.benchmarks.grid.cells.methods_grid`, with all runs finished.
+    """
+    first, *_ = table.cells
+    entries = {cell.settings.method: table.of(cell) for cell in table.cells}
+    baseline = next(iter(table.baselines), None)
+    return {
+        "dataset": first.settings.dataset,
+        "fusion": first.settings.fusion,
+        "metric": first.metrics[0],
+        "seeds": list(table.grid.seeds),
+        "methods": {
+            cell.settings.method: {
+                "metrics": {
+                    metric: {**summarise(values), "values": values}
+                    for metric in cell.metrics
+                    for values in [list(cell.values(metric).values())]
+                },
+                "parameters": next(iter(cell.runs.values())).result["parameters"],
+                "seconds": summarise(list(cell.values("seconds").values())),
+                "runs": [str(run.path) for run in cell.runs.values()],
+            }
+            for cell in table.cells
+        },
+        "linear_baseline": {"test": baseline.test, **baseline.chosen} if baseline else None,
+        "reference": table.grid.reference,
+        "comparison": {
+            method: {item.metric: item.comparison.as_dict() for item in items if item.comparison}
+            for method, items in entries.items()
+            if method != table.grid.reference
+        },
+        "expert_weights": {
+            cell.settings.method: weights
+            for cell in table.cells
+            if (weights := cell.expert_weights())
+        },
+        "notes": list(first.notes),
+    }
 
 
 def _some(where: list[str], most: int = 3) -> str:

@@ -1,13 +1,22 @@
-"""From a suite's runs to its table: means, comparisons over all of it, the paper's figures."""
+"""The table of a grid: cells, their runs, values by seed, and comparisons with the reference.
+
+It is made once, by whatever trains or finds the runs; commands, reports and gates read it.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Literal
 
-from i2moe_plugin.benchmarks.grid.runner import COSTS, CellRecord, SuiteRecord
+from i2moe_plugin.benchmarks.grid.baselines import Baseline
+from i2moe_plugin.benchmarks.grid.cells import Cell, Grid
+from i2moe_plugin.benchmarks.run.settings import RunSettings
+from i2moe_plugin.benchmarks.run.store import Run
+from i2moe_plugin.benchmarks.statistics.metrics import COSTS
 from i2moe_plugin.benchmarks.statistics.paired import (
     FEWEST_SEEDS,
     Comparison,
@@ -19,161 +28,266 @@ from i2moe_plugin.benchmarks.statistics.paired import (
 from i2moe_plugin.benchmarks.statistics.paper import Figure, find_figure
 from i2moe_plugin.tasks import HIGHER_IS_BETTER
 
+State = Literal["waiting", "running", "finished", "failed", "skipped", "stopped"]
+#: A data set and a metric.
 Column = tuple[str, str]
+
+
+@dataclass
+class Attempt:
+    """One seed of a cell: a run that is planned, under way, or over.
+
+    Attributes:
+        settings: with the seed.
+        state: ``finished``; ``failed``: trained, and it did not work; ``skipped``: it cannot be
+            started here; ``stopped``: it could not be written, or another process computes it.
+        name: of its directory, as soon as the data is open.
+        reason: why it is not finished.
+        run: the finished run.
+        reused: it was finished before.
+    """
+
+    settings: RunSettings
+    state: State = "waiting"
+    name: str = ""
+    reason: str = ""
+    run: Run | None = None
+    reused: bool = False
+
+    @property
+    def seed(self) -> int:
+        """What everything random in it derives from."""
+        return self.settings.seed
+
+
+@dataclass
+class CellRuns:
+    """A cell and what became of its runs.
+
+    Attributes:
+        cell: what was planned.
+        attempts: one a seed, in order.
+        metrics: what the table shows of it.
+        notes: the data set's.
+        published: it ran on the published data set (or an embedded one), not on a drawn sample.
+        selection: the metric that selects the epoch on validation data.
+    """
+
+    cell: Cell
+    attempts: list[Attempt]
+    metrics: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    published: bool = True
+    selection: str = ""
+
+    @classmethod
+    def planned(cls, cell: Cell, seeds: Sequence[int]) -> CellRuns:
+        """Return a cell of which nothing has been run."""
+        settings = [cell.settings.model_copy(update={"seed": seed}) for seed in seeds]
+        return cls(cell, list(map(Attempt, settings)))
+
+    @property
+    def settings(self) -> RunSettings:
+        """Those of its runs, with seed 0."""
+        return self.cell.settings
+
+    @property
+    def runs(self) -> dict[int, Run]:
+        """The finished runs, by seed; nothing else is counted."""
+        return {a.seed: a.run for a in self.attempts if a.run is not None}
+
+    @property
+    def states(self) -> Counter[State]:
+        """How many attempts are in each state."""
+        return Counter(attempt.state for attempt in self.attempts)
+
+    def values(self, metric: str) -> dict[int, float]:
+        """Return a metric on test data, or a cost, of each finished run by seed; NaN: undefined."""
+        return {seed: _value(run.result, metric) for seed, run in self.runs.items()}
+
+    def expert_weights(self) -> dict[str, float]:
+        """Return each expert's weight, the mean over test samples and seeds; none: no experts."""
+        results = [run.result for run in self.runs.values()]
+        found = [result["expert_weights"] for result in results if "expert_weights" in result]
+        names = found[0] if found else ()
+        return {name: sum(row[name] for row in found) / len(found) for name in names}
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One method's figure on one data set and metric.
+    """One cell's figure in one metric.
 
     Attributes:
-        row: backbone, method, choices of the grid.
-        values: by seed, of finished runs alone; NaN where undefined.
-        states: how many runs ended how.
-        reasons: why some did not finish.
-        reference: the row it is compared with.
-        comparison: with that row, over the seeds that both finished; corrected over the table.
+        cell: the cell with its runs.
+        metric: the metric.
+        reference: the cell it is compared with.
+        comparison: with that cell, over the seeds that both finished.
         paper: the reported figure.
         not_comparable: why ours must not be held against it; empty: nothing is known against it.
     """
 
-    row: tuple[str, ...]
-    dataset: str
+    cell: CellRuns
     metric: str
-    values: Mapping[int, float]
-    states: Mapping[str, int]
-    reasons: tuple[str, ...] = ()
-    reference: tuple[str, ...] | None = None
+    reference: CellRuns | None = None
     comparison: Comparison | None = None
     paper: Figure | None = None
     not_comparable: str = ""
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    runs: tuple[str, ...] = ()
+
+    @property
+    def row(self) -> tuple[str, ...]:
+        """Backbone, method, and choices of the grid."""
+        return self.cell.cell.row
+
+    @property
+    def dataset(self) -> str:
+        """The data set's name."""
+        return self.cell.settings.dataset
+
+    @cached_property
+    def values(self) -> dict[int, float]:
+        """The figure of each finished run, by seed; NaN where it is undefined."""
+        return self.cell.values(self.metric)
 
     @property
     def planned(self) -> int:
         """How many seeds there should be."""
-        return sum(self.states.values())
+        return len(self.cell.attempts)
+
+    @property
+    def reasons(self) -> list[str]:
+        """Why some runs did not finish."""
+        return list(dict.fromkeys(a.reason for a in self.cell.attempts if a.reason))
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON and CSV."""
-        fusion, method, *variant = self.row
-        summary = summarise(list(self.values.values())) if self.values else {"n": 0}
+        """Return everything, for JSON and CSV."""
+        cell, values = self.cell.cell, list(self.values.values())
+        summary = summarise(values) if values else {"mean": None, "deviation": None, "n": 0}
         return {
             "dataset": self.dataset,
-            "fusion": fusion,
-            "method": method,
-            "variant": dict(choice.split("=", 1) for choice in variant),
+            "fusion": cell.settings.fusion,
+            "method": cell.settings.method,
+            "variant": {name: str(value) for name, value in cell.variant.items()},
             "metric": self.metric,
-            "mean": summary.get("mean"),
-            "deviation": summary.get("deviation"),
-            "n": summary["n"],
+            **summary,
             "planned": self.planned,
-            "states": dict(self.states),
-            "reasons": list(self.reasons),
+            "states": dict(self.cell.states),
+            "reasons": self.reasons,
             "values": {str(seed): value for seed, value in self.values.items()},
-            "reference": " ".join(self.reference) if self.reference else None,
+            "reference": " ".join(self.reference.cell.row) if self.reference else None,
             "comparison": self.comparison.as_dict() if self.comparison else None,
-            "paper": None
-            if self.paper is None
-            else {
-                "value": self.paper.value,
-                "deviation": self.paper.deviation,
-                "table": self.paper.table,
-                "note": self.paper.note,
+            "paper": self.paper
+            and {
+                **{
+                    key: getattr(self.paper, key) for key in ("value", "deviation", "table", "note")
+                },
                 "not_comparable": self.not_comparable or None,
             },
-            "settings": dict(self.settings),
-            "runs": list(self.runs),
+            "settings": cell.settings.model_dump(exclude={"seed"}),
+            "runs": [run.name for run in self.cell.runs.values()],
         }
 
 
 @dataclass(frozen=True)
 class Table:
-    """A suite's figures: rows are methods, columns are data sets' metrics."""
+    """The results of a grid: rows are methods, columns are data sets' metrics.
 
-    name: str
-    title: str
-    about: str
-    seeds: tuple[int, ...]
-    columns: tuple[Column, ...]
-    rows: tuple[tuple[str, ...], ...]
+    Attributes:
+        grid: what was planned.
+        cells: what became of it.
+        entries: by row and column.
+        baselines: simple models beside them.
+    """
+
+    grid: Grid
+    cells: tuple[CellRuns, ...]
     entries: Mapping[tuple[tuple[str, ...], Column], Entry]
-    notes: tuple[str, ...]
-    reasons: Mapping[str, list[str]]
+    baselines: tuple[Baseline, ...] = ()
+
+    @property
+    def columns(self) -> list[Column]:
+        """The data sets' metrics, in order."""
+        return list(dict.fromkeys(column for _, column in self.entries))
+
+    @property
+    def rows(self) -> list[tuple[str, ...]]:
+        """The cells' rows, in order."""
+        return list(dict.fromkeys(cell.cell.row for cell in self.cells))
+
+    def of(self, cell: CellRuns) -> list[Entry]:
+        """Return a cell's entries, one a metric, in order."""
+        row, dataset = cell.cell.row, cell.settings.dataset
+        return [self.entries[row, (dataset, metric)] for metric in cell.metrics]
+
+    @property
+    def states(self) -> Counter[State]:
+        """How many runs are in each state."""
+        return sum((cell.states for cell in self.cells), Counter())
+
+    @property
+    def reused(self) -> int:
+        """How many runs were finished before."""
+        return sum(attempt.reused for cell in self.cells for attempt in cell.attempts)
+
+    @property
+    def reasons(self) -> dict[str, list[str]]:
+        """Why runs are not finished: reason -> where."""
+        found: dict[str, list[str]] = {}
+        for cell in self.cells:
+            for attempt in cell.attempts:
+                if attempt.reason:
+                    where = found.setdefault(f"{attempt.state}: {attempt.reason}", [])
+                    where.append(f"{' '.join(cell.cell.key)} seed {attempt.seed}")
+        return found
+
+    @cached_property
+    def notes(self) -> list[str]:
+        """What to know before reading the table, in sentences."""
+        return list(dict.fromkeys(_notes(self.cells, list(self.entries.values()))))
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return everything, for JSON."""
         return {
-            "suite": self.name,
-            "title": self.title,
-            "seeds": list(self.seeds),
-            "notes": list(self.notes),
-            "unfinished": {reason: list(where) for reason, where in self.reasons.items()},
+            "suite": self.grid.name,
+            "title": self.grid.title,
+            "seeds": list(self.grid.seeds),
+            "notes": self.notes,
+            "unfinished": self.reasons,
             "entries": [entry.as_dict() for entry in self.entries.values()],
         }
 
 
-def make_table(record: SuiteRecord) -> Table:
-    """The table of a suite, whatever of it is finished."""
-    suite = record.suite
-    by_key = {item.cell.key: item for item in record.cells}
-    entries: dict[tuple[tuple[str, ...], Column], Entry] = {}
-    for item in record.cells:
-        other = by_key.get(item.cell.reference_key(suite.reference) or ())
-        for metric in item.metrics:
-            place = (item.cell.row, (item.cell.settings.dataset, metric))
-            entries[place] = _entry(item, metric, other, suite.paper)
-    entries = _corrected(entries)
-    columns = dict.fromkeys(column for _, column in entries)
-    rows = dict.fromkeys(item.cell.row for item in record.cells)
+def make_table(grid: Grid, cells: Sequence[CellRuns], baselines: Iterable[Baseline] = ()) -> Table:
+    """Return the table of a grid, whatever of it is finished."""
+    by_key = {item.cell.key: item for item in cells}
+    entries = {
+        (item.cell.row, (item.settings.dataset, metric)): _entry(
+            item, metric, by_key.get(item.cell.reference_key(grid.reference) or ()), grid.paper
+        )
+        for item in cells
+        for metric in item.metrics
+    }
     return Table(
-        name=suite.name,
-        title=suite.title,
-        about=suite.about,
-        seeds=suite.seeds,
-        columns=tuple(columns),
-        rows=tuple(rows),
-        entries=entries,
-        notes=tuple(_notes(record, list(entries.values()))),
-        reasons=record.reasons(),
+        grid, tuple(cells), _corrected(entries) if grid.corrected else entries, tuple(baselines)
     )
 
 
-def _entry(item: CellRecord, metric: str, other: CellRecord | None, paper: bool) -> Entry:
-    settings = item.cell.settings
-    values = _values(item, metric)
-    states: dict[str, int] = {}
-    for attempt in item.attempts:
-        states[attempt.state] = states.get(attempt.state, 0) + 1
+def _entry(item: CellRuns, metric: str, reference: CellRuns | None, paper: bool) -> Entry:
     comparison = None
-    if other is not None and metric in HIGHER_IS_BETTER:
-        theirs = _values(other, metric)
-        shared = [seed for seed in values if seed in theirs]
+    if reference is not None and metric in HIGHER_IS_BETTER:
+        ours, theirs = item.values(metric), reference.values(metric)
+        shared = [seed for seed in ours if seed in theirs]
         if shared:
             comparison = compare(
-                metric, [theirs[seed] for seed in shared], [values[seed] for seed in shared]
+                metric, [theirs[seed] for seed in shared], [ours[seed] for seed in shared]
             )
-    names = (settings.dataset, settings.fusion, settings.method, metric)
-    figure = find_figure(*names, item.cell.variant) if paper else None
-    return Entry(
-        row=item.cell.row,
-        dataset=settings.dataset,
-        metric=metric,
-        values=values,
-        states=states,
-        reasons=tuple(dict.fromkeys(a.reason for a in item.attempts if a.reason)),
-        reference=None if other is None else other.cell.row,
-        comparison=comparison,
-        paper=figure,
-        not_comparable=_against(item, metric) if figure is not None else "",
-        settings=settings.model_dump(exclude={"seed"}),
-        runs=tuple(a.run for a in item.attempts if a.run and a.state == "finished"),
-    )
-
-
-def _values(item: CellRecord, metric: str) -> dict[int, float]:
-    return {seed: _value(result, metric) for seed, result in item.counted().items()}
+    figure = None
+    if paper:
+        settings = item.settings
+        figure = find_figure(
+            settings.dataset, settings.fusion, settings.method, metric, item.cell.variant
+        )
+    reason = "" if figure is None else _not_comparable(item, metric)
+    return Entry(item, metric, reference, comparison, figure, reason)
 
 
 def _value(result: Mapping[str, Any], metric: str) -> float:
@@ -184,8 +298,8 @@ def _value(result: Mapping[str, Any], metric: str) -> float:
     return math.nan if value is None else float(value)
 
 
-def _against(item: CellRecord, metric: str) -> str:
-    """Why a figure is not to be held against the paper's; empty where nothing is known."""
+def _not_comparable(item: CellRuns, metric: str) -> str:
+    """Say why a figure is not to be held against the paper's; empty where nothing is known."""
     reasons = []
     if not item.published and metric not in COSTS:
         reasons.append("drawn sample")
@@ -194,9 +308,8 @@ def _against(item: CellRecord, metric: str) -> str:
     return "; ".join(reasons)
 
 
-def _corrected(
-    entries: dict[tuple[tuple[str, ...], Column], Entry],
-) -> dict[tuple[tuple[str, ...], Column], Entry]:
+def _corrected(entries: dict[Any, Entry]) -> dict[Any, Entry]:
+    """Return the entries with verdicts that allow for how many comparisons the table has."""
     compared = {place: e.comparison for place, e in entries.items() if e.comparison is not None}
     corrected = dict(zip(compared, correct(list(compared.values())), strict=True))
     return {
@@ -204,33 +317,30 @@ def _corrected(
     }
 
 
-def _notes(record: SuiteRecord, entries: list[Entry]) -> list[str]:
-    notes = [
-        f"{item.cell.settings.dataset}: {note}" for item in record.cells for note in item.notes
-    ]
+def _notes(cells: Sequence[CellRuns], entries: Sequence[Entry]) -> Iterable[str]:
+    for item in cells:
+        for note in item.notes:
+            yield f"{item.settings.dataset}: {note}"
     tested = [entry.comparison for entry in entries if entry.comparison is not None]
     if tested:
         count = sum(item.p_adjusted is not None for item in tested)
-        notes.append(
+        yield (
             f"▲ better, ▼ worse than the reference: paired t test over seeds, p < 0.05 after "
             f"Holm's correction over the {count} comparisons of this table."
         )
         seeds = min(item.seeds for item in tested)
         if seeds < FEWEST_SEEDS:
-            notes.append(f"Fewer than {FEWEST_SEEDS} seeds in places: no verdict there.")
+            yield f"Fewer than {FEWEST_SEEDS} seeds in places: no verdict there."
         elif seeds < 6:
-            notes.append(f"{what_permutation_can(seeds).capitalize()}.")
-    figures = [entry for entry in entries if entry.paper is not None]
+            yield f"{what_permutation_can(seeds).capitalize()}."
+    figures = [(entry, entry.paper) for entry in entries if entry.paper is not None]
     if figures:
-        notes.append(
+        yield (
             "[ ]: the paper's figure, a mean over 3 seeds; * marks one that ours must not "
             "be held against."
         )
-    for entry in figures:
-        assert entry.paper is not None
-        where = f"{entry.paper.table}, {' '.join(entry.row)} on {entry.dataset}"
+    for entry, paper in figures:
         if entry.not_comparable:
-            notes.append(f"* {entry.dataset}: {entry.not_comparable}: not comparable.")
-        if entry.paper.note:
-            notes.append(f"{where}: {entry.paper.note}.")
-    return list(dict.fromkeys(notes))
+            yield f"* {entry.dataset}: {entry.not_comparable}: not comparable."
+        if paper.note:
+            yield f"{paper.table}, {' '.join(entry.row)} on {entry.dataset}: {paper.note}."

@@ -12,9 +12,10 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from i2moe_plugin import __version__
-from i2moe_plugin.benchmarks.grid.spec import Spec, Suite, expand, read_spec
+from i2moe_plugin.benchmarks.grid.cells import Grid
+from i2moe_plugin.benchmarks.grid.spec import SuiteFile, expand, read_suite
 from i2moe_plugin.benchmarks.regression.measuring import Measurement
-from i2moe_plugin.benchmarks.run.store import explained, write_json
+from i2moe_plugin.benchmarks.run.files import disk_errors_explained, write_json
 from i2moe_plugin.errors import ConfigError
 
 FORMAT = 1
@@ -52,7 +53,7 @@ class Change(_Strict):
 
 
 class Baseline(_Strict):
-    """What :func:`read_baseline` gives.
+    """What a suite measured when it was last meant to change; :func:`read_baseline` reads one.
 
     Attributes:
         suite: the suite's file, as it was; relative roots in it are relative to the baseline.
@@ -67,23 +68,23 @@ class Baseline(_Strict):
     history: list[Change]
     cells: list[Measurement]
 
-    def expanded(self, path: Path) -> Suite:
-        """The suite to measure.
+    def grid(self, path: Path) -> Grid:
+        """Expand the suite to what is to be measured.
 
         Args:
-            path: of the baseline.
+            path: where the baseline lies.
 
         Raises:
             ConfigError: it cannot be expanded any more, for instance a backbone is gone.
         """
         try:
-            return expand(Spec(**self.suite), path.stem, path.parent)
+            return expand(SuiteFile(**self.suite), path.stem, path.parent)
         except ValidationError as error:
             raise ConfigError(f"{path}: its suite cannot be read ({error}).") from error
 
 
 def read_baseline(path: Path) -> Baseline:
-    """The baseline in a file.
+    """Read the baseline in a file.
 
     Raises:
         ConfigError: there is none, or it is not one; says what to do.
@@ -103,21 +104,21 @@ def read_baseline(path: Path) -> Baseline:
         ) from error
 
 
-def suite_for(given: str | None, baseline: Path) -> tuple[dict[str, Any], Suite]:
-    """The suite to write a baseline of: a file, a name, or the one that ships for this.
+def suite_for(given: str | None, baseline: Path) -> tuple[dict[str, Any], Grid]:
+    """Read the suite to write a baseline of: a file, a name, or the one that ships for this.
 
     Returns:
-        its keys, with roots relative to the baseline; the suite.
+        its keys, with roots relative to the baseline; and the grid it expands to.
 
     Raises:
-        ConfigError: see :func:`read_spec`.
+        ConfigError: see :func:`read_suite`.
     """
-    raw, _, folder, _ = read_spec(given or "regression")
+    raw, _, folder, _ = read_suite(given or "regression")
     for part in [raw, *raw.get("parts", [])]:
         for item in part.get("datasets") or []:
             if isinstance(item, dict) and item.get("root"):
                 item["root"] = os.path.relpath(folder / item["root"], baseline.parent or ".")
-    return raw, expand(Spec(**raw), baseline.stem, baseline.parent)
+    return raw, expand(SuiteFile(**raw), baseline.stem, baseline.parent)
 
 
 def write_baseline(
@@ -142,21 +143,21 @@ def write_baseline(
     baseline = Baseline(
         suite=suite,
         tolerances=before.tolerances if before else Tolerances(),
-        machine=machine(),
+        machine=measured_on(),
         history=[
             *(before.history if before else []),
             Change(when=now, reason=reason.strip(), version=__version__),
         ],
         cells=cells,
     )
-    with explained(path):
+    with disk_errors_explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, baseline.model_dump())
     return baseline
 
 
-def machine() -> dict[str, str]:
-    """What figures may depend on beside the code."""
+def measured_on() -> dict[str, str]:
+    """Return what figures may depend on beside the code: versions, processor and system."""
     import torch
 
     return {

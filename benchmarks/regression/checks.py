@@ -12,7 +12,7 @@ import numpy as np
 from i2moe_plugin.benchmarks.regression.baseline import Tolerances
 from i2moe_plugin.benchmarks.regression.measuring import Measurement
 from i2moe_plugin.benchmarks.statistics.equivalence import equivalent_pairs
-from i2moe_plugin.benchmarks.terminal.run import METRIC_NAMES, number
+from i2moe_plugin.benchmarks.statistics.metrics import format_value, metric_title
 
 Outcome = Literal["same", "moved", "regression"]
 
@@ -34,14 +34,14 @@ class Check:
     text: str
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return everything, for JSON."""
         return asdict(self)
 
 
 def compare_cells(
     before: Sequence[Measurement], now: Sequence[Measurement], tolerances: Tolerances
 ) -> list[Check]:
-    """Every check of every cell, in order.
+    """Compare every cell, check by check, in order.
 
     Args:
         before, now: the baseline's cells, and the same ones measured anew.
@@ -87,7 +87,7 @@ def _equal(cell: str, name: str, old: str, new: str) -> Check:
 
 
 def _settings(old: Measurement, new: Measurement) -> Check:
-    """Told, and not judged: what they change shows in the other checks."""
+    """Compare the settings without judging them: what they change shows in the other checks."""
     keys = sorted({*old.settings, *new.settings})
     moved = [
         f"{key}: {old.settings.get(key)!r} before, {new.settings.get(key)!r} now"
@@ -98,19 +98,19 @@ def _settings(old: Measurement, new: Measurement) -> Check:
 
 
 def _score(old: Measurement, new: Measurement, margin: float) -> Check:
-    name = f"{METRIC_NAMES.get(new.metric, new.metric).removesuffix(' %')} on test data"
+    name = f"{metric_title(new.metric)} on test data"
     if (old.metric, len(old.scores)) != (new.metric, len(new.scores)):
         text = f"{len(old.scores)} x {old.metric} before, {len(new.scores)} x {new.metric} now"
         return Check(new.cell, name, "regression", text)
     first, second = _array(old.scores), _array(new.scores)
-    means = [number(new.metric, float(values.mean())) for values in (first, second)]
+    means = [format_value(new.metric, float(values.mean())) for values in (first, second)]
     if np.array_equal(first, second, equal_nan=True):
         return Check(new.cell, name, "same", means[1])
     found = equivalent_pairs(first.tolist(), second.tolist(), margin)
     shown = "shown" if found.outcome == "equivalent" else "not shown"
     text = (
-        f"{means[0]} before, {means[1]} now; equivalence within {number(new.metric, margin)} is "
-        f"{shown} over {found.seeds} seeds"
+        f"{means[0]} before, {means[1]} now; equivalence within "
+        f"{format_value(new.metric, margin)} is {shown} over {found.seeds} seeds"
     )
     within = abs(found.difference) <= margin  # not of NaN
     return Check(new.cell, name, "moved" if within else "regression", text)

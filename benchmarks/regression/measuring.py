@@ -1,26 +1,30 @@
-"""What is measured of each cell of the gate's suite."""
+"""What is measured of each cell of the gate's grid."""
 
 from __future__ import annotations
 
 import itertools
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from i2moe_plugin.benchmarks.data.open import OpenedDataset, open_dataset
-from i2moe_plugin.benchmarks.grid.runner import describe
-from i2moe_plugin.benchmarks.grid.spec import Cell, Suite
+from i2moe_plugin.benchmarks.data.open import OpenedDataset
+from i2moe_plugin.benchmarks.grid.cells import Cell, Grid
+from i2moe_plugin.benchmarks.grid.failures import in_one_line
+from i2moe_plugin.benchmarks.grid.runner import GridRunner, open_cell
+from i2moe_plugin.benchmarks.grid.table import CellRuns
 from i2moe_plugin.benchmarks.regression.timing import relative_time
-from i2moe_plugin.benchmarks.run.execute import (
-    create_trainer,
-    execute,
+from i2moe_plugin.benchmarks.run.environment import (
+    create_fabric,
     resolve_device,
     training_threads,
 )
+from i2moe_plugin.benchmarks.run.files import json_ready
+from i2moe_plugin.benchmarks.run.model import create_trainer
 from i2moe_plugin.benchmarks.run.settings import RunSettings
-from i2moe_plugin.benchmarks.run.store import Run, RunStore, plain
+from i2moe_plugin.benchmarks.run.store import RunStore
 from i2moe_plugin.benchmarks.speed.counting import count
 from i2moe_plugin.errors import RunError
 from i2moe_plugin.model import MultimodalModel
@@ -65,8 +69,8 @@ class Measurement(BaseModel):
     error: str = ""
 
 
-def measure_suite(
-    suite: Suite, *, timed: bool = True, told: Callable[[str], None] = lambda _: None
+def measure_grid(
+    grid: Grid, *, timed: bool = True, on_cell: Callable[[str], None] = lambda _: None
 ) -> list[Measurement]:
     """Measure every cell, always anew, in a folder that is thrown away.
 
@@ -74,73 +78,76 @@ def measure_suite(
     raised.
 
     Args:
-        suite: what to measure.
+        grid: what to measure.
         timed: time training too.
-        told: called with each cell's name before it is measured.
+        on_cell: called with each cell's name before it is measured.
 
     Raises:
         I2MoEError: a data set or a device is not there.
+        RunError: runs cannot be written.
     """
     opened: dict[str, OpenedDataset] = {}
-    out = []
-    for cell in suite.cells:
+
+    def open_once(cell: Cell) -> OpenedDataset:
         settings = cell.settings
-        place = repr([settings.dataset, cell.root, settings.loader, settings.data_settings])
-        if place not in opened:
-            device = resolve_device(settings.device)
-            opened[place] = open_dataset(
-                settings.dataset, cell.root, loader=settings.loader, **settings.data_settings
-            )
-            opened[place].prepare(device)
-        told(" ".join(cell.key))
-        out.append(_measure(cell, suite.seeds, opened[place], timed))
-    return out
+        key = repr([settings.dataset, cell.root, settings.loader, settings.data_settings])
+        if key not in opened:
+            opened[key] = open_cell(cell)
+            opened[key].prepare(resolve_device(settings.device))
+        return opened[key]
 
-
-def _measure(cell: Cell, seeds: Sequence[int], data: OpenedDataset, timed: bool) -> Measurement:
-    name = " ".join(cell.key)
-    try:
+    measured = []
+    for cell in grid.cells:
+        data = open_once(cell)
+        on_cell(" ".join(cell.key))
         with tempfile.TemporaryDirectory() as folder:
-            store = RunStore(folder)
-            runs = [
-                execute(cell.settings.model_copy(update={"seed": seed}), data, store)
-                for seed in seeds
-            ]
-            facts = _facts(runs, cell.settings.metric or data.metric)
-        work = _work(cell.settings.model_copy(update={"seed": seeds[0]}), data, timed)
-    except RunError:
-        raise  # the disk, not the code
+            alone = replace(grid, cells=(cell,), corrected=False)
+            table = GridRunner(RunStore(folder), open_once).run(alone)
+            measured.append(_measure(table.cells[0], data, timed))
+    return measured
+
+
+def _measure(cell: CellRuns, data: OpenedDataset, timed: bool) -> Measurement:
+    name, settings = " ".join(cell.cell.key), cell.settings
+    for attempt in cell.attempts:
+        if attempt.state == "stopped":
+            raise RunError(attempt.reason)  # the disk, not the code
+        if attempt.reason:
+            return Measurement(cell=name, error=attempt.reason)
+    try:
+        seed = cell.attempts[0].seed
+        work = _work(settings.model_copy(update={"seed": seed}), data, timed)
     except Exception as error:
-        return Measurement(cell=name, error=describe(error))
+        return Measurement(cell=name, error=in_one_line(error))
     return Measurement(
         cell=name,
-        settings=plain(cell.settings.model_dump(exclude={"seed", "device", "workers"})),
+        settings=json_ready(settings.model_dump(exclude={"seed", "device", "workers"})),
         data=f"{data.fingerprint()[:16]} {data.split_hash()[:16]}",
-        **facts,
+        metric=settings.metric or data.metric,
+        **_facts(cell, settings.metric or data.metric),
         **work,
     )
 
 
-def _facts(runs: Sequence[Run], metric: str) -> dict[str, Any]:
-    """Scores and losses of finished runs."""
-    results = [run.json("result.json") for run in runs]
+def _facts(cell: CellRuns, metric: str) -> dict[str, Any]:
+    """Return scores and losses of finished runs."""
+    runs = list(cell.runs.values())
     losses: dict[str, list[Any]] = {}
-    for run, result in zip(runs, results, strict=True):
-        experts = list(result.get("expert_weights", ()))
+    for run in runs:
+        experts = list(run.result.get("expert_weights", ()))
         for record in run.history():
             for name, value in _terms(record, experts):
                 losses.setdefault(name, []).append(value)
-        losses.setdefault("test: task", []).append(result["test"]["loss"])
+        losses.setdefault("test: task", []).append(run.result["test"]["loss"])
     return {
-        "metric": metric,
-        "scores": [result["test"][metric] for result in results],
-        "losses": plain(losses),
-        "parameters": results[0]["parameters"],
+        "scores": json_ready(list(cell.values(metric).values())),
+        "losses": json_ready(losses),
+        "parameters": runs[0].result["parameters"],
     }
 
 
 def _terms(record: Mapping[str, Any], experts: Sequence[str]) -> Iterator[tuple[str, Any]]:
-    """The losses of one epoch, by name."""
+    """Give the losses of one epoch, by name."""
     train = record["train"]
     for name in ("loss", "task", "auxiliary"):
         if name in train:
@@ -153,9 +160,9 @@ def _terms(record: Mapping[str, Any], experts: Sequence[str]) -> Iterator[tuple[
 
 
 def _work(settings: RunSettings, data: OpenedDataset, timed: bool) -> dict[str, Any]:
-    """What a few steps and a prediction cost, and which parts get a gradient."""
+    """Measure what a few steps and a prediction cost, and which parts get a gradient."""
     options: dict[str, Any] = {"batch_size": settings.batch_size, "seed": settings.seed}
-    trainer = create_trainer(settings, data)
+    trainer = create_trainer(settings, data, create_fabric(settings))
     batches = data.prepare(trainer.fabric.device).loader("train", shuffle=True, **options)
     train = list(itertools.islice(batches, STEPS))
     epochs = itertools.count(1)
@@ -178,7 +185,7 @@ def _work(settings: RunSettings, data: OpenedDataset, timed: bool) -> dict[str, 
 
 
 def _with_gradient(model: MultimodalModel) -> list[str]:
-    """Encoders, experts and what else the model is made of, where some gradient is not zero."""
+    """Return the encoders, experts and other parts of the model whose gradient is not zero."""
     found = {
         _part(name): None
         for name, parameter in model.named_parameters()
@@ -188,7 +195,7 @@ def _with_gradient(model: MultimodalModel) -> list[str]:
 
 
 def _part(name: str) -> str:
-    """The part of the model that a parameter lies in.
+    """Return the part of the model that a parameter lies in.
 
     >>> _part("bank.experts.2.head.0.weight"), _part("encoders.1.0.bias"), _part("backbone.x.y.0")
     ('bank.experts.2', 'encoders.1', 'backbone')

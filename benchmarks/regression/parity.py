@@ -5,12 +5,13 @@ Asked as equivalence within a margin: a difference that is not shown is no answe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from i2moe_plugin.benchmarks.data.open import OpenedDataset
-from i2moe_plugin.benchmarks.grid.job import JobResult
+from i2moe_plugin.benchmarks.grid.table import CellRuns, Table
+from i2moe_plugin.benchmarks.run.multibench import SELECTION
+from i2moe_plugin.benchmarks.run.settings import RunSettings
 from i2moe_plugin.benchmarks.statistics.equivalence import (
     Equivalence,
     equivalent_pairs,
@@ -18,10 +19,8 @@ from i2moe_plugin.benchmarks.statistics.equivalence import (
     equivalent_to_mean,
 )
 from i2moe_plugin.benchmarks.statistics.paired import FEWEST_SEEDS, summarise
-from i2moe_plugin.benchmarks.statistics.paper import Figure, find_figure
+from i2moe_plugin.benchmarks.statistics.paper import find_figure
 from i2moe_plugin.errors import I2MoEError
-
-METHODS = ("vanilla", "i2moe")
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,6 @@ class Claim:
         method, metric: what is asked about.
         against: the paper's table, or MultiBench's loop.
         ours, theirs: test values; ``theirs`` is one number for the paper.
-        figure: the paper's.
         found: the equivalence test; None where it would mean nothing.
         reason: why it would mean nothing, or what to know.
     """
@@ -42,13 +40,12 @@ class Claim:
     against: str
     ours: tuple[float, ...]
     theirs: tuple[float, ...] = ()
-    figure: Figure | None = None
     found: Equivalence | None = None
     reason: str = ""
 
     @property
     def answer(self) -> str:
-        """In words."""
+        """What the test says, in words."""
         if self.found is None:
             return "not comparable" if self.ours else "not there"
         if self.found.seeds < FEWEST_SEEDS:
@@ -60,7 +57,7 @@ class Claim:
         }[self.found.outcome]
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return everything, for JSON."""
         return {
             "method": self.method,
             "metric": self.metric,
@@ -85,7 +82,7 @@ class Parity:
     notes: list[str] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return everything, for JSON."""
         return {
             "dataset": self.dataset,
             "fusion": self.fusion,
@@ -97,79 +94,82 @@ class Parity:
 
 
 def parity(
-    job: JobResult,
-    data: OpenedDataset,
+    table: Table,
     margin: float,
     *,
     altered: Sequence[str] = (),
-    loop: Callable[[str, int], dict[str, Any]] | None = None,
+    loop: Callable[[RunSettings], dict[str, Any]] | None = None,
 ) -> Parity:
-    """Hold a finished job against the paper and against MultiBench's loop.
+    """Hold finished runs against the paper and against MultiBench's loop.
 
     Args:
-        job: vanilla and I2MoE over seeds.
-        data: what it ran on.
+        table: methods of one backbone on one data set, over seeds.
         margin: what counts as the same, as our metrics are (0.02: two points of accuracy).
         altered: settings that are not the recipe's, so not the paper's.
-        loop: (method, seed) -> ``{"test": metrics}`` of the same run in their loop.
+        loop: gives ``{"test": metrics}`` of the same run in their loop.
 
     Raises:
         ConfigError: a margin that is not positive.
     """
-    reasons = []
-    if data.is_sample:
-        reasons.append(f"this is a drawn sample, not {job.dataset}")
+    first = table.cells[0]
+    settings, notes, reasons = first.settings, list(first.notes), []
+    if not first.published:
+        reasons.append(f"this is a drawn sample, not {settings.dataset}")
     if altered:
         reasons.append(f"settings that are not the paper's: {', '.join(altered)}")
-    claims = _paper_claims(job, margin, "; ".join(reasons))
-    notes = list(data.notes)
+    claims = [
+        claim for cell in table.cells for claim in _paper_claims(cell, margin, "; ".join(reasons))
+    ]
     if not claims:
-        notes.append(f"The paper reports no figure of {job.fusion} on {job.dataset}.")
-    if loop is not None:
-        claims += [_loop_claim(job, method, margin, loop) for method in METHODS]
-    return Parity(job.dataset, job.fusion, job.seeds, margin, claims, notes)
+        notes.append(f"The paper reports no figure of {settings.fusion} on {settings.dataset}.")
+    if loop is None:
+        notes.append("No MultiBench checkout was given: --multibench PATH.")
+    else:
+        claims += [_loop_claim(cell, margin, loop) for cell in table.cells]
+        run = next(iter(first.runs.values()))
+        ours, theirs = first.selection, SELECTION.get(run.result["task"]["name"])
+        if theirs != ours:
+            notes.append(f"MultiBench's loop selects the epoch by {theirs}, ours by {ours}.")
+    return Parity(settings.dataset, settings.fusion, table.grid.seeds, margin, claims, notes)
 
 
-def _paper_claims(job: JobResult, margin: float, reason: str) -> list[Claim]:
-    claims = []
-    for method in METHODS:
-        for metric in job.metrics():
-            figure = find_figure(job.dataset, job.fusion, method, metric)
-            if figure is None:
-                continue
-            ours = job.values(method, metric)
-            found = None
-            if not reason:
-                if figure.deviation is None or len(ours) < 2:
-                    found = equivalent_to(ours, figure.value, margin)
-                else:
-                    found = equivalent_to_mean(
-                        ours, figure.value, figure.deviation, figure.seeds, margin
-                    )
-            known = "" if figure.deviation is not None else "the paper's mean is taken as exact"
-            said = [part for part in (reason, "" if reason else known, figure.note) if part]
-            claims.append(
-                Claim(
-                    method,
-                    metric,
-                    f"the paper, {figure.table}",
-                    tuple(ours),
-                    (figure.value,),
-                    figure,
-                    found,
-                    "; ".join(said),
+def _paper_claims(cell: CellRuns, margin: float, reason: str) -> Iterator[Claim]:
+    settings = cell.settings
+    for metric in cell.metrics:
+        figure = find_figure(settings.dataset, settings.fusion, settings.method, metric)
+        if figure is None:
+            continue
+        ours = list(cell.values(metric).values())
+        found = None
+        if not reason:
+            if figure.deviation is None or len(ours) < 2:
+                found = equivalent_to(ours, figure.value, margin)
+            else:
+                found = equivalent_to_mean(
+                    ours, figure.value, figure.deviation, figure.seeds, margin
                 )
-            )
-    return claims
+        known = "" if figure.deviation is not None else "the paper's mean is taken as exact"
+        said = [part for part in (reason, "" if reason else known, figure.note) if part]
+        yield Claim(
+            method=settings.method,
+            metric=metric,
+            against=f"the paper, {figure.table}",
+            ours=tuple(ours),
+            theirs=(figure.value,),
+            found=found,
+            reason="; ".join(said),
+        )
 
 
 def _loop_claim(
-    job: JobResult, method: str, margin: float, loop: Callable[[str, int], dict[str, Any]]
+    cell: CellRuns, margin: float, loop: Callable[[RunSettings], dict[str, Any]]
 ) -> Claim:
-    against, ours = "MultiBench's loop", tuple(job.values(method, job.metric))
+    metric = cell.metrics[0]
+    ours = tuple(cell.values(metric).values())
+    claim = Claim(cell.settings.method, metric, "MultiBench's loop", ours)
     try:
-        theirs = tuple(float(loop(method, seed)["test"][job.metric]) for seed in job.seeds)
+        theirs = tuple(float(loop(one.settings)["test"][metric]) for one in cell.attempts)
     except (I2MoEError, TypeError) as error:
-        return Claim(method, job.metric, against, ours, reason=str(error))
+        return replace(claim, reason=str(error))
     found = equivalent_pairs(theirs, ours, margin)
-    return Claim(method, job.metric, against, ours, theirs, None, found, "paired over seeds")
+    return replace(claim, theirs=theirs, found=found, reason="paired over seeds")

@@ -1,4 +1,4 @@
-"""What the gate tells: a terminal, a CI job's page (Markdown), a CI server (JUnit XML)."""
+"""What the gate says: in a sentence, to a CI job's page (Markdown), to a CI server (JUnit XML)."""
 
 from __future__ import annotations
 
@@ -8,19 +8,16 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from rich.console import Console
-from rich.text import Text
-
 from i2moe_plugin.benchmarks.regression.baseline import Baseline
 from i2moe_plugin.benchmarks.regression.checks import Check
-from i2moe_plugin.benchmarks.run.store import explained
+from i2moe_plugin.benchmarks.run.files import disk_errors_explained
 
 #: Characters that XML 1.0 has no way to write.
 _UNWRITABLE = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def verdict(checks: Sequence[Check]) -> str:
-    """The gate's answer in a sentence.
+    """Say the gate's answer in a sentence.
 
     >>> verdict([Check("a", "b", "same", ""), Check("a", "c", "moved", "")])
     'Passed: 2 checks of 1 cell, 1 moved within what is tolerated.'
@@ -35,7 +32,7 @@ def verdict(checks: Sequence[Check]) -> str:
 
 
 def differences(baseline: Baseline, now: dict[str, str]) -> list[str]:
-    """How this machine differs from the baseline's, which may move last digits."""
+    """Say how this machine differs from the baseline's, which may move last digits."""
     return [
         f"{key}: {baseline.machine.get(key)} in the baseline, {value} here"
         for key, value in now.items()
@@ -43,29 +40,21 @@ def differences(baseline: Baseline, now: dict[str, str]) -> list[str]:
     ]
 
 
-def show(console: Console, checks: Sequence[Check], notes: Sequence[str]) -> None:
-    """What moved, failures first, and the verdict."""
-    show_moved(console, checks)
-    for note in notes:
-        console.print(Text(f"Note: {note}", style="yellow"))
-    console.print(Text(verdict(checks), style="bold"))
-
-
-def show_moved(console: Console, checks: Sequence[Check]) -> None:
-    """A line for each check that is not as it was."""
-    for check in _moved(checks):
-        bad = check.outcome == "regression"
-        text = f"{'FAILED' if bad else 'moved'} {check.cell}: {check.name}: {check.text}"
-        console.print(Text(text, style="bold red" if bad else "dim"), soft_wrap=True)
+def moved_checks(checks: Sequence[Check]) -> list[Check]:
+    """Return the checks that are not as they were, regressions first."""
+    return sorted(
+        (check for check in checks if check.outcome != "same"),
+        key=lambda check: check.outcome != "regression",
+    )
 
 
 def markdown(checks: Sequence[Check], baseline: Baseline, notes: Sequence[str]) -> str:
-    """A summary for a job's page."""
+    """Write a summary for a job's page."""
     last = baseline.history[-1]
     lines = ["## Regression gate", "", f"**{verdict(checks)}**", ""]
     lines.append(f"Baseline of {last.when[:10]}: {_pipe(last.reason)}")
     lines += ["", *(f"- {_pipe(note)}" for note in notes), ""]
-    moved = _moved(checks)
+    moved = moved_checks(checks)
     if moved:
         lines += ["| | cell | what | how |", "| --- | --- | --- | --- |"]
         for check in moved:
@@ -75,7 +64,7 @@ def markdown(checks: Sequence[Check], baseline: Baseline, notes: Sequence[str]) 
 
 
 def junit(checks: Sequence[Check], seconds: float) -> str:
-    """JUnit XML: a suite for each cell, a case for each check."""
+    """Write JUnit XML: a suite for each cell, a case for each check."""
     root = ElementTree.Element("testsuites", name="i2moe-bench regress", time=f"{seconds:.3f}")
     for cell in dict.fromkeys(check.cell for check in checks):
         own = [check for check in checks if check.cell == cell]
@@ -94,7 +83,7 @@ def junit(checks: Sequence[Check], seconds: float) -> str:
 
 
 def as_json(checks: Sequence[Check], notes: Sequence[str], seconds: float) -> dict[str, Any]:
-    """Everything."""
+    """Return everything, for JSON."""
     return {
         "passed": all(check.outcome != "regression" for check in checks),
         "verdict": verdict(checks),
@@ -105,20 +94,13 @@ def as_json(checks: Sequence[Check], notes: Sequence[str], seconds: float) -> di
 
 
 def write(path: Path, text: str, *, append: bool = False) -> None:
-    """Write or append a report.
+    """Write a report, or append it to a file.
 
     Raises:
         RunError: it cannot be written.
     """
-    with explained(path), path.open("a" if append else "w", encoding="utf-8") as file:
+    with disk_errors_explained(path), path.open("a" if append else "w", encoding="utf-8") as file:
         file.write(text)
-
-
-def _moved(checks: Sequence[Check]) -> list[Check]:
-    return sorted(
-        (check for check in checks if check.outcome != "same"),
-        key=lambda check: check.outcome != "regression",
-    )
 
 
 def _pipe(text: str) -> str:

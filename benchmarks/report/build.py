@@ -1,4 +1,4 @@
-"""From finished runs to the page."""
+"""Building a report: from finished runs to the page."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from i2moe_plugin import __version__
-from i2moe_plugin.benchmarks.grid.runner import Failures
+from i2moe_plugin.benchmarks.grid.failures import Failures
 from i2moe_plugin.benchmarks.report.groups import (
     comparison_rows,
     group_runs,
@@ -30,9 +30,10 @@ from i2moe_plugin.benchmarks.report.samples import (
     limit_for,
     pack_run,
 )
-from i2moe_plugin.benchmarks.run.collect import Found, Samples, Stored, find_runs
-from i2moe_plugin.benchmarks.run.store import explained
-from i2moe_plugin.benchmarks.terminal.run import method_name
+from i2moe_plugin.benchmarks.run.collect import FoundRuns, SampleViewer, find_runs
+from i2moe_plugin.benchmarks.run.files import write_text
+from i2moe_plugin.benchmarks.run.store import Run
+from i2moe_plugin.benchmarks.statistics.metrics import method_title
 from i2moe_plugin.interpretation import CAVEAT
 
 #: Bytes of a page, and of what every page has: plotly, and tables and words.
@@ -86,33 +87,34 @@ def build(
     runs: list[dict[str, Any]] = []
     packed: dict[str, Any] = {}
     sets: list[dict[str, Any]] = []
-    limit = limit_for(sum(stored.method != "vanilla" for stored in found.runs))
-    with _bar("figures", len(found.runs), progress) as told:
+    limit = limit_for(sum(run.method != "vanilla" for run in found.runs))
+    with _bar("figures", len(found.runs), progress) as advance:
         for index, group in enumerate(groups):
             stability = stability_of(group)
             if stability is not None:
                 figures[f"group-{index}"] = [stability_panel(stability)]
-            for method, by_seed in sorted(group.runs.items(), key=_vanilla_last):
-                for seed, stored in sorted(by_seed.items()):
-                    key = f"run-{len(runs)}"
-                    mine = stability if method == "i2moe" else None
-                    figures[key], sentences = run_panels(stored, mine)
-                    told(1)
-                    title = f"{group.name}, {method_name(method)}, seed {seed}"
-                    facts = _facts(stored, key, title, sentences)
-                    runs.append(facts | {"group": index, "figures": _heads(figures[key])})
-                    if stored.outputs.experts and len(stored.outputs):
-                        own, shared = pack_run(stored, limit)
-                        if shared not in sets:
-                            sets.append(shared)
-                        packed[key] = {
-                            **own,
-                            "set": sets.index(shared),
-                            "title": title,
-                            "group": index,
-                            "dataset": _dataset_key(stored),
-                            "verdict": sentences[0],
-                        }
+            for run in group.runs():
+                key = f"run-{len(runs)}"
+                figures[key], sentences = run_panels(
+                    run, stability if run.method == "i2moe" else None
+                )
+                advance(1)
+                title = f"{group.name}, {method_title(run.method)}, seed {run.seed}"
+                facts = _facts(run, key, title, sentences)
+                runs.append(facts | {"group": index, "figures": _heads(figures[key])})
+                outputs = run.interpretable()
+                if outputs.experts and len(outputs):
+                    own, shared = pack_run(run, limit)
+                    if shared not in sets:
+                        sets.append(shared)
+                    packed[key] = {
+                        **own,
+                        "set": sets.index(shared),
+                        "title": title,
+                        "group": index,
+                        "dataset": _dataset_key(run),
+                        "verdict": sentences[0],
+                    }
     # Pictures get the room that the rest leaves.
     rest = len(as_json([figures, packed, sets])) + PLOTLY_AND_PAGE
     media, notes = Media(max(0, min(BUDGET, LARGEST - rest))), _sampled(packed)
@@ -142,19 +144,13 @@ def build(
         },
         {"figures": figures, "runs": packed, "sets": sets, "media": media.samples},
     )
-    with explained(output):
-        output.write_text(page, encoding="utf-8")
+    write_text(output, page)
     size = output.stat().st_size
     return Report(output, size, len(found.runs), found.problems, notes)
 
 
-def _vanilla_last(item: tuple[str, Any]) -> bool:
-    """What has experts comes first: there is more to see of it."""
-    return item[0] == "vanilla"
-
-
 def _heads(panels: list[Panel]) -> list[dict[str, Any]]:
-    """What the template lays out of figures; their data goes with the scripts' data."""
+    """Return what the template lays out of figures; their data goes with the scripts' data."""
     kept = ("title", "note", "alt", "columns")
     return [
         {**{key: panel[key] for key in kept}, "height": panel["figure"]["layout"]["height"]}
@@ -162,21 +158,20 @@ def _heads(panels: list[Panel]) -> list[dict[str, Any]]:
     ]
 
 
-def _facts(stored: Stored, key: str, title: str, sentences: list[str]) -> dict[str, Any]:
-    """A run's settings, environment and notes, as the template shows them."""
-    sources = stored.settings.get("sources", {})
-    result = stored.result
+def _facts(run: Run, key: str, title: str, sentences: list[str]) -> dict[str, Any]:
+    """Return a run's settings, environment and notes, as the template shows them."""
+    sources, result = run.settings.get("sources", {}), run.result
     settings = [
         (name, _word(value), str(sources.get(name, "default")))
-        for name, value in stored.settings.items()
+        for name, value in run.settings.items()
         if name != "sources"
     ]
     measured = {name: result[name] for name in ("parameters", "epochs", "best_epoch", "seconds")}
-    environment = stored.run.json("environment.json")
+    environment = run.json("environment.json")
     return {
         "key": key,
         "title": title,
-        "name": stored.name,
+        "name": run.name,
         "sentences": sentences,
         "settings": settings,
         "environment": [(name, _word(value)) for name, value in (environment | measured).items()],
@@ -188,12 +183,13 @@ def _word(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _dataset_key(stored: Stored) -> str:
-    settings = stored.settings
+def _dataset_key(run: Run) -> str:
+    settings = run.settings
     return json.dumps([settings["dataset"], settings["data_settings"], settings.get("splits")])
 
 
 def _sampled(packed: dict[str, Any]) -> list[str]:
+    """Say of which runs not all samples are in the page."""
     return [
         f"{run['title']}: the explorer holds {run['shape'][0]:,} of {run['total']:,} test samples, "
         "drawn evenly, so that the file stays small; figures are about all of them."
@@ -203,27 +199,27 @@ def _sampled(packed: dict[str, Any]) -> list[str]:
 
 
 def _collect(
-    found: Found, packed: dict[str, Any], media: Media, data_root: str | None, progress: bool
+    found: FoundRuns, packed: dict[str, Any], media: Media, data_root: str | None, progress: bool
 ) -> list[str]:
-    """Fill the media from the data sets at hand; sentences about what is not there."""
+    """Fill the media from the data sets at hand; return sentences about what is not there."""
     wanted: dict[str, dict[str, None]] = {}  # ordered sets of ids
-    opened: dict[str, Stored] = {}
-    names = {_dataset_key(stored): stored for stored in found.runs}
-    for run in packed.values():
-        stored = opened.setdefault(run["dataset"], names[run["dataset"]])
-        ids = stored.outputs.sample_id.tolist()
-        rows = chosen_rows(ids, run["shape"][0])
-        wanted.setdefault(run["dataset"], {}).update(dict.fromkeys(ids[row] for row in rows))
+    first: dict[str, Run] = {}
+    names = {_dataset_key(run): run for run in found.runs}
+    for pack in packed.values():
+        run = first.setdefault(pack["dataset"], names[pack["dataset"]])
+        ids = run.interpretable().sample_id.tolist()
+        rows = chosen_rows(ids, pack["shape"][0])
+        wanted.setdefault(pack["dataset"], {}).update(dict.fromkeys(ids[row] for row in rows))
     notes = []
     for done, (key, ids) in enumerate(wanted.items()):
-        name = opened[key].settings["dataset"]
-        samples = Samples(opened[key], data_root)
-        if not samples.missing:
-            with _bar(f"samples of {name}", len(ids), progress) as told:
-                media.add(key, list(ids), samples.show, 1 / (len(wanted) - done), told)
+        name = first[key].settings["dataset"]
+        viewer = SampleViewer(first[key], data_root)
+        if not viewer.missing:
+            with _bar(f"samples of {name}", len(ids), progress) as advance:
+                media.add(key, list(ids), viewer.show, 1 / (len(wanted) - done), advance)
         left_out = media.left_out.get(key, 0)
-        if samples.missing:
-            notes.append(f"Samples are shown without their modalities: {samples.missing}.")
+        if viewer.missing:
+            notes.append(f"Samples are shown without their modalities: {viewer.missing}.")
         elif left_out:
             notes.append(
                 f"{name}: {left_out:,} of {len(ids):,} samples are shown without their modalities, "

@@ -1,4 +1,4 @@
-"""What `explain` tells of one sample, gathered once for terminal, JSON and picture."""
+"""One sample of a run taken apart, gathered once for terminal, JSON and picture."""
 
 from __future__ import annotations
 
@@ -9,29 +9,32 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from i2moe_plugin.benchmarks.run.collect import Stored, find_runs, in_words, siblings
+from i2moe_plugin.benchmarks.report.text import enumerated
+from i2moe_plugin.benchmarks.run.collect import find_runs, runs_of_other_seeds
+from i2moe_plugin.benchmarks.run.store import Run
 from i2moe_plugin.errors import ConfigError, RunError
 from i2moe_plugin.interpretation import CAVEAT, Explanation, WeightVerdict, explain, weight_verdict
 
 if TYPE_CHECKING:
     from i2moe_plugin.benchmarks.data.preview import Preview
+    from i2moe_plugin.interpretation import Outputs
 
 
 @dataclass(frozen=True)
-class Told:
+class ExplainedSample:
     """A sample of a run, taken apart.
 
     Attributes:
-        stored: the run.
-        explanation: of the sample.
-        verdict: of the run's weights.
+        run: the run.
+        explanation: what its experts said of the sample, and how much each counted.
+        verdict: what the run's weights are worth.
         seeds: the seeds of the runs that differ from this one in the seed alone.
         ranges: each expert's lowest and highest weight of this sample over all those runs and this
             one; empty without others.
         decisions: what the other seeds decided for this sample, in words.
     """
 
-    stored: Stored
+    run: Run
     explanation: Explanation
     verdict: WeightVerdict
     seeds: list[int]
@@ -39,7 +42,7 @@ class Told:
     decisions: list[str]
 
     def sentences(self) -> list[str]:
-        """What the weights are worth, in words."""
+        """Say what the weights are worth."""
         lines = [self.verdict.sentence]
         if self.seeds:
             same = sum(word == self.explanation.decision for word in self.decisions)
@@ -52,15 +55,20 @@ class Told:
         return [*lines, CAVEAT]
 
     def as_dict(self, shown: Sequence[Preview] = (), missing: str = "") -> dict[str, Any]:
-        """Everything, for JSON."""
-        one, settings = self.explanation, self.stored.settings
+        """Return everything, for JSON.
+
+        Args:
+            shown: the sample's modalities.
+            missing: why there are none.
+        """
+        one, settings = self.explanation, self.run.settings
         ranges: Sequence[tuple[float | None, float | None]]
         ranges = self.ranges or [(None, None)] * len(one.push)
         return {
-            "run": str(self.stored.run.path),
+            "run": str(self.run.path),
             "dataset": settings["dataset"],
             "fusion": settings["fusion"],
-            "seed": self.stored.seed,
+            "seed": self.run.seed,
             "sample": one.sample_id,
             "decision": one.decision,
             "label": one.label,
@@ -88,40 +96,42 @@ class Told:
                 "largest_weight_moved_most": self.verdict.moved,
             },
             "worth": self.sentences(),
-            "modalities": [_shown(item) for item in shown],
+            "modalities": [_modality(item) for item in shown],
             "modalities_missing": missing,
         }
 
 
-def tell(path: Path, sample: str | None, classes: int) -> Told:
+def explain_sample(path: Path, sample: str | None, classes: int) -> ExplainedSample:
     """Take a sample of a run apart.
 
     Args:
         path: the run's directory; or a folder with one I2MoE run.
-        sample: its id.
+        sample: the sample's id.
         classes: how many classes to tell of, besides those decided and true.
 
     Raises:
         RunError: no such run, or a damaged one.
         ConfigError: a run without experts, a sample that is not there, or none named.
     """
-    stored = _choose(path)
-    outputs = stored.outputs
+    run = _choose(path)
+    outputs = run.interpretable()
     outputs.mixture()
     if sample is None:
-        raise ConfigError(f"no sample named: --sample ID, for instance {_instances(stored)}.")
+        raise ConfigError(
+            f"no sample named: --sample ID, for instance {_ids_worth_a_look(outputs)}."
+        )
     explanation = explain(outputs, sample, classes)
-    others, rows, decisions = siblings(stored), [], []
+    others, rows, decisions = runs_of_other_seeds(run), [], []
     for other in others:
-        ids = other.run.outputs("sample_id")["sample_id"]
+        ids = other.outputs("sample_id")["sample_id"]
         (places,) = np.nonzero(ids == sample)
         if len(places) == 1:
-            one = other.run.interpretable(slice(int(places[0]), int(places[0]) + 1))
+            one = other.interpretable(slice(int(places[0]), int(places[0]) + 1))
             rows.append(one.mixture()[1][0])
             decisions.append(one.describe(one.decided[0]))
     every = np.array([explanation.push["weight"].to_numpy(), *rows], dtype=float)
-    return Told(
-        stored=stored,
+    return ExplainedSample(
+        run=run,
         explanation=explanation,
         verdict=weight_verdict(outputs),
         seeds=[other.seed for other in others],
@@ -130,19 +140,17 @@ def tell(path: Path, sample: str | None, classes: int) -> Told:
     )
 
 
-def _choose(path: Path) -> Stored:
+def _choose(path: Path) -> Run:
     found = find_runs([path])
     if len(found.runs) == 1:
         return found.runs[0]
-    names = [stored.name for stored in found.runs if stored.method != "vanilla"]
+    names = [run.name for run in found.runs if run.method != "vanilla"]
     raise RunError(
-        f"{path} holds {len(found.runs)} runs; give one of them: {in_words(names) or 'none'}."
+        f"{path} holds {len(found.runs)} runs; give one of them: {enumerated(names) or 'none'}."
     )
 
 
-def _instances(stored: Stored) -> str:
-    """A few ids worth a look."""
-    outputs = stored.outputs
+def _ids_worth_a_look(outputs: Outputs) -> str:
     ids, correct, agree = outputs.sample_id, outputs.correct, outputs.agree
     chosen = {"": 0} if len(outputs) else {}
     if correct is not None and agree is not None:
@@ -153,7 +161,7 @@ def _instances(stored: Stored) -> str:
     return ", ".join(f"{ids[row]}{words}" for words, row in chosen.items()) or "none: it is empty"
 
 
-def _shown(item: Preview) -> dict[str, Any]:
+def _modality(item: Preview) -> dict[str, Any]:
     value = item.value
     if item.kind == "image":
         value = {"height": value.shape[0], "width": value.shape[1]}

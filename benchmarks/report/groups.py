@@ -1,135 +1,127 @@
-"""Runs that belong together, and how their methods compare."""
+"""Runs on disk as a table: those that belong together are grouped, and their methods compared."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from i2moe_plugin.benchmarks.run.collect import Stored
-from i2moe_plugin.benchmarks.statistics.paired import Comparison, compare, summarise
-from i2moe_plugin.benchmarks.terminal.run import (
-    METRIC_NAMES,
-    interval,
-    mean_and_deviation,
-    method_name,
-    number,
+from i2moe_plugin.benchmarks.grid.cells import Cell, Grid
+from i2moe_plugin.benchmarks.grid.table import Attempt, CellRuns, Entry, Table, make_table
+from i2moe_plugin.benchmarks.run.settings import RunSettings
+from i2moe_plugin.benchmarks.run.store import Run
+from i2moe_plugin.benchmarks.statistics.metrics import (
+    format_interval,
+    format_mean,
+    format_value,
+    method_title,
+    metric_heading,
+    verdict_words,
 )
+from i2moe_plugin.benchmarks.statistics.paired import summarise
 
 
-@dataclass
+@dataclass(frozen=True)
 class Group:
-    """The runs of one data set, backbone and setting: methods by seeds.
+    """The cells of one data set, backbone and setting: they differ in the method alone.
 
     Attributes:
         name: in words; tells groups apart that differ in a setting alone.
-        runs: by method, by seed.
+        cells: one a method.
+        table: the table of all groups.
     """
 
     name: str
-    runs: dict[str, dict[int, Stored]] = field(default_factory=dict)
+    cells: list[CellRuns]
+    table: Table
 
-    @property
-    def first(self) -> Stored:
-        """Any of its runs."""
-        return next(iter(next(iter(self.runs.values())).values()))
-
-    @property
-    def metrics(self) -> list[str]:
-        """The headline metric first."""
-        result = self.first.result
-        return [
-            result["metric"],
-            *(m for m in result["test"] if m not in (result["metric"], "loss")),
-        ]
-
-    def values(self, method: str, metric: str) -> list[float]:
-        """One test value a seed; NaN where it is undefined."""
-        values = [run.result["test"].get(metric) for _, run in sorted(self.runs[method].items())]
-        return [float("nan") if value is None else value for value in values]
-
-    def compare(self, method: str, metric: str) -> Comparison | None:
-        """A method against vanilla over the seeds that both have; None without any."""
-        vanilla, other = self.runs.get("vanilla", {}), self.runs[method]
-        seeds = sorted(set(vanilla) & set(other))
-        if method == "vanilla" or not seeds:
-            return None
-        pairs = [
-            [float("nan") if value is None else value for value in values]
-            for values in (
-                [side[seed].result["test"].get(metric) for seed in seeds]
-                for side in (vanilla, other)
-            )
-        ]
-        return compare(metric, *pairs)
+    def runs(self) -> Iterator[Run]:
+        """Give its runs by method and seed: what has experts first, since there is more to see."""
+        for cell in sorted(self.cells, key=_is_vanilla):
+            yield from cell.runs.values()
 
 
-def group_runs(runs: list[Stored]) -> list[Group]:
-    """The groups, in the order of their first runs; a run met twice counts once."""
-    found: dict[str, Group] = {}
-    for stored in runs:
-        settings = stored.settings
-        group = found.setdefault(
-            stored.configuration, Group(f"{settings['fusion']} on {settings['dataset']}")
-        )
-        group.runs.setdefault(stored.method, {}).setdefault(stored.seed, stored)
-    groups = list(found.values())
-    for group in groups:
-        alike = [other for other in groups if other.name == group.name]
-        if len(alike) > 1:
-            for number_of, other in enumerate(alike, start=1):
-                other.name += f", settings {number_of}"
-    return groups
+def group_runs(runs: Sequence[Run]) -> list[Group]:
+    """Return the groups of runs, in the order of their first; a run met twice counts once."""
+    alike: dict[str, dict[str, dict[int, Run]]] = {}  # configuration -> method -> seed
+    for run in runs:
+        methods = alike.setdefault(run.configuration, {})
+        methods.setdefault(run.method, {}).setdefault(run.seed, run)
+    firsts = [next(iter(next(iter(methods.values())).values())) for methods in alike.values()]
+    names = [f"{run.settings['fusion']} on {run.settings['dataset']}" for run in firsts]
+    groups: dict[str, list[CellRuns]] = {}
+    for place, methods in enumerate(alike.values()):
+        name, variant = names[place], {}
+        if names.count(name) > 1:
+            variant = {"settings": names[: place + 1].count(name)}
+            name += f", settings {variant['settings']}"
+        metrics = run_metrics(firsts[place])
+        groups[name] = [_cell(by_seed, variant, metrics) for by_seed in methods.values()]
+    cells = [cell for group in groups.values() for cell in group]
+    table = make_table(Grid("report", "", (), tuple(cell.cell for cell in cells)), cells)
+    return [Group(name, own, table) for name, own in groups.items()]
 
 
-def comparison_rows(groups: list[Group]) -> list[dict[str, Any]]:
-    """The comparison table: a row for each group, method and metric.
+def run_metrics(run: Run) -> tuple[str, ...]:
+    """Return the metrics of a run, the one that methods are compared by first."""
+    test = [name for name in run.result["test"] if name != "loss"]
+    first = run.result.get("headline", run.result["metric"])  # older runs: what chose the epoch
+    return tuple(dict.fromkeys([first, *test] if first in test else test))
+
+
+def comparison_rows(groups: Sequence[Group]) -> list[dict[str, Any]]:
+    """Return the comparison table: a row for each group, method and metric.
 
     A cell is text, or ``(text, what it is sorted by)``.
     """
-    rows = []
-    for group in groups:
-        for method in sorted(group.runs, key=lambda name: name != "vanilla"):
-            for metric in group.metrics:
-                values = group.values(method, metric)
-                item = group.compare(method, metric)
-                mean = summarise(values)["mean"]
-                rows.append(
-                    {
-                        "runs": group.name,
-                        "method": method_name(method),
-                        "metric": METRIC_NAMES.get(metric, metric),
-                        "headline": metric == group.metrics[0],
-                        "seeds": len(values),
-                        "value": (mean_and_deviation(metric, values), mean),
-                        "difference": _cell(metric, item),
-                        "interval": interval(item) if item else "",
-                        "verdict": item.verdict if item else "",
-                    }
-                )
-    return rows
+    return [
+        _row(group, entry)
+        for group in groups
+        for cell in sorted(group.cells, key=_is_vanilla, reverse=True)
+        for entry in group.table.of(cell)
+    ]
 
 
 def verdict_sentence(group: Group) -> str:
-    """What came out on the headline metric, in words."""
-    metric = group.metrics[0]
-    name = METRIC_NAMES.get(metric, metric).removesuffix(" %")
+    """Say what came out on the headline metric."""
     parts = []
-    for method in group.runs:
-        item = group.compare(method, metric)
+    for cell in group.cells:
+        item = group.table.of(cell)[0].comparison
         if item is not None:
-            title = method_name(method)
-            words = {
-                "better": f"{title} is better than vanilla on {name}",
-                "worse": f"{title} is worse than vanilla on {name}",
-                "no difference shown": f"no difference shown: {title} and vanilla on {name}",
-                "too few seeds to tell": f"too few seeds to tell {title} from vanilla: "
-                "at least 3 are needed",
-            }[item.verdict]
+            words = verdict_words(item, cell.settings.method, "vanilla")
             parts.append(f"{words} ({item.seeds} paired seeds, on this one split)")
     if not parts:
         return f"{group.name}: nothing to compare; vanilla and another method are needed."
     return f"{group.name}: {'; '.join(parts)}."
 
 
-def _cell(metric: str, item: Comparison | None) -> tuple[str, float | None]:
-    return (number(metric, item.difference, "+"), item.difference) if item else ("", None)
+def _cell(by_seed: dict[int, Run], variant: dict[str, Any], metrics: tuple[str, ...]) -> CellRuns:
+    """Return the cell of a configuration's method. Settings of older versions are not checked."""
+    runs = [run for _, run in sorted(by_seed.items())]
+    settings = [RunSettings.model_construct(**run.settings) for run in runs]
+    attempts = [
+        Attempt(one, "finished", run.name, run=run) for one, run in zip(settings, runs, strict=True)
+    ]
+    return CellRuns(Cell(settings[0], variant=variant), attempts, metrics)
+
+
+def _is_vanilla(cell: CellRuns) -> bool:
+    return cell.settings.method == "vanilla"
+
+
+def _row(group: Group, entry: Entry) -> dict[str, Any]:
+    values, item, metric = list(entry.values.values()), entry.comparison, entry.metric
+    difference: tuple[str, float | None] = ("", None)
+    if item is not None:
+        difference = (format_value(metric, item.difference, "+"), item.difference)
+    return {
+        "runs": group.name,
+        "method": method_title(entry.cell.settings.method),
+        "metric": metric_heading(metric),
+        "headline": metric == entry.cell.metrics[0],
+        "seeds": len(values),
+        "value": (format_mean(metric, values), summarise(values)["mean"]),
+        "difference": difference,
+        "interval": format_interval(item) if item else "",
+        "verdict": item.verdict if item else "",
+    }

@@ -16,14 +16,14 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from i2moe_plugin.benchmarks.run.store import plain
+from i2moe_plugin.benchmarks.run.files import json_ready
 
 PACKAGE = "i2moe_plugin.benchmarks.report"
 SCRIPTS = ("base.js", "explorer.js", "figures.js")
 
 
 def render(content: dict[str, Any], data: dict[str, Any]) -> str:
-    """The page.
+    """Render the page.
 
     Args:
         content: what the template lays out.
@@ -49,12 +49,12 @@ def render(content: dict[str, Any], data: dict[str, Any]) -> str:
 
 
 def as_json(value: Any) -> str:
-    """JSON that is safe inside a script element: no character that could end or open one.
+    """Return JSON that is safe inside a script element: no character that could end or open one.
 
     >>> as_json("</script>&")
     '"\\\\u003c/script\\\\u003e\\\\u0026"'
     """
-    text = json.dumps(plain(value), allow_nan=False, separators=(",", ":"))  # ASCII only
+    text = json.dumps(json_ready(value), allow_nan=False, separators=(",", ":"))  # ASCII only
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
@@ -71,7 +71,7 @@ def _policy(scripts: list[str]) -> str:
 
 
 def _script(text: str) -> str:
-    """A script's text as it stands in the page, where its own strings cannot end it."""
+    """Return a script's text as it stands in the page, where its own strings cannot end it."""
     return text.replace("</script", "<\\/script").replace("<!--", "<\\!--")
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import pandas as pd
 
 from i2moe_plugin import interpretation as interpret
-from i2moe_plugin.benchmarks.report.groups import Group
-from i2moe_plugin.benchmarks.run.collect import Stored
-from i2moe_plugin.benchmarks.terminal.run import METRIC_NAMES
+from i2moe_plugin.benchmarks.report.groups import Group, run_metrics
+from i2moe_plugin.benchmarks.run.store import Run
+from i2moe_plugin.benchmarks.statistics.metrics import metric_title
 from i2moe_plugin.errors import ConfigError
 from i2moe_plugin.interpretation import figures
 
@@ -23,17 +23,17 @@ SHORT_CAVEAT = (
 DIGITS = 5  # of the data beside a figure
 
 
-def run_panels(stored: Stored, stability: pd.DataFrame | None) -> tuple[list[Panel], list[str]]:
-    """The figures of one run, and the sentences about what its weights are worth.
+def run_panels(run: Run, stability: pd.DataFrame | None) -> tuple[list[Panel], list[str]]:
+    """Draw the figures of one run, and say what its weights are worth.
 
     Args:
-        stored: the run.
-        stability: of its group's runs over seeds, where there are several.
+        run: the run.
+        stability: that of its group's weights over seeds, where there are several.
     """
-    outputs, metric = stored.outputs, stored.result["metric"]
-    name = METRIC_NAMES.get(metric, metric).removesuffix(" %")
+    outputs, metric = run.interpretable(), run_metrics(run)[0]
+    name = metric_title(metric)
     experts = outputs.expert_labels
-    curves = interpret.training_curves(stored.run.history(), experts)
+    curves = interpret.training_curves(run.history(), experts)
     panels: list[Panel] = []
     sentences: list[str] = []
     if experts and len(outputs):
@@ -75,14 +75,14 @@ def run_panels(stored: Stored, stability: pd.DataFrame | None) -> tuple[list[Pan
         calibration = interpret.calibration(outputs)
         panels.append(panel("Calibration", figures.calibration(calibration), calibration))
     if len(curves):
-        best = stored.result.get("best_epoch")
+        best = run.result.get("best_epoch")
         panels.append(panel("Training", figures.curves(curves, best), curves))
     return panels, sentences
 
 
 def stability_of(group: Group) -> pd.DataFrame | None:
-    """Of the weights over a group's seeds; None where there are fewer than 2, or no experts."""
-    runs = [run.outputs for _, run in sorted(group.runs.get("i2moe", {}).items())]
+    """Return how stable a group's weights are; None below 2 seeds, and without experts."""
+    runs = [run.interpretable() for run in group.runs() if run.method == "i2moe"]
     try:
         return interpret.stability(runs)
     except ConfigError:
@@ -90,7 +90,7 @@ def stability_of(group: Group) -> pd.DataFrame | None:
 
 
 def stability_panel(frame: pd.DataFrame) -> Panel:
-    """The figure of :func:`stability_of`."""
+    """Draw the figure of what :func:`stability_of` gives."""
     return panel(
         "Stability of weights over seeds",
         figures.stability(frame),
@@ -101,7 +101,7 @@ def stability_panel(frame: pd.DataFrame) -> Panel:
 
 
 def panel(title: str, figure: Any, frame: pd.DataFrame, note: str = "") -> Panel:
-    """A figure with its data; ``note`` is read beside it."""
+    """Return a figure with its data; ``note`` is read beside it."""
     content = json.loads(figure.to_json())
     meta = content["layout"].pop("meta")
     return {
@@ -150,7 +150,7 @@ def _rows(frame: pd.DataFrame) -> Iterator[list[Any]]:
 
 
 def _plain(value: Any) -> Any:
-    """A cell for JSON: numbers to a few digits, nothing for NaN."""
+    """Return a cell for JSON: numbers to a few digits, nothing for NaN."""
     if isinstance(value, str):
         return value
     number = float(value)

@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from i2moe_plugin.benchmarks.run.collect import printable
-from i2moe_plugin.benchmarks.run.store import explained
+from i2moe_plugin.benchmarks.report.text import without_controls
+from i2moe_plugin.benchmarks.run.files import disk_errors_explained
 from i2moe_plugin.interpretation import CAVEAT
 from i2moe_plugin.interpretation.figures.drawing import expert_colours
 
 if TYPE_CHECKING:
     from i2moe_plugin.benchmarks.data.preview import Preview
-    from i2moe_plugin.benchmarks.report.explanation import Told
+    from i2moe_plugin.benchmarks.report.explanation import ExplainedSample
 
 TEXT_LIMIT = 500
 SERIES = 4
 
 
-def draw(told: Told, shown: Sequence[Preview], path: Path) -> None:
+def draw(explained: ExplainedSample, shown: Sequence[Preview], path: Path) -> None:
     """Write the picture: the sample above, weights and products below, the caveat at the foot.
 
     Raises:
@@ -31,7 +31,7 @@ def draw(told: Told, shown: Sequence[Preview], path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    one = told.explanation
+    one = explained.explanation
     figure = Figure(figsize=(10, 8.6 if shown else 5.6), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     lower: Any = figure
@@ -41,36 +41,36 @@ def draw(told: Told, shown: Sequence[Preview], path: Path) -> None:
         for axes, item in zip(upper.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
             _modality(axes, item)
     left, right = lower.subplots(1, 2, width_ratios=[1, 1.8])
-    _weights(left, told)
-    _products(right, told)
+    _weights(left, explained)
+    _products(right, explained)
     state = "" if one.correct is None else f", {'correct' if one.correct else 'wrong'}"
-    settings = told.stored.settings
+    settings = explained.run.settings
     title = (
         f"{one.sample_id}: predicted {one.decision}, label {one.label}{state}\n"
-        f"{settings['fusion']} on {settings['dataset']}, seed {told.stored.seed}"
+        f"{settings['fusion']} on {settings['dataset']}, seed {explained.run.seed}"
     )
     figure.suptitle(_text(title, 200), fontsize=12)
-    note = "\n".join(textwrap.wrap(f"{told.verdict.sentence} {CAVEAT}", 130))
+    note = "\n".join(textwrap.wrap(f"{explained.verdict.sentence} {CAVEAT}", 130))
     figure.supxlabel(_text(note), fontsize=8)
-    with explained(path):
+    with disk_errors_explained(path):
         figure.savefig(path, format="png")
 
 
-def _weights(axes: Any, told: Told) -> None:
-    push = told.explanation.push
+def _weights(axes: Any, explained: ExplainedSample) -> None:
+    push = explained.explanation.push
     names = [_text(name, 28) for name in push["expert"]]
     places = np.arange(len(names))
     axes.barh(places, push["weight"], color=expert_colours(push["expert"].tolist()))
-    for place, (low, high) in zip(places, told.ranges, strict=False):
+    for place, (low, high) in zip(places, explained.ranges, strict=False):
         axes.plot([low, high], [place, place], color="black", marker="|", linewidth=1)
-    over = f"; line: range over {len(told.seeds) + 1} seeds" if told.ranges else ""
+    over = f"; line: range over {len(explained.seeds) + 1} seeds" if explained.ranges else ""
     axes.set(yticks=places, yticklabels=names, xlim=(0, 1.02), xlabel=f"weight{over}")
     axes.invert_yaxis()
 
 
-def _products(axes: Any, told: Told) -> None:
-    """Stacked bars of weight x output; what is below 0 is stacked to the left."""
-    one = told.explanation
+def _products(axes: Any, explained: ExplainedSample) -> None:
+    """Draw stacked bars of weight x output; what is below 0 is stacked to the left."""
+    one = explained.explanation
     classes = one.classes["class"].tolist()
     places = np.arange(len(classes))
     above, below = np.zeros(len(classes)), np.zeros(len(classes))
@@ -113,5 +113,5 @@ def _modality(axes: Any, item: Preview) -> None:
 
 
 def _text(text: str, limit: int | None = None) -> str:
-    """Text as text: matplotlib would read formulas between dollar signs."""
-    return printable(text, limit).replace("$", r"\$")
+    """Return text that stays text: matplotlib would read formulas between dollar signs."""
+    return without_controls(text, limit).replace("$", r"\$")

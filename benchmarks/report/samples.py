@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from i2moe_plugin.benchmarks.report.page import as_json
-from i2moe_plugin.benchmarks.run.collect import Stored, printable
+from i2moe_plugin.benchmarks.report.text import without_controls
+from i2moe_plugin.benchmarks.run.store import Run
 from i2moe_plugin.interpretation.local import matter, pushes
 from i2moe_plugin.tasks import Classification, Multilabel
 
@@ -31,25 +32,25 @@ CHANNELS, STEPS, FEATURES = 6, 60, 64
 
 
 def limit_for(runs: int) -> int:
-    """How many samples of each run a page of that many runs holds."""
+    """Return how many samples of each run a page of that many runs holds."""
     return max(SAMPLES // max(runs, 1), FEWEST)
 
 
 def chosen_rows(ids: Sequence[str], limit: int) -> NDArray[np.intp]:
-    """At most ``limit`` rows, drawn by a hash of the id: the same samples in every run."""
+    """Return at most ``limit`` rows, drawn by a hash of the id: the same samples in every run."""
     if len(ids) <= limit:
         return np.arange(len(ids))
     order = sorted(range(len(ids)), key=lambda row: _rank(ids[row]))
     return np.array(sorted(order[:limit]))
 
 
-def pack_run(stored: Stored, limit: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """One run's samples: lists of text, and numbers as base64 of little-endian arrays.
+def pack_run(run: Run, limit: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Pack a run's samples: lists of text, and numbers as base64 of little-endian arrays.
 
     Returns:
         what is the run's own, and what it shares with other runs on the same samples.
     """
-    whole = stored.outputs
+    whole = run.interpretable()
     outputs = whole.rows(chosen_rows(whole.sample_id.tolist(), limit))
     expert_outputs, weights = outputs.mixture()
     shown = matter(outputs, CLASSES)[:, :MOST_CLASSES]
@@ -57,16 +58,16 @@ def pack_run(stored: Stored, limit: int) -> tuple[dict[str, Any], dict[str, Any]
     correct, agree = outputs.correct, outputs.agree
     push, against = pushes(outputs)
     shared = {
-        "ids": [printable(name) for name in outputs.sample_id.tolist()],
-        "label": [printable(outputs.describe(one)) for one in outputs.target],
+        "ids": [without_controls(name) for name in outputs.sample_id.tolist()],
+        "label": [without_controls(outputs.describe(one)) for one in outputs.target],
         "labels": _label_lists(outputs),
     }
     own = {
         "experts": list(outputs.expert_labels),
-        "classes": [printable(name) for name in outputs.class_names],
+        "classes": [without_controls(name) for name in outputs.class_names],
         "total": len(whole),
         "task": outputs.task.name,
-        "decision": [printable(outputs.describe(one)) for one in outputs.decided],
+        "decision": [without_controls(outputs.describe(one)) for one in outputs.decided],
         "correct": None if correct is None else correct.astype(int).tolist(),
         "agree": None if agree is None else agree.astype(int).tolist(),
         "against": against,
@@ -101,16 +102,16 @@ class Media:
         ids: Sequence[str],
         show: Callable[[str], list[Preview]],
         share: float = 1.0,
-        told: Callable[[int], None] = lambda steps: None,
+        advance: Callable[[int], None] = lambda steps: None,
     ) -> None:
         """Take in a data set's samples in the order of their hash, as far as there is room.
 
         Args:
             dataset: a key.
-            ids: of the samples.
+            ids: the samples' ids.
             show: gives a sample's modalities.
-            share: of the room that is left.
-            told: of each sample that is done.
+            share: how much of the room that is left it may take.
+            advance: called with 1 for each sample that is done.
         """
         room = int(self._left * share)
         kept = self.samples.setdefault(dataset, {})
@@ -121,17 +122,17 @@ class Media:
                 room -= size
                 self._left -= size
                 if items and room >= 0:
-                    kept[printable(name)] = items
-            told(1)
+                    kept[without_controls(name)] = items
+            advance(1)
         self.left_out[dataset] = len(ids) - len(kept)
 
 
-def thumbnail(picture: NDArray[Any], size: int = THUMBNAIL) -> str:
-    """A small WebP of a picture as a data address."""
+def thumbnail(picture: NDArray[Any]) -> str:
+    """Return a small WebP of a picture as a data address."""
     from PIL import Image
 
     image = Image.fromarray(picture)
-    image.thumbnail((size, size))
+    image.thumbnail((THUMBNAIL, THUMBNAIL))
     stream = io.BytesIO()
     image.save(stream, "WEBP", quality=55, method=4)
     return "data:image/webp;base64," + base64.b64encode(stream.getvalue()).decode()
@@ -142,7 +143,7 @@ def _item(shown: Preview) -> dict[str, Any]:
     if shown.kind == "image":
         value = thumbnail(shown.value)
     elif shown.kind == "text":
-        value = printable(str(shown.value), TEXT_LIMIT)
+        value = without_controls(str(shown.value), TEXT_LIMIT)
     elif shown.kind == "series":
         columns = np.asarray(shown.value, dtype=float).T[:CHANNELS]
         value = [_short(_thin(column)) for column in columns]
@@ -150,9 +151,9 @@ def _item(shown: Preview) -> dict[str, Any]:
         value = _short(np.asarray(shown.value, dtype=float)[:FEATURES])
     whole = np.shape(shown.value)[-1] if shown.kind in ("series", "features") else 0
     return {
-        "modality": printable(shown.modality),
+        "modality": without_controls(shown.modality),
         "kind": shown.kind,
-        "names": [printable(name, 40) for name in shown.names[: max(CHANNELS, FEATURES)]],
+        "names": [without_controls(name, 40) for name in shown.names[: max(CHANNELS, FEATURES)]],
         "value": value,
         "of": int(whole),
     }
@@ -169,7 +170,7 @@ def _short(values: NDArray[Any]) -> list[float | None]:
 
 
 def _label_lists(outputs: Outputs) -> list[list[int]] | None:
-    """The classes that each sample is in, for filtering."""
+    """Return the classes that each sample is in, for filtering."""
     if isinstance(outputs.task, Multilabel):
         return [np.flatnonzero(row).tolist() for row in outputs.target]
     if isinstance(outputs.task, Classification):

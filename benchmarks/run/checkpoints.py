@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from i2moe_plugin.benchmarks.run.store import explained, plain
+from i2moe_plugin.benchmarks.run.files import disk_errors_explained, json_ready
 from i2moe_plugin.errors import RunError
 
 
@@ -24,16 +24,16 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], record: Any = None) -> 
     aside = path.with_name(f".{path.name}.tmp")
     # Contiguous copies: tied or expanded tensors would otherwise be refused.
     whole = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in tensors.items()}
-    with explained(path):
+    with disk_errors_explained(path):
         try:
-            save_file(whole, aside, {"record": json.dumps(plain(record))})
+            save_file(whole, aside, {"record": json.dumps(json_ready(record))})
         except SafetensorError as error:
             raise RunError(f"cannot write {path}: {error}. Is the disk full?") from error
         aside.replace(path)
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], Any]:
-    """What :func:`save_tensors` wrote.
+    """Read what :func:`save_tensors` wrote.
 
     Raises:
         RunError: the file is missing or damaged.
@@ -59,7 +59,7 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
 
 
 def load_state(path: Path) -> dict[str, Any]:
-    """What :func:`save_state` wrote, for :meth:`Trainer.load_state_dict`.
+    """Read what :func:`save_state` wrote, for :meth:`Trainer.load_state_dict`.
 
     Raises:
         RunError: the file is missing or damaged.

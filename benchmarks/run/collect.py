@@ -1,95 +1,46 @@
-"""Finished runs as `explain` and `report` take them: found, grouped, with their data if at hand.
+"""Finished runs as `explain` and `report` take them: found on disk, with their data if at hand.
 
 Imports no torch until a data set is opened.
 """
 
 from __future__ import annotations
 
-import json
-import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from i2moe_plugin.benchmarks.run.store import MANIFEST, OUTPUTS, Run, RunStore
+from i2moe_plugin.benchmarks.run.store import MANIFEST, Run, RunStore
 from i2moe_plugin.errors import I2MoEError, RunError
 
 if TYPE_CHECKING:
     from i2moe_plugin.benchmarks.data.open import OpenedDataset
     from i2moe_plugin.benchmarks.data.preview import Preview
-    from i2moe_plugin.interpretation import Outputs
 
-#: What is read of a run; its weights, which may be large, are not looked at.
-READ = (OUTPUTS, "settings.json", "result.json", "environment.json", "metrics.jsonl")
-#: Of the settings, what differs between the runs of one comparison, or says where they ran.
-NOT_COMPARED = ("method", "seed", "sources", "device", "workers", "threads")
-
-
-@dataclass(frozen=True)
-class Stored:
-    """A finished run and what is read of it, each part once."""
-
-    run: Run
-
-    @property
-    def name(self) -> str:
-        """Of its directory."""
-        return self.run.path.name
-
-    @cached_property
-    def settings(self) -> dict[str, Any]:
-        """Its settings, with the sources of their values."""
-        return self.run.json("settings.json")
-
-    @cached_property
-    def result(self) -> dict[str, Any]:
-        """Metrics, notes, names."""
-        return self.run.json("result.json")
-
-    @cached_property
-    def outputs(self) -> Outputs:
-        """Of every test sample."""
-        return self.run.interpretable()
-
-    @property
-    def method(self) -> str:
-        """``vanilla``, ``i2moe`` or another."""
-        return str(self.settings["method"])
-
-    @property
-    def seed(self) -> int:
-        """What the run derived from."""
-        return int(self.settings["seed"])
-
-    @cached_property
-    def configuration(self) -> str:
-        """Equal for the runs that may be compared: all settings but method and seed."""
-        kept = {key: value for key, value in self.settings.items() if key not in NOT_COMPARED}
-        return json.dumps(kept, sort_keys=True)
+#: What is read of a run beside its outputs; its weights, which may be large, are not looked at.
+_READ = ("settings.json", "result.json", "environment.json", "metrics.jsonl")
 
 
 @dataclass
-class Found:
-    """What there is at some paths.
+class FoundRuns:
+    """The runs at some paths.
 
     Attributes:
-        runs: finished and undamaged.
-        problems: (name, reason) of what is not.
+        runs: those that are finished and undamaged.
+        problems: (name, reason) of the others.
     """
 
-    runs: list[Stored] = field(default_factory=list)
+    runs: list[Run] = field(default_factory=list)
     problems: list[tuple[str, str]] = field(default_factory=list)
 
 
-def find_runs(paths: Iterable[Path]) -> Found:
-    """The runs at these paths: each a run's directory, or a folder of runs.
+def find_runs(paths: Iterable[Path]) -> FoundRuns:
+    """Find the runs at these paths: each is a run's directory, or a folder of runs.
 
     Raises:
         RunError: a path that is neither, or no finished run at all.
     """
-    found = Found()
+    found = FoundRuns()
     seen: set[Path] = set()
     for path in paths:
         if (path / MANIFEST).is_file():
@@ -109,67 +60,72 @@ def find_runs(paths: Iterable[Path]) -> Found:
                 continue
             seen.add(folder.resolve())
             try:
-                stored = Stored(Run.load(folder, only=READ))
-                assert stored.settings["method"], stored.result["task"]
+                run = Run.load(folder)
+                run.check([run.outputs_name, *_READ])
             except RunError as error:
                 found.problems.append((folder.name, str(error)))
             else:
-                found.runs.append(stored)
+                found.runs.append(run)
     if not found.runs:
         reasons = "".join(f"\n  - {name}: {reason}" for name, reason in found.problems)
         raise RunError(f"no finished run to show.{reasons}")
     return found
 
 
-def siblings(stored: Stored) -> list[Stored]:
-    """The undamaged runs beside it that differ from it in the seed alone, by seed."""
+def runs_of_other_seeds(run: Run) -> list[Run]:
+    """Return the undamaged runs beside a run that differ from it in the seed alone, by seed."""
     alike = []
-    for path in sorted(stored.run.path.parent.glob(f"*/{MANIFEST}")):
-        if path.parent == stored.run.path:
+    for path in sorted(run.path.parent.glob(f"*/{MANIFEST}")):
+        if path.parent == run.path:
             continue
         try:
-            other = Stored(Run.load(path.parent, only=(OUTPUTS, "settings.json", "result.json")))
+            other = Run.load(path.parent)
+            if (other.method, other.configuration) == (run.method, run.configuration):
+                alike.append(other.check([other.outputs_name, "result.json"]))
         except RunError:
             continue
-        if other.method == stored.method and other.configuration == stored.configuration:
-            alike.append(other)
     return sorted(alike, key=lambda other: other.seed)
 
 
-class Samples:
-    """The test samples of a run's data set, for people; empty-handed where it is not at hand.
+class SampleViewer:
+    """The test samples of a run's data set, for people; there are none where it is not at hand.
 
     Args:
-        stored: the run.
+        run: the run.
         data_root: where the data set lies; where it lay when the run was made by default.
 
     Attributes:
         missing: why nothing can be shown; empty where it can.
     """
 
-    def __init__(self, stored: Stored, data_root: str | Path | None = None) -> None:
+    def __init__(self, run: Run, data_root: str | Path | None = None) -> None:
         self.missing = ""
         self._rows: dict[str, int] = {}
         self._data: OpenedDataset | None = None
         try:
-            self._open(stored, data_root or stored.result.get("data_root"))
+            self._open(run, data_root or run.result.get("data_root"))
         except (I2MoEError, OSError) as error:
-            self.missing = f"the data set {stored.settings['dataset']} is not at hand: {error}"
+            self.missing = f"the data set {run.settings['dataset']} is not at hand: {error}"
 
-    def _open(self, stored: Stored, root: str | Path | None) -> None:
+    def _open(self, run: Run, root: str | Path | None) -> None:
         from i2moe_plugin.benchmarks.data.open import open_dataset
 
-        data = open_dataset(stored.settings["dataset"], root, **stored.settings["data_settings"])
-        if data.split_hash() != stored.settings.get("splits"):
+        data = open_dataset(run.settings["dataset"], root, **run.settings["data_settings"])
+        ids = data.sample_ids("test")
+        if "splits" in run.settings:
+            same = data.split_hash() == run.settings["splits"]
+        else:  # format 1
+            same = run.outputs("sample_id")["sample_id"].tolist() == ids
+        if not same:
             self.missing = (
                 f"the data set {data.name} at hand has other samples than the run was tested on"
             )
             return
         self._data = data
-        self._rows = {name: row for row, name in enumerate(data.sample_ids("test"))}
+        self._rows = {name: row for row, name in enumerate(ids)}
 
     def show(self, sample_id: str) -> list[Preview]:
-        """The sample's modalities; none where it is not at hand or not readable."""
+        """Return the sample's modalities; none where it is not at hand or not readable."""
         if self._data is None or sample_id not in self._rows:
             return []
         try:
@@ -177,22 +133,3 @@ class Samples:
         except (I2MoEError, OSError) as error:
             self.missing = f"a sample of {self._data.name} cannot be read: {error}"
             return []
-
-
-def printable(text: str, limit: int | None = None) -> str:
-    """Text from a data set without what would steer a terminal or turn the reading direction.
-
-    >>> printable("a\\x1b[31mb")
-    'a�[31mb'
-    """
-    clean = "".join(
-        character if character in "\n\t\u200d" or unicodedata.category(character)[0] != "C" else "�"
-        for character in text
-    )
-    return clean if limit is None or len(clean) <= limit else f"{clean[: limit - 1]}…"
-
-
-def in_words(names: Sequence[str], limit: int = 10) -> str:
-    """Names in a sentence, the first few of them."""
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more

@@ -3,34 +3,34 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
-import json
 import math
 import tempfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from i2moe_plugin.adapters.checkout import Checkout, open_checkout
-from i2moe_plugin.benchmarks.data.base import SPLITS, EpochShuffle
+from i2moe_plugin.benchmarks.data.batches import EpochShuffle
 from i2moe_plugin.benchmarks.data.open import OpenedDataset
-from i2moe_plugin.benchmarks.run.execute import (
-    build_model,
-    create_fabric,
-    resolve_device,
-    run_name,
-    training_threads,
+from i2moe_plugin.benchmarks.data.splits import SPLITS
+from i2moe_plugin.benchmarks.run.environment import create_fabric, resolve_device, training_threads
+from i2moe_plugin.benchmarks.run.execute import run_name
+from i2moe_plugin.benchmarks.run.files import (
+    disk_errors_explained,
+    read_json,
+    sha256_of,
+    write_json,
 )
+from i2moe_plugin.benchmarks.run.model import build_model
 from i2moe_plugin.benchmarks.run.settings import RunSettings
-from i2moe_plugin.benchmarks.run.store import RunStore, explained, write_json
-from i2moe_plugin.errors import ConfigError, TrainingError
-from i2moe_plugin.injection import InjectedFusion, Injection, Objective, PassOn, PredictionOf
-from i2moe_plugin.model import I2MoE
+from i2moe_plugin.benchmarks.run.store import RunStore
+from i2moe_plugin.errors import ConfigError, PluginError, RunError, TrainingError
+from i2moe_plugin.injection import Injection
 from i2moe_plugin.seeding import seeded
 from i2moe_plugin.training import Trainer
 
@@ -41,14 +41,9 @@ FOLDER = "multibench-loop"
 
 
 def loop_results(
-    settings: RunSettings,
-    data: OpenedDataset,
-    store: RunStore,
-    root: str,
-    *,
-    fresh: bool = False,
+    settings: RunSettings, data: OpenedDataset, store: RunStore, root: str
 ) -> dict[str, Any]:
-    """Test metrics of one run in their loop; a finished one is not repeated.
+    """Train and test one run in MultiBench's loop; a finished one is not repeated.
 
     The model, its initial weights, the order of batches, learning rate, weight decay and clipping
     are those of our run of the same settings. The loop is theirs: optimiser steps, validation, and
@@ -59,7 +54,9 @@ def loop_results(
         data: the opened data set.
         store: what was measured is kept in ``<runs>/multibench-loop``.
         root: the checkout.
-        fresh: repeat it.
+
+    Returns:
+        ``{"test": metrics, "checkout": its folder}``.
 
     Raises:
         ConfigError: their loop cannot take these batches or this task.
@@ -68,14 +65,16 @@ def loop_results(
     """
     checkout = open_checkout(root)
     source = checkout.root / "training_structures" / "Supervised_Learning.py"
-    with contextlib.suppress(OSError):
-        source_hash = hashlib.sha256(source.read_bytes()).hexdigest()[:8]
-        place = store.folder / FOLDER / f"{run_name(settings, data)[0]}-{source_hash}.json"
-        if place.is_file() and not fresh:
-            with contextlib.suppress(ValueError, OSError):
-                return dict(json.loads(place.read_text(encoding="utf-8")))
+    try:
+        version = sha256_of(source)[:8]
+    except OSError as error:
+        raise PluginError(f"{source}: not readable ({error}); is {root} a checkout?") from error
+    place = store.folder / FOLDER / f"{run_name(settings, data)[0]}-{version}.json"
+    if place.is_file():
+        with contextlib.suppress(RunError):
+            return read_json(place)
     found = _train(settings, data, checkout)
-    with explained(place):
+    with disk_errors_explained(place):
         place.parent.mkdir(parents=True, exist_ok=True)
     write_json(place, found)
     return found
@@ -97,13 +96,7 @@ def _train(settings: RunSettings, data: OpenedDataset, checkout: Checkout) -> di
             f"MultiBench's loop takes one tensor a modality; {data.name} gives lengths beside some."
         )
     model = build_model(settings, data)
-    injection = Injection(
-        model=cast(I2MoE, model),
-        encoders=[PassOn() for _ in inputs],
-        fusion=InjectedFusion(cast(I2MoE, model)),
-        head=PredictionOf(),
-        objective=Objective(cast(I2MoE, model)),
-    )
+    injection = Injection(model)
     train: Callable[..., Any] = checkout.module(MODULE).train
     with (
         tempfile.TemporaryDirectory() as folder,

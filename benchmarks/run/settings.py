@@ -14,17 +14,21 @@ import json
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from types import NoneType
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from i2moe_plugin.backbones.entry import HEAD_SETTINGS
 from i2moe_plugin.errors import ConfigError, did_you_mean
-from i2moe_plugin.registry import HEAD_SETTINGS
 
 #: A name of :data:`i2moe_plugin.methods.METHODS`, such as ``vanilla`` or ``i2moe``.
 Method = str
 PREFIXES = ("fusion.", "data.")
+SHORT = "short"
+ValueT = TypeVar("ValueT")
+#: A setting that commands take as an option of its own too, such as ``--lr``.
+Short = Annotated[ValueT, SHORT]
 
 
 class RunSettings(BaseModel):
@@ -41,9 +45,9 @@ class RunSettings(BaseModel):
     method: Method = Field("i2moe", description="vanilla, i2moe, or a variant of it")
     seed: int = Field(0, ge=0, description="what everything random derives from")
 
-    epochs: int = Field(50, ge=1, description="epochs; the best on validation is kept")
-    batch_size: int = Field(32, ge=1, description="samples a step")
-    lr: float = Field(1e-4, gt=0, description="learning rate of Adam")
+    epochs: Short[int] = Field(50, ge=1, description="epochs; the best on validation is kept")
+    batch_size: Short[int] = Field(32, ge=1, description="samples a step")
+    lr: Short[float] = Field(1e-4, gt=0, description="learning rate of Adam")
     weight_decay: float = Field(0.0, ge=0, description="decoupled weight decay (AdamW)")
     clip_grad_norm: float | None = Field(None, gt=0, description="clip the gradient norm")
     metric: str | None = Field(
@@ -56,12 +60,21 @@ class RunSettings(BaseModel):
     input_dropout: float = Field(0.0, ge=0, lt=1, description="dropout on input features")
     patches: int = Field(4, ge=1, description="tokens a vector is cut into, for token backbones")
 
-    interaction_weight: float = Field(0.5, ge=0, description="lambda of the interaction losses")
-    masking: str = Field("random", description="random, mean, zero, matched or marginal")
-    temperature: float = Field(1.0, gt=0, description="of the reweighting softmax")
+    interaction_weight: Short[float] = Field(
+        0.5, ge=0, description="lambda of the interaction losses"
+    )
+    masking: Short[str] = Field(
+        "random",
+        description="what replaces a masked latent: random, mean, zero, matched or marginal",
+    )
+    temperature: Short[float] = Field(
+        1.0, gt=0, description="temperature of the reweighting softmax"
+    )
     reweighting_hidden: int = Field(128, ge=1, description="hidden width of the reweighting MLP")
     reweighting_layers: int = Field(2, ge=1, description="linear layers of the reweighting MLP")
-    reweighting_dropout: float = Field(0.5, ge=0, lt=1, description="dropout in it")
+    reweighting_dropout: float = Field(
+        0.5, ge=0, lt=1, description="dropout in the reweighting MLP"
+    )
     expert_init: Literal["copies", "independent"] = Field(
         "copies", description="experts start as copies (the paper) or independent"
     )
@@ -69,28 +82,34 @@ class RunSettings(BaseModel):
         None, description="kind of interaction loss; the task's own by default"
     )
     regularizer_weight: float | None = Field(
-        None, ge=0, description="of the rep- methods' penalty; the method's own by default"
+        None, ge=0, description="weight of the rep- methods' penalty; the method's own by default"
     )
     auxiliary_weight: float = Field(0.01, ge=0, description="weight of a backbone's own loss")
 
-    loader: Literal["own", "multibench"] = Field(
-        "own", description="who reads the data: ours, or a MultiBench checkout's own loader"
+    loader: Short[Literal["own", "multibench"]] = Field(
+        "own", description="who reads the data: ours, or the own loader of a MultiBench checkout"
     )
 
-    fusion_settings: dict[str, Any] = Field(default_factory=dict, description="of the backbone")
-    data_settings: dict[str, Any] = Field(default_factory=dict, description="of the data set")
+    fusion_settings: dict[str, Any] = Field(
+        default_factory=dict, description="settings of the backbone"
+    )
+    data_settings: dict[str, Any] = Field(
+        default_factory=dict, description="settings of the data set"
+    )
 
-    precision: Literal["32", "bf16-mixed", "16-mixed"] = Field("32", description="number format")
-    plan: Literal["auto", "fastest", "loop", "batched", "shared", "stacked"] = Field(
+    precision: Short[Literal["32", "bf16-mixed", "16-mixed"]] = Field(
+        "32", description="number format"
+    )
+    plan: Short[Literal["auto", "fastest", "loop", "batched", "shared", "stacked"]] = Field(
         "auto", description="how experts and views are run; fastest measures, and may vary"
     )
-    compile: bool = Field(False, description="compile a step with torch.compile")
-    memory_budget: int | None = Field(
+    compile: Short[bool] = Field(False, description="compile a step with torch.compile")
+    memory_budget: Short[int | None] = Field(
         None, gt=0, description="MB for a step's activations; recomputes what exceeds it"
     )
-    device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
+    device: Short[str] = Field("auto", description="where to train: auto, cpu, cuda, cuda:1 or mps")
     threads: int = Field(0, ge=0, description="CPU threads of a step; 0: 1 for a small model")
-    workers: int = Field(0, ge=0, description="processes that load data")
+    workers: Short[int] = Field(0, ge=0, description="processes that load data")
 
     @field_validator("method")
     @classmethod
@@ -102,14 +121,14 @@ class RunSettings(BaseModel):
         return name
 
     def identity(self, **facts: str) -> str:
-        """A hash of what decides the numbers: settings but for the workers, and given facts."""
+        """Return a hash of what decides the numbers: most settings, and the given facts."""
         decisive = self.model_dump(exclude={"workers", "device"})
         text = json.dumps([decisive, facts], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def setting_names() -> dict[str, str]:
-    """Each plain setting's name and what it means."""
+    """Return each plain setting's name and what it means."""
     open_ended = {"fusion_settings", "data_settings", "dataset", "fusion", "method", "seed"}
     return {
         name: field.description or ""
@@ -119,7 +138,7 @@ def setting_names() -> dict[str, str]:
 
 
 def load_recipe(dataset: str) -> dict[str, Any]:
-    """The recipe of a data set as published in the package; empty where there is none.
+    """Read the recipe of a data set that the package ships; empty where there is none.
 
     ``like: NAME`` takes over the parts of another data set's recipe that it does not have itself.
 
@@ -141,14 +160,15 @@ def load_recipe(dataset: str) -> dict[str, Any]:
 def resolve(
     dataset: str, fusion: str, given: Mapping[str, Any]
 ) -> tuple[RunSettings, dict[str, str]]:
-    """Settings for a data set and a backbone, with the source of each value that is not a default.
+    """Settle the settings for a data set and a backbone, and where each value comes from.
 
     Args:
         dataset, fusion: names.
         given: what the user says; keys are settings, ``fusion.NAME`` or ``data.NAME``.
 
     Returns:
-        the settings, with method and seed at their defaults; key -> source.
+        the settings, with method and seed at their defaults; and the source of each value that is
+        not a default, by key.
 
     Raises:
         ConfigError: every unknown name, unknown key and unusable value, all at once.
@@ -186,20 +206,21 @@ def resolve(
     try:
         settings = RunSettings(**record)
     except ValidationError as error:
-        problems += [_say(item) for item in error.errors()]
+        problems += [_problem(item) for item in error.errors()]
     if problems:
         raise ConfigError(problems)
     return settings, sources
 
 
 def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
-    """``["lr=1e-3", "fusion.rank=8"]`` as a dictionary; values are read as YAML scalars.
+    """Read ``["lr=1e-3", "fusion.rank=8"]`` as a dictionary; values are YAML scalars.
 
     >>> parse_assignments(["lr=1e-3", "fusion.rank=8", "data.augment=true"])
     {'lr': 0.001, 'fusion.rank': 8, 'data.augment': True}
 
     Raises:
-        ConfigError: an item without ``=``, or an unreadable value; all at once.
+        ConfigError: an item without ``=``, an unreadable value, or a key that is given twice; all
+            at once.
     """
     values: dict[str, Any] = {}
     problems = []
@@ -213,21 +234,28 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
         except yaml.YAMLError as error:
             problems.append(f"--set {item!r}: the value is not readable ({error}).")
             continue
-        if isinstance(value, datetime.date):  # settings are kept as json
-            value = text.strip()
-        elif isinstance(value, str):  # YAML 1.1 reads 1e-3 as text
-            with contextlib.suppress(ValueError):
-                value = float(value)
+        # Settings are kept as JSON, which has no dates.
+        value = text.strip() if isinstance(value, datetime.date) else yaml_number(value)
+        if key.strip() in values:
+            problems.append(f"--set {key.strip()} is given twice; give it once.")
         values[key.strip()] = value
     if problems:
         raise ConfigError(problems)
     return values
 
 
+def yaml_number(value: Any) -> Any:
+    """Return text that is a number as that number: YAML 1.1 reads 1e-3 as text."""
+    if isinstance(value, str):
+        with contextlib.suppress(ValueError):
+            return float(value)
+    return value
+
+
 def _unknown_names(dataset: str, fusion: str) -> list[str]:
+    from i2moe_plugin.backbones.entry import backbones
     from i2moe_plugin.benchmarks.data.registry import datasets
     from i2moe_plugin.errors import PluginError, UnknownNameError
-    from i2moe_plugin.registry import backbones
 
     problems = []
     for registry, name in ((datasets, dataset), (backbones, fusion)):
@@ -240,9 +268,10 @@ def _unknown_names(dataset: str, fusion: str) -> list[str]:
 
 
 def _open_ended_problems(record: Mapping[str, Any]) -> list[str]:
+    from i2moe_plugin.backbones.create import setting_problems
+    from i2moe_plugin.backbones.entry import backbones
     from i2moe_plugin.benchmarks.data.registry import datasets, option_problems
     from i2moe_plugin.interactions.masking import MASKINGS
-    from i2moe_plugin.registry import backbones, setting_problems
 
     problems = []
     if record["fusion"] in backbones:
@@ -260,9 +289,9 @@ def _open_ended_problems(record: Mapping[str, Any]) -> list[str]:
 
 def _fill_defaults(record: dict[str, Any]) -> None:
     """Write out what the backbone's and the data set's constructors would take by default."""
+    from i2moe_plugin.backbones.entry import backbones
     from i2moe_plugin.backbones.wrapper import Backbone
     from i2moe_plugin.benchmarks.data.registry import datasets
-    from i2moe_plugin.registry import backbones
 
     parameters = []
     if record["fusion"] in backbones:
@@ -279,6 +308,6 @@ def _fill_defaults(record: dict[str, Any]) -> None:
             record[part].setdefault(parameter.name, parameter.default)
 
 
-def _say(item: Any) -> str:
+def _problem(item: Any) -> str:
     where = ".".join(map(str, item["loc"]))
     return f"{where}={item['input']!r} cannot be used: {item['msg'].lower()}."

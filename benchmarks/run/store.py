@@ -1,42 +1,52 @@
 """Run directories: written aside, renamed into place when finished, never half-read.
 
-<runs>/<name>/             a finished run; its manifest lists every file with its sha256
-<runs>/.unfinished/<name>/ one that is under way or was stopped; goes on from its last state
+<runs>/<name>/                  a finished run; its manifest lists each file with its sha256
+<runs>/.unfinished/<name>/      one that is under way or was stopped; goes on from its last state
+<runs>/.unfinished/<name>.lock  held by the process that computes it
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
-import hashlib
 import json
 import os
 import shutil
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import NDArray
 
+from i2moe_plugin.benchmarks.run.files import (
+    disk_errors_explained,
+    read_json,
+    sha256_of,
+    write_json,
+)
+from i2moe_plugin.benchmarks.run.outputs import OUTPUTS, read_outputs, task_of_outputs
 from i2moe_plugin.errors import ConfigError, RunError, ShapeError
 
 if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
     from i2moe_plugin.interpretation import Outputs
 
 MANIFEST = "manifest.json"
-LOCK = ".lock"
+#: The format that is written; all of :data:`OUTPUTS` are read.
 FORMAT = 2
-OUTPUTS = "outputs.h5"
-#: Rows of outputs that are read and checked at once.
-CHUNK = 1024
+UNFINISHED = ".unfinished"
+#: What file systems say that have no locks; runs are then written without.
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+#: Settings that differ between the runs of one comparison, or say where a run came from.
+_NOT_COMPARED = ("method", "seed", "sources", "device", "workers", "threads")
 
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run on disk; files are read when they are asked for.
+    """A finished run on disk. A file is compared with the manifest when it is first read.
 
     Attributes:
         path: its directory.
@@ -45,47 +55,76 @@ class Run:
 
     path: Path
     manifest: Mapping[str, Any]
+    _checked: set[str] = field(default_factory=set, repr=False, compare=False)
 
     @classmethod
-    def load(cls, path: Path, only: Collection[str] | None = None) -> Run:
-        """Open a finished run and check its files against the manifest.
-
-        Args:
-            path: its directory.
-            only: the files to check; all by default. Weights may be large.
+    def load(cls, path: Path) -> Run:
+        """Open a finished run; nothing but its manifest is read.
 
         Raises:
-            RunError: no manifest, or a file that is missing or differs from it.
+            RunError: there is no manifest, or one of a format that is not known.
         """
-        manifest = _read_json(path / MANIFEST)
-        if manifest.get("format") != FORMAT or not isinstance(manifest.get("files"), dict):
-            raise RunError(
-                f"{path / MANIFEST}: not a manifest of format {FORMAT}; a run of another version "
-                "has to be run again."
-            )
-        for name, facts in manifest["files"].items():
-            if only is not None and name not in only:
-                continue
-            file = path / name
-            if not file.is_file():
-                raise RunError(f"{path}: {name} is missing, although the manifest lists it.")
-            if file.stat().st_size != facts["size"] or _sha256(file) != facts["sha256"]:
-                raise RunError(f"{path}: {name} is not the file the manifest describes.")
+        manifest = read_json(path / MANIFEST)
+        known = " or ".join(map(str, OUTPUTS))
+        if manifest.get("format") not in OUTPUTS or not isinstance(manifest.get("files"), dict):
+            raise RunError(f"{path / MANIFEST}: not a manifest of format {known}.")
         return cls(path, manifest)
 
+    def check(self, names: Iterable[str] | None = None) -> Run:
+        """Compare files with the manifest, each of them once.
+
+        Args:
+            names: the files; all of the manifest's by default.
+
+        Raises:
+            RunError: a file that is missing, not in the manifest, or not the one it describes.
+        """
+        files = self.manifest["files"]
+        for name in files if names is None else names:
+            if name in self._checked:
+                continue
+            file = self.path / name
+            if name not in files:
+                raise RunError(f"{self.path}: its manifest lists no {name}.")
+            if not file.is_file():
+                raise RunError(f"{self.path}: {name} is missing, although the manifest lists it.")
+            facts = files[name]
+            if file.stat().st_size != facts["size"] or sha256_of(file) != facts["sha256"]:
+                raise RunError(f"{self.path}: {name} is not the file the manifest describes.")
+            self._checked.add(name)
+        return self
+
+    def file(self, name: str) -> Path:
+        """Return the path of a file that is as the manifest describes it.
+
+        Raises:
+            RunError: see :meth:`check`.
+        """
+        self.check([name])
+        return self.path / name
+
     def json(self, name: str) -> dict[str, Any]:
-        """One of ``settings.json``, ``environment.json``, ``result.json``."""
-        return _read_json(self.path / name)
+        """Read one of ``settings.json``, ``environment.json``, ``result.json``.
+
+        Raises:
+            RunError: see :meth:`check`, or the file is not readable.
+        """
+        return read_json(self.file(name))
 
     def history(self) -> list[dict[str, Any]]:
-        """The records of all epochs, in order."""
-        text = (self.path / "metrics.jsonl").read_text(encoding="utf-8")
+        """Read the records of all epochs, in order."""
+        text = self.file("metrics.jsonl").read_text(encoding="utf-8")
         return [json.loads(line) for line in text.splitlines()]
+
+    @property
+    def outputs_name(self) -> str:
+        """The name of the file that holds the outputs."""
+        return OUTPUTS[self.manifest["format"]]
 
     def outputs(
         self, *names: str, rows: slice | NDArray[Any] | None = None
     ) -> dict[str, NDArray[Any]]:
-        """Per-sample test outputs; nothing but the columns and rows asked for is read.
+        """Read outputs on test samples; of HDF5 nothing but the columns and rows asked for.
 
         Args:
             names: of prediction [N, C], target [N] or [N, C], sample_id [N]; for I2MoE also
@@ -93,44 +132,72 @@ class Run:
             rows: which samples; increasing positions, or a slice.
 
         Raises:
-            RunError: the file is not readable, or has no such column.
+            RunError: see :meth:`check`, or the file is not readable, or has no such column.
         """
-        import h5py
-
-        path = self.path / OUTPUTS
-        try:
-            with h5py.File(path, "r", locking=False) as file:
-                missing = [name for name in names if name not in file]
-                if missing:
-                    raise RunError(f"{path}: no {', '.join(missing)}; it holds {', '.join(file)}.")
-                chosen = slice(None) if rows is None else rows
-                return {name: _read_column(file[name], chosen) for name in names or file}
-        except OSError as error:
-            raise RunError(f"{path}: not readable ({error}).") from error
+        return read_outputs(self.file(self.outputs_name), names, rows)
 
     def interpretable(self, rows: slice | NDArray[Any] | None = None) -> Outputs:
-        """The outputs as :mod:`i2moe_plugin.interpretation` takes them.
+        """Read the outputs as :mod:`i2moe_plugin.interpretation` takes them.
 
         Args:
-            rows: see :meth:`outputs`.
+            rows: see :meth:`outputs`; all of them are read once and kept.
 
         Raises:
             RunError: the outputs or the result are not readable, or do not belong together.
         """
+        return self._all_outputs if rows is None else self._interpretable(rows)
+
+    @cached_property
+    def _all_outputs(self) -> Outputs:
+        return self._interpretable(None)
+
+    def _interpretable(self, rows: slice | NDArray[Any] | None) -> Outputs:
         from i2moe_plugin.interpretation import Outputs
         from i2moe_plugin.tasks import task_from
 
-        result = self.json("result.json")
+        result, columns = self.result, self.outputs(rows=rows)
         try:
+            task = task_from(result["task"]) if "task" in result else task_of_outputs(columns)
             return Outputs(
-                task=task_from(result["task"]),
+                task=task,
                 class_names=tuple(result["class_names"]),
                 modalities=tuple(result["modalities"]),
                 experts=tuple(result.get("expert_weights", ())),
-                **self.outputs(rows=rows),
+                **columns,
             )
         except (ConfigError, ShapeError, KeyError, TypeError) as error:
             raise RunError(f"{self.path}: not a run's outputs ({error}).") from error
+
+    @property
+    def name(self) -> str:
+        """The name of its directory."""
+        return self.path.name
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """Its settings, with the sources of their values."""
+        return self.json("settings.json")
+
+    @cached_property
+    def result(self) -> dict[str, Any]:
+        """Its test metrics, costs, notes, and the names of classes and modalities."""
+        return self.json("result.json")
+
+    @property
+    def method(self) -> str:
+        """The name of its method, such as ``vanilla`` or ``i2moe``."""
+        return str(self.settings["method"])
+
+    @property
+    def seed(self) -> int:
+        """The seed that everything random in it derives from."""
+        return int(self.settings["seed"])
+
+    @cached_property
+    def configuration(self) -> str:
+        """All settings but method and seed: equal for the runs that may be compared."""
+        kept = {key: value for key, value in self.settings.items() if key not in _NOT_COMPARED}
+        return json.dumps(kept, sort_keys=True)
 
 
 class RunStore:
@@ -144,188 +211,116 @@ class RunStore:
         self.folder = Path(folder).expanduser()
 
     def find(self, name: str) -> Run | None:
-        """The finished run of that name, or None.
+        """Return the finished run of that name with all its files checked, or None.
 
         Raises:
             RunError: a directory of that name is damaged.
         """
         path = self.folder / name
-        return Run.load(path) if path.exists() else None
-
-    def unfinished(self) -> dict[str, bool]:
-        """The runs that were begun and not finished, and of each whether it is under way now."""
-        folder = self.folder / ".unfinished"
-        paths = sorted(folder.iterdir()) if folder.is_dir() else []
-        return {path.name: _locked(path / LOCK) for path in paths if (path / LOCK).exists()}
+        return Run.load(path).check() if path.exists() else None
 
     def __iter__(self) -> Iterator[Run]:
-        """All finished runs, by name."""
-        if self.folder.is_dir():
-            for path in sorted(self.folder.iterdir()):
-                if (path / MANIFEST).is_file():
-                    yield Run.load(path)
+        """Go through all finished runs, by name."""
+        for path in sorted(self.folder.glob(f"*/{MANIFEST}")):
+            yield Run.load(path.parent)
+
+    def unfinished(self) -> dict[str, bool]:
+        """Return the runs that were begun and not finished, and whether each is under way now."""
+        folder = self.folder / UNFINISHED
+        paths = sorted(folder.iterdir()) if folder.is_dir() else []
+        paths = [path for path in paths if path.is_dir() and not path.name.startswith(".")]
+        return {path.name: _is_held(path) for path in paths}
 
     @contextlib.contextmanager
     def writing(self, name: str, identity: str, *, fresh: bool = False) -> Iterator[Path]:
-        """A directory to write one run into; renamed into place when the block ends without error.
+        """Give a directory to write one run into; it is renamed into place when the block ends.
 
-        What an earlier, stopped attempt left is in the directory, unless ``fresh``. A finished run
-        of the same name is replaced at the very end, not before.
+        It holds what an earlier, stopped attempt left, unless ``fresh``. A finished run of the
+        same name is replaced at the very end, not before. A block that ends with an error leaves
+        the directory as it is, for the next attempt.
 
         Raises:
             RunError: the folder cannot be written, is full, or another process writes this run.
         """
-        aside = self.folder / ".unfinished" / name
-        with explained(aside):
-            aside.mkdir(parents=True, exist_ok=True)
-            lock = (aside / LOCK).open("w")
-        with lock:
-            with explained(aside):
-                _lock(lock, aside)
-                if fresh:
-                    for file in aside.iterdir():
-                        if file.name != LOCK:
-                            file.unlink()
-            yield aside
-            with explained(aside):
-                self._finish(aside, self.folder / name, identity)
-
-    def _finish(self, aside: Path, final: Path, identity: str) -> None:
-        files = {
-            file.name: {"sha256": _sha256(file), "size": file.stat().st_size}
-            for file in sorted(aside.iterdir())
-            if file.name != LOCK
-        }
-        write_json(aside / MANIFEST, {"format": FORMAT, "identity": identity, "files": files})
-        for file in aside.iterdir():
-            with file.open("rb") as handle:
-                os.fsync(handle.fileno())
-        if final.exists():  # replaced by --fresh, or damaged
-            old = aside.with_name(f"{final.name}.old")
-            shutil.rmtree(old, ignore_errors=True)
-            final.rename(old)
-            aside.rename(final)
-            shutil.rmtree(old, ignore_errors=True)
-        else:
-            aside.rename(final)
-        (final / LOCK).unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # not empty: other runs are under way
-            aside.parent.rmdir()
-
-
-def write_outputs(folder: Path, columns: Mapping[str, NDArray[Any]]) -> None:
-    """Write per-sample outputs as :meth:`Run.outputs` reads them: a column a data set, in rows.
-
-    Raises:
-        RunError: the file cannot be written.
-    """
-    import h5py
-
-    with explained(folder), h5py.File(folder / OUTPUTS, "w") as file:
-        for name, values in columns.items():
-            text = values.dtype.kind in "UO"
-            file.create_dataset(
-                name,
-                data=values.astype(object) if text else values,
-                dtype=h5py.string_dtype() if text else values.dtype,
-                chunks=(min(max(len(values), 1), CHUNK), *values.shape[1:])
-                if len(values)
-                else None,
-                compression="gzip" if len(values) else None,
-                compression_opts=1 if len(values) else None,
-                shuffle=not text and len(values) > 0,
-            )
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON through a neighbouring file, so that a reader never sees half of it.
-
-    NaN and infinity, which JSON has no words for, become null.
-    """
-    with explained(path):
-        aside = path.with_name(f".{path.name}.tmp")
-        aside.write_text(
-            json.dumps(plain(value), indent=1, allow_nan=False) + "\n", encoding="utf-8"
-        )
-        aside.replace(path)
-
-
-def plain(value: Any) -> Any:
-    """The value with everything JSON has no words for made into something it has."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    if isinstance(value, np.generic):
-        return plain(value.item())
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
-    return value
-
-
-@contextlib.contextmanager
-def explained(path: Path) -> Iterator[None]:
-    """Turn an operating system error into a :class:`RunError` that says what to do.
-
-    Raises:
-        RunError: in place of any OSError inside the block.
-    """
-    try:
-        yield
-    except OSError as error:
-        advice = {
-            errno.ENOSPC: " Free some space; the same command then goes on.",
-            errno.EDQUOT: " The quota is used up; free some space.",
-            errno.EACCES: " Choose a folder you may write with --out.",
-            errno.EROFS: " Choose a folder you may write with --out.",
-            errno.ENOTDIR: " Choose another folder with --out.",
-        }.get(error.errno or 0, "")
-        raise RunError(f"cannot write {path}: {error.strerror or error}.{advice}") from error
-
-
-def _lock(file: IO[str], aside: Path) -> None:
-    """Hold a run under way for this process; the kernel lets go when it ends, however it ends."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno not in (errno.EAGAIN, errno.EACCES):
-            return  # a file system without locks
-        raise RunError(f"{aside}: another process is computing this run.") from error
-    current = aside / LOCK
-    if not current.exists() or current.stat().st_ino != os.fstat(file.fileno()).st_ino:
-        raise RunError(f"{aside}: another process has just finished this run; start again.")
-
-
-def _locked(lock: Path) -> bool:
-    """Whether another process holds it."""
-    with contextlib.suppress(OSError), lock.open() as file:
+        aside = self.folder / UNFINISHED / name
+        with disk_errors_explained(aside):
+            lock = _lock(aside)
+        if lock is None:
+            raise RunError(f"{aside}: another process is computing this run.")
         try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
+            with disk_errors_explained(aside):
+                if fresh:
+                    shutil.rmtree(aside, ignore_errors=True)
+                aside.mkdir(exist_ok=True)
+            yield aside
+            with disk_errors_explained(aside):
+                _finish(aside, self.folder / name, identity)
+        finally:
+            if not aside.exists():
+                # Before another process can hold it. Where an open file cannot go, it stays.
+                with contextlib.suppress(OSError):
+                    _lock_file(aside).unlink()
+            lock.release()
+            with contextlib.suppress(OSError):  # not empty: other runs are under way
+                aside.parent.rmdir()
+
+
+def _finish(aside: Path, final: Path, identity: str) -> None:
+    """Write the manifest, and put the run in its place."""
+    files = {
+        file.name: {"sha256": sha256_of(file), "size": file.stat().st_size}
+        for file in sorted(aside.iterdir())
+        if file.name != MANIFEST and not file.name.startswith(".")
+    }
+    write_json(aside / MANIFEST, {"format": FORMAT, "identity": identity, "files": files})
+    for file in aside.iterdir():
+        if file.name.startswith("."):  # half of a file, of a process that was killed
+            file.unlink()
+            continue
+        with file.open("rb") as handle:
+            os.fsync(handle.fileno())
+    old = aside.with_name(f".{final.name}.old")
+    if final.exists():  # replaced by --fresh, or damaged
+        shutil.rmtree(old, ignore_errors=True)
+        final.rename(old)
+    aside.rename(final)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _lock(aside: Path) -> BaseFileLock | None:
+    """Hold an unfinished run for this process; None where another one holds it.
+
+    The system lets go when a process ends, however it ends. A file system without locks has none.
+    """
+    import filelock
+
+    lock = filelock.FileLock(_lock_file(aside), timeout=0)
+    while not lock.is_locked:
+        aside.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire()
+        except filelock.Timeout:
+            return None
+        except FileNotFoundError:  # another process has just removed the folder, empty as it was
+            continue
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            break
+    return lock
+
+
+def _is_held(aside: Path) -> bool:
+    """Whether another process holds an unfinished run; looks, and makes no file."""
+    if not _lock_file(aside).exists():
+        return False
+    with contextlib.suppress(OSError):
+        lock = _lock(aside)
+        if lock is None:
             return True
+        lock.release()
     return False
 
 
-def _read_column(column: Any, rows: slice | NDArray[Any]) -> NDArray[Any]:
-    """A column's rows; text as str."""
-    values = np.asarray(column[rows])
-    if values.dtype.kind != "O":
-        return values
-    return np.array([text.decode("utf-8") for text in values], dtype=str)
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise RunError(f"{path}: no such file; this is not a finished run.") from error
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path}: not readable ({error}).") from error
-    if not isinstance(value, dict):
-        raise RunError(f"{path}: an object was expected.")
-    return value
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
+def _lock_file(aside: Path) -> Path:
+    return aside.with_name(f"{aside.name}.lock")

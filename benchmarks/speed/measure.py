@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import resource
 import statistics
 import sys
 import time
@@ -189,10 +188,14 @@ def step_memory(variant: Variant, shape: Shape, budget: int | None = None) -> fl
 
 
 def _peak() -> float:
-    """The most memory in MB that this process has held."""
+    """The most memory in MB that this process has held; NaN on Windows."""
     status = Path("/proc/self/status")
     if status.exists():  # getrusage would count what the parent held, too
-        line = next(line for line in status.read_text().splitlines() if "VmHWM" in line)
-        return int(line.split()[1]) / 1e3
+        lines = status.read_text(encoding="utf-8").splitlines()
+        return int(next(line for line in lines if "VmHWM" in line).split()[1]) / 1e3
+    if sys.platform == "win32":
+        return float("nan")  # it is not measured there
+    import resource
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (1e6 if sys.platform == "darwin" else 1e3)

@@ -8,10 +8,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from i2moe_plugin.backbones.wrapper import LatentSpec
+from i2moe_plugin.backbones.create import create_backbone
+from i2moe_plugin.backbones.latents import LatentSpec
 from i2moe_plugin.execution.layers import Dropout, Linear, quicken
-from i2moe_plugin.model import I2MoE, MultimodalModel, Vanilla
-from i2moe_plugin.registry import create_backbone
+from i2moe_plugin.methods import create_model
+from i2moe_plugin.model import MultimodalModel, Vanilla
 from i2moe_plugin.tasks import Classification
 
 Variant = Literal["vanilla", "naive", "loop", "batched", "shared", "stacked", "auto"]
@@ -121,8 +122,8 @@ def build(
         model = Vanilla(encoders, latents, backbone(), task)
         quicken(model)
     else:
-        model = I2MoE(encoders, latents, backbone, task)
-        model.bank.plan = "loop" if variant == "naive" else variant
+        plan = "loop" if variant == "naive" else variant
+        model = create_model("i2moe", encoders, latents, backbone, task, plan=plan)
         if variant == "naive":
             _torchs_own(model)
         else:

@@ -159,9 +159,9 @@ def markdown(result: dict[str, Any]) -> str:
 
 def write(result: dict[str, Any], folder: Path) -> list[Path]:
     """Writes ``speed.json``, ``speed.md`` and ``growth.svg`` into a folder."""
-    from i2moe_plugin.benchmarks.run.store import explained, write_json
+    from i2moe_plugin.benchmarks.run.files import disk_errors_explained, write_json
 
-    with explained(folder):
+    with disk_errors_explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "speed.md").write_text(markdown(result), encoding="utf-8")
         (folder / "growth.svg").write_text(plot(result["growth"]), encoding="utf-8")

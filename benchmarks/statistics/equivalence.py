@@ -24,12 +24,12 @@ class Equivalence:
 
     Attributes:
         difference: ours - theirs.
-        low, high: 90 % interval of it; None where no deviation is known.
+        low, high: the 90 % interval of the difference; None where no deviation is known.
         margin: what counts as the same.
         p: of both one-sided tests, the larger; below 0.05 the interval lies within the margin.
         outcome: ``equivalent``; ``different``: the interval lies outside the margin; else
             ``not shown``.
-        seeds: ours.
+        seeds: how many values are ours.
     """
 
     difference: float
@@ -41,14 +41,14 @@ class Equivalence:
     seeds: int
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return everything, for JSON."""
         return asdict(self)
 
 
 def equivalent_pairs(
     reference: Sequence[float], values: Sequence[float], margin: float
 ) -> Equivalence:
-    """Paired over seeds.
+    """Test pairs of values, one pair a seed.
 
     Raises:
         ConfigError: unpaired or no values, or a margin that is not positive.
@@ -66,7 +66,7 @@ def equivalent_pairs(
 
 
 def equivalent_to(values: Sequence[float], target: float, margin: float) -> Equivalence:
-    """Values over seeds against one number that is taken as exact.
+    """Test values over seeds against one number that is taken as exact.
 
     Raises:
         ConfigError: no values, or a margin that is not positive.
@@ -89,7 +89,7 @@ def equivalent_to(values: Sequence[float], target: float, margin: float) -> Equi
 def equivalent_to_mean(
     values: Sequence[float], mean: float, spread: float, seeds: int, margin: float
 ) -> Equivalence:
-    """Values over seeds against another's mean, sample deviation and number of seeds (Welch).
+    """Test values over seeds against another's mean, deviation and number of seeds (Welch).
 
     Raises:
         ConfigError: fewer than 2 seeds on either side, or a margin that is not positive.

@@ -60,12 +60,12 @@ class Comparison:
     verdict_adjusted: Verdict | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return everything, for JSON."""
         return asdict(self)
 
 
 def compare(metric: str, reference: Sequence[float], values: Sequence[float]) -> Comparison:
-    """Paired comparison over seeds; the pairs are given in the same order.
+    """Compare values of two methods that are paired over seeds.
 
     The interval says how much of the difference is seed noise on this one split of this one data
     set; it does not cover other samples of the population. A permutation test cannot reach 5 %
@@ -73,7 +73,7 @@ def compare(metric: str, reference: Sequence[float], values: Sequence[float]) ->
 
     Args:
         metric: a name in ``HIGHER_IS_BETTER``.
-        reference, values: one value a seed, of the reference and of the method.
+        reference, values: one value a seed, of the reference and of the method, in the same order.
 
     Raises:
         ConfigError: unpaired or no values.
@@ -108,7 +108,7 @@ def compare(metric: str, reference: Sequence[float], values: Sequence[float]) ->
 
 
 def correct(comparisons: Sequence[Comparison]) -> list[Comparison]:
-    """Holm's correction over all comparisons of a table, so that few of many are chance.
+    """Correct verdicts for how many comparisons a table has (Holm), so that few are chance.
 
     Args:
         comparisons: those without a p (one seed, undefined, no spread) stay as they are and do not
@@ -131,7 +131,7 @@ def correct(comparisons: Sequence[Comparison]) -> list[Comparison]:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down adjusted p values, in the order given.
+    """Return Holm's step-down adjusted p values, in the order given.
 
     >>> holm([0.01, 0.04, 0.03])
     [0.03, 0.06, 0.06]
@@ -144,7 +144,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def permutation_p(difference: NDArray[Any]) -> float:
-    """Two-sided p of the mean under all 2^n flips of signs; 9999 drawn ones beyond 13 pairs."""
+    """Return the two-sided p of the mean under all 2^n flips of signs; 9999 drawn ones, n > 13."""
     from scipy import stats
 
     if len(difference) < 2:
@@ -161,7 +161,7 @@ def permutation_p(difference: NDArray[Any]) -> float:
 
 
 def bootstrap_interval(difference: NDArray[Any]) -> Interval | None:
-    """95 % percentile bootstrap interval of the mean; None below 2 values."""
+    """Return the 95 % percentile bootstrap interval of the mean; None below 2 values."""
     if len(difference) < 2:
         return None
     drawn = np.random.default_rng(0).integers(len(difference), size=(RESAMPLES, len(difference)))
@@ -169,8 +169,8 @@ def bootstrap_interval(difference: NDArray[Any]) -> Interval | None:
     return float(low), float(high)
 
 
-def t_interval(values: NDArray[Any], level: float = 1 - LEVEL) -> Interval | None:
-    """Student's interval of the mean; None below 2 values, a point without any spread."""
+def t_interval(values: NDArray[Any]) -> Interval | None:
+    """Return Student's 95 % interval of the mean; None below 2 values, a point without spread."""
     from scipy import stats
 
     count, mean = len(values), float(values.mean())
@@ -179,14 +179,14 @@ def t_interval(values: NDArray[Any], level: float = 1 - LEVEL) -> Interval | Non
     spread = deviation(values)
     if spread == 0:
         return mean, mean
-    low, high = stats.t.interval(level, count - 1, loc=mean, scale=spread / count**0.5)
+    low, high = stats.t.interval(1 - LEVEL, count - 1, loc=mean, scale=spread / count**0.5)
     return float(low), float(high)
 
 
 def hedges_g(difference: NDArray[Any]) -> float | None:
-    """Mean of the differences over their deviation (Cohen's d_z), corrected for few seeds.
+    """Return the mean difference over the deviation (Cohen's d_z), corrected for few seeds.
 
-    None below 2 values and where all differences are equal.
+    It is None below 2 values and where all differences are equal.
     """
     count, spread = len(difference), deviation(difference)
     if spread == 0:
@@ -196,7 +196,7 @@ def hedges_g(difference: NDArray[Any]) -> float | None:
 
 
 def deviation(values: NDArray[Any]) -> float:
-    """Sample deviation; 0 below 2 values and where it is no more than rounding."""
+    """Return the sample deviation; 0 below 2 values and where it is no more than rounding."""
     if len(values) < 2:
         return 0.0
     spread = float(values.std(ddof=1))
@@ -204,14 +204,14 @@ def deviation(values: NDArray[Any]) -> float:
 
 
 def summarise(values: Sequence[float]) -> dict[str, float | int | None]:
-    """Mean and sample deviation (None below 2 values) over seeds."""
+    """Return mean, sample deviation (None below 2 values) and number of values over seeds."""
     array = np.asarray(values, dtype=float)
     spread = float(array.std(ddof=1)) if len(array) > 1 else None
     return {"mean": float(array.mean()), "deviation": spread, "n": len(array)}
 
 
 def what_permutation_can(seeds: int) -> str:
-    """What a permutation test over so many seeds can show, in words.
+    """Say what a permutation test over so many seeds can show.
 
     >>> what_permutation_can(5)
     'with 5 seeds no permutation test can give less than p = 1/16 (one-sided: 1/32)'

@@ -17,9 +17,9 @@ class Figure:
 
     Attributes:
         value: as our metrics are: a share, not per cent.
-        deviation: over its seeds, as a sample deviation; None where it is not known.
-        seeds: how many.
-        table: where it stands.
+        deviation: sample deviation over its seeds; None where it is not known.
+        seeds: how many there were.
+        table: where it stands in the paper.
         note: what to know before comparing.
     """
 
@@ -33,7 +33,7 @@ class Figure:
 def find_figure(
     dataset: str, fusion: str, method: str, metric: str, variant: Mapping[str, Any] | None = None
 ) -> Figure | None:
-    """The paper's figure for this cell, or None.
+    """Find the paper's figure for a cell; None where it reports none.
 
     Args:
         dataset, fusion, method, metric: names.
@@ -43,7 +43,7 @@ def find_figure(
 
 
 def figures() -> Mapping[tuple[Any, ...], Figure]:
-    """All of them: (data set, backbone, method, metric, settings) -> figure."""
+    """Return all of them: (data set, backbone, method, metric, settings) -> figure."""
     return _figures()
 
 

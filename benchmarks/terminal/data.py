@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +12,16 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from i2moe_plugin.benchmarks.data.base import SPLITS
 from i2moe_plugin.benchmarks.data.cards import File
 from i2moe_plugin.benchmarks.data.open import OpenedDataset, open_dataset
 from i2moe_plugin.benchmarks.data.registry import DatasetEntry, datasets, find_dataset
+from i2moe_plugin.benchmarks.data.splits import SPLITS
+from i2moe_plugin.benchmarks.terminal.output import print_json
 from i2moe_plugin.errors import DatasetError
 
 
 def show_data(as_json: bool) -> None:
-    """Every data set in one line."""
+    """Show every data set in one line."""
     rows: list[dict[str, Any]] = [
         {
             "name": entry.name,
@@ -33,7 +33,7 @@ def show_data(as_json: bool) -> None:
         for entry in datasets
     ]
     if as_json:
-        click.echo(json.dumps(rows, indent=1))
+        print_json(rows)
         return
     names = [str(row["name"]) for row in rows]
     table = Table(box=None, padding=(0, 2, 0, 0), expand=True)
@@ -52,7 +52,7 @@ def show_data(as_json: bool) -> None:
 
 
 def show_status(names: tuple[str, ...], root: Path | None, as_json: bool) -> bool:
-    """What is here of the named data sets (all by default); True where all of them are ready."""
+    """Show what is here of data sets (all by default); True where the named ones are ready."""
     rows: list[dict[str, Any]] = []
     for given in names or datasets.names():
         name, place = find_dataset(given, root)
@@ -70,7 +70,7 @@ def show_status(names: tuple[str, ...], root: Path | None, as_json: bool) -> boo
             }
         )
     if as_json:
-        click.echo(json.dumps(rows, indent=1))
+        print_json(rows)
         return not names or all(row["ready"] for row in rows)
     table = Table(title="Data")
     for column in ("name", "here", "where", "size", "licence"):
@@ -96,7 +96,7 @@ def show_status(names: tuple[str, ...], root: Path | None, as_json: bool) -> boo
 
 
 def show_description(given: str, as_json: bool) -> None:
-    """All facts of one data set."""
+    """Show all facts of one data set."""
     name, root = find_dataset(given, None)
     entry = datasets.get(name)
     # A folder of the user's says these things itself.
@@ -104,7 +104,7 @@ def show_description(given: str, as_json: bool) -> None:
     card = facts.card
     if as_json:
         record = {"name": name, "modalities": list(facts.modalities), "metric": facts.metric}
-        click.echo(json.dumps(record | dataclasses.asdict(card), indent=1))
+        print_json(record | dataclasses.asdict(card))
         return
     console = Console(highlight=False)
     console.print(Text(f"{name}: {card.title}", style="bold"))
@@ -144,7 +144,7 @@ def show_verification(given: str, root: Path | None, as_json: bool) -> bool:
         sizes = {split: len(data.sample_ids(split)) for split in SPLITS}
     if as_json:
         record = {"name": name, "where": where, "problems": problems, "samples": sizes}
-        click.echo(json.dumps(record, indent=1))
+        print_json(record)
     elif problems:
         click.echo(f"{name} in {where}: {len(problems)} differences")
         for problem in problems:

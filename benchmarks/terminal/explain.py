@@ -1,4 +1,4 @@
-"""A sample taken apart, on a terminal."""
+"""What `explain` shows: a sample taken apart, and the sample itself."""
 
 from __future__ import annotations
 
@@ -11,74 +11,77 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from i2moe_plugin.benchmarks.run.collect import printable
+from i2moe_plugin.benchmarks.report.text import without_controls
 
 if TYPE_CHECKING:
     from i2moe_plugin.benchmarks.data.preview import Preview
-    from i2moe_plugin.benchmarks.report.explanation import Told
+    from i2moe_plugin.benchmarks.report.explanation import ExplainedSample
 
 BARS = "▁▂▃▄▅▆▇█"
+MOST_BARS = 60
 PICTURE_WIDTH = 32
 TEXT_LIMIT = 1200
 FEATURES = 8
 SPARKLINES = 6
 
 
-def show_told(console: Console, told: Told) -> None:
-    """Decision, experts, and what the weights are worth."""
-    one, settings = told.explanation, told.stored.settings
-    head = Text(f"{printable(one.sample_id)}", style="bold")
+def show_explanation(console: Console, explained: ExplainedSample) -> None:
+    """Show the decision, the experts, and what the weights are worth."""
+    one, settings = explained.explanation, explained.run.settings
+    head = Text(f"{without_controls(one.sample_id)}", style="bold")
     head.append(
-        f"   {settings['fusion']} on {settings['dataset']}, seed {told.stored.seed}", style="dim"
+        f"   {settings['fusion']} on {settings['dataset']}, seed {explained.run.seed}", style="dim"
     )
     console.print(head)
     said = Text("Predicted ")
-    said.append(printable(one.decision), style="bold")
+    said.append(without_controls(one.decision), style="bold")
     said.append(", label ")
-    said.append(printable(one.label), style="bold")
+    said.append(without_controls(one.label), style="bold")
     if one.correct is not None:
         said.append(": ")
         said.append(*(("correct", "bold green") if one.correct else ("wrong", "bold red")))
     if one.agree is not None:
         said.append(f"; the experts, each alone, {'agree' if one.agree else 'disagree'}")
     console.print(said + ".")
-    console.print(_weights(told))
-    console.print(_products(told))
+    console.print(_weights(explained))
+    console.print(_products(explained))
     if one.classes_left_out:
         console.print(Text(f"{one.classes_left_out} more classes are not shown.", style="dim"))
     console.print(Text("What a weight is worth here", style="bold"))
-    for sentence in told.sentences():
-        console.print(Text(f"· {printable(sentence)}"), soft_wrap=False)
+    for sentence in explained.sentences():
+        console.print(Text(f"· {without_controls(sentence)}"), soft_wrap=False)
 
 
 def show_modalities(console: Console, shown: Sequence[Preview], missing: str) -> None:
-    """The sample's own modalities."""
+    """Show the sample's own modalities."""
     if missing:
-        console.print(Text(f"Its modalities are not shown: {printable(missing)}", style="yellow"))
+        console.print(
+            Text(f"Its modalities are not shown: {without_controls(missing)}", style="yellow")
+        )
     for item in shown:
-        console.print(Text(printable(item.modality), style="bold"))
+        console.print(Text(without_controls(item.modality), style="bold"))
         if item.kind == "image" and console.color_system in (None, "standard"):
             height, width = item.value.shape[:2]
             console.print(f"an image of {width} x {height}; a terminal with 256 colours shows it")
         elif item.kind == "image":
             console.print(_picture(item.value))
         elif item.kind == "text":
-            console.print(Text(printable(str(item.value), TEXT_LIMIT)))
+            console.print(Text(without_controls(str(item.value), TEXT_LIMIT)))
         elif item.kind == "series":
             console.print(_series(item))
         else:
             console.print(_features(item))
 
 
-def sparkline(values: Any, width: int = 60) -> str:
-    """Values as little bars, averaged to at most ``width``; a gap where there is none.
+def sparkline(values: Any) -> str:
+    """Draw values as little bars, averaged to at most 60; a gap where there is none.
 
     >>> sparkline([0, 1, 2, 3])
     '▁▃▆█'
     """
     array = np.asarray(values, dtype=float)
-    if len(array) > width:
-        array = np.array([part.mean() for part in np.array_split(array, width)])
+    if len(array) > MOST_BARS:
+        array = np.array([part.mean() for part in np.array_split(array, MOST_BARS)])
     good = array[np.isfinite(array)]
     if not len(good):
         return ""
@@ -87,41 +90,41 @@ def sparkline(values: Any, width: int = 60) -> str:
     return "".join(BARS[round(one)] if np.isfinite(one) else " " for one in level)
 
 
-def _weights(told: Told) -> Table:
-    one = told.explanation
+def _weights(explained: ExplainedSample) -> Table:
+    one = explained.explanation
     table = Table(title="Weights", title_justify="left", box=SIMPLE)
     table.add_column("expert", no_wrap=True)
     table.add_column("weight", justify="right")
     table.add_column("", min_width=12)
-    if told.ranges:
-        table.add_column(f"over {len(told.seeds) + 1} seeds", justify="right", no_wrap=True)
-    towards = f"push to {printable(one.decision, 24)}"
-    against = f" over {printable(one.against, 24)}" if one.against else ""
+    if explained.ranges:
+        table.add_column(f"over {len(explained.seeds) + 1} seeds", justify="right", no_wrap=True)
+    towards = f"push to {without_controls(one.decision, 24)}"
+    against = f" over {without_controls(one.against, 24)}" if one.against else ""
     table.add_column(Text(towards + against), justify="right")
     largest = one.push["push"].idxmax()
     for index, row in one.push.iterrows():
-        cells: list[Any] = [Text(printable(row["expert"], 32)), f"{row['weight']:.3f}"]
+        cells: list[Any] = [Text(without_controls(row["expert"], 32)), f"{row['weight']:.3f}"]
         cells.append("█" * round(12 * row["weight"]))
-        if told.ranges:
-            low, high = told.ranges[int(str(index))]
+        if explained.ranges:
+            low, high = explained.ranges[int(str(index))]
             cells.append(f"{low:.2f} to {high:.2f}")
         style = "bold" if index == largest else ""
         table.add_row(*cells, Text(f"{row['push']:+.2f}", style=style))
     return table
 
 
-def _products(told: Told) -> Table:
-    one = told.explanation
+def _products(explained: ExplainedSample) -> Table:
+    one = explained.explanation
     title = "Weight x output of the classes that matter; below it, the output alone"
     table = Table(title=title, title_justify="left", box=SIMPLE)
     table.add_column("class")
     for name in one.push["expert"]:
-        column = printable(name, 32).replace(": ", ":\n")
+        column = without_controls(name, 32).replace(": ", ":\n")
         table.add_column(Text(column), justify="right", overflow="fold", min_width=8)
     table.add_column("sum", justify="right", style="bold")
     decides = one.correct is not None
     for row in one.classes.to_dict("records"):
-        name = Text(printable(row["class"], 32))
+        name = Text(without_controls(row["class"], 32))
         marks = [
             word for word, yes in (("predicted", row["decided"]), ("label", row["label"])) if yes
         ]
@@ -140,7 +143,7 @@ def _products(told: Told) -> Table:
 
 
 def _picture(value: Any) -> Text:
-    """Two pixels a character: the upper half block in one colour on the other."""
+    """Draw two pixels a character: the upper half block in one colour on the other."""
     from PIL import Image
 
     image = Image.fromarray(value)
@@ -161,7 +164,7 @@ def _series(item: Preview) -> Table:
     for column in range(min(values.shape[1], SPARKLINES)):
         name = item.names[column] if column < len(item.names) else f"channel {column + 1}"
         line = sparkline(values[:, column])
-        table.add_row(Text(printable(name, 24)), line, f"{_low_high(values[:, column])}")
+        table.add_row(Text(without_controls(name, 24)), line, f"{_low_high(values[:, column])}")
     rest = values.shape[1] - SPARKLINES
     if rest > 0:
         table.add_row(Text(f"and {rest} more channels", style="dim"))
@@ -175,7 +178,7 @@ def _features(item: Preview) -> Table:
     order = np.argsort(-np.abs(np.nan_to_num(values)))[:FEATURES]
     for index in order:
         name = item.names[index] if index < len(item.names) else f"feature {index + 1}"
-        table.add_row(Text(printable(name, 24)), f"{values[index]:.4g}")
+        table.add_row(Text(without_controls(name, 24)), f"{values[index]:.4g}")
     if len(values) > FEATURES:
         more = f"the {FEATURES} furthest from 0 of {len(values)}"
         table.add_row(Text(more, style="dim"))

@@ -1,4 +1,4 @@
-"""What the terminal shows of a parity check."""
+"""What `parity` shows."""
 
 from __future__ import annotations
 
@@ -7,13 +7,18 @@ from rich.table import Table
 from rich.text import Text
 
 from i2moe_plugin.benchmarks.regression.parity import Claim, Parity
-from i2moe_plugin.benchmarks.terminal.run import METRIC_NAMES, mean_and_deviation, number
+from i2moe_plugin.benchmarks.statistics.metrics import (
+    format_mean,
+    format_value,
+    metric_heading,
+)
 
 STYLES = {"equivalent": "bold green", "different": "bold red"}
 
 
-def show_parity(console: Console, parity: Parity) -> None:
-    """A table of claims, and what to know about each."""
+def show_parity(parity: Parity) -> None:
+    """Show a table of claims, and what to know about each."""
+    console = Console()
     seeds = f"{len(parity.seeds)} seed{'s' * (len(parity.seeds) != 1)}"
     table = Table(title=f"{parity.fusion} on {parity.dataset}: parity over {seeds}")
     for name in ("", "ours", "theirs", "answer"):
@@ -21,30 +26,30 @@ def show_parity(console: Console, parity: Parity) -> None:
     for claim in parity.claims:
         table.add_row(
             f"{_name(claim)}, against {claim.against}",
-            mean_and_deviation(claim.metric, list(claim.ours)),
-            mean_and_deviation(claim.metric, list(claim.theirs)) if claim.theirs else "",
+            format_mean(claim.metric, claim.ours),
+            format_mean(claim.metric, claim.theirs) if claim.theirs else "",
             Text(claim.answer, style=STYLES.get(claim.answer, "bold")),
         )
     if parity.claims:
         console.print(table)
     for claim in parity.claims:
         style = "yellow" if claim.found is None else "dim"
-        console.print(Text(f"{_name(claim)}: {_said(claim)}", style=style))
+        console.print(Text(f"{_name(claim)}: {_sentence(claim)}", style=style))
     for note in parity.notes:
         console.print(Text(f"Note: {note}", style="yellow"))
 
 
 def _name(claim: Claim) -> str:
-    return f"{claim.method}, {METRIC_NAMES.get(claim.metric, claim.metric)}"
+    return f"{claim.method}, {metric_heading(claim.metric)}"
 
 
-def _said(claim: Claim) -> str:
-    """The test in a sentence, and what to know about it."""
+def _sentence(claim: Claim) -> str:
+    """Say the test in a sentence, and what to know about it."""
     reason = f"{claim.reason.rstrip('.')}." if claim.reason else ""
     found = claim.found
     if found is None or found.low is None or found.p is None:
         return reason
-    low, high = (number(claim.metric, end, "+") for end in (found.low, found.high))
+    low, high = (format_value(claim.metric, end, "+") for end in (found.low, found.high))
     within = "within" if found.outcome == "equivalent" else "not within"
-    margin = number(claim.metric, found.margin)
+    margin = format_value(claim.metric, found.margin)
     return f"90 % interval {low} to {high}, {within} ± {margin} (TOST p = {found.p:.3f}); {reason}"

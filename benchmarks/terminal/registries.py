@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import inspect
-import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
-import click
 from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
+from i2moe_plugin.backbones.entry import backbones as backbone_registry
+from i2moe_plugin.backbones.entry import list_backbones
 from i2moe_plugin.benchmarks.data.registry import datasets
 from i2moe_plugin.benchmarks.run.settings import RunSettings, setting_names
-from i2moe_plugin.registry import backbones as backbone_registry
-from i2moe_plugin.registry import list_backbones
+from i2moe_plugin.benchmarks.terminal.output import print_json
 
 
 def show_backbones(as_json: bool) -> None:
-    """Every backbone with its facts."""
+    """Show every backbone with its facts."""
     rows = [
         {
             "name": entry.name,
@@ -36,7 +35,7 @@ def show_backbones(as_json: bool) -> None:
 
 
 def show_datasets(as_json: bool) -> None:
-    """Every data set with its facts."""
+    """Show every data set with its facts."""
     rows = [
         {
             "name": entry.name,
@@ -53,7 +52,7 @@ def show_datasets(as_json: bool) -> None:
 
 
 def show_settings(as_json: bool) -> None:
-    """Every plain setting with its default."""
+    """Show every plain setting with its default."""
     rows = [
         {"name": name, "default": str(RunSettings.model_fields[name].default), "what": what}
         for name, what in setting_names().items()
@@ -64,15 +63,24 @@ def show_settings(as_json: bool) -> None:
 
 
 def show_methods(as_json: bool) -> None:
-    """Every method with what it changes."""
+    """Show every method with what it changes."""
     from i2moe_plugin.methods import METHODS
 
     rows = [{"name": method.name, "what": method.description} for method in METHODS.values()]
     _show(rows, as_json, {})
 
 
+#: What each of the ``list`` commands shows.
+LISTS: dict[str, Callable[[bool], None]] = {
+    "backbones": show_backbones,
+    "datasets": show_datasets,
+    "settings": show_settings,
+    "methods": show_methods,
+}
+
+
 def _settings(parameters: Mapping[str, inspect.Parameter]) -> str:
-    """``rank=32, width``: each with its default, if it has one."""
+    """Write ``rank=32, width``: each with its default, if it has one."""
     return ", ".join(
         name if p.default is inspect.Parameter.empty else f"{name}={p.default}"
         for name, p in parameters.items()
@@ -80,9 +88,9 @@ def _settings(parameters: Mapping[str, inspect.Parameter]) -> str:
 
 
 def _show(rows: list[dict[str, str]], as_json: bool, broken: Mapping[str, str]) -> None:
-    """One block a row: its name, then each fact it has."""
+    """Show one block a row: its name, then each fact it has."""
     if as_json:
-        click.echo(json.dumps(rows, indent=1))
+        print_json(rows)
         return
     console = Console(highlight=False)
     for row in rows:

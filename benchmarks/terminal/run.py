@@ -1,4 +1,4 @@
-"""What the terminal shows: progress while a job runs, its tables afterwards."""
+"""What `run` shows: its progress, then the methods of one backbone on one data set compared."""
 
 from __future__ import annotations
 
@@ -15,32 +15,28 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
+from rich.table import Table as RichTable
 from rich.text import Text
 
-from i2moe_plugin.benchmarks.grid.job import JobResult
-from i2moe_plugin.benchmarks.grid.job import Progress as JobProgress
-from i2moe_plugin.benchmarks.run.settings import Method, RunSettings
-from i2moe_plugin.benchmarks.statistics.paired import Comparison, summarise
+from i2moe_plugin.benchmarks.grid.cells import Grid
+from i2moe_plugin.benchmarks.grid.runner import OnEvent
+from i2moe_plugin.benchmarks.grid.table import Attempt, CellRuns, Entry, Table
+from i2moe_plugin.benchmarks.statistics.metrics import (
+    format_interval,
+    format_mean,
+    format_value,
+    method_title,
+    metric_heading,
+    verdict_words,
+)
 
-METRIC_NAMES = {
-    "accuracy": "accuracy %",
-    "accuracy_nonzero": "without zeros %",
-    "macro_f1": "macro F1 %",
-    "micro_f1": "micro F1 %",
-    "auroc": "AUROC %",
-    "auprc": "AUPRC %",
-    "mae": "MAE",
-    "mse": "MSE",
-    "correlation": "correlation",
-}
-COLUMNS = 3  # metrics side by side: what 80 characters hold
+METRICS_ABREAST = 3  # what 80 characters hold
 VERDICT_STYLE = {"better": "bold green", "worse": "bold red"}
 
 
 @contextmanager
-def job_progress(console: Console, total_epochs: int, metric: str) -> Iterator[JobProgress]:
-    """A progress bar over all epochs of a job; yields what the job calls."""
+def epoch_progress(grid: Grid) -> Iterator[OnEvent]:
+    """Show a bar over all epochs of a grid; gives what :func:`GridRunner` calls."""
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -48,120 +44,108 @@ def job_progress(console: Console, total_epochs: int, metric: str) -> Iterator[J
         TextColumn("epochs"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        console=console,
+        console=Console(stderr=True),
         transient=True,
     )
+    total = len(grid.seeds) * sum(cell.settings.epochs for cell in grid.cells)
     with bar:
-        task = bar.add_task("starting", total=total_epochs)
+        task = bar.add_task("starting", total=total)
 
-        def update(settings: RunSettings, record: dict[str, Any] | None) -> None:
-            label = f"{method_name(settings.method)} seed {settings.seed}"
-            if record is None:
+        def update(cell: CellRuns, attempt: Attempt, epoch: dict[str, Any] | None) -> None:
+            settings = cell.settings
+            label = f"{method_title(settings.method)} seed {attempt.seed}"
+            if attempt.reused:
                 bar.update(task, advance=settings.epochs, description=f"{label}: finished before")
-                return
-            value = record["valid"].get(metric, float("nan"))
-            name = METRIC_NAMES.get(metric, metric)
-            bar.update(task, advance=1, description=f"{label}: validation {name} {value:.3f}")
+            elif epoch is not None:
+                value = epoch["valid"].get(cell.selection, float("nan"))
+                name = metric_heading(cell.selection)
+                bar.update(task, advance=1, description=f"{label}: validation {name} {value:.3f}")
 
         yield update
 
 
-def show_job(console: Console, job: JobResult) -> None:
-    """The tables and sentences of a finished job."""
-    names = job.metrics()
-    for start in range(0, len(names), COLUMNS):
-        console.print(_table(job, names[start : start + COLUMNS], titled=not start))
-    for method, items in job.comparisons.items():
-        console.print(_verdict(items[job.metric], method, job.reference))
-    for method, weights in job.expert_weights().items():
-        if method == "ensemble" or len(weights) == 1:
+def show_methods(table: Table) -> None:
+    """Show the table of a backbone's methods, and what came out in sentences."""
+    console, metrics = Console(), table.cells[0].metrics
+    for start in range(0, len(metrics), METRICS_ABREAST):
+        columns = slice(start, start + METRICS_ABREAST)
+        console.print(_metrics_table(table, columns, titled=not start))
+    for cell in table.cells:
+        headline = table.of(cell)[0]
+        if headline.comparison is not None:
+            console.print(_verdict(headline))
+    for cell in table.cells:
+        method, weights = cell.settings.method, cell.expert_weights()
+        if method == "ensemble" or len(weights) < 2:
             continue  # nothing was learned there
-        whose = "" if method == "i2moe" else f" of {method_name(method)}"
+        whose = "" if method == "i2moe" else f" of {method_title(method)}"
         console.print(
             f"Mean weight of each expert{whose}: "
             + ", ".join(f"{name} {value:.2f}" for name, value in weights.items())
         )
-    costs = []
-    for method, results in job.results.items():
-        seconds = sum(result["seconds"]["total"] for result in results) / len(results)
-        costs.append(
-            f"{method_name(method)} {results[0]['parameters']:,} parameters, {seconds:.1f} s a run"
-        )
-    console.print(f"Cost: {'; '.join(costs)}")
-    for note in job.notes:
+    console.print(f"Cost: {'; '.join(map(_cost, table.cells))}")
+    for note in table.cells[0].notes:
         console.print(Text(f"Note: {note}", style="yellow"))
-    folder = next(iter(job.runs.values()))[0].path.parent
-    again = f" ({job.reused} finished before)" if job.reused else ""
-    console.print(Text(f"Runs: {sum(map(len, job.runs.values()))} in {folder}{again}"))
+    runs = [run for cell in table.cells for run in cell.runs.values()]
+    again = f" ({table.reused} finished before)" if table.reused else ""
+    console.print(Text(f"Runs: {len(runs)} in {runs[0].path.parent}{again}"))
 
 
-def _table(job: JobResult, names: list[str], titled: bool) -> Table:
-    """Every method's values of these metrics, and their differences."""
-    seeds = f"{len(job.seeds)} seed{'s' * (len(job.seeds) != 1)}"
-    title = f"{job.fusion} on {job.dataset}: test split, mean ± deviation over {seeds}"
-    table = Table(title=title if titled else None)
-    table.add_column("", min_width=15)
-    for name in names:
-        table.add_column(METRIC_NAMES.get(name, name), justify="right", no_wrap=True)
-    for method in job.results:
-        table.add_row(
-            method_name(method),
-            *(mean_and_deviation(name, job.values(method, name)) for name in names),
-        )
-    if job.linear is not None:
-        cells = [number(name, job.linear["test"][name]) for name in names]
-        table.add_row("logistic regression", *cells, style="dim")
-    for method, found in job.comparisons.items():
-        items = [found[name] for name in names]
-        table.add_section()
-        table.add_row(
-            f"{method_name(method)} − {method_name(job.reference)}",
-            *(number(item.metric, item.difference, "+") for item in items),
-        )
-        table.add_row("95 % interval", *map(interval, items))
-    return table
+def _metrics_table(table: Table, columns: slice, titled: bool) -> RichTable:
+    """Return every method's values of some metrics, and their differences."""
+    count = len(table.grid.seeds)
+    seeds = f"{count} seed{'s' * (count != 1)}"
+    title = f"{table.grid.title}: test split, mean ± deviation over {seeds}"
+    metrics = table.cells[0].metrics[columns]
+    shown = RichTable(title=title if titled else None)
+    shown.add_column("", min_width=15)
+    for metric in metrics:
+        shown.add_column(metric_heading(metric), justify="right", no_wrap=True)
+    for cell in table.cells:
+        values = [list(cell.values(metric).values()) for metric in metrics]
+        shown.add_row(_title(cell), *map(format_mean, metrics, values))
+    for baseline in table.baselines:
+        cells = [format_value(metric, baseline.test[metric]) for metric in metrics]
+        shown.add_row(baseline.name, *cells, style="dim")
+    for cell in table.cells:
+        compared = [entry.comparison for entry in table.of(cell)[columns]]
+        if any(compared):
+            shown.add_section()
+            shown.add_row(
+                f"{_title(cell)} − {_reference(table)}",
+                *(
+                    format_value(item.metric, item.difference, "+") if item else ""
+                    for item in compared
+                ),
+            )
+            shown.add_row(
+                "95 % interval", *(format_interval(item) if item else "" for item in compared)
+            )
+    return shown
 
 
-def method_name(method: Method) -> str:
-    """As people write it."""
-    return "I2MoE" if method == "i2moe" else method
+def _title(cell: CellRuns) -> str:
+    return method_title(cell.settings.method)
 
 
-def _verdict(item: Comparison, method: Method, reference: Method) -> Text:
-    name = METRIC_NAMES.get(item.metric, item.metric).removesuffix(" %")
-    one, other = method_name(method), method_name(reference)
-    sentences = {
-        "better": f"{one} is better than {other} on {name}",
-        "worse": f"{one} is worse than {other} on {name}",
-        "no difference shown": f"no difference shown between {one} and {other} on {name}",
-        "too few seeds to tell": "too few seeds to tell: at least 3 are needed",
-    }
+def _reference(table: Table) -> str:
+    return method_title(str(table.grid.reference))
+
+
+def _cost(cell: CellRuns) -> str:
+    parameters, seconds = (list(cell.values(cost).values()) for cost in ("parameters", "seconds"))
+    mean = sum(seconds) / len(seconds)
+    return f"{_title(cell)} {parameters[0]:,.0f} parameters, {mean:.1f} s a run"
+
+
+def _verdict(entry: Entry) -> Text:
+    item, reference = entry.comparison, entry.reference
+    assert item is not None
+    assert reference is not None
+    words = verdict_words(item, entry.cell.settings.method, reference.settings.method)
     text = Text("Verdict: ")
-    text.append(sentences[item.verdict], style=VERDICT_STYLE.get(item.verdict, "bold"))
+    text.append(words, style=VERDICT_STYLE.get(item.verdict, "bold"))
     text.append(
         f" (paired over {item.seeds} seeds, on this one split)." if item.low is not None else "."
     )
     return text
-
-
-def mean_and_deviation(name: str, values: list[float]) -> str:
-    """Over seeds."""
-    mean, deviation, _ = summarise(values).values()
-    if deviation is None or mean != mean:
-        return number(name, mean)
-    return f"{number(name, mean)} ± {number(name, deviation)}"
-
-
-def number(name: str, value: float | None, sign: str = "") -> str:
-    """In per cent, where that is how the field reports the metric."""
-    if value is None or value != value:
-        return "undefined"
-    percent = METRIC_NAMES.get(name, name).endswith("%")
-    return f"{100 * value:{sign}.2f}" if percent else f"{value:{sign}.4f}"
-
-
-def interval(item: Comparison) -> str:
-    """The 95 % interval of a difference; nothing where there is none."""
-    if item.low is None or item.low != item.low:
-        return ""
-    return f"{number(item.metric, item.low, '+')} to {number(item.metric, item.high, '+')}"

@@ -9,117 +9,128 @@ from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.table import Table as Grid
+from rich.table import Table as RichTable
 from rich.text import Text
 
-from i2moe_plugin.benchmarks.grid.formats import cell_text, column_name, row_name, shown
-from i2moe_plugin.benchmarks.grid.runner import Attempt, CellRecord, OnEvent
-from i2moe_plugin.benchmarks.grid.spec import Suite
-from i2moe_plugin.benchmarks.grid.table import Table
-from i2moe_plugin.benchmarks.terminal.run import COLUMNS
+from i2moe_plugin.benchmarks.grid.cells import Grid
+from i2moe_plugin.benchmarks.grid.formats import cell_text, column_name, row_name
+from i2moe_plugin.benchmarks.grid.runner import OnEvent
+from i2moe_plugin.benchmarks.grid.table import Attempt, CellRuns, State, Table
+from i2moe_plugin.benchmarks.statistics.metrics import format_value
+from i2moe_plugin.benchmarks.terminal.run import METRICS_ABREAST
 
-STYLES = {"finished": "green", "failed": "red", "skipped": "yellow", "stopped": "yellow"}
+STYLES: dict[State, str] = {"failed": "red", "skipped": "yellow", "stopped": "yellow"}
 
 
 @contextmanager
-def suite_progress(console: Console, suite: Suite) -> Iterator[OnEvent]:
-    """A live table of all cells on a terminal; elsewhere a line for each run that ended."""
-    shown_now = _Progress(suite, console)
+def suite_progress(grid: Grid) -> Iterator[OnEvent]:
+    """Show a live table of all cells on a terminal; elsewhere a line for each run that ended."""
+    console = Console(stderr=True)
+    progress = _SuiteProgress(grid, console)
     if not console.is_terminal:
-        yield shown_now.line
+        yield progress.line
         return
     with Live(console=console, refresh_per_second=4, transient=True) as live:
 
-        def update(record: CellRecord, attempt: Attempt, epoch: dict[str, Any] | None) -> None:
-            shown_now.take(record, attempt, epoch)
-            live.update(shown_now.render())
+        def update(cell: CellRuns, attempt: Attempt, epoch: dict[str, Any] | None) -> None:
+            progress.note(cell, attempt, epoch)
+            live.update(progress.render())
 
         yield update
 
 
-class _Progress:
-    def __init__(self, suite: Suite, console: Console) -> None:
-        self.suite, self.console = suite, console
-        self.total = len(suite.cells) * len(suite.seeds)
-        self.cells: dict[tuple[str, ...], CellRecord] = {}
-        self.rows = list(dict.fromkeys(cell.row for cell in suite.cells))
-        self.datasets = list(dict.fromkeys(cell.settings.dataset for cell in suite.cells))
+class _SuiteProgress:
+    """The cells as far as they have been heard of, and the run under way."""
+
+    def __init__(self, grid: Grid, console: Console) -> None:
+        self.grid, self.console = grid, console
+        self.total = len(grid.cells) * len(grid.seeds)
+        self.cells: dict[tuple[str, ...], CellRuns] = {}
+        self.rows = list(dict.fromkeys(cell.row for cell in grid.cells))
+        self.datasets = list(dict.fromkeys(cell.settings.dataset for cell in grid.cells))
         self.now, self.epoch = "", ""
         self.current: tuple[str, ...] = self.rows[0] if self.rows else ()
 
-    def take(self, record: CellRecord, attempt: Attempt, epoch: dict[str, Any] | None) -> None:
-        self.cells[record.cell.key] = record
-        self.current = record.cell.row
-        self.now = f"{' '.join(record.cell.key)} seed {attempt.seed}"
-        self.epoch = f", epoch {epoch['epoch']} of {record.cell.settings.epochs}" if epoch else ""
+    def note(self, cell: CellRuns, attempt: Attempt, epoch: dict[str, Any] | None) -> None:
+        """Take in what :func:`GridRunner` tells."""
+        self.cells[cell.cell.key] = cell
+        self.current = cell.cell.row
+        self.now = f"{' '.join(cell.cell.key)} seed {attempt.seed}"
+        self.epoch = f", epoch {epoch['epoch']} of {cell.settings.epochs}" if epoch else ""
 
-    def line(self, record: CellRecord, attempt: Attempt, epoch: dict[str, Any] | None) -> None:
-        self.take(record, attempt, epoch)
-        if epoch is None and attempt.state not in ("waiting", "running"):
+    def line(self, cell: CellRuns, attempt: Attempt, epoch: dict[str, Any] | None) -> None:
+        """Take it in, and print a line for a run that ended."""
+        self.note(cell, attempt, epoch)
+        if attempt.state not in ("waiting", "running"):
             text = f"[{self._ended()}/{self.total}] {self.now}: {attempt.state}"
-            text += f": {attempt.reason}" if attempt.reason else _value(record, attempt)
+            if attempt.reason:
+                text += f": {attempt.reason}"
+            elif value := _newest_value(cell, attempt):
+                text += f": {value}"
             self.console.print(Text(text), soft_wrap=True)
 
     def render(self) -> Group:
-        grid = Grid(title=f"{self.suite.title}: {self._ended()} of {self.total} runs")
-        grid.add_column("")
+        """Return what fits the screen of the table of cells, around where the work is."""
+        shown = RichTable(title=f"{self.grid.title}: {self._ended()} of {self.total} runs")
+        shown.add_column("")
         for dataset in self.datasets:
-            grid.add_column(dataset, justify="right", no_wrap=True)
-        # What fits the screen, around where the work is.
+            shown.add_column(dataset, justify="right", no_wrap=True)
         room = max(self.console.height - 8, 4)
         start = max(0, min(self.rows.index(self.current) - room // 2, len(self.rows) - room))
         for row in self.rows[start : start + room]:
             cells = [self.cells.get((dataset, *row)) for dataset in self.datasets]
-            grid.add_row(row_name(row), *map(_progress, cells))
-        return Group(grid, Text(f"{self.now}{self.epoch}", style="dim"))
+            shown.add_row(row_name(row), *map(_cell_progress, cells))
+        return Group(shown, Text(f"{self.now}{self.epoch}", style="dim"))
 
     def _ended(self) -> int:
-        states = [a.state for record in self.cells.values() for a in record.attempts]
+        states = [attempt.state for cell in self.cells.values() for attempt in cell.attempts]
         return sum(state not in ("waiting", "running") for state in states)
 
 
-def show_table(console: Console, table: Table, folder: Path, reused: int) -> None:
-    """The table, its notes, why what is missing is missing, and where files are."""
-    for start in range(0, len(table.columns), COLUMNS):
-        columns = table.columns[start : start + COLUMNS]
-        seeds = ", ".join(map(str, table.seeds))
-        grid = Grid(title=f"{table.title}: mean ± deviation over seeds {seeds}")
-        grid.add_column("")
+def show_suite(table: Table, folder: Path) -> None:
+    """Show the table, its notes, why what is missing is missing, and where files are."""
+    console = Console()
+    seeds = ", ".join(map(str, table.grid.seeds))
+    for start in range(0, len(table.columns), METRICS_ABREAST):
+        columns = table.columns[start : start + METRICS_ABREAST]
+        shown = RichTable(title=f"{table.grid.title}: mean ± deviation over seeds {seeds}")
+        shown.add_column("")
         for column in columns:
-            grid.add_column(column_name(table, column), justify="right")
+            shown.add_column(column_name(column), justify="right")
         for row in table.rows:
             cells = [cell_text(table.entries.get((row, column))) for column in columns]
-            grid.add_row(row_name(row), *map(Text, cells))
-        console.print(grid)
+            shown.add_row(row_name(row), *map(Text, cells))
+        console.print(shown)
     for note in table.notes:
         console.print(Text(note, style="dim"))
     for reason, where in table.reasons.items():
         console.print(Text(f"{reason} ({len(where)} runs, {where[0]}, ...)", style="yellow"))
     if any(reason.startswith("failed") for reason in table.reasons):
         console.print("Failed runs are not counted; --retry tries them again.")
-    again = f"; {reused} runs were finished before" if reused else ""
-    name = f"{table.name}.{{md,csv,tex,json}}"
+    again = f"; {table.reused} runs were finished before" if table.reused else ""
+    name = f"{table.grid.name}.{{md,csv,tex,json}}"
     console.print(Text(f"Tables: {folder / 'suites' / name}{again}"))
 
 
-def _progress(record: CellRecord | None) -> Text:
-    if record is None:
+def _cell_progress(cell: CellRuns | None) -> Text:
+    if cell is None:
         return Text("")
-    states = [attempt.state for attempt in record.attempts]
-    done = states.count("finished")
-    text = Text(f"{done}/{len(states)}", style="green" if done == len(states) else "")
-    for state in ("failed", "skipped", "stopped"):
-        if state in states:
-            text.append(f" {states.count(state)} {state}", style=STYLES[state])
-    values = [_value(record, attempt) for attempt in record.attempts if attempt.result]
+    states, planned = cell.states, len(cell.attempts)
+    done = states["finished"]
+    text = Text(f"{done}/{planned}", style="green" if done == planned else "")
+    for state, style in STYLES.items():
+        if states[state]:
+            text.append(f" {states[state]} {state}", style=style)
+    values = [value for attempt in cell.attempts if (value := _newest_value(cell, attempt))]
     if values:
-        text.append(f" {values[-1].removeprefix(': ')}", style="dim")
+        text.append(f" {values[-1]}", style="dim")
     return text
 
 
-def _value(record: CellRecord, attempt: Attempt) -> str:
-    if attempt.result is None or not record.metrics:
+def _newest_value(cell: CellRuns, attempt: Attempt) -> str:
+    """Return the first metric of a finished run; nothing of another, or where it is undefined."""
+    if attempt.run is None:
         return ""
-    metric = record.metrics[0]
-    value = attempt.result["test"].get(metric)
-    return "" if value is None else f": {metric} {shown(metric, value)}"
+    metric = cell.metrics[0]
+    value = attempt.run.result["test"].get(metric)
+    return "" if value is None else f"{metric} {format_value(metric, value)}"

@@ -1,8 +1,8 @@
 """Repair of modules that hide what they learn from torch.
 
 A parameter or a layer in a plain list, tuple or dictionary is not registered: it is not moved to a
-device, not trained, not saved, and experts that should be independent may share it. So is a
-parameter that went through ``.to(device)`` in the constructor: what remains is a computed copy.
+device, not trained, not saved, and experts that should be independent may share it. The same holds
+of a parameter that went through ``.to(device)`` in the constructor, since that leaves a copy.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from i2moe_plugin.errors import BackboneError
 _COPIES = {"ToCopyBackward0", "CloneBackward0", "AliasBackward0"}
 
 
-def adopt_hidden_parameters(module: nn.Module) -> list[str]:
+def register_hidden_parameters(module: nn.Module) -> list[str]:
     """Register every trainable tensor and layer that a module holds in plain attributes.
 
     Lists and tuples become ``ParameterList`` or ``ModuleList``, dictionaries ``ParameterDict`` or
@@ -45,12 +45,12 @@ def adopt_hidden_parameters(module: nn.Module) -> list[str]:
         >>> hiding = Hiding()
         >>> len(list(hiding.parameters()))
         0
-        >>> adopt_hidden_parameters(hiding)
+        >>> register_hidden_parameters(hiding)
         ['factors']
         >>> [name for name, _ in hiding.named_parameters()]
         ['factors.0', 'factors.1']
     """
-    adopted, problems = [], []
+    repaired, problems = [], []
     pending = [("", module)]
     seen: set[int] = set()
     while pending:
@@ -70,21 +70,21 @@ def adopt_hidden_parameters(module: nn.Module) -> list[str]:
                 continue
             delattr(owner, key)
             setattr(owner, key, new)
-            adopted.append(name)
+            repaired.append(name)
         pending += [(f"{path}{key}.", child) for key, child in owner.named_children()]
     if problems:
         raise BackboneError(
             f"{type(module).__name__} holds what it learns where torch does not see it: "
             f"{'; '.join(problems)}."
         )
-    return adopted
+    return repaired
 
 
 _REGISTERED = ("_parameters", "_buffers", "_modules")
 
 
 def leaves(value: Any) -> Iterator[Any]:
-    """The tensors and modules in nested plain containers."""
+    """Go over the tensors and modules in nested plain containers."""
     if isinstance(value, (Tensor, nn.Module)):
         yield value
     elif isinstance(value, dict):
@@ -102,7 +102,7 @@ def _is_hidden(item: Tensor | nn.Module, module: nn.Module) -> bool:
 
 
 def _registered(value: Any, module: nn.Module) -> Any:
-    """The value in a form that torch registers.
+    """Bring a value into a form that torch registers.
 
     Raises:
         ValueError: there is none.
@@ -130,7 +130,7 @@ def _registered(value: Any, module: nn.Module) -> Any:
 
 
 def _parameter(tensor: Tensor, module: nn.Module) -> nn.Parameter:
-    """The tensor as a parameter of its own; constants stay constants."""
+    """Make the tensor a parameter of its own; constants stay constants."""
     if isinstance(tensor, nn.Parameter):
         return tensor
     if not _is_copy(tensor.grad_fn, module):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,40 +16,26 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.parameter import is_lazy
 
-from i2moe_plugin.backbones.repair import adopt_hidden_parameters
-from i2moe_plugin.errors import BackboneError, ShapeError
+from i2moe_plugin.backbones.entry import BackboneEntry
+from i2moe_plugin.backbones.latents import LatentSpec, zero_padding
+from i2moe_plugin.backbones.repair import register_hidden_parameters
+from i2moe_plugin.errors import BackboneError, ConfigError
 from i2moe_plugin.execution.plans import Factored, SeesViews
-from i2moe_plugin.registry import BackboneEntry
-
-
-@dataclass(frozen=True)
-class LatentSpec:
-    """The shape of one modality's latent, without the batch.
-
-    Attributes:
-        dim: D, the width.
-        tokens: T, the number of tokens; None for a vector.
-        padded: the latent comes with a padding mask [B, T] (True where a token is padding), and T
-            may differ between batches.
-
-    >>> LatentSpec(16).shape, LatentSpec(16, tokens=4).shape
-    ((16,), (4, 16))
-    """
-
-    dim: int
-    tokens: int | None = None
-    padded: bool = False
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape without the batch: (D,) or (T, D)."""
-        return (self.dim,) if self.tokens is None else (self.tokens, self.dim)
 
 
 class MLPHead(nn.Sequential):
-    """Linear-ReLU-Dropout-Linear on a flattened fused tensor; one Linear where ``hidden`` is 0."""
+    """Linear-ReLU-Dropout-Linear on a flattened fused tensor; one Linear where ``hidden`` is 0.
+
+    Raises:
+        ConfigError: a hidden width below 0, or a dropout outside 0 to 1.
+    """
 
     def __init__(self, width: int, num_outputs: int, hidden: int, dropout: float) -> None:
+        if hidden < 0 or not 0 <= dropout <= 1:
+            raise ConfigError(
+                f"a head has a hidden width of at least 0 and a dropout from 0 to 1, not {hidden} "
+                f"and {dropout}."
+            )
         if hidden:
             super().__init__(
                 nn.Linear(width, hidden),
@@ -62,13 +47,13 @@ class MLPHead(nn.Sequential):
             super().__init__(nn.Linear(width, num_outputs))
 
     def encode_part(self, part: Tensor, start: int) -> Tensor:
-        """What the columns from ``start`` on, [B, K], add to the first layer, without its bias."""
+        """Compute what the columns from ``start`` on, [B, K], add to the first layer."""
         first = self[0]
         assert isinstance(first, nn.Linear)
         return F.linear(part, first.weight[:, start : start + part.shape[1]])
 
     def combine_parts(self, parts: Sequence[Tensor]) -> Tensor:
-        """The output from what all columns have added."""
+        """Compute the output from what all columns have added, [B, C]."""
         first, *rest = self
         assert isinstance(first, nn.Linear)
         hidden = sum(parts[1:], start=parts[0]) + first.bias
@@ -78,16 +63,19 @@ class MLPHead(nn.Sequential):
 
 
 class Backbone(nn.Module):
-    """Fusion + head: list of M latents -> output [B, C] and a scalar auxiliary loss.
+    """Fusion + head behind the contract: M latents -> output [B, C], scalar auxiliary loss.
 
     Args:
         entry: the registered facts.
         fusion: the module under the contract above; parameters that it hides are registered
-            (:func:`~i2moe_plugin.backbones.repair.adopt_hidden_parameters`).
+            (:func:`~i2moe_plugin.backbones.repair.register_hidden_parameters`).
         latents: the latents' shapes.
         num_outputs: C.
         own_head: the fusion already returns [B, C].
         head_hidden, head_dropout: of the head we add otherwise.
+
+    Attributes:
+        repaired: the names of what the fusion had hidden from torch, and is registered now.
 
     Raises:
         BackboneError: the fusion fails on latents of these shapes, or breaks the contract.
@@ -110,7 +98,7 @@ class Backbone(nn.Module):
                 f"backbone {entry.name!r} built a {type(fusion).__name__}; "
                 "a torch.nn.Module is expected."
             )
-        self.adopted = adopt_hidden_parameters(fusion)  # names of what was repaired
+        self.repaired = register_hidden_parameters(fusion)
         self.entry, self.num_outputs = entry, num_outputs
         self.fusion = fusion
         self.head: MLPHead | None = None
@@ -131,7 +119,7 @@ class Backbone(nn.Module):
     def forward(
         self, latents: Sequence[Tensor], padding_masks: Sequence[Tensor | None] | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Fuse and decide.
+        """Fuse the latents, and apply the head.
 
         Args:
             latents: M tensors [B, D_m] or [B, T_m, D_m].
@@ -144,22 +132,22 @@ class Backbone(nn.Module):
             BackboneError: the fusion's output breaks the contract.
         """
         fused, auxiliary = self._fuse(latents, padding_masks)
-        return self._decide(fused, latents), auxiliary
+        return self._apply_head(fused, latents), auxiliary
 
     @property
     def factored(self) -> bool:
-        """What is computed from one modality can be kept apart from the rest (``Factored``)."""
+        """Whether what is computed from one modality can be kept apart (``Factored``)."""
         return isinstance(self.fusion, Factored) or self._splits_head
 
     @property
     def _splits_head(self) -> bool:
-        """The fusion is a mere concatenation, so the head's first layer is a sum over parts."""
+        """Whether the fusion only concatenates: the head's first layer is then a sum of parts."""
         return bool(getattr(self.fusion, "concatenates", False)) and self.head is not None
 
     def encode_modality(
         self, modality: int, latent: Tensor, padding_mask: Tensor | None = None
     ) -> tuple[Tensor, ...]:
-        """What is computed from one modality alone, where the backbone is ``factored``.
+        """Compute what needs one modality alone, where the backbone is ``factored``.
 
         Args:
             modality: its place.
@@ -186,7 +174,7 @@ class Backbone(nn.Module):
         parts: Sequence[tuple[Tensor, ...]],
         padding_masks: Sequence[Tensor | None] | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """The M modalities' encodings -> what :meth:`forward` returns."""
+        """Make of the M modalities' encodings what :meth:`forward` returns."""
         batch = parts[0][0].shape[0]
         if self._splits_head:
             assert self.head is not None
@@ -197,11 +185,11 @@ class Backbone(nn.Module):
         if self.entry.padding:
             arguments.append(list(padding_masks) if padding_masks else [None] * len(parts))
         fused, auxiliary = self._checked(fusion.combine(*arguments), batch)
-        return self._decide(fused, [part[0] for part in parts]), auxiliary
+        return self._apply_head(fused, [part[0] for part in parts]), auxiliary
 
     @property
     def sees_views(self) -> bool:
-        """All views can be given to the fusion at once (``SeesViews``)."""
+        """Whether all views can be given to the fusion at once (``SeesViews``)."""
         return self.head is None and isinstance(self.fusion, SeesViews)
 
     def forward_views(
@@ -209,7 +197,7 @@ class Backbone(nn.Module):
         views: Sequence[Sequence[Tensor]],
         padding_masks: Sequence[Tensor | None] | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """V views of M latents -> outputs [V, B, C], auxiliary loss (0), where ``sees_views``.
+        """Compute outputs [V, B, C] and the auxiliary loss (0) of V views, where ``sees_views``.
 
         Raises:
             BackboneError: the fusion's output has another shape.
@@ -229,13 +217,13 @@ class Backbone(nn.Module):
             )
         return output, output.new_zeros(())
 
-    def _decide(self, fused: Tensor, made_of: Sequence[Tensor]) -> Tensor:
+    def _apply_head(self, fused: Tensor, inputs: Sequence[Tensor]) -> Tensor:
         output = fused
         if self.head is not None:
             flat = fused.flatten(1)
-            self._check_width(flat.shape[1], self._fused, made_of)
+            self._check_width(flat.shape[1], self._fused, inputs)
             output = self.head(flat)
-        expected = (made_of[0].shape[0], self.num_outputs)
+        expected = (inputs[0].shape[0], self.num_outputs)
         if output.shape != expected:
             raise BackboneError(
                 f"backbone {self.entry.name!r} returned {list(output.shape)}; "
@@ -243,10 +231,10 @@ class Backbone(nn.Module):
             )
         return output
 
-    def _check_width(self, width: int, expected: int, made_of: Sequence[Tensor]) -> None:
+    def _check_width(self, width: int, expected: int, inputs: Sequence[Tensor]) -> None:
         if width != expected:
             raise BackboneError(
-                f"backbone {self.entry.name!r} fused {_shapes(made_of)} to {width} values a "
+                f"backbone {self.entry.name!r} fused {_shapes(inputs)} to {width} values a "
                 f"sample; its head was built for {expected}. A fusion of a varying number of "
                 "tokens must pool them."
             )
@@ -262,7 +250,7 @@ class Backbone(nn.Module):
         return self._checked(self.fusion(*arguments), latents[0].shape[0])
 
     def _checked(self, result: Any, batch: int) -> tuple[Tensor, Tensor]:
-        """The fused tensor and the auxiliary loss in what the fusion returned."""
+        """Take the fused tensor and the auxiliary loss out of what the fusion returned."""
         name = self.entry.name
         auxiliary: Tensor | None = None
         if isinstance(result, (tuple, list)):
@@ -330,31 +318,3 @@ class Backbone(nn.Module):
 
 def _shapes(latents: Sequence[Tensor]) -> str:
     return ", ".join(str(list(latent.shape)) for latent in latents)
-
-
-def zero_padding(latents: Sequence[Tensor], padding_masks: Sequence[Tensor | None]) -> list[Tensor]:
-    """Latents with every padded token set to zero."""
-    return [
-        latent if mask is None else latent.masked_fill(mask.unsqueeze(-1), 0)
-        for latent, mask in zip(latents, padding_masks, strict=True)
-    ]
-
-
-def pool_tokens(latent: Tensor, padding_mask: Tensor | None = None) -> Tensor:
-    """One vector a sample: the mean over tokens that are not padding.
-
-    Args:
-        latent: [B, D] (returned as it is) or [B, T, D].
-        padding_mask: [B, T], True where a token is padding; a sample of padding alone gives 0.
-
-    Raises:
-        ShapeError: the latent is neither a vector nor tokens.
-    """
-    if latent.dim() == 2:
-        return latent
-    if latent.dim() != 3:
-        raise ShapeError(f"a latent is [B, D] or [B, T, D]; this one is {list(latent.shape)}.")
-    if padding_mask is None:
-        return latent.mean(1)
-    tokens = (~padding_mask).sum(1, keepdim=True).clamp_min(1)
-    return latent.masked_fill(padding_mask.unsqueeze(-1), 0).sum(1) / tokens

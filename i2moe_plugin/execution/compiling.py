@@ -13,8 +13,8 @@ class Compiled:
     """A call of tensors, compiled the first time, backward pass included; batch sizes may vary.
 
     Compiling may fail for a backbone that its tracer cannot follow, or where there is no compiler,
-    at the first call or where a later one differs. From then on the call is made as it is, from the
-    same random numbers on, and :attr:`problem` says why.
+    at the first call or where a later one differs; before torch 2.10 it is not tried. From then on
+    the call is made as it is, from the same random numbers on, and :attr:`problem` says why.
 
     Args:
         call: takes tensors, or lists and tuples of them, with the batch first.
@@ -22,7 +22,7 @@ class Compiled:
 
     def __init__(self, call: Callable[..., Any]) -> None:
         self.call = call
-        self.problem = ""
+        self.problem = "" if compiles_backward_at_once() else "it needs torch 2.10 or newer"
         self._compiled: Callable[..., Any] = torch.compile(call, dynamic=None)
 
     def __call__(self, *arguments: Any) -> Any:
@@ -46,6 +46,13 @@ class Compiled:
         for device, state in zip(devices, cuda, strict=True):
             torch.cuda.set_rng_state(state, device)
         return self.call(*arguments)
+
+
+def compiles_backward_at_once() -> bool:
+    """Whether this torch can compile the backward pass with the forward pass (2.10 and newer)."""
+    from torch._functorch import config
+
+    return hasattr(config, "force_non_lazy_backward_lowering")
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:

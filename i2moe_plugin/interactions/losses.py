@@ -1,7 +1,6 @@
-"""Interaction losses: each expert's outputs on its views decide what kind of interaction it learns.
+"""Objectives: what experts are trained for beside the task, as losses that compare their views.
 
-All take the expert outputs ``[E, V, B, C]`` with E = M+2 experts (uniqueness_1..M, synergy,
-redundancy) and V = M+1 views (complete, then modality i masked). Three kinds:
+An objective is found by its name in :data:`OBJECTIVES`:
 
 * ``classification`` (also multilabel; I2MoE section 3, ``imoe/InteractionMoE.py``): on raw logits,
   triplet margin loss for uniqueness, cosine similarity for synergy, its complement for redundancy;
@@ -12,8 +11,10 @@ redundancy) and V = M+1 views (complete, then modality i masked). Three kinds:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -21,42 +22,105 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from i2moe_plugin.errors import ConfigError, ShapeError, did_you_mean
+from i2moe_plugin.interactions.experts import Expert, interaction_experts
+from i2moe_plugin.interactions.regularizers import Penalty
+from i2moe_plugin.interactions.views import COMPLETE, View, one_masked
 
-InteractionKind = Literal["classification", "regression", "regression-released"]
 MARGIN = 1.0
 
 
-def expert_names(modalities: int) -> list[str]:
-    """The experts' names in order.
+@dataclass(frozen=True)
+class Objective:
+    """A loss for each kind of expert, and how much it counts.
 
-    >>> expert_names(2)
-    ['uniqueness_1', 'uniqueness_2', 'synergy', 'redundancy']
+    The training loss is that of the task, plus ``weight`` times the sum of the experts' losses over
+    M + 2, plus the penalty.
+
+    Attributes:
+        name: as users write it.
+        uniqueness: an expert's views [V, B, C] (the complete one first) and the place of the view
+            that masks the expert's own player -> a scalar.
+        synergy, redundancy: an expert's views [V, B, C] -> a scalar.
+        together: the outputs [M+2, M+1, B, C] of all experts on all views -> their losses [M+2]:
+            the same numbers with fewer operators; None where there is no such way.
+        weight: lambda.
+        on: what is compared: the experts' ``outputs``, or what their heads read (``fused``).
+        detached: the losses have no gradient.
+        in_full: the only expert's loss counts in full: it is not divided by M + 2, and uniqueness
+            is a sum over the views that mask others, not their mean.
+        penalty: on the similarity of what the experts' heads read.
     """
-    return [*(f"uniqueness_{i + 1}" for i in range(modalities)), "synergy", "redundancy"]
 
+    name: str
+    uniqueness: Callable[[Tensor, int], Tensor]
+    synergy: Callable[[Tensor], Tensor]
+    redundancy: Callable[[Tensor], Tensor]
+    together: Callable[[Tensor], Tensor] | None = None
+    weight: float = 0.5
+    on: Literal["outputs", "fused"] = "outputs"
+    detached: bool = False
+    in_full: bool = False
+    penalty: Penalty | None = None
 
-def check_kind(kind: str) -> None:
-    """Refuse a kind that is none.
+    @property
+    def reads_fused(self) -> bool:
+        """Whether experts must say what their heads read."""
+        return self.on == "fused" or self.penalty is not None
 
-    Raises:
-        ConfigError: an unknown kind.
-    """
-    known = get_args(InteractionKind)
-    if kind not in known:
-        raise ConfigError(
-            f"unknown interaction loss {kind!r}.{did_you_mean(kind, known)} "
-            f"Known: {', '.join(known)}."
-        )
+    def losses(self, outputs: Tensor, experts: Sequence[Expert], views: Sequence[View]) -> Tensor:
+        """Compute the loss of every expert, [E], in their order.
+
+        Args:
+            outputs: [E, V, B, C].
+            experts: the E experts. The uniqueness loss of a player that no view masks is 0.
+            views: the V views, the complete one first.
+
+        Raises:
+            ShapeError: outputs of another shape, or fewer than 2 masked views.
+            ConfigError: an expert that no loss is for.
+        """
+        if len(views) < 3 or outputs.dim() != 4 or outputs.shape[:2] != (len(experts), len(views)):
+            raise ShapeError(
+                "interaction losses need outputs [M+2 experts, M+1 views, B, C] with M >= 2; "
+                f"got {list(outputs.shape)}."
+            )
+        if self.detached:
+            outputs = outputs.detach()
+        modalities = len(views) - 1
+        if (
+            self.together is not None
+            and tuple(experts) == interaction_experts(modalities)
+            and tuple(views) == (COMPLETE, *one_masked(modalities))
+        ):
+            return self.together(outputs)
+        each = zip(experts, outputs, strict=True)
+        return torch.stack([self._loss(expert, own, views) for expert, own in each])
+
+    def _loss(self, expert: Expert, outputs: Tensor, views: Sequence[View]) -> Tensor:
+        """Compute one expert's loss on its views [V, B, C]."""
+        positives = 1
+        if expert.kind == "synergy":
+            loss = self.synergy(outputs)
+        elif expert.kind == "redundancy":
+            loss = self.redundancy(outputs)
+        elif expert.player is None:
+            raise ConfigError(f"the expert {expert.name} learns no interaction; it has no loss.")
+        else:
+            masks = [view.player for view in views]
+            if expert.player not in masks:
+                return outputs.new_zeros(())
+            loss, positives = self.uniqueness(outputs, masks.index(expert.player)), len(views) - 2
+        return loss * positives * (len(views) + 1) if self.in_full else loss
 
 
 def interaction_losses(
     outputs: Tensor,
-    kind: InteractionKind = "classification",
+    objective: str = "classification",
     *,
-    experts: Sequence[str] | None = None,
-    masked: Sequence[int] | None = None,
+    experts: Sequence[Expert] | None = None,
+    views: Sequence[View] | None = None,
 ) -> Tensor:
-    r"""The interaction loss of every expert.
+    r"""Compute the interaction loss of every expert.
 
     With a the output on the complete view, n_i the output with modality i masked:
 
@@ -68,17 +132,17 @@ def interaction_losses(
 
     Args:
         outputs: [E, V, B, C]; usually E = M+2 and V = M+1.
-        kind: see the module's text.
-        experts: the E experts' names; all of :func:`expert_names` by default.
-        masked: the modalities (0-based) that views 1 to V-1 mask; all of them by default. The
-            uniqueness loss of a modality that no view masks is 0.
+        objective: a name of :data:`OBJECTIVES`.
+        experts: the E experts; by default those of the method.
+        views: the V views, the complete one first; by default each of the others masks one
+            modality. The uniqueness loss of a modality that no view masks is 0.
 
     Returns:
         [E], in the experts' order.
 
     Raises:
         ShapeError: not [E, V, B, C], or fewer than 2 masked views.
-        ConfigError: an unknown kind or expert.
+        ConfigError: an unknown objective, or an expert that learns no interaction.
 
     Example:
         >>> import torch
@@ -86,52 +150,26 @@ def interaction_losses(
         >>> interaction_losses(same)
         tensor([1., 1., 1., 0.])
     """
-    views = outputs.shape[1] if outputs.dim() == 4 else 0
-    masked = list(range(views - 1)) if masked is None else list(masked)
-    names = expert_names(views - 1) if experts is None else list(experts)
-    if views < 3 or views != len(masked) + 1 or outputs.shape[0] != len(names):
-        raise ShapeError(
-            "interaction losses need outputs [M+2 experts, M+1 views, B, C] with M >= 2; "
-            f"got {list(outputs.shape)}."
-        )
-    check_kind(kind)
-    whole = masked == list(range(views - 1)) and names == expert_names(views - 1)
-    if whole and kind == "classification":
-        losses: Tensor = _Classification.apply(outputs)
-        return losses
-    if whole:
-        synergy, redundancy = _synergy(outputs[-2], kind), _redundancy(outputs[-1], kind)
-        return torch.cat([_all_uniqueness(outputs[:-2], kind), torch.stack([synergy, redundancy])])
-    return torch.stack(
-        [_loss_of(name, own, masked, kind) for name, own in zip(names, outputs, strict=True)]
+    masked = outputs.shape[1] - 1 if outputs.dim() == 4 else 0
+    if views is None:
+        views = (COMPLETE, *one_masked(masked))
+    return find_objective(objective).losses(
+        outputs, interaction_experts(masked) if experts is None else experts, views
     )
 
 
-def _loss_of(name: str, views: Tensor, masked: list[int], kind: InteractionKind) -> Tensor:
-    """One expert's loss on its views [V, B, C]."""
-    if name == "synergy":
-        return _synergy(views, kind)
-    if name == "redundancy":
-        return _redundancy(views, kind)
-    prefix, _, number = name.partition("_")
-    if prefix != "uniqueness" or not number.isdigit():
-        raise ConfigError(f"unknown expert {name!r}: uniqueness_1, ..., synergy or redundancy.")
-    modality = int(number) - 1
-    if modality not in masked:
-        return views.new_zeros(())
-    return _uniqueness(views, masked.index(modality), kind)
+def find_objective(name: str) -> Objective:
+    """Return the objective of that name.
 
-
-def _uniqueness(views: Tensor, modality: int, kind: InteractionKind) -> Tensor:
-    anchor, negative = views[0], views[modality + 1]
-    positives = torch.cat([views[1 : modality + 1], views[modality + 2 :]])  # [M-1, B, C]
-    if kind == "classification":
-        # eps as in the released code; torch adds it inside the distance.
-        return F.triplet_margin_loss(
-            anchor.expand_as(positives), positives, negative.expand_as(positives), MARGIN, eps=1e-7
+    Raises:
+        ConfigError: there is none; names close matches.
+    """
+    if name not in OBJECTIVES:
+        raise ConfigError(
+            f"unknown objective {name!r}.{did_you_mean(name, OBJECTIVES)} "
+            f"Known: {', '.join(OBJECTIVES)}."
         )
-    gap = _squared(anchor, positives) - _squared(anchor, negative)
-    return gap.mean() if kind == "regression-released" else (gap + MARGIN).clamp_min(0).mean()
+    return OBJECTIVES[name]
 
 
 class _Classification(torch.autograd.Function):
@@ -182,38 +220,97 @@ class _Classification(torch.autograd.Function):
         return scaled
 
 
-def _all_uniqueness(outputs: Tensor, kind: InteractionKind) -> Tensor:
-    """The M uniqueness losses [M] from the outputs [M, M+1, B, C] of their experts (regression)."""
-    distance = _squared(outputs[:, :1], outputs[:, 1:])
-    gap = distance - distance.diagonal().t().unsqueeze(1)  # [M, M, B]; 0 where j = i
-    modalities, margin = len(outputs), 0.0
-    if kind != "regression-released":
-        gap, margin = (gap + MARGIN).clamp_min(0), MARGIN
-    # Of the mean over all j, what j = i adds is known and carries no gradient.
-    return (gap.mean((1, 2)) * modalities - margin) / (modalities - 1)
-
-
-def _synergy(views: Tensor, kind: InteractionKind) -> Tensor:
-    if kind == "classification":
-        return _cosine(views).mean()
-    distance = _squared(views[0], views[1:])
-    if kind == "regression-released":
-        return distance.mean()
-    return (MARGIN - distance).clamp_min(0).mean()
-
-
-def _redundancy(views: Tensor, kind: InteractionKind) -> Tensor:
-    if kind == "classification":
-        return (1 - _cosine(views)).mean()
-    return _squared(views[0], views[1:]).mean()
+def _triplet(views: Tensor, own: int) -> Tensor:
+    """Pull views that mask other players to the complete one, push the own one a margin further."""
+    anchor, negative, positives = _triple(views, own)
+    # eps as in the released code; torch adds it inside the distance.
+    return F.triplet_margin_loss(
+        anchor.expand_as(positives), positives, negative.expand_as(positives), MARGIN, eps=1e-7
+    )
 
 
 def _cosine(views: Tensor) -> Tensor:
-    """Cosine between the complete view and each other, [M, B]."""
+    """Compute the mean cosine between the complete view and each other."""
+    return _cosines(views).mean()
+
+
+def _cosine_gap(views: Tensor) -> Tensor:
+    """Compute the mean of 1 - cosine between the complete view and each other."""
+    return (1 - _cosines(views)).mean()
+
+
+def _cosines(views: Tensor) -> Tensor:
     unit = F.normalize(views, dim=-1)
     return (unit[0] * unit[1:]).sum(-1)
 
 
+def _hinge(views: Tensor, own: int) -> Tensor:
+    """The triplet loss with the squared difference as distance."""
+    return (_gap(views, own) + MARGIN).clamp_min(0).mean()
+
+
+def _mean_gap(views: Tensor, own: int) -> Tensor:
+    """The same without a margin: unbounded below, as released."""
+    return _gap(views, own).mean()
+
+
+def _gap(views: Tensor, own: int) -> Tensor:
+    anchor, negative, positives = _triple(views, own)
+    return _squared(anchor, positives) - _squared(anchor, negative)
+
+
+def _near(views: Tensor) -> Tensor:
+    """Compute how far masked views stay within a margin of the complete one."""
+    return (MARGIN - _squared(views[0], views[1:])).clamp_min(0).mean()
+
+
+def _distance(views: Tensor) -> Tensor:
+    """Compute the mean squared difference between the complete view and each other."""
+    return _squared(views[0], views[1:]).mean()
+
+
+def _triple(views: Tensor, own: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Split an expert's views: the complete one, the one that masks its own player, the rest."""
+    return views[0], views[own], torch.cat([views[1:own], views[own + 1 :]])
+
+
 def _squared(anchor: Tensor, others: Tensor) -> Tensor:
-    """Squared difference, mean over outputs: [..., B]."""
+    """Compute the squared difference, mean over outputs: [..., B]."""
     return (anchor - others).square().mean(-1)
+
+
+def _squared_together(outputs: Tensor, *, released: bool) -> Tensor:
+    """Compute the regression losses of all experts at once, [M+2, M+1, B, C] -> [M+2]."""
+    unique, modalities = outputs[:-2], len(outputs) - 2
+    distance = _squared(unique[:, :1], unique[:, 1:])
+    gap = distance - distance.diagonal().t().unsqueeze(1)  # [M, M, B]; 0 where j = i
+    margin = 0.0 if released else MARGIN
+    if not released:
+        gap = (gap + margin).clamp_min(0)
+    # Of the mean over all j, what j = i adds is known and carries no gradient.
+    uniqueness = (gap.mean((1, 2)) * modalities - margin) / (modalities - 1)
+    synergy = _distance(outputs[-2]) if released else _near(outputs[-2])
+    return torch.cat([uniqueness, torch.stack([synergy, _distance(outputs[-1])])])
+
+
+def _classification_together(outputs: Tensor) -> Tensor:
+    losses: Tensor = _Classification.apply(outputs)
+    return losses
+
+
+OBJECTIVES = {
+    objective.name: objective
+    for objective in (
+        Objective("classification", _triplet, _cosine, _cosine_gap, _classification_together),
+        Objective(
+            "regression", _hinge, _near, _distance, partial(_squared_together, released=False)
+        ),
+        Objective(
+            "regression-released",
+            _mean_gap,
+            _distance,
+            _distance,
+            partial(_squared_together, released=True),
+        ),
+    )
+}

@@ -13,12 +13,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from i2moe_plugin.backbones.wrapper import LatentSpec
+from i2moe_plugin.backbones.latents import LatentSpec
 from i2moe_plugin.errors import ConfigError, did_you_mean
 
 
 class Masking(nn.Module):
-    """Base of the strategies.
+    """The base of the strategies.
 
     Args:
         latents: the latents' shapes.
@@ -35,10 +35,10 @@ class Masking(nn.Module):
 
     @abstractmethod
     def replacement(self, latent: Tensor, modality: int, copies: int) -> Tensor:
-        """``copies`` replacements for one modality: [copies, B, ...] for a latent [B, ...]."""
+        """Make replacements [copies, B, ...] of one modality's latent [B, ...]."""
 
     def absent(self, like: Tensor, modality: int) -> Tensor:
-        """What stands for a modality that is absent altogether: [B, ...], as ``like``."""
+        """Make what stands for a modality that is absent altogether: [B, ...], as ``like``."""
         return self.replacement(like, modality, 1)[0]
 
     def forward(
@@ -47,7 +47,7 @@ class Masking(nn.Module):
         copies: int,
         padding_masks: Sequence[Tensor | None] | None = None,
     ) -> list[Tensor]:
-        """Replacements of all modalities: M tensors [copies, B, ...], without gradient."""
+        """Make replacements of all modalities: M tensors [copies, B, ...], without gradient."""
         with torch.no_grad():
             return [
                 self.replacement(latent.detach(), modality, copies)
@@ -63,7 +63,7 @@ class RandomMasking(Masking):
 
 
 class ZeroMasking(Masking):
-    """Zeros."""
+    """Zeros, for every expert and sample."""
 
     def replacement(self, latent: Tensor, modality: int, copies: int) -> Tensor:
         return torch.zeros((), dtype=latent.dtype, device=latent.device).expand(
@@ -72,7 +72,7 @@ class ZeroMasking(Masking):
 
 
 class StatisticsMasking(Masking):
-    """Base of strategies that follow the latents' mean and deviation over all training batches.
+    """The base of strategies that follow the latents' mean and deviation over training batches.
 
     Statistics are kept for each position and dimension (for each dimension where the number of
     tokens varies), by Chan's parallel update in float32, since the first step; they are buffers, so
@@ -113,7 +113,7 @@ class StatisticsMasking(Masking):
                 count[modality] += added
 
     def statistics(self, like: Tensor, modality: int) -> tuple[Tensor, Tensor]:
-        """Running mean and population deviation, each broadcastable to [B, ...]."""
+        """Return the running mean and population deviation, each broadcastable to [B, ...]."""
         mean = self.get_buffer(f"mean_{modality}")
         count = self.get_buffer("count")[modality].clamp_min(1)
         deviation = (self.get_buffer(f"m2_{modality}") / count).sqrt()
@@ -181,7 +181,7 @@ MASKINGS: dict[str, type[Masking]] = {
 
 
 def create_masking(name: str, latents: Sequence[LatentSpec]) -> Masking:
-    """The masking strategy of that name.
+    """Make the masking strategy of that name.
 
     Raises:
         ConfigError: an unknown name.

@@ -7,6 +7,7 @@ Source: the code of FL-I2MoE's follow-up (``src/imoe/regularizers.py``), arXiv 2
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -14,7 +15,7 @@ from torch.nn import functional as F
 
 
 def rep_cos(latents: Tensor) -> Tensor:
-    """Mean squared cosine between two experts' representations of a sample.
+    """Compute the mean squared cosine between two experts' representations of a sample.
 
     >>> rep_cos(torch.tensor([[[1.0, 0.0]], [[0.0, 2.0]]]))
     tensor(0.)
@@ -24,7 +25,7 @@ def rep_cos(latents: Tensor) -> Tensor:
 
 
 def rep_barlow(latents: Tensor) -> Tensor:
-    """Mean square of what lies off the diagonal of two experts' cross-correlation over the batch.
+    """Compute the mean square of what is off the diagonal of two experts' cross-correlation.
 
     >>> rep_barlow(torch.ones(2, 4, 3))
     tensor(0.)
@@ -39,7 +40,7 @@ def rep_barlow(latents: Tensor) -> Tensor:
 
 
 def rep_cka(latents: Tensor) -> Tensor:
-    """Linear centred kernel alignment of two experts' representations of the batch, in [0, 1].
+    """Compute the linear centred kernel alignment of two experts' representations, in [0, 1].
 
     >>> latents = torch.tensor([[0.0, 1.0], [2.0, 0.0], [1.0, 1.0]])
     >>> round(rep_cka(torch.stack([latents, 3 * latents])).item(), 4)
@@ -55,15 +56,44 @@ def rep_cka(latents: Tensor) -> Tensor:
     return torch.stack(terms).mean()
 
 
-REGULARIZERS: dict[str, Callable[[Tensor], Tensor]] = {
-    "cos": rep_cos,
-    "cka": rep_cka,
-    "barlow": rep_barlow,
+@dataclass(frozen=True)
+class Penalty:
+    """A term of the loss that keeps experts apart.
+
+    Attributes:
+        name: as in the method's name, ``rep-NAME``.
+        similarity: [E, B, D] -> a scalar.
+        weight: of the term; the defaults are the follow-up's, which searches the one of CKA and
+            names none.
+        warmup_epochs: over so many epochs the weight grows from 0 to its value.
+    """
+
+    name: str
+    similarity: Callable[[Tensor], Tensor]
+    weight: float
+    warmup_epochs: int = 0
+
+    def __call__(self, fused: Tensor, epoch: int | None = None) -> Tensor:
+        """Compute the term from what E experts computed of a batch, [E, B, D].
+
+        Args:
+            fused: the experts' representations.
+            epoch: of training, from 1; None: after the warm-up.
+        """
+        scale = 1.0
+        if epoch is not None and self.warmup_epochs > 1:
+            scale = min(1.0, (epoch - 1) / (self.warmup_epochs - 1))
+        return self.weight * scale * self.similarity(fused)
+
+
+PENALTIES = {
+    penalty.name: penalty
+    for penalty in (
+        Penalty("cos", rep_cos, weight=3e-3),
+        Penalty("cka", rep_cka, weight=1e-2),
+        Penalty("barlow", rep_barlow, weight=10.0, warmup_epochs=5),
+    )
 }
-#: The follow-up's defaults; it searches the one of CKA and names none.
-WEIGHTS = {"cos": 3e-3, "cka": 1e-2, "barlow": 10.0}
-#: Epochs over which the weight grows from 0 to its value.
-WARMUP_EPOCHS = {"barlow": 5}
 
 
 def _pairs(latents: Tensor) -> list[tuple[Tensor, Tensor]]:

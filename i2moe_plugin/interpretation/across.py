@@ -20,7 +20,7 @@ BINS = 10
 
 
 def weight_summary(outputs: Outputs, by: Literal["class", "correct"] | None = None) -> pd.DataFrame:
-    """Each expert's weight over samples: count, mean, deviation, extremes and quartiles.
+    """Summarise each expert's weight over samples: count, mean, deviation, extremes, quartiles.
 
     Args:
         outputs: of an I2MoE run.
@@ -34,31 +34,19 @@ def weight_summary(outputs: Outputs, by: Literal["class", "correct"] | None = No
     """
     _, weights = outputs.mixture()
     groups = outputs.groups(by) if by else [("all", np.ones(len(outputs), dtype=bool))]
-    rows = []
+    names = {"count": "samples", "std": "deviation", "25%": "q1", "50%": "median", "75%": "q3"}
+    parts = []
     for group, mask in groups:
-        for label, column in zip(outputs.expert_labels, weights[mask].T.astype(float), strict=True):
-            low, q1, median, q3, high = (
-                np.quantile(column, [0, 0.25, 0.5, 0.75, 1]) if len(column) else [np.nan] * 5
-            )
-            rows.append(
-                {
-                    "group": group,
-                    "expert": label,
-                    "samples": len(column),
-                    "mean": column.mean() if len(column) else np.nan,
-                    "deviation": column.std(ddof=1) if len(column) > 1 else np.nan,
-                    "min": low,
-                    "q1": q1,
-                    "median": median,
-                    "q3": q3,
-                    "max": high,
-                }
-            )
-    return pd.DataFrame(rows)
+        columns = pd.DataFrame(weights[mask].astype(float), columns=list(outputs.expert_labels))
+        summary = columns.describe().T.rename(columns=names).astype({"samples": int})
+        summary.insert(0, "expert", summary.index)
+        summary.insert(0, "group", group)
+        parts.append(summary)
+    return pd.concat(parts, ignore_index=True)
 
 
 def expert_metrics(outputs: Outputs, metrics: Sequence[str] | None = None) -> pd.DataFrame:
-    """Metrics of each expert alone, of their plain average, and of the ensemble (Fig. 5).
+    """Judge each expert alone, their plain average, and the ensemble (Fig. 5).
 
     Experts are trained together, on the ensemble's loss: an expert alone is judged at what it was
     never asked to do alone.
@@ -82,7 +70,7 @@ def expert_metrics(outputs: Outputs, metrics: Sequence[str] | None = None) -> pd
 
 
 def agreement(outputs: Outputs) -> pd.DataFrame:
-    """Do all experts decide the same, and is the ensemble right (the paper's Table 3)?
+    """Count where all experts decide the same, and the ensemble is right (the paper's Table 3).
 
     Experts agree on a sample if all of them, each alone, decide for the same class; for multilabel,
     if they say the same yes or no for every label. The ensemble is right if its decision is the
@@ -115,7 +103,7 @@ def agreement(outputs: Outputs) -> pd.DataFrame:
 
 
 def similarity(outputs: Outputs, of: Literal["outputs", "decisions"] = "outputs") -> pd.DataFrame:
-    """How alike the experts are, [E, E].
+    """Measure how alike the experts are, [E, E].
 
     Args:
         outputs: of an I2MoE run.
@@ -149,7 +137,7 @@ def similarity(outputs: Outputs, of: Literal["outputs", "decisions"] = "outputs"
 
 
 def calibration(outputs: Outputs, bins: int = BINS) -> pd.DataFrame:
-    """Does a predicted probability come true as often as it says?
+    """Compare predicted probabilities with how often they come true.
 
     Classification: the decided class's probability against accuracy; multilabel: every label's
     probability, of all samples, against how often the label is there; both in bins of equal width.
@@ -171,30 +159,22 @@ def calibration(outputs: Outputs, bins: int = BINS) -> pd.DataFrame:
         edges = np.linspace(0, 1, bins + 1)
         # Right-closed, as scikit-learn's callers know it; a probability of 0 is in the first bin.
         place = np.clip(np.searchsorted(edges, predicted, side="left") - 1, 0, bins - 1)
-    rows = []
-    for index in range(len(edges) - 1):
-        mask = place == index
-        if mask.any():
-            rows.append(
-                {
-                    "low": edges[index],
-                    "high": edges[index + 1],
-                    "samples": int(mask.sum()),
-                    "predicted": predicted[mask].mean(),
-                    "true": true[mask].mean(),
-                }
-            )
-    return pd.DataFrame(rows, columns=["low", "high", "samples", "predicted", "true"])
+    bin_of = pd.DataFrame({"predicted": predicted, "true": true}).groupby(place)
+    frame = bin_of.mean()
+    frame.insert(0, "low", edges[:-1][frame.index])
+    frame.insert(1, "high", edges[1:][frame.index])
+    frame.insert(2, "samples", bin_of.size())
+    return frame.reset_index(drop=True)
 
 
 def calibration_error(frame: pd.DataFrame) -> float:
-    """Expected calibration error of :func:`calibration`: mean gap, weighted by samples."""
+    """Compute the expected error of a :func:`calibration`: its mean gap, weighted by samples."""
     gap = (frame["predicted"] - frame["true"]).abs()
     return float((gap * frame["samples"]).sum() / max(frame["samples"].sum(), 1))
 
 
 def training_curves(history: Sequence[Mapping[str, Any]], experts: Sequence[str]) -> pd.DataFrame:
-    """Every loss term of every epoch, and what validation said.
+    """List every loss term of every epoch, and what validation said.
 
     Args:
         history: a run's epochs, as :class:`i2moe_plugin.Trainer` records them.

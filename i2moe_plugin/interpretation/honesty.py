@@ -1,4 +1,4 @@
-"""What a weight is worth: deletion, stability over seeds, permuted labels."""
+"""Tests of what a weight is worth: deletion, stability over seeds, permuted labels."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MEANS = {"accuracy", "mae", "mse"}
 
 
 def without(outputs: Outputs, dropped: Array) -> Array:
-    """Predictions [N, C] with one expert of each sample dropped and the weights renormalised.
+    """Predict [N, C] with one expert of each sample dropped and the weights renormalised.
 
     Args:
         outputs: of an I2MoE run.
@@ -45,7 +45,7 @@ def without(outputs: Outputs, dropped: Array) -> Array:
 def deletion(
     outputs: Outputs, metric: str, draws: int = DELETION_DRAWS, seed: int = 0
 ) -> pd.DataFrame:
-    """How much worse the metric gets when an expert is dropped.
+    """Measure how much worse the metric gets when an expert is dropped.
 
     Args:
         outputs: of an I2MoE run.
@@ -97,7 +97,7 @@ def deletion(
 
 
 def stability(runs: Sequence[Outputs]) -> pd.DataFrame:
-    """Do the same samples get the same weights in runs that differ in the seed alone?
+    """Test whether the same samples get the same weights in runs that differ in the seed alone.
 
     For each expert, Spearman's correlation of its weights over the samples, mean over all pairs of
     runs; with three runs or more, a 95 % interval from a jackknife over runs (pairs that share a
@@ -150,7 +150,7 @@ def stability(runs: Sequence[Outputs]) -> pd.DataFrame:
 
 
 def permuted_labels(outputs: Outputs, draws: int = DRAWS, seed: int = 0) -> pd.DataFrame:
-    """Do weights go with the labels more than chance would have it?
+    """Test whether weights go with the labels more than chance would have it.
 
     Labels are dealt out anew among the test samples, ``draws`` times, and the same statistics are
     computed; nothing is retrained, so this asks about the weights as they are.
@@ -196,7 +196,7 @@ def permuted_labels(outputs: Outputs, draws: int = DRAWS, seed: int = 0) -> pd.D
 
 
 def _class_statistic(outputs: Outputs, weights: Array) -> tuple[Array, Callable[[Array], Array]]:
-    """What is permuted, and the statistic [E] of it."""
+    """Choose what is permuted, and the statistic [E] of it."""
     from scipy.stats import rankdata
 
     if isinstance(outputs.task, Regression):
@@ -210,9 +210,9 @@ def _class_statistic(outputs: Outputs, weights: Array) -> tuple[Array, Callable[
 
 
 def _between(member: Array, weights: Array) -> Array:
-    """[C, E]: each group's part of the weights' variance, n (group mean - mean)^2 / (N variance).
+    """Compute each group's part of the weights' variance, n (group mean - mean)^2 / (N variance).
 
-    A weight that does not vary has NaN; a group without samples has no part.
+    [C, E]. A weight that does not vary has NaN; a group without samples has no part.
     """
     count = member.sum(0)[:, None]
     sums = member.T @ weights
@@ -224,12 +224,12 @@ def _between(member: Array, weights: Array) -> Array:
 
 
 def _between_labels(member: Array, weights: Array) -> Array:
-    """[E]: share of variance between samples with and without a label, mean over labels."""
+    """Compute the share [E] of variance between samples with and without a label, averaged."""
     return np.asarray((_between(member, weights) + _between(1 - member, weights)).mean(0))
 
 
 def _gap(right: Array, weights: Array) -> Array:
-    """[E]: absolute difference of the mean weight between two groups; NaN where one is empty."""
+    """Compute how far two groups' mean weights [E] lie apart; NaN where one is empty."""
     count = right.sum()
     if count in (0, len(right)):
         return np.full(weights.shape[1], np.nan)
@@ -239,7 +239,7 @@ def _gap(right: Array, weights: Array) -> Array:
 
 
 def _correlation(a: Array, b: Array) -> Array:
-    """[E]: Pearson's correlation of each pair of columns; NaN where one is constant."""
+    """Compute Pearson's correlation [E] of each pair of columns; NaN where one is constant."""
     a, b = a - a.mean(0), b - b.mean(0)
     scale = np.sqrt((a**2).sum(0) * (b**2).sum(0))
     return np.divide((a * b).sum(0), scale, out=np.full(scale.shape, np.nan), where=scale > 0)
@@ -248,7 +248,10 @@ def _correlation(a: Array, b: Array) -> Array:
 def _jackknife(
     pairs: Mapping[tuple[int, int], Array], runs: int, mean: Array
 ) -> tuple[Array, Array]:
-    """95 % interval of the mean over pairs, runs left out one at a time; NaN below 3 runs."""
+    """Compute the 95 % interval of the mean over pairs, leaving out one run at a time.
+
+    It is NaN below 3 runs.
+    """
     if runs < 3:
         return np.full_like(mean, np.nan), np.full_like(mean, np.nan)
     from scipy import stats
@@ -262,7 +265,7 @@ def _jackknife(
 
 
 def _interval(outputs: Outputs, metric: str, prediction: Array, sign: int) -> tuple[float, float]:
-    """95 % interval of a fall in a metric that is a mean over samples."""
+    """Compute the 95 % interval of a fall in a metric that is a mean over samples."""
     before, after = (_scores(outputs, metric, p) for p in (outputs.prediction, prediction))
     if before is None or after is None or len(before) < 2:
         return np.nan, np.nan
@@ -272,7 +275,7 @@ def _interval(outputs: Outputs, metric: str, prediction: Array, sign: int) -> tu
 
 
 def _scores(outputs: Outputs, metric: str, prediction: Array) -> Array | None:
-    """Each sample's part in a metric that is a mean over samples."""
+    """Compute each sample's part in a metric that is a mean over samples; None for another."""
     if metric not in MEANS:
         return None
     truth = outputs.target.reshape(len(outputs), -1)

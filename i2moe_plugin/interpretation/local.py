@@ -104,7 +104,7 @@ def explain(outputs: Outputs, sample: str | int, classes: int = CLASSES) -> Expl
 
 
 def find(ids: list[str], sample: str) -> int:
-    """The row of a sample id.
+    """Find the row of a sample id.
 
     Raises:
         ConfigError: it is not there, or there more than once.
@@ -122,7 +122,7 @@ def find(ids: list[str], sample: str) -> int:
 
 
 def matter(outputs: Outputs, classes: int = CLASSES) -> np.ndarray:
-    """[N, K]: the classes that matter in each sample, the highest prediction first; -1 fills.
+    """List the classes that matter in each sample, [N, K], the highest prediction first; -1 fills.
 
     The decided and the true ones, then those with the highest prediction, ``classes`` in all;
     more only where more are decided or true, and every output for real values.
@@ -148,7 +148,7 @@ def matter(outputs: Outputs, classes: int = CLASSES) -> np.ndarray:
 
 
 def probability(outputs: Outputs) -> np.ndarray:
-    """[N, C]: of each class or label; NaN for real values."""
+    """Compute the probability of each class or label, [N, C]; NaN for real values."""
     prediction = outputs.prediction.astype(np.float64)
     if isinstance(outputs.task, Regression):
         return np.full(prediction.shape, np.nan)
@@ -159,7 +159,7 @@ def probability(outputs: Outputs) -> np.ndarray:
 
 
 def pushes(outputs: Outputs) -> tuple[np.ndarray, list[str]]:
-    """[N, E]: what each expert adds to each decision, and what it is decided against.
+    """Compute what each expert adds to each decision, [N, E], and what it is decided against.
 
     See :attr:`Explanation.push`; the runner-up is empty where there is none.
 

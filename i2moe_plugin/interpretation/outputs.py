@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from i2moe_plugin.errors import ConfigError, ShapeError, did_you_mean
+from i2moe_plugin.interactions.experts import Expert
 from i2moe_plugin.tasks import Classification, Multilabel, Regression, Task
 
 
@@ -82,7 +83,7 @@ class Outputs:
 
     @property
     def expert_labels(self) -> tuple[str, ...]:
-        """The experts for people: ``uniqueness_1`` becomes ``unique: audio``."""
+        """The names of the experts for people: ``uniqueness_1`` becomes ``unique: audio``."""
         return tuple(_label(name, self.modalities) for name in self.experts)
 
     @property
@@ -92,12 +93,12 @@ class Outputs:
 
     @property
     def correct(self) -> NDArray[np.bool_] | None:
-        """Whether each decision is right: of all labels at once; None for real values."""
+        """Whether each decision is right, all labels at once; None for real values."""
         return self._equal(self.decided, self.target)
 
     @property
     def dominant(self) -> NDArray[np.intp]:
-        """[N]: the expert with the largest weight in each sample."""
+        """The expert with the largest weight in each sample, [N]."""
         return np.asarray(self.mixture()[1].argmax(1))
 
     @property
@@ -116,7 +117,7 @@ class Outputs:
         )
 
     def mixture(self) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Expert outputs and weights.
+        """Return the expert outputs [N, E, C] and weights [N, E].
 
         Raises:
             ConfigError: a vanilla run, which has none.
@@ -126,7 +127,7 @@ class Outputs:
         return self.expert_outputs, self.weights
 
     def groups(self, by: str) -> list[tuple[str, NDArray[np.bool_]]]:
-        """The samples in named groups.
+        """Put the samples into named groups.
 
         ``class``: by target; for multilabel a sample is in the group of each of its labels, for
         real values in the lowest, middle or highest third of the first output's targets.
@@ -147,7 +148,7 @@ class Outputs:
         return [("smaller error", small), ("larger error", ~small)]
 
     def rows(self, rows: Sequence[int] | NDArray[Any]) -> Outputs:
-        """These samples alone."""
+        """Take these samples alone."""
         index = np.asarray(rows)
         columns = ("prediction", "target", "sample_id", "expert_outputs", "weights")
         kept: dict[str, Any] = {}
@@ -157,7 +158,7 @@ class Outputs:
         return replace(self, **kept)
 
     def describe(self, decision: Any) -> str:
-        """A decision or target in words."""
+        """Say a decision or target in words."""
         if isinstance(self.task, Classification):
             return self.class_names[int(decision)]
         if isinstance(self.task, Multilabel):
@@ -187,7 +188,8 @@ class Outputs:
 
 
 def _label(name: str, modalities: Sequence[str]) -> str:
-    kind, _, number = name.partition("_")
-    if kind == "uniqueness" and number.isdigit() and 1 <= int(number) <= len(modalities):
-        return f"unique: {modalities[int(number) - 1]}"
-    return name
+    """Name an expert for people; a name that none of ours has stays as it is."""
+    try:
+        return Expert.parse(name).label(modalities)
+    except ConfigError:
+        return name

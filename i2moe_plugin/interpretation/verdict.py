@@ -53,7 +53,7 @@ class WeightVerdict:
 
 
 def weight_verdict(outputs: Outputs) -> WeightVerdict:
-    """Have the weights collapsed to one expert, or are they uniform, or the same for all samples?
+    """Say whether weights have collapsed to one expert, or are uniform, or alike for all samples.
 
     Thresholds: a mean weight of at least ``COLLAPSED``; mean normalised entropy of at least
     ``UNIFORM``; no standard deviation above ``CONSTANT``. The first that holds is told.
@@ -110,7 +110,7 @@ def worth(
     *,
     metric: str,
 ) -> list[str]:
-    """Sentences that belong beside every weight of a run.
+    """Write the sentences that belong beside every weight of a run.
 
     Args:
         verdict: :func:`weight_verdict`.

@@ -1,66 +1,32 @@
 """The checks of :mod:`i2moe_plugin.testing`, one function each.
 
 A check's docstring says what must hold and, in its second paragraph, what to do where it does not.
-It returns None or a remark, and raises :class:`Failed` or :class:`Skipped`.
+It returns None or a remark, and raises :class:`~i2moe_plugin.testing.check.Failed` or
+:class:`~i2moe_plugin.testing.check.Skipped`.
 """
 
 from __future__ import annotations
 
 import copy
-import inspect
 import itertools
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from fnmatch import fnmatch
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
+from i2moe_plugin.backbones.latents import LatentSpec
 from i2moe_plugin.backbones.repair import leaves
-from i2moe_plugin.backbones.wrapper import LatentSpec
 from i2moe_plugin.errors import I2MoEError
+from i2moe_plugin.methods import create_model
 from i2moe_plugin.model import I2MoE
 from i2moe_plugin.tasks import Classification
+from i2moe_plugin.testing.check import CHECKS, Failed, Skipped, check
+from i2moe_plugin.testing.subject import Subject
 
-if TYPE_CHECKING:
-    from i2moe_plugin.testing import Subject
+__all__ = ["CHECKS"]
 
-Run = Callable[["Subject"], str | None]
 BOTH = (True, False)  # training and evaluation mode
-
-
-class Failed(Exception):
-    """Carries what was found."""
-
-
-class Skipped(Exception):
-    """Carries the reason."""
-
-
-@dataclass(frozen=True)
-class Check:
-    """A check, what to do where it fails, and the checks without which it says nothing."""
-
-    name: str
-    run: Run
-    advice: str
-    needs: tuple[str, ...]
-
-
-CHECKS: list[Check] = []
-
-
-def _check(*needs: str) -> Callable[[Run], Run]:
-    """Adds a function to the checks, under its own name."""
-
-    def decorate(run: Run) -> Run:
-        name = run.__name__.removeprefix("_").replace("_", " ")
-        advice = (inspect.getdoc(run) or "").partition("\n\n")[2].replace("\n", " ")
-        CHECKS.append(Check(name, run, advice, needs))
-        return run
-
-    return decorate
 
 
 def _require(condition: bool, detail: str) -> None:
@@ -77,7 +43,7 @@ def _describe(latents: Sequence[LatentSpec]) -> str:
     return f"{len(latents)} modalities, {'padded ' * latents[0].padded}{kind}"
 
 
-@_check()
+@check()
 def _builds(subject: Subject) -> str | None:
     """It can be built for every kind of latents and number of modalities it declares.
 
@@ -92,7 +58,7 @@ def _builds(subject: Subject) -> str | None:
     return "only for latents of one width" if subject.one_width else None
 
 
-@_check("builds")
+@check("builds")
 def _shapes(subject: Subject) -> None:
     """The output is [B, C] for any B, and the auxiliary loss a scalar.
 
@@ -105,7 +71,7 @@ def _shapes(subject: Subject) -> None:
         )
 
 
-@_check("builds", "shapes")
+@check("builds", "shapes")
 def _finite(subject: Subject) -> None:
     """Standard normal latents give no NaN and no infinity.
 
@@ -133,7 +99,7 @@ def _mode(training: bool) -> str:
 _WORKS = ("builds", "shapes", "finite")
 
 
-@_check(*_WORKS)
+@check(*_WORKS)
 def _batch_of_one(subject: Subject) -> None:
     """One sample is a batch: the last of an epoch may be that small.
 
@@ -144,7 +110,7 @@ def _batch_of_one(subject: Subject) -> None:
         _require(bool(output.isfinite().all()), f"NaN in {_mode(backbone.training)} mode.")
 
 
-@_check(*_WORKS)
+@check(*_WORKS)
 def _inputs_unchanged(subject: Subject) -> None:
     """The latents are left as they are, for the other experts see them too.
 
@@ -157,7 +123,7 @@ def _inputs_unchanged(subject: Subject) -> None:
             _require(torch.equal(value, old), f"it changes the latent of modality {m}.")
 
 
-@_check(*_WORKS)
+@check(*_WORKS)
 def _deterministic(subject: Subject) -> None:
     """In evaluation mode the same latents give the same numbers.
 
@@ -172,7 +138,7 @@ def _deterministic(subject: Subject) -> None:
 _SOUND = (*_WORKS, "batch of one", "inputs unchanged", "deterministic")
 
 
-@_check(*_SOUND)
+@check(*_SOUND)
 def _no_batch_mixing(subject: Subject) -> None:
     """In evaluation mode a sample's output does not depend on the rest of its batch.
 
@@ -187,22 +153,22 @@ def _no_batch_mixing(subject: Subject) -> None:
             _require(_close(alone[0], output[b]), f"a sample alone differs by {difference:.2g}.")
 
 
-@_check(*_WORKS)
+@check(*_WORKS)
 def _registered(subject: Subject) -> str | None:
     """Torch knows every tensor and module that it holds, before and after a training step.
 
     Parameters: nn.Parameter, and nn.ParameterList or nn.ModuleList in place of lists. Constants:
     register_buffer. What is computed from parameters: compute it in forward, and do not keep it.
     """
-    adopted: list[str] = []
+    repaired: list[str] = []
     for backbone, values in subject.built((True,)):
         _require_nothing_hidden(backbone)
         output, auxiliary = backbone(values)
         if output.requires_grad:
             (output.sum() + auxiliary).backward()
         _require_nothing_hidden(backbone)
-        adopted = backbone.adopted
-    return f"hidden in plain attributes, and repaired: {', '.join(adopted)}" if adopted else None
+        repaired = backbone.repaired
+    return f"hidden in plain attributes, and repaired: {', '.join(repaired)}" if repaired else None
 
 
 def _require_nothing_hidden(backbone: nn.Module) -> None:
@@ -221,7 +187,7 @@ def _require_nothing_hidden(backbone: nn.Module) -> None:
     _require(not found, f"torch does not see {'; '.join(found)}.")
 
 
-@_check(*_SOUND, "registered")
+@check(*_SOUND, "registered")
 def _copies(subject: Subject) -> None:
     """A deep copy gives the same numbers and shares nothing; nor do two that were built.
 
@@ -243,7 +209,7 @@ def _copies(subject: Subject) -> None:
 _OWN = (*_SOUND, "registered", "copies")
 
 
-@_check(*_OWN)
+@check(*_OWN)
 def _state_dict(subject: Subject) -> None:
     """Another instance with its state_dict gives the same numbers.
 
@@ -258,7 +224,7 @@ def _state_dict(subject: Subject) -> None:
     _require(same, "another instance with the same state_dict gives other numbers.")
 
 
-@_check(*_OWN)
+@check(*_OWN)
 def _gradients(subject: Subject) -> None:
     """Within a few training steps a gradient reaches every parameter and every latent.
 
@@ -288,7 +254,7 @@ def _gradients(subject: Subject) -> None:
     _require(not left, f"no gradient reaches {', '.join(sorted(left))}.")
 
 
-@_check(*_OWN)
+@check(*_OWN)
 def _float64(subject: Subject) -> None:
     """A module moved to double precision computes in it.
 
@@ -302,7 +268,7 @@ def _float64(subject: Subject) -> None:
         _require(_close(double.float(), single), "float64 and float32 give different numbers.")
 
 
-@_check(*_OWN)
+@check(*_OWN)
 def _mixed_precision(subject: Subject) -> None:
     """A training step under autocast in bfloat16 is finite.
 
@@ -319,7 +285,7 @@ def _mixed_precision(subject: Subject) -> None:
         _require(finite, "a gradient is not finite.")
 
 
-@_check(*_OWN)
+@check(*_OWN)
 def _cuda(subject: Subject) -> None:
     """A module moved to a GPU computes there, and gives the CPU's numbers.
 
@@ -336,7 +302,7 @@ def _cuda(subject: Subject) -> None:
         _require(same, "the GPU gives other numbers than the CPU.")
 
 
-@_check(*_WORKS)
+@check(*_WORKS)
 def _auxiliary_loss(subject: Subject) -> None:
     """A declared auxiliary loss comes, and carries gradient.
 
@@ -348,11 +314,11 @@ def _auxiliary_loss(subject: Subject) -> None:
         _require(backbone(values)[1].requires_grad, "no loss with a gradient is returned.")
 
 
-@_check(*_OWN)
+@check(*_OWN)
 def _padding(subject: Subject) -> None:
     """Neither what stands at padding nor how much there is matters, and gradients are finite.
 
-    Set padded tokens to zero first (i2moe_plugin.backbones.wrapper.zero_padding), mask them in
+    Set padded tokens to zero first (i2moe_plugin.backbones.latents.zero_padding), mask them in
     attention, and pool over real tokens (pool_tokens). A sample may be padding alone.
     """
     if not subject.takes_padding:
@@ -388,20 +354,22 @@ def _padding(subject: Subject) -> None:
     _require(finite, "gradients are not finite where a sample is padding alone.")
 
 
-@_check(*_OWN)
+@check(*_OWN)
 def _trains_as_I2MoE(subject: Subject) -> None:
     """After two steps of M+2 experts the loss is finite, and every expert has learned.
 
     Mend what else failed; then try i2moe_plugin.I2MoE on latents of your own.
     """
     latents = subject.latents()
-    model = I2MoE(
+    model = create_model(
+        "i2moe",
         [nn.Identity() for _ in latents],
         latents,
         lambda: subject.build(latents),
         Classification(subject.outputs),
         reweighting_hidden=8,
     ).train()
+    assert isinstance(model, I2MoE)
     experts = [[p for p in expert.parameters() if p.requires_grad] for expert in model.bank.experts]
     before = copy.deepcopy(experts)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)

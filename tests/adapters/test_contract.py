@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import importlib.metadata
 import pickle
+import pkgutil
 import warnings
 
 import pytest
@@ -12,7 +14,8 @@ from torch import Tensor
 from torch.func import functional_call, stack_module_state
 from torch.testing import assert_close
 
-from i2moe_plugin import list_backbones
+from i2moe_plugin import BackboneError, adapters, list_backbones
+from i2moe_plugin.backbones.entry import HEAD_SETTINGS
 from i2moe_plugin.testing import Subject, assert_backbone
 
 ENTRIES = list_backbones()
@@ -25,6 +28,28 @@ def test_contract(entry):
 
 
 # What we ask of our own besides.
+
+
+@every
+def test_latents_that_it_does_not_take_are_refused_in_words(entry):
+    subject = Subject(entry)
+    fewest, most, kinds = entry.min_modalities, entry.max_modalities, ("vector", "tokens")
+    for count in (fewest - 1, *([] if most is None else [most + 1])):
+        with pytest.raises(BackboneError, match=f"fuses .* modalities; {count} are given"):
+            subject.build(subject.latents(modalities=fewest)[:1] * count)
+    for kind in set(kinds) - set(subject.kinds):
+        with pytest.raises(BackboneError, match=f"takes .* latents; modality 1 comes as {kind}"):
+            subject.build(subject.latents(kind))
+
+
+@every
+def test_numbers_out_of_range_are_refused(entry):
+    numbers = [n for n, p in entry.settings.items() if type(p.default) in (int, float)]
+    for name in [*numbers, *([] if entry.own_head else HEAD_SETTINGS)]:
+        subject = Subject(entry, {name: -1})
+        with pytest.raises(BackboneError, match=rf"{name}=-1\): (Config|Value)Error") as caught:
+            subject.build(subject.latents())
+        assert "-1" in str(caught.value.__cause__)
 
 
 @every
@@ -77,8 +102,9 @@ def test_facts_are_told(entry):
 
 
 def test_every_backbone_of_the_package_is_an_entry_point():
-    names = (
-        "concat ef lf ef-released lf-released lrtf tensor mi-matrix mi-vector mi-scalar mi3 nlgate "
-        "mult transformer transformer-released interpretcc switchgate moepp"
-    )
-    assert set(names.split()) <= {entry.name for entry in ENTRIES}
+    for module in pkgutil.iter_modules(adapters.__path__, "i2moe_plugin.adapters."):
+        importlib.import_module(module.name)  # registers what it holds
+    ours = {e.name for e in list_backbones() if e.build.__module__.startswith("i2moe_plugin.")}
+    points = importlib.metadata.entry_points(group="i2moe_plugin.backbones")
+    assert ours == {p.name for p in points if p.value.startswith("i2moe_plugin.")}
+    assert ours <= {entry.name for entry in ENTRIES}

@@ -83,8 +83,3 @@ def test_training_differs_from_call_to_call():
 def test_settings_out_of_range_are_refused(settings, words):
     with pytest.raises(BackboneError, match=words):
         create_backbone("interpretcc", [LatentSpec(3)] * 2, num_outputs=2, **settings)
-
-
-def test_d6_tokens_are_refused_in_words():
-    with pytest.raises(BackboneError, match="takes vector latents"):
-        create_backbone("interpretcc", [LatentSpec(3), LatentSpec(3, tokens=2)], num_outputs=2)

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.testing import assert_close
 
-from i2moe_plugin import BackboneError, LatentSpec, create_backbone
 from i2moe_plugin.adapters.lrtf import LowRankTensorFusion
 from i2moe_plugin.backbones.wrapper import MLPHead
 
@@ -88,14 +87,3 @@ def test_d1_m1_all_factors_are_trained_saved_and_cast():
         assert (tensor != before[name]).all(), name
     double = fusion.double()([latent.double() for latent in latents])
     assert double.dtype == torch.float64
-
-
-def test_tokens_are_refused_in_words():
-    with pytest.raises(BackboneError, match="takes vector latents; modality 2 comes as tokens"):
-        create_backbone("lrtf", [LatentSpec(3), LatentSpec(4, tokens=2)], num_outputs=2)
-
-
-@pytest.mark.parametrize("settings", [{"rank": 0}, {"output_dim": 0}])
-def test_sizes_below_one_are_refused(settings):
-    with pytest.raises(BackboneError, match="must be at least 1"):
-        create_backbone("lrtf", [LatentSpec(3), LatentSpec(4)], num_outputs=2, **settings)

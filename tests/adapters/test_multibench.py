@@ -16,12 +16,12 @@ import torch
 from click.testing import CliRunner
 from torch.testing import assert_close
 
-from i2moe_plugin import Classification, I2MoE, LatentSpec, create_backbone
+from i2moe_plugin import Classification, LatentSpec, create_backbone, create_model
 from i2moe_plugin.adapters.checkout import open_checkout
 from i2moe_plugin.adapters.multibench import FACTS, resolve
+from i2moe_plugin.backbones.entry import backbones
 from i2moe_plugin.benchmarks.cli import main
 from i2moe_plugin.errors import BackboneError, ConfigError, PluginError, UnknownNameError
-from i2moe_plugin.registry import backbones
 from i2moe_plugin.testing import assert_backbone
 
 STANDIN = Path(__file__).parents[1] / "multibench_standin"
@@ -104,7 +104,8 @@ def test_a_class_is_a_backbone(name, latents, settings):
 
 @every
 def test_a_class_becomes_experts(name, latents, settings):
-    model = I2MoE(
+    model = create_model(
+        "i2moe",
         [torch.nn.Identity() for _ in latents],
         latents,
         lambda: create_backbone(name, latents, 3, **settings),

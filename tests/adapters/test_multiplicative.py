@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.testing import assert_close
 
-from i2moe_plugin import BackboneError, LatentSpec, create_backbone
 from i2moe_plugin.adapters.multiplicative import (
     MatrixInteraction,
     ScalarInteraction,
@@ -109,20 +108,3 @@ def test_three_way_never_mixes_the_batch():
     latents = [torch.randn(6, dim) for dim in (3, 4, 2)]
     assert fusion(latents).shape == (6, 5)
     assert_close(fusion([latent[2:3] for latent in latents])[0], fusion(latents)[2])
-
-
-@pytest.mark.parametrize(
-    ("name", "count", "words"),
-    [
-        ("mi-matrix", 3, "fuses 2 to 2 modalities; the data set has 3"),
-        ("mi3", 2, "fuses 3 to 3 modalities; the data set has 2"),
-    ],
-)
-def test_other_numbers_of_modalities_are_refused(name, count, words):
-    with pytest.raises(BackboneError, match=words):
-        create_backbone(name, [LatentSpec(4)] * count, num_outputs=2)
-
-
-def test_a_size_below_one_is_refused():
-    with pytest.raises(BackboneError, match="output_dim must be at least 1, not 0"):
-        create_backbone("mi-matrix", [LatentSpec(4)] * 2, num_outputs=2, output_dim=0)

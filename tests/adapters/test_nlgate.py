@@ -2,11 +2,9 @@ from __future__ import annotations
 
 import math
 
-import pytest
 import torch
 from torch.testing import assert_close
 
-from i2moe_plugin import BackboneError, LatentSpec, create_backbone
 from i2moe_plugin.adapters.nlgate import NonLocalGate
 
 
@@ -42,9 +40,3 @@ def test_each_query_adds_a_weighted_mean_of_values():
             for c in range(3)
         ]
     assert_close(fusion([x, y])[0], torch.tensor(expected, dtype=torch.float64))
-
-
-@pytest.mark.parametrize("setting", ["num_queries", "channels", "num_keys"])
-def test_sizes_below_one_are_refused(setting):
-    with pytest.raises(BackboneError, match=f"{setting} must be at least 1, not 0"):
-        create_backbone("nlgate", [LatentSpec(3)] * 2, num_outputs=2, **{setting: 0})

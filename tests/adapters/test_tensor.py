@@ -43,8 +43,3 @@ def test_a_tensor_too_wide_is_refused_with_the_way_out():
         create_backbone("tensor", latents, num_outputs=2)
     assert "--set fusion.project_dim=8" in str(caught.value)
     create_backbone("tensor", latents, num_outputs=2, project_dim=8)
-
-
-def test_a_negative_projection_is_refused():
-    with pytest.raises(BackboneError, match="project_dim must be 0"):
-        create_backbone("tensor", [LatentSpec(3)] * 2, num_outputs=2, project_dim=-1)

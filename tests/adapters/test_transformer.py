@@ -10,10 +10,10 @@ from torch.testing import assert_close
 from i2moe_plugin import (
     BackboneError,
     Classification,
-    I2MoE,
     LatentSpec,
     ShapeError,
     create_backbone,
+    create_model,
 )
 from i2moe_plugin.adapters.tokens import Attention
 from i2moe_plugin.adapters.transformer import (
@@ -79,7 +79,8 @@ def test_parameter_counts_of_table_6(data, name):
     assert count(create_backbone(name, latents, outputs, num_layers=layers)) == vanilla_count
     width, layers, patches, reweighting_width, reweighting_layers = ours
     latents = [LatentSpec(width, patches)] * modalities
-    model = I2MoE(
+    model = create_model(
+        "i2moe",
         [nn.Identity() for _ in latents],
         latents,
         lambda: create_backbone(name, latents, outputs, num_layers=layers),
@@ -212,11 +213,6 @@ def test_more_tokens_than_positions_are_refused():
 def test_settings_that_do_not_fit_are_refused(name, dims, settings, words):
     with pytest.raises(BackboneError, match=words):
         create_backbone(name, [LatentSpec(dim, 3) for dim in dims], num_outputs=2, **settings)
-
-
-def test_vectors_are_refused_in_words():
-    with pytest.raises(BackboneError, match="takes tokens latents; modality 1 comes as vector"):
-        create_backbone("transformer", [LatentSpec(8)] * 2, num_outputs=2)
 
 
 @pytest.mark.parametrize("name", ["transformer", "transformer-released"])

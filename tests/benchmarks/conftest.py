@@ -1,9 +1,19 @@
-"""A small real-format data set, so that whole runs take a second."""
+"""Small data sets in real formats, so that whole runs take a second; ways to break their files."""
+
+from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path, monkeypatch):
+    """What is kept for the user is kept in the test's folder."""
+    monkeypatch.setenv("I2MOE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
 
 
 def write_htad(folder: Path, samples: int = 90, **changes) -> Path:
@@ -34,3 +44,59 @@ def small_htad(tmp_path) -> Path:
 def htad():
     """What writes such a data set into a folder."""
     return write_htad
+
+
+class Damage:
+    """Ways to break a file. The new content is in a new file: a hard link keeps its own."""
+
+    @staticmethod
+    def replace(path: Path, content: bytes) -> None:
+        path.unlink()
+        path.write_bytes(content)
+
+    @classmethod
+    def truncate(cls, path: Path, fraction: float = 0.5) -> None:
+        """Keep only the first part."""
+        content = path.read_bytes()
+        cls.replace(path, content[: int(len(content) * fraction)])
+
+    @classmethod
+    def flip(cls, path: Path, *offsets: float, mask: int = 0xFF) -> None:
+        """Flip bits of the bytes at these offsets; a fraction is of the file's length."""
+        content = bytearray(path.read_bytes())
+        for offset in offsets:
+            place = int(offset * len(content)) if isinstance(offset, float) else offset
+            if content:
+                content[place % len(content)] ^= mask
+        cls.replace(path, bytes(content))
+
+    @classmethod
+    def empty(cls, path: Path) -> None:
+        cls.replace(path, b"")
+
+
+@pytest.fixture(scope="session")
+def damage() -> type[Damage]:
+    return Damage
+
+
+@pytest.fixture(scope="session")
+def whole():
+    """``whole(data, split)``: all of a split as one batch, as the files hold it."""
+
+    def read(data: Any, split: str, frozen: bool = False) -> tuple[Any, ...]:
+        loader = data.prepare(frozen=frozen).loader(split, batch_size=100_000)
+        (batch,) = loader
+        return batch
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def sample_of():
+    """``sample_of(data, split, row)``: one sample of an opened data set, as the files hold it."""
+
+    def read(data: Any, split: str, row: int, frozen: bool = False) -> tuple[Any, ...]:
+        return data.prepare(frozen=frozen).loader(split, batch_size=1).dataset[row]
+
+    return read

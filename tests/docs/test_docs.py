@@ -20,6 +20,8 @@ from i2moe_plugin import load_plugin
 from i2moe_plugin.interpretation import verdict
 from i2moe_plugin.testing import assert_backbone
 
+pytestmark = pytest.mark.posix  # the blocks are for a POSIX shell
+
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PATH = re.compile(r"# (\S+\.\w+)\n")

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from i2moe_plugin import Classification, I2MoE, LatentSpec, Vanilla, create_backbone
-from i2moe_plugin.backbones.wrapper import pool_tokens
-from i2moe_plugin.registry import register_backbone
+from i2moe_plugin import Classification, I2MoE, LatentSpec, Vanilla, create_backbone, create_model
+from i2moe_plugin.backbones.entry import register_backbone
+from i2moe_plugin.backbones.latents import pool_tokens
 
 FEATURES = 3
 
@@ -73,7 +73,7 @@ class Small:
         settings = {"head_hidden": 7, **settings}
         if not padded:
             return create_backbone("concat", self.latents, outputs, **settings)
-        from i2moe_plugin.registry import backbones
+        from i2moe_plugin.backbones.entry import backbones
 
         if "pooled" not in backbones:
             register_backbone("pooled", padding=True)(PooledConcat)
@@ -83,9 +83,10 @@ class Small:
     def judged(self) -> Any:
         return self.task if self.task is not None else Classification(4)
 
-    def model(self, **options: Any) -> I2MoE:
+    def model(self, encoders: Any = None, factory: Any = None, **options: Any) -> I2MoE:
         options = {"reweighting_hidden": 6, "reweighting_dropout": 0.0, **options}
-        return I2MoE(self.encoders(), self.latents, self.backbone, self.judged, **options)
+        parts = (encoders or self.encoders(), self.latents, factory or self.backbone)
+        return create_model("i2moe", *parts, self.judged, **options)
 
     def vanilla(self, **options: Any) -> Vanilla:
         return Vanilla(self.encoders(), self.latents, self.backbone(), self.judged, **options)

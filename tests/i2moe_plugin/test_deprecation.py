@@ -38,3 +38,18 @@ def test_the_warning_names_the_line_that_imports(tmp_path):
 def test_what_is_deprecated_says_what_to_use():
     with pytest.warns(DeprecationWarning, match=rf"a is deprecated .* {REMOVED_IN}; use b\."):
         assert deprecated("a", "b").startswith("a is deprecated")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "name"),
+    [
+        ("registry", "backbones.entry", "backbones"),
+        ("registry", "backbones.create", "create_backbone"),
+        ("model", "backbones.latents", "latent_specs"),
+    ],
+)
+def test_a_module_that_was_split_finds_what_it_held(old, new, name):
+    module = importlib.import_module(f"i2moe_plugin.{old}")
+    with pytest.warns(DeprecationWarning, match=re.escape(f"use i2moe_plugin.{new}.{name}.")):
+        found = getattr(module, name)
+    assert found is getattr(importlib.import_module(f"i2moe_plugin.{new}"), name)

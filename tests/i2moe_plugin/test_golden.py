@@ -12,11 +12,11 @@ from torch.testing import assert_close
 from i2moe_plugin import (
     Classification,
     ExpertBank,
-    I2MoE,
     LatentSpec,
     MLPReweighting,
     Regression,
     create_backbone,
+    create_model,
     interaction_losses,
 )
 from i2moe_plugin.interactions.masking import Masking
@@ -51,12 +51,13 @@ def load_linears(module, arrays, prefix):
 def recorded_model(facts, arrays):
     modalities, regression = facts["modalities"], facts["task"] == "regression"
     latents = [LatentSpec(arrays[f"latent_{m}"].shape[1]) for m in range(modalities)]
-    model = I2MoE(
+    model = create_model(
+        "i2moe",
         [nn.Identity() for _ in latents],
         latents,
         lambda: create_backbone("concat", latents, facts["outputs"], head_hidden=8),
         Regression(1) if regression else Classification(facts["outputs"]),
-        interaction="regression-released" if regression else None,
+        interaction_loss="regression-released" if regression else None,
         reweighting_hidden=10,
         reweighting_layers=facts["reweight_layers"],
         temperature=facts["temperature"],

@@ -12,13 +12,13 @@ from torch import nn
 from torch.nn import functional as F
 
 from i2moe_plugin import Classification, ConfigError, I2MoE, LatentSpec, Regression, Vanilla
+from i2moe_plugin.backbones.create import create_backbone
 from i2moe_plugin.backbones.wrapper import MLPHead
 from i2moe_plugin.errors import BackboneError
 from i2moe_plugin.execution.bank import ExpertBank
 from i2moe_plugin.interactions.losses import interaction_losses
-from i2moe_plugin.interactions.regularizers import REGULARIZERS, rep_barlow, rep_cka, rep_cos
+from i2moe_plugin.interactions.regularizers import PENALTIES, rep_barlow, rep_cka, rep_cos
 from i2moe_plugin.methods import METHODS, create_model, find_method
-from i2moe_plugin.registry import create_backbone
 from i2moe_plugin.training import Trainer
 
 B, C = 6, 3
@@ -111,12 +111,13 @@ def test_less_forward_masks_two_modalities_of_a_step() -> None:
     for _ in range(80):
         model.train()
         output = model(inputs)
-        assert len(output.masked) == 2
+        masked = tuple(view.player.modality for view in output.views[1:])
+        assert len(masked) == 2
         assert output.outputs.shape == (6, 3, B, C)
-        seen.add(output.masked)
+        seen.add(masked)
         losses = model.losses(output, target)
-        first, second = output.masked
-        zero = [m for m in range(4) if m not in output.masked]
+        first, second = masked
+        zero = [m for m in range(4) if m not in masked]
         assert (losses.interaction[zero] == 0).all()
         a, one, two = output.outputs[first]
         expected = F.triplet_margin_loss(a, two, one, eps=1e-7)
@@ -255,13 +256,13 @@ def test_vanilla_is_the_first_expert_of_the_others() -> None:
         torch.testing.assert_close(one, other, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("name", list(REGULARIZERS))
+@pytest.mark.parametrize("name", list(PENALTIES))
 def test_penalties_are_added_with_their_weight(name) -> None:
     model = built(f"rep-{name}", regularizer_weight=2.5)
     model.set_epoch(100)
     output, losses = step(model)
     rest = losses.task + 0.5 * losses.interaction.mean()
-    penalty = REGULARIZERS[name](output.fused[:, 0])
+    penalty = PENALTIES[name].similarity(output.fused[:, 0])
     torch.testing.assert_close(losses.total, rest + 2.5 * penalty)
 
 

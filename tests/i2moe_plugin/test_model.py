@@ -14,16 +14,14 @@ from i2moe_plugin import (
     BackboneError,
     Classification,
     ConfigError,
-    I2MoE,
     LatentSpec,
     Multilabel,
     Regression,
     ShapeError,
     Vanilla,
     create_backbone,
-    expert_names,
+    create_model,
     interaction_losses,
-    latent_specs,
     register_backbone,
 )
 from i2moe_plugin.interactions.masking import MASKINGS
@@ -106,7 +104,7 @@ def test_the_loss_is_task_plus_weighted_mean_interaction(small, task):
     inputs, target = problem.inputs(), problem.target()
     output = model(inputs)
     losses = model.losses(output, target)
-    interaction = interaction_losses(output.outputs, task.interaction)
+    interaction = interaction_losses(output.outputs, task.objective)
     assert_close(losses.interaction, interaction)
     assert_close(losses.task, task.loss(output.prediction, target))
     assert_close(losses.total, losses.task + 0.7 * interaction.sum() / 5)
@@ -128,29 +126,23 @@ def test_without_interaction_weight_the_gradient_is_the_task_losses(small):
 
 def test_the_interaction_kind_can_be_chosen_and_is_checked_at_once(small):
     problem = small(2, task=Regression(1))
-    model = problem.model(interaction="regression-released")
+    model = problem.model(interaction_loss="regression-released")
     output = model(problem.inputs())
     expected = interaction_losses(output.outputs, "regression-released")
     assert_close(model.losses(output, problem.target()).interaction, expected)
     with pytest.raises(ConfigError, match="Did you mean 'regression-released'"):
-        problem.model(interaction="regression-release")
+        problem.model(interaction_loss="regression-release")
 
 
 def test_d9_one_modality_is_refused():
     """D9: upstream divides by zero."""
     latents = [LatentSpec(3)]
     with pytest.raises(ConfigError, match="at least 2 modalities; 1 given"):
-        I2MoE([nn.Linear(2, 3)], latents, nn.Identity, Classification(2))
+        create_model("i2moe", [nn.Linear(2, 3)], latents, nn.Identity, Classification(2))
     with pytest.raises(ConfigError, match="at least 2 modalities; 1 given"):
         Vanilla([nn.Linear(2, 3)], latents, nn.Identity(), Classification(2))
-    with pytest.raises(BackboneError, match="at least 2 modalities; the data set has 1"):
+    with pytest.raises(BackboneError, match="at least 2 modalities; 1 are given"):
         create_backbone("concat", latents, num_outputs=2)
-
-
-def test_encoders_and_latents_must_agree_in_number(small):
-    problem = small(3)
-    with pytest.raises(ShapeError, match="2 encoders but 3 latent shapes"):
-        I2MoE(problem.encoders()[:2], problem.latents, problem.backbone, Classification(4))
 
 
 @pytest.mark.parametrize("masking", MASKINGS)
@@ -319,9 +311,7 @@ def test_padded_tokens_reach_a_fusion_that_knows_no_padding_as_zeros(small):
 
     problem = small(2, "padded")
     backbone = create_backbone("test-watch", problem.latents, num_outputs=4)
-    model = I2MoE(
-        problem.encoders(), problem.latents, lambda: copy.deepcopy(backbone), problem.judged
-    )
+    model = problem.model(factory=lambda: copy.deepcopy(backbone))
     model.bank.plan = "loop"
     seen.clear()
     inputs = problem.inputs()
@@ -365,20 +355,10 @@ def test_latents_other_than_promised_are_refused(spec, latent, mask, message):
     def factory():
         return create_backbone("concat", latents, 2)
 
-    model = I2MoE([nn.Identity(), Fixed()], latents, factory, Classification(2), masking="mean")
+    encoders = [nn.Identity(), Fixed()]
+    model = create_model("i2moe", encoders, latents, factory, Classification(2), masking="mean")
     with pytest.raises(ShapeError, match=message):
         model([torch.zeros(5, 3), torch.zeros(5)])
-
-
-def test_specs_are_measured_without_training_anything(small):
-    problem = small(6, "mixed")
-    encoders = problem.encoders()
-    encoders[0] = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))
-    assert latent_specs(encoders, problem.inputs()) == problem.latents
-    assert encoders[0].training
-    assert encoders[0][1].num_batches_tracked == 0
-    with pytest.raises(ShapeError, match=r"encoder 1 returned \[2, 3, 4, 5\]"):
-        latent_specs([nn.Identity()], [torch.zeros(2, 3, 4, 5)])
 
 
 def test_encoders_run_once_a_step(small):
@@ -413,7 +393,7 @@ def test_d2_d3_the_backbones_own_loss_has_a_gradient_from_every_call(small, meth
 
     options = {"auxiliary_weight": 0.5}
     if method == "model":
-        model = I2MoE(problem.encoders(), problem.latents, factory, problem.judged, **options)
+        model = problem.model(factory=factory, **options)
     else:
         model = Vanilla(problem.encoders(), problem.latents, factory(), problem.judged, **options)
     inputs = problem.inputs()
@@ -433,14 +413,9 @@ def test_d2_d3_the_backbones_own_loss_has_a_gradient_from_every_call(small, meth
 
 def test_the_defaults_are_the_papers(small):
     model = small(2).model()
-    assert (model.interaction_weight, model.reweighting.temperature) == (0.5, 1.0)
+    assert (model.objective.weight, model.reweighting.temperature) == (0.5, 1.0)
     assert type(model.masking) is MASKINGS["random"]
     assert torch.equal(*(expert.head[0].weight for expert in list(model.bank.experts)[:2]))
-
-
-def test_experts_are_named_in_order(small):
-    assert small(3).model().expert_names == expert_names(3)
-    assert expert_names(3) == [*(f"uniqueness_{i}" for i in (1, 2, 3)), "synergy", "redundancy"]
 
 
 def test_training_learns_the_named_interaction(small):

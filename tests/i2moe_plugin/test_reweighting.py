@@ -92,6 +92,7 @@ def test_a_temperature_that_is_not_positive_is_refused(temperature):
         GlobalReweighting(4, temperature=temperature)
 
 
-def test_no_layer_is_refused():
-    with pytest.raises(ConfigError, match="at least 1 layer, not 0"):
-        MLPReweighting([2, 2], 4, num_layers=0)
+@pytest.mark.parametrize("wrong", [{"num_layers": 0}, {"hidden_dim": 0}, {"dropout": -0.1}])
+def test_settings_out_of_range_are_refused(wrong):
+    with pytest.raises(ConfigError, match="the reweighting needs at least 1 layer"):
+        MLPReweighting([3, 4], 4, **wrong)

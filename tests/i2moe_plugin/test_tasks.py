@@ -274,7 +274,7 @@ def test_tasks_that_make_no_sense_are_refused(build, message):
 
 
 def test_each_task_names_its_interaction_losses():
-    kinds = [task.interaction for task in (Classification(2), Multilabel(2), Regression(1))]
+    kinds = [task.objective for task in (Classification(2), Multilabel(2), Regression(1))]
     assert kinds == ["classification", "classification", "regression"]
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from i2moe_plugin.benchmarks.data.base import SPLITS
-from i2moe_plugin.benchmarks.data.packaged import read_npz
+from i2moe_plugin.benchmarks.data.splits import SPLITS
+from i2moe_plugin.benchmarks.formats.arrays import read_npz
 from i2moe_plugin.errors import DatasetError
 
 SIZE = 112  # pixels of a picture's side

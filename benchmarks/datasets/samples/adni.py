@@ -6,14 +6,13 @@ show the pattern of another diagnosis. So any modality alone often errs, and all
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from i2moe_plugin.benchmarks.data.id_splits import write_split
+from i2moe_plugin.benchmarks.datasets.samples.files import write_csv, write_id_lists
+from i2moe_plugin.benchmarks.formats.nifti import import_nibabel
 
 VOXELS = (12, 14, 12)
 GENOTYPES, CLINICAL, BIOSPECIMEN = 120, 24, 10
@@ -21,25 +20,35 @@ CONFUSED = 0.3
 LACKING = 0.03  # of the subjects lack a modality, in each
 
 
-def write(folder: Path, count: int, seed: int) -> None:
-    """Draw ``count`` subjects and write every file of the data set."""
+def write(folder: Path, seed: int = 0, count: int = 300) -> None:
+    """Write every file of so many subjects, with a template of 12 x 14 x 12 voxels.
+
+    Args:
+        folder: an empty folder.
+        seed: equal seeds draw equal subjects.
+        count: of subjects.
+
+    Raises:
+        DatasetError: nibabel is not installed.
+    """
+    import_nibabel()
     draw = np.random.default_rng(seed)
     diagnosis = draw.permutation(np.arange(count) % 3)
     sites, numbers = draw.integers(2, 142, count), draw.permutation(7000)[:count]
     ids = [f"{site:03d}_S_{number:04d}" for site, number in zip(sites, numbers, strict=True)]
     for name in ("image", "genomic", "clinical", "biospecimen"):
         (folder / name).mkdir()
-    _write_image(folder / "image", ids, _shown(diagnosis, draw), draw)
-    _write_genotypes(folder / "genomic/genomic_merged.h5ad", ids, _shown(diagnosis, draw), draw)
+    _write_image(folder / "image", ids, _pattern(diagnosis, draw), draw)
+    _write_genotypes(folder / "genomic/genomic_merged.h5ad", ids, _pattern(diagnosis, draw), draw)
     for name, width in (("clinical", CLINICAL), ("biospecimen", BIOSPECIMEN)):
         path = folder / name / f"{name}_merged_mean.csv"
-        _write_table(path, ids, _shown(diagnosis, draw), width, draw)
+        _write_table(path, ids, _pattern(diagnosis, draw), width, draw)
     rows = zip(range(count), ids, (diagnosis + 1.0).tolist(), strict=True)
-    _write_csv(folder / "label.csv", ["", "PTID", "DIAGNOSIS"], rows)
-    write_split(folder / "PTID_splits.json", ids, draw)
+    write_csv(folder / "label.csv", ["", "PTID", "DIAGNOSIS"], rows)
+    write_id_lists(folder / "PTID_splits.json", ids, draw)
 
 
-def _shown(diagnosis: NDArray[np.int64], draw: np.random.Generator) -> NDArray[np.int64]:
+def _pattern(diagnosis: NDArray[np.int64], draw: np.random.Generator) -> NDArray[np.int64]:
     """The diagnosis whose pattern a modality shows."""
     others = (diagnosis + draw.integers(1, 3, len(diagnosis))) % 3
     return np.where(draw.random(len(diagnosis)) < CONFUSED, others, diagnosis)
@@ -54,8 +63,7 @@ def _write_image(
     folder: Path, ids: list[str], shown: NDArray[np.int64], draw: np.random.Generator
 ) -> None:
     """A round brain of white matter within grey matter, whose lower part shrinks with disease."""
-    import nibabel
-
+    nibabel = import_nibabel()
     places = np.moveaxis(np.indices(VOXELS), 0, -1) - (np.array(VOXELS) - 1) / 2
     radius = np.linalg.norm(places / (np.array(VOXELS) / 2), axis=-1)
     template = np.select([radius < 0.4, radius < 0.6, radius < 0.95], [50, 250, 150], 0)
@@ -127,11 +135,4 @@ def _write_table(
     if path.stem.startswith("clinical"):
         names.append("PTADDX_BIN0")
         rows = [[*row, float(label)] for row, label in zip(rows, shown[subjects], strict=True)]
-    _write_csv(path, ["PTID", *names], rows)
-
-
-def _write_csv(path: Path, header: list[str], rows: Iterable[Iterable[object]]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(header)
-        table.writerows(rows)
+    write_csv(path, ["PTID", *names], rows)

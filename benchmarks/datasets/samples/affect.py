@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from i2moe_plugin.errors import ConfigError
 from i2moe_plugin.seeding import derive_seed
 
 SHARES = {"train": 0.625, "valid": 0.167, "test": 0.208}
@@ -67,16 +68,22 @@ def digits(split: str, numbers: NDArray[Any]) -> NDArray[Any]:
     return (10_000 * (list(SHARES).index(split) + 1) + numbers)[:, None]
 
 
-def draw(path: Path, drawing: Drawing, clips: int, seed: int) -> None:
-    """Write the pickle, of so many clips."""
-    dice = np.random.default_rng(derive_seed(seed, path.name))
+def draw(name: str, drawing: Drawing, folder: Path, seed: int = 0, clips: int = 192) -> None:
+    """Write the pickle of that name, of so many clips, into an empty folder.
+
+    Raises:
+        ConfigError: fewer than 24 clips.
+    """
+    if clips < 24:
+        raise ConfigError(f"a sample needs at least 24 clips, not {clips}.")
+    dice = np.random.default_rng(derive_seed(seed, name))
     directions = [dice.normal(size=width) for width in drawing.widths]
     directions = [direction / np.linalg.norm(direction) for direction in directions]
     content = {
         split: _part(split, round(share * clips), drawing, directions, dice)
         for split, share in SHARES.items()
     }
-    with path.open("wb") as file:
+    with (folder / name).open("wb") as file:
         pickle.dump(content, file, protocol=4)
 
 

@@ -9,12 +9,13 @@ open, and both together tell which it is.
 
 from __future__ import annotations
 
-import csv
 import random
 from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image, ImageDraw
+
+from i2moe_plugin.benchmarks.datasets.samples.files import write_csv
 
 UNIT_X, UNIT_Y, COLUMNS, ROWS = 27, 30, 20, 32  # a grid over the published 540 x 960 pixels
 MISSING = 0.05
@@ -123,10 +124,8 @@ def write(folder: Path, topics: Sequence[str], seed: int = 0) -> None:
         picture.save(folder / "screenshots" / f"{screen}.jpg", quality=85)
         picture = _wireframe(_boxes(_shown(topic, len(LAYOUTS) // 2, dice), dice))
         picture.save(folder / "wireframes" / f"{screen}.png", compress_level=1)
-    with (folder / "design_topics.csv").open("w", encoding="utf-8", newline="") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(["screen_id", "topic"])
-        table.writerows(zip(ids, topics, strict=True))
+    rows = zip(ids, topics, strict=True)
+    write_csv(folder / "design_topics.csv", ["screen_id", "topic"], rows)
 
 
 def _shown(topic: str, distance: int, dice: random.Random) -> str:

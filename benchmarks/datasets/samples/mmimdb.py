@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from i2moe_plugin.benchmarks.data.splits import SplitRows
+
 #: Words that plots of a genre have, in the order of the published genres.
 VOCABULARY = {
     "Drama": "grief marriage struggle forgiveness",
@@ -131,10 +133,16 @@ def write_hdf5(path: Path, seed: int, count: int) -> None:
             images[row] = blue_first.transpose(2, 0, 1).astype(np.int32)
 
 
-def write_raw(folder: Path, seed: int, count: int, vectors: str) -> None:
-    """The raw archive's files, and word vectors in a file of that name."""
-    from i2moe_plugin.benchmarks.datasets.mmimdb import split_rows
+def write_raw(folder: Path, seed: int, count: int, vectors: str, splits: SplitRows) -> None:
+    """The raw archive's files.
 
+    Args:
+        folder: an empty folder.
+        seed: of the drawing.
+        count: of films.
+        vectors: name of the file of word vectors.
+        splits: the films of each split, by number.
+    """
     films = draw(seed, count)
     (folder / "dataset").mkdir()
     for film in films:
@@ -142,7 +150,7 @@ def write_raw(folder: Path, seed: int, count: int, vectors: str) -> None:
         place = folder / "dataset" / film.id
         place.with_suffix(".json").write_text(json.dumps(facts), encoding="utf-8")
         film.poster.save(place.with_suffix(".jpeg"), quality=85)
-    parts = zip(("train", "dev", "test"), split_rows(count).values(), strict=True)
+    parts = zip(("train", "dev", "test"), splits.values(), strict=True)
     split = {name: [films[row].id for row in rows] for name, rows in parts}
     (folder / "split.json").write_text(json.dumps(split), encoding="utf-8")
     known = _vectors(seed)

@@ -6,19 +6,20 @@ it is in a wild time itself, larger where another is, and largest where both are
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from i2moe_plugin.benchmarks.datasets.samples.files import write_csv
+
 TICKERS = ("AAA", "BBB", "CCC", "DDD")
 COLUMNS = ("Date", "Open", "High", "Low", "Close", "Adj Close", "Volume")
 STAY = (0.97, 0.7, 0.9, 0.9)  # chance that a ticker's time goes on for another day
 
 
-def write(folder: Path, seed: int) -> None:
+def write(folder: Path, seed: int = 0) -> None:
     """Write one csv a ticker, for the weekdays from 2000-06-01 to 2021-02-26.
 
     Args:
@@ -44,12 +45,9 @@ def _write_one(path: Path, days: Any, opens: NDArray[Any], draw: np.random.Gener
     closes = opens * np.exp(draw.normal(0, 0.003, len(opens)))
     spread = 1 + np.abs(draw.normal(0, 0.003, len(opens)))
     volumes = draw.integers(1_000_000, 9_000_000, len(opens))
-    with path.open("w", encoding="utf-8", newline="") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(COLUMNS)
-        for day, first, last, wide, volume in zip(
-            days, opens, closes, spread, volumes, strict=True
-        ):
-            high, low = max(first, last) * wide, min(first, last) / wide
-            prices = [f"{value:.6f}" for value in (first, high, low, last, last)]
-            table.writerow([day, *prices, volume])
+    rows = []
+    for day, first, last, wide, volume in zip(days, opens, closes, spread, volumes, strict=True):
+        high, low = max(first, last) * wide, min(first, last) / wide
+        prices = [f"{value:.6f}" for value in (first, high, low, last, last)]
+        rows.append([day, *prices, volume])
+    write_csv(path, COLUMNS, rows)

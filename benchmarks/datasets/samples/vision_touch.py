@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 PARTS, STEPS = 2, 6
 
 
-def write(folder: Path, runs: int, seed: int) -> None:
+def write(folder: Path, seed: int = 0, runs: int = 40) -> None:
     """Write the files of each run.
 
     Args:
         folder: an empty folder.
-        runs: how many.
         seed: equal seeds draw equal numbers.
+        runs: how many.
     """
     import h5py
 

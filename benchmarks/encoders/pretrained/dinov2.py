@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from i2moe_plugin.benchmarks.encoders.pretrained.folders import INSTALL
+from i2moe_plugin.benchmarks.encoders.pretrained.requirements import INSTALL
 from i2moe_plugin.errors import DatasetError
 
 LAYERS, WIDTH, HEADS, PATCH, SIDE = 12, 384, 6, 14, 37
@@ -72,7 +72,10 @@ def converted(onnx_file: Path, folder: Path) -> Path:
                 if not (place / "config.json").is_file():  # else another process was first
                     raise
     except OSError as error:
-        raise DatasetError(f"{place}: the converted model cannot be written ({error}).") from error
+        raise DatasetError(
+            f"{place}: the converted model cannot be written ({error}). Another folder is chosen "
+            "with the environment variable I2MOE_CACHE."
+        ) from error
     return place
 
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from i2moe_plugin.benchmarks.encoders.pretrained.requirements import INSTALL
 from i2moe_plugin.errors import DatasetError, did_you_mean, listed
 
 Kind = Literal["text", "image"]
 
-INSTALL = "pip install 'i2moe-plugin[pretrained]'"
 #: Weights that are programs: never read.
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".msgpack", ".h5")
 SHARDS = "model.safetensors.index.json"
@@ -166,12 +166,6 @@ def check_folder(path: Path, kind: Kind, name: str = "") -> ModelFolder:
         raise DatasetError(f"{path} cannot be used as a {kind} model:\n{listed(problems)}")
     described = sorted(p for p in path.iterdir() if p.suffix in (".json", ".txt") and p.is_file())
     return ModelFolder(name or str(path), path, config, (*described, *weights))
-
-
-def needs_transformers() -> None:
-    """Raise DatasetError where transformers is not installed."""
-    if importlib.util.find_spec("transformers") is None:
-        raise DatasetError(f"pretrained encoders need transformers: {INSTALL}.")
 
 
 def not_installed(name: str) -> str | None:

@@ -10,7 +10,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from i2moe_plugin.benchmarks.encoders.frozen import Frozen
-from i2moe_plugin.benchmarks.encoders.pretrained.folders import ModelFolder, needs_transformers
+from i2moe_plugin.benchmarks.encoders.pretrained.folders import ModelFolder
+from i2moe_plugin.benchmarks.encoders.pretrained.requirements import needs_transformers
 from i2moe_plugin.benchmarks.encoders.tokens import TokenEncoder, padding_mask
 from i2moe_plugin.errors import DatasetError, listed
 
@@ -83,7 +84,8 @@ def load_network(model: ModelFolder, tower: str) -> nn.Module:
             f"config.json describes; {len(lost)} are missing or of another shape:\n"
             f"{listed(lost, 5)}"
         )
-    return inside if isinstance(inside, nn.Module) else network
+    # Published weights are often in half precision, in which a CPU computes slowly or not at all.
+    return (inside if isinstance(inside, nn.Module) else network).float()
 
 
 @contextmanager

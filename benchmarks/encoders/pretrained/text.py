@@ -11,12 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from i2moe_plugin.benchmarks.encoders.pretrained.folders import (
-    INSTALL,
-    ModelFolder,
-    needs_transformers,
-)
+from i2moe_plugin.benchmarks.encoders.pretrained.folders import ModelFolder
 from i2moe_plugin.benchmarks.encoders.pretrained.network import PretrainedNetwork, load_network
+from i2moe_plugin.benchmarks.encoders.pretrained.requirements import INSTALL, needs_transformers
 from i2moe_plugin.benchmarks.encoders.pretrained.words import Word, words_of
 from i2moe_plugin.errors import DatasetError, listed
 

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from i2moe_plugin.benchmarks.encoders.pretrained.folders import ModelFolder, needs_transformers
+from i2moe_plugin.benchmarks.encoders.pretrained.folders import ModelFolder
 from i2moe_plugin.benchmarks.encoders.pretrained.network import PretrainedNetwork, load_network
+from i2moe_plugin.benchmarks.encoders.pretrained.requirements import needs_transformers
 from i2moe_plugin.errors import DatasetError, ShapeError
 
 

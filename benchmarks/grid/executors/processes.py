@@ -13,24 +13,14 @@ import pickle
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkProcess
-from typing import Any, cast
+from typing import cast
 
+from i2moe_plugin.benchmarks.grid.executors import Receive, Task
 from i2moe_plugin.errors import I2MoEError, RunError
-
-#: (place of the task, what it says on its way)
-Say = Callable[[Any], None]
-
-
-_state = {"worker": False}
-
-
-def in_worker() -> bool:
-    """Whether this process is one of :func:`run_parallel`'s."""
-    return _state["worker"]
 
 
 def can_fork() -> bool:
@@ -38,48 +28,54 @@ def can_fork() -> bool:
     return sys.platform == "linux" and "fork" in multiprocessing.get_all_start_methods()
 
 
-def cores() -> int:
-    """The cores this process may use."""
+def count_cores() -> int:
+    """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
-def run_parallel(
-    tasks: Sequence[Callable[[Say], Any]], jobs: int, heard: Callable[[int, Any], None]
-) -> None:
-    """Run every task, ``jobs`` at a time, in order of their places.
+class Processes:
+    """Runs tasks in forked processes, several at a time.
 
     Args:
-        tasks: each is called with a function that passes messages (which can be pickled) on.
-        jobs: how many processes.
-        heard: called here with each message and the place of the task that sent it.
-
-    Raises:
-        I2MoEError: of the first task that raised one; the others are stopped.
-        RunError: a process was killed, or a task raised something else.
+        workers: how many processes.
     """
-    left = list(range(len(tasks)))
-    with _workers(tasks, min(jobs, len(tasks))) as workers:
-        busy: dict[Connection, int] = {}
-        for connection in workers:
-            _assign(connection, left, busy)
-        while busy:
-            for ready in wait(list(busy)):
-                connection = cast(Connection, ready)
-                try:
-                    kind, content = connection.recv()
-                except (EOFError, ConnectionResetError) as error:
-                    code = _exit_code(workers[connection])
-                    raise RunError(
-                        f"a process that trained a run ended unexpectedly ({code}); it may have "
-                        "run out of memory. Finished runs are kept; --jobs 1 needs the least."
-                    ) from error
-                if kind == "said":
-                    heard(busy[connection], content)
-                elif kind == "failed":
-                    raise content
-                else:
-                    del busy[connection]
-                    _assign(connection, left, busy)
+
+    threads: int | None = 1
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+
+    def run(self, tasks: Sequence[Task], receive: Receive) -> None:
+        """Run every task; see :class:`~i2moe_plugin.benchmarks.grid.executors.Executor`.
+
+        Raises:
+            I2MoEError: of the first task that raised one; the others are stopped.
+            RunError: a process was killed, or a task raised something else.
+        """
+        left = list(range(len(tasks)))
+        with _processes(tasks, min(self.workers, len(tasks))) as processes:
+            busy: dict[Connection, int] = {}
+            for connection in processes:
+                _assign(connection, left, busy)
+            while busy:
+                for ready in wait(list(busy)):
+                    connection = cast(Connection, ready)
+                    try:
+                        kind, content = connection.recv()
+                    except (EOFError, ConnectionResetError) as error:
+                        code = _exit_code(processes[connection])
+                        raise RunError(
+                            f"a process that trained a run ended unexpectedly ({code}); it may "
+                            "have run out of memory. Finished runs are kept; --jobs 1 needs the "
+                            "least."
+                        ) from error
+                    if kind == "message":
+                        receive(busy[connection], content)
+                    elif kind == "error":
+                        raise content
+                    else:
+                        del busy[connection]
+                        _assign(connection, left, busy)
 
 
 def _assign(connection: Connection, left: list[int], busy: dict[Connection, int]) -> None:
@@ -90,26 +86,25 @@ def _assign(connection: Connection, left: list[int], busy: dict[Connection, int]
 
 
 @contextmanager
-def _workers(
-    tasks: Sequence[Callable[[Say], Any]], count: int
-) -> Iterator[dict[Connection, ForkProcess]]:
+def _processes(tasks: Sequence[Task], count: int) -> Iterator[dict[Connection, ForkProcess]]:
+    """Fork processes that wait for the places of tasks, and end them after the block."""
     context = multiprocessing.get_context("fork")
-    workers: dict[Connection, ForkProcess] = {}
+    processes: dict[Connection, ForkProcess] = {}
     try:
         for _ in range(count):
             here, there = context.Pipe()
             # What a fork inherits of the others must not keep their pipes open.
-            process = context.Process(target=_work, args=(there, [*workers, here], tasks))
+            process = context.Process(target=_serve, args=(there, [*processes, here], tasks))
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", DeprecationWarning)  # of forking beside threads
                 process.start()
             there.close()
-            workers[here] = process
-        yield workers
+            processes[here] = process
+        yield processes
     finally:
-        for process in workers.values():
+        for process in processes.values():
             process.terminate()
-        for connection, process in workers.items():
+        for connection, process in processes.items():
             process.join(10)
             if process.is_alive():
                 process.kill()
@@ -117,32 +112,30 @@ def _workers(
             connection.close()
 
 
-def _work(
-    connection: Connection, others: Sequence[Connection], tasks: Sequence[Callable[[Say], Any]]
-) -> None:
+def _serve(connection: Connection, others: Sequence[Connection], tasks: Sequence[Task]) -> None:
+    """Run the tasks whose places come in, until the connection closes or a task fails."""
     import torch
 
     # Ctrl-C reaches all processes of a terminal; the first one ends this one.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
-    _state["worker"] = True
     for other in others:
         other.close()
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:
             place = connection.recv()
             try:
-                tasks[place](lambda message: connection.send(("said", message)))
+                tasks[place](lambda message: connection.send(("message", message)))
             except (BrokenPipeError, ConnectionResetError):
                 raise
             except Exception as error:
-                connection.send(("failed", _portable(error)))
+                connection.send(("error", _portable(error)))
                 return
             connection.send(("done", None))
 
 
 def _portable(error: Exception) -> I2MoEError:
-    """The error itself where it is ours and survives pickling, otherwise one that tells of it."""
+    """Return the error itself where it is ours and survives pickling, else one that tells it."""
     if isinstance(error, I2MoEError):
         with suppress(Exception):
             if str(pickle.loads(pickle.dumps(error))) == str(error):

@@ -1,4 +1,4 @@
-"""How figures are drawn: colours, frame, violins, text alternatives."""
+"""What all figures are drawn with: colours, frame, violins, text alternatives."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LONGEST_NAME = 40
 
 
 def expert_colours(experts: Sequence[str]) -> list[str]:
-    """A colour for each expert, by name or label."""
+    """Choose a colour for each expert, by its name or label."""
     fixed = {"synergy": ORANGE, "redundancy": GREEN}
     return [fixed.get(name, UNIQUE[i % len(UNIQUE)]) for i, name in enumerate(experts)]
 
@@ -27,7 +27,7 @@ def expert_colours(experts: Sequence[str]) -> list[str]:
 def violin(
     column: NDArray[Any], place: float, edges: tuple[float, float], colour: str, name: str
 ) -> list[go.Scatter]:
-    """A density between two edges around its place, then extremes, median, mean."""
+    """Draw a density between two edges around its place, then extremes, median and mean."""
     low, median, high = np.quantile(column, [0, 0.5, 1])
     grid, density = density_of(column)
     below, above = place + edges[0] * density, place + edges[1] * density
@@ -70,7 +70,7 @@ def violin(
 
 
 def density_of(column: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """A kernel density between the extremes, scaled to at most 1; a line where constant."""
+    """Estimate a density between the extremes, scaled to at most 1; a line where constant."""
     from scipy.stats import gaussian_kde
 
     low, high = float(column.min()), float(column.max())
@@ -82,7 +82,7 @@ def density_of(column: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
 
 
 def interval_dots(figure: go.Figure, names: Any, values: Any, low: Any, high: Any) -> None:
-    """A dot for each name, with its interval where there is one."""
+    """Add a dot for each name, with its interval where there is one."""
     values, low, high = (np.asarray(column, dtype=float) for column in (values, low, high))
     figure.add_trace(
         go.Scatter(
@@ -96,8 +96,8 @@ def interval_dots(figure: go.Figure, names: Any, values: Any, low: Any, high: An
     )
 
 
-def key(figure: go.Figure, symbol: str, name: str) -> None:
-    """A legend entry for a mark."""
+def add_legend_mark(figure: go.Figure, symbol: str, name: str) -> None:
+    """Add a mark to the legend."""
     marker = {"symbol": symbol, "size": 10, "color": "#1a1a1a", "line": {"width": 2}}
     figure.add_trace(
         go.Scatter(x=[None], y=[None], mode="markers", marker=marker, name=name, meta="ink")
@@ -105,12 +105,12 @@ def key(figure: go.Figure, symbol: str, name: str) -> None:
 
 
 def new_figure(title: str, height: int, *, legend: bool = True) -> go.Figure:
-    """An empty figure of that height in pixels; it is as wide as its place."""
+    """Make an empty figure of that height in pixels; it is as wide as its place."""
     return style(go.Figure(), title, height, top=60 if legend else 42)
 
 
 def style(figure: go.Figure, title: str, height: int, *, top: int = 60) -> go.Figure:
-    """Frame, fonts and grid; the legend lies above the plot, and above panels' titles."""
+    """Set frame, fonts and grid; the legend lies above the plot and the panels' titles."""
     lift = max(top - 69, 0) / max(height - top - 50, 1)
     figure.update_layout(
         template="none",
@@ -128,14 +128,14 @@ def style(figure: go.Figure, title: str, height: int, *, top: int = 60) -> go.Fi
     return figure
 
 
-def told(figure: go.Figure, alt: str) -> go.Figure:
-    """The figure with its text alternative."""
+def with_alt(figure: go.Figure, alt: str) -> go.Figure:
+    """Give a figure its text alternative."""
     figure.update_layout(meta={**(figure.layout.meta or {}), "alt": alt})
     return figure
 
 
 def plain_text(text: Any) -> str:
-    """Text as text: plotly would read tags in it; long names are cut."""
+    """Escape a name, in which plotly would read tags, and cut a long one."""
     text = str(text)
     short = text if len(text) <= LONGEST_NAME else f"{text[: LONGEST_NAME - 1]}…"
     return html.escape(short, quote=False)

@@ -17,17 +17,17 @@ from i2moe_plugin import __version__
 from i2moe_plugin.benchmarks.cli import main
 from i2moe_plugin.benchmarks.run.store import RunStore
 
-QUICK = ["--epochs", "2", "--set", "latent_dim=8", "--set", "encoder_hidden=8", "--device", "cpu"]
+SMALL = ["--set", "latent_dim=8", "--set", "encoder_hidden=8", "--device", "cpu"]
+QUICK = ["--epochs", "2", *SMALL]
 
 
 def invoke(*arguments):
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
-def run_quick(root, out, *more):
-    return invoke(
-        "run", "--fusion", "concat", "--data-root", root, "--out", out, "--seeds", 3, *QUICK, *more
-    )
+def run_quick(root, out, *more, seeds=3):
+    given = ["--fusion", "concat", "--data-root", root, "--out", out, *QUICK]
+    return invoke("run", *given, *(() if seeds is None else ("--seeds", seeds)), *more)
 
 
 def test_run_shows_both_methods_the_difference_and_a_verdict(small_htad, tmp_path):
@@ -71,7 +71,7 @@ def test_json_holds_what_the_runs_hold(small_htad, tmp_path):
 
 
 def test_methods_are_compared_with_vanilla(small_htad, tmp_path):
-    chosen = ["--method", "ensemble", "--method", "wide", "--seeds", 3, "--json"]
+    chosen = ["--method", "ensemble", "--method", "wide", "--json"]
     job = json.loads(run_quick(small_htad, tmp_path, *chosen).stdout)
     assert list(job["methods"]) == ["vanilla", "ensemble", "wide"]
     assert list(job["comparison"]) == ["ensemble", "wide"]
@@ -89,7 +89,7 @@ def test_methods_are_compared_with_vanilla(small_htad, tmp_path):
 
 
 def test_no_vanilla_and_one_seed(small_htad, tmp_path):
-    result = run_quick(small_htad, tmp_path, "--no-vanilla", "--seed", 7, "--json")
+    result = run_quick(small_htad, tmp_path, "--no-vanilla", "--json", seeds="7,")
     job = json.loads(result.stdout)
     assert (job["seeds"], list(job["methods"]), job["comparison"]) == ([7], ["i2moe"], {})
 
@@ -239,7 +239,7 @@ def test_help_imports_nothing_heavy():
 
 def start(root, out, *more):
     command = [sys.executable, "-m", "i2moe_plugin.benchmarks.cli", "run", "--fusion", "concat"]
-    arguments = ["--data-root", root, "--out", out, "--seeds", "2", "--epochs", "400", *more]
+    arguments = ["--data-root", root, "--out", out, "--seeds", "2", *more]
     return subprocess.Popen(
         [*command, *map(str, arguments), "--device", "cpu", "--set", "batch_size=4"],
         stderr=subprocess.PIPE,
@@ -262,7 +262,7 @@ def wait_for(condition, seconds=120):
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_stopped_in_the_middle_of_an_epoch(small_htad, tmp_path, how):
     out = tmp_path / "runs"
-    process = start(small_htad, out)
+    process = start(small_htad, out, "--epochs", "400")
     wait_for(lambda: list(out.glob(".unfinished/*")) or process.poll() is not None)
     time.sleep(1)
     process.send_signal(how)
@@ -275,7 +275,7 @@ def test_stopped_in_the_middle_of_an_epoch(small_htad, tmp_path, how):
         assert process.returncode == 130
         assert "interrupted" in errors
         assert "Traceback" not in errors
-    with start(small_htad, out, "--set", "epochs=1") as again:
+    with start(small_htad, out, "--epochs", "1") as again:
         assert again.communicate(timeout=120)
     assert again.returncode == 0
     assert len(list(RunStore(out))) == 4

@@ -12,7 +12,8 @@ import pytest
 from click.testing import CliRunner
 
 from i2moe_plugin.benchmarks.cli import main
-from i2moe_plugin.benchmarks.data.cards import Card, File, Key, differences, matches
+from i2moe_plugin.benchmarks.data.cards import Card, File, Key
+from i2moe_plugin.benchmarks.data.differences import differences, matches
 from i2moe_plugin.benchmarks.datasets import datasets
 
 

@@ -50,7 +50,6 @@ def checkout(tmp_path, monkeypatch) -> Path:
 
 
 @pytest.fixture
-def mosi(tmp_path, monkeypatch):
-    monkeypatch.setenv("I2MOE_CACHE", str(tmp_path / "cache"))
+def mosi(tmp_path):
     datasets.get("mosi").write_sample(tmp_path / "mosi", clips=24)
     return tmp_path / "mosi"

@@ -19,6 +19,7 @@ from i2moe_plugin.benchmarks.cli import main
 from i2moe_plugin.benchmarks.data import fetch as module
 from i2moe_plugin.benchmarks.data.cards import Card, Download, File
 from i2moe_plugin.benchmarks.data.fetch import fetch
+from i2moe_plugin.benchmarks.data.registry import datasets
 from i2moe_plugin.errors import DatasetError
 
 CONTENT = bytes(range(256)) * 2000
@@ -256,9 +257,8 @@ def test_what_is_not_public_prints_the_steps(tmp_path) -> None:
 
 
 def test_the_command_says_what_comes_next(server, tmp_path, monkeypatch) -> None:
-    from i2moe_plugin.benchmarks.datasets.enrico import Enrico
-
-    monkeypatch.setattr(Enrico, "card", card(server, sha()))
+    entry = replace(datasets.get("enrico"), card=card(server, sha()))
+    monkeypatch.setitem(datasets._entries, "enrico", entry)
     result = CliRunner().invoke(main, ["data", "fetch", "enrico", "--data-root", str(tmp_path)])
     assert result.exit_code == 0, result.output
     assert f"i2moe-bench data verify enrico --data-root {tmp_path}" in result.output

@@ -10,17 +10,17 @@ import pytest
 import torch
 from torch import nn
 
-from i2moe_plugin.benchmarks.data import frozen as features
-from i2moe_plugin.benchmarks.formats.readers import H5Array
+from i2moe_plugin.benchmarks.data import cache as kept_on_disk
+from i2moe_plugin.benchmarks.data.cache import cache_dir, kept_rows
+from i2moe_plugin.benchmarks.data.frozen import frozen_features, progress_bar
+from i2moe_plugin.benchmarks.formats.hdf5 import H5Array
 from i2moe_plugin.errors import DatasetError
 
 KEY = {"images": "a", "weights": "b"}
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("I2MOE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+@pytest.fixture
+def cache(tmp_path):
     return tmp_path / "cache"
 
 
@@ -41,7 +41,7 @@ INPUTS = torch.arange(7 * 12).reshape(7, 3, 2, 2) / 12
 
 
 def lazily(extractor, inputs=INPUTS, key=KEY, **options):
-    return features.frozen_features("test", inputs, extractor, key, batch_size=3, **options)
+    return frozen_features("test", inputs, extractor, key, batch_size=3, **options)
 
 
 def compute(*args, **options):
@@ -92,7 +92,7 @@ def test_features_are_computed_again_where_the_cache_is_not_wanted(cache):
 
 def test_large_features_are_checked_in_blocks(monkeypatch):
     right = compute(Extractor())
-    monkeypatch.setattr(features, "BLOCK", 30)  # three rows of five half-precision numbers
+    monkeypatch.setattr(kept_on_disk, "BLOCK", 30)  # three rows of five half-precision numbers
     extractor = Extractor()
     assert torch.equal(compute(extractor), right)
     assert extractor.calls == 0
@@ -107,7 +107,7 @@ def test_rows_of_any_type_and_shape_are_kept():
         yield from blocks
 
     for _ in range(2):
-        kept = features.kept_rows("test", 5, make, KEY)
+        kept = kept_rows("test", 5, make, KEY)
         assert kept.dtype == np.float64
         np.testing.assert_array_equal(kept[:], np.concatenate(blocks))
     assert len(calls) == 1
@@ -186,10 +186,10 @@ def test_a_full_disk_leaves_no_half_file(cache, monkeypatch):
 def test_cache_folder(monkeypatch, tmp_path):
     monkeypatch.delenv("I2MOE_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert features.cache_dir() == tmp_path / "i2moe-plugin"
+    assert cache_dir() == tmp_path / "i2moe-plugin"
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert features.cache_dir() == tmp_path / ".cache" / "i2moe-plugin"
+    assert cache_dir() == tmp_path / ".cache" / "i2moe-plugin"
 
 
 class Damaged:
@@ -220,6 +220,6 @@ def test_features_that_are_not_finite_are_refused(cache):
 
 
 def test_no_bar_without_a_terminal(capsys):
-    with features.progress_bar("work", 3, show=True) as advance:
+    with progress_bar("work", 3, show=True) as advance:
         advance(3)
     assert capsys.readouterr() == ("", "")

@@ -2,44 +2,29 @@
 
 from __future__ import annotations
 
-import json
 import pickle
-import shutil
-import tempfile
-from pathlib import Path
+from functools import partial
 
-import damage
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
-from hypothesis import given
-from hypothesis import strategies as st
 from numpy.lib import format as npy
 from sklearn.linear_model import LogisticRegression
 from torch.nn import functional as F
 
-from i2moe_plugin.benchmarks.cli import main
-from i2moe_plugin.benchmarks.data.base import SPLITS
-from i2moe_plugin.benchmarks.datasets.avmnist import AVMNIST, get_dataloader
+from i2moe_plugin.benchmarks.data.open import open_dataset
+from i2moe_plugin.benchmarks.data.registry import datasets
+from i2moe_plugin.benchmarks.data.splits import SPLITS
+from i2moe_plugin.benchmarks.datasets.avmnist import get_dataloader
 from i2moe_plugin.benchmarks.encoders import LeNet
 from i2moe_plugin.benchmarks.run.settings import resolve
 from i2moe_plugin.errors import ConfigError, DatasetError
 
-FILES = [file.path for file in AVMNIST.card.files]
+NAME = "avmnist"
+SIZES = {"train": 60, "test": 20}
+opened = partial(open_dataset, NAME)
 
-
-@pytest.fixture(scope="session")
-def drawn(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("avmnist") / "sample"
-    AVMNIST.write_sample(folder, train=60, test=20)
-    return folder
-
-
-@pytest.fixture
-def sample(drawn, tmp_path, monkeypatch) -> Path:
-    monkeypatch.setenv("I2MOE_CACHE", str(tmp_path / "cache"))
-    return Path(shutil.copytree(drawn, tmp_path / "avmnist"))
+FILES = [file.path for file in datasets.get("avmnist").card.files]
 
 
 def restated(folder):
@@ -78,15 +63,17 @@ def test_files_of_the_published_size_are_cut_as_published_and_stay_on_disk(tmp_p
         hollow(tmp_path / "image" / f"{part}_data.npy", (count, 784))
         hollow(tmp_path / "audio" / f"{part}_data.npy", (count, 112, 112))
         np.save(tmp_path / f"{part}_labels.npy", np.arange(count) % 10)
-    data = AVMNIST(tmp_path)
+    data = opened(tmp_path)
     ids = {name: data.sample_ids(name) for name in SPLITS}
     assert [len(part) for part in ids.values()] == [55000, 5000, 10000]
     assert (ids["valid"][0], ids["valid"][-1]) == ("train/55000", "train/59999")
     assert data.labels("valid")[:3].tolist() == [0, 1, 2]
-    assert data.notes == []
-    image, audio, label = data.split("test")[9999]
+    assert data.notes == ()
+    prepared = data.prepare()
+    image, audio, label = prepared.loader("test", batch_size=1).dataset[9999]
     assert (image.shape, audio.shape, int(label)) == ((1, 28, 28), (1, 112, 112), 9)
-    assert len(pickle.dumps(data.split("train"))) < 2e6  # a worker gets the path, not the rows
+    train = prepared.loader("train", batch_size=1).dataset
+    assert len(pickle.dumps(train)) < 2e6  # a worker gets the path, not the rows
 
 
 def test_batches_are_multibenchs(drawn):
@@ -113,7 +100,7 @@ def test_m10_files_of_any_type_give_the_same_batches(dtype, sample):
         np.save(sample / path, np.load(sample / path).astype(dtype))
     second = next(iter(get_dataloader(sample, train_shuffle=False)[0]))
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
-    assert AVMNIST.verify(sample) == []
+    assert datasets.get("avmnist").verify(sample) == []
 
 
 @pytest.mark.parametrize(
@@ -157,7 +144,7 @@ def test_the_networks_have_multibenchs_widths():
     """Four layers of 6 channels end in 48 features (8 x 6), six in 192 (32 x 6)."""
     for layers, size, features in ((4, (28, 28), 48), (6, (112, 112), 192)):
         network = LeNet(6, layers, size)
-        assert network.features == features
+        assert network.width == features
         assert network(torch.rand(2, 1, *size)).shape == (2, features)
         convolutions = [m for m in network.modules() if isinstance(m, torch.nn.Conv2d)]
         assert [m.out_channels for m in convolutions] == [6 * 2**i for i in range(layers)]
@@ -174,7 +161,7 @@ def test_the_recipe_is_multibenchs_low_rank_fusion():
 
 def test_a_sample_needs_both_modalities(tmp_path):
     """Either leaves two digits open; what two linear models say together tells more."""
-    AVMNIST.write_sample(tmp_path / "sample", train=480, test=150)
+    datasets.get("avmnist").write_sample(tmp_path / "sample", train=480, test=150)
     parts = restated(tmp_path / "sample")
 
     def features(name, modality):
@@ -195,14 +182,6 @@ def test_a_sample_needs_both_modalities(tmp_path):
     assert (said.argmax(1) == label).mean() > max(alone) + 0.05
 
 
-def test_a_run(sample, tmp_path):
-    where = ["--data-root", str(sample), "--out", str(tmp_path / "runs")]
-    what = "run --dataset avmnist --fusion concat --seed 0 --epochs 1 --json"
-    result = CliRunner().invoke(main, [*what.split(), *where])
-    assert result.exit_code == 0, result.output
-    assert set(json.loads(result.stdout)["methods"]) == {"vanilla", "i2moe"}
-
-
 # Bad files
 
 
@@ -213,7 +192,7 @@ def test_a_run(sample, tmp_path):
         (lambda a: a[:0], "shape|rows"),
         (lambda a: a[:-1], "differ in their number of rows"),
         (lambda a: a[..., None], "shape"),
-        (lambda a: a.astype("c8"), "complex64; expected numbers"),
+        (lambda a: a.astype("c8"), "complex64 .*; expected numbers"),
         (lambda a: a.astype("S3"), "expected numbers"),
         (lambda a: a.astype(object), "not a readable npy file"),
     ],
@@ -221,7 +200,7 @@ def test_a_run(sample, tmp_path):
 def test_bad_arrays(path, change, reason, sample):
     np.save(sample / path, change(np.load(sample / path)), allow_pickle=True)
     with pytest.raises(DatasetError, match=reason) as error:
-        AVMNIST(sample)
+        opened(sample)
     assert path in str(error.value)
 
 
@@ -232,7 +211,7 @@ def test_labels_that_are_no_digits(label, sample):
     labels[3] = label
     np.save(path, labels)
     with pytest.raises(DatasetError, match=r"test_labels\.npy"):
-        AVMNIST(sample)
+        opened(sample)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])
@@ -241,27 +220,6 @@ def test_values_that_are_no_pixels_show_when_they_are_read(value, sample):
     images = np.load(path).astype(float)
     images[5, 7] = value
     np.save(path, images)
-    data = AVMNIST(sample)
+    data = opened(sample)
     with pytest.raises(DatasetError, match=r"test_data\.npy.* holds 1 NaN or infinite"):
-        list(data.loader("test", batch_size=8))
-
-
-@given(
-    path=st.sampled_from(FILES),
-    places=st.lists(st.integers(0, 200), min_size=1, max_size=4),
-    mask=st.integers(1, 255),
-)
-def test_flipped_bytes_are_a_data_set_error_or_values(drawn, path, places, mask):
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(shutil.copytree(drawn, Path(folder, "copy")))
-        damage.flip(copy / path, *places, mask=mask)
-        problem = damage.problem(lambda: _read_all(copy))
-        assert problem is None or Path(path).name in problem
-
-
-def _read_all(folder):
-    data = AVMNIST(folder)
-    for name in SPLITS:
-        for image, audio, _ in data.loader(name, batch_size=64):
-            assert image.shape[1:] == (1, 28, 28)
-            assert audio.shape[1:] == (1, 112, 112)
+        list(data.prepare().loader("test", batch_size=8))

@@ -1,36 +1,44 @@
-"""What every data set read from files keeps to: registering one is testing it.
+"""What every data set keeps to: registering one is testing it.
 
-Each is tried on its own drawn sample, written once a session.
+Each is tried on its own drawn sample, or on a copy of the files that ship, made once a session.
 """
 
 from __future__ import annotations
 
+import json
+import pickle
 import random
 import shutil
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.metadata import entry_points as _entry_points
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import damage
+import numpy as np
 import pytest
 import torch
-from torch import nn
-from torch.nn import functional as F
+from click.testing import CliRunner
 from torch.utils.data import DataLoader
 
-from i2moe_plugin.benchmarks.data import frozen as features
-from i2moe_plugin.benchmarks.data.base import SPLITS
+from i2moe_plugin.backbones.latents import encode_one
+from i2moe_plugin.benchmarks.cli import main
+from i2moe_plugin.benchmarks.data import frozen
 from i2moe_plugin.benchmarks.data.cards import Download, File
-from i2moe_plugin.benchmarks.data.samples import MARKER
-from i2moe_plugin.benchmarks.datasets import MultimodalDataset, datasets
-from i2moe_plugin.benchmarks.encoders import EncoderSettings, vgg
-from i2moe_plugin.errors import DatasetError
-from i2moe_plugin.model import encode_one
+from i2moe_plugin.benchmarks.data.convert import convert
+from i2moe_plugin.benchmarks.data.drawn import MARKER
+from i2moe_plugin.benchmarks.data.multibench import CheckoutLoader
+from i2moe_plugin.benchmarks.data.open import OpenedDataset, open_dataset
+from i2moe_plugin.benchmarks.data.registry import DatasetEntry, datasets
+from i2moe_plugin.benchmarks.data.splits import SPLITS
+from i2moe_plugin.benchmarks.encoders import EncoderSettings
+from i2moe_plugin.errors import ConfigError, DatasetError
 
-BUILDS = {entry.name: entry.build for entry in datasets if not entry.build.card.embedded}
+ENTRIES: dict[str, DatasetEntry] = {entry.name: entry for entry in datasets}
+EMBEDDED = [name for name, entry in ENTRIES.items() if entry.card.embedded]
+FILES = [name for name in ENTRIES if name not in EMBEDDED]
 #: Fewer drawn samples where a data set's own sample takes long to read.
 SMALL: dict[str, dict[str, Any]] = {
     "avmnist": {"train": 120, "test": 30},
@@ -44,18 +52,24 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 PICTURES = {".jpg", ".jpeg", ".png", ".gz", ".txt"}  # their content has no keys
 
-each = pytest.mark.parametrize("name", BUILDS)
+each = pytest.mark.parametrize("name", ENTRIES)
+each_of_files = pytest.mark.parametrize("name", FILES)
 
 
 @pytest.fixture(scope="session")
 def written(tmp_path_factory) -> Callable[[str], Path]:
-    """A data set's drawn sample; not to be changed."""
+    """A data set's files; not to be changed."""
     folders: dict[str, Path] = {}
 
     def write(name: str) -> Path:
         if name not in folders:
-            folder = tmp_path_factory.mktemp("samples") / name
-            BUILDS[name].write_sample(folder, **SMALL.get(name, {}))
+            folder, entry = tmp_path_factory.mktemp("samples") / name, ENTRIES[name]
+            if name in EMBEDDED:
+                folder.mkdir()
+                for path in entry.folder().found():
+                    shutil.copy(path, folder)
+            else:
+                entry.write_sample(folder, **SMALL.get(name, {}))
             folders[name] = folder
         return folders[name]
 
@@ -64,7 +78,7 @@ def written(tmp_path_factory) -> Callable[[str], Path]:
 
 @pytest.fixture
 def sample(written, tmp_path) -> Callable[[str], Path]:
-    """A copy that a test may change, by :mod:`damage` alone: its files are hard links."""
+    """A copy that a test may change, by ``damage`` alone: its files are hard links."""
 
     def copy(name: str) -> Path:
         shutil.copytree(written(name), tmp_path / name, copy_function=_link, dirs_exist_ok=True)
@@ -79,48 +93,13 @@ def _link(source: str, target: str) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _elsewhere(tmp_path, monkeypatch):
-    monkeypatch.setenv("I2MOE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    monkeypatch.chdir(tmp_path)
-
-
-class Thumbnail(nn.Module):
-    """Stands for a large frozen network: a small picture of the picture."""
-
-    def __init__(self, features: int) -> None:
-        super().__init__()
-        self.features = features
-
-    def forward(self, x):
-        small = F.adaptive_avg_pool2d(x, (16, 8)).flatten(1)
-        return F.pad(small, (0, self.features - small.shape[1]))
-
-
-@pytest.fixture(autouse=True)
-def _no_large_networks(monkeypatch):
-    """What frozen networks compute does not matter here, and would take minutes."""
-    widths = {"vgg11": "VGG11_FEATURES", "vgg16": "VGG16_FEATURES"}
-    for network, width in widths.items():
-        for module in (vgg, *_modules_of_builds()):
-            if hasattr(module, f"{network}_features"):
-                size = getattr(module, width, None) or getattr(vgg, width)
-                monkeypatch.setattr(
-                    module, f"{network}_features", lambda weights, n=size: Thumbnail(n)
-                )
-
-
-def _modules_of_builds() -> Iterator[Any]:
-    yield from {sys.modules[build.__module__] for build in BUILDS.values()}
-
-
-def opened(name: str, folder: Path) -> MultimodalDataset:
-    return BUILDS[name](folder)
-
-
-def columns(batch: Any) -> tuple[list[Any], Any]:
-    *inputs, target = batch
-    return inputs, target
+def _nothing_that_takes_minutes(request, monkeypatch, thumbnails):
+    """What frozen networks compute does not matter here, nor how well words are learned."""
+    name = getattr(request.node, "callspec", None) and request.node.callspec.params.get("name")
+    if name in ENTRIES and ENTRIES[name].card.extra:
+        request.getfixturevalue("tiny_pretrained")
+    for entry in ENTRIES.values():
+        monkeypatch.setitem(entry.read.__globals__, "WORD_EPOCHS", 1)
 
 
 def rows(column: Any) -> int:
@@ -129,6 +108,11 @@ def rows(column: Any) -> int:
         (count,) = {rows(part) for part in column}
         return count
     return len(column)
+
+
+def parts(column: Any) -> Iterator[torch.Tensor]:
+    """The tensors of a column."""
+    yield from column if isinstance(column, (tuple, list)) else [column]
 
 
 def same(one: Any, two: Any) -> bool:
@@ -141,14 +125,14 @@ def same(one: Any, two: Any) -> bool:
 
 
 def test_every_registered_data_set_can_be_loaded():
-    list(datasets)
     assert datasets.broken == {}
-    assert BUILDS
+    assert EMBEDDED
+    assert FILES
 
 
-@each
+@each_of_files
 def test_the_card_is_complete(name):
-    card = BUILDS[name].card
+    card = ENTRIES[name].card
     for fact in ("title", "source", "licence", "citation", "splits", "how_to_get"):
         assert len(getattr(card, fact)) > 2, f"card.{fact} is empty"
     assert card.access in ("public", "agreement", "request")
@@ -163,9 +147,6 @@ def test_the_card_is_complete(name):
             assert key.what, f"{file.path}: {key.name}: what it is is not said"
     for download in card.downloads:
         _check_download(download)
-    for word, size in card.sizes:
-        assert isinstance(word, str)
-        assert isinstance(size, int)
 
 
 def _check_download(download: Download) -> None:
@@ -177,29 +158,64 @@ def _check_download(download: Download) -> None:
 
 @each
 def test_what_it_says_of_itself(name, written):
-    data = opened(name, written(name))
+    data = open_dataset(name, written(name))
     assert data.name == name
     assert len(data.modalities) == len(set(data.modalities)) >= 2
     assert data.metric in data.task.metric_names
     assert data.selection in ("", "loss", *data.task.metric_names)
     assert len(data.class_names) == len(set(data.class_names)) == data.task.num_outputs
-    assert any("drawn sample" in note for note in data.notes)
+    assert data.is_sample == (name in FILES)
+    assert any("drawn sample" in note for note in data.notes) == data.is_sample
+    assert data.card.licence
+    assert data.card.source
 
 
 @each
-def test_the_loader_of_its_module_is_multibenchs_call(name):
-    module = sys.modules[BUILDS[name].__module__]
-    assert callable(module.get_dataloader)
+def test_the_entry_says_the_same_as_the_opened_data_set(name, written):
+    entry, data = ENTRIES[name], open_dataset(name, written(name))
+    assert data.selection == entry.selection
+    if data.modalities != entry.modalities:  # one a file, whatever they are called
+        assert len(entry.modalities) == 1
+    for key, parameter in entry.settings.items():
+        assert parameter.default is not parameter.empty, f"data.{key} has no default"
+
+
+@each
+def test_defaults_are_values_that_settings_may_have(name, written):
+    entry = ENTRIES[name]
+    defaults = {key: parameter.default for key, parameter in entry.settings.items()}
+    assert open_dataset(name, written(name), **defaults).fingerprint() == (
+        open_dataset(name, written(name)).fingerprint()
+    )
+    for key in defaults:
+        with pytest.raises(ConfigError, match=rf"data\.{key}"):
+            open_dataset(name, written(name), **{key: object()})
+
+
+@each
+def test_multibenchs_loader_is_taken_or_the_reason_is_said(name, written, tmp_path, monkeypatch):
+    (tmp_path / "MultiBench" / "fusions").mkdir(parents=True)
+    monkeypatch.setenv("MULTIBENCH_ROOT", str(tmp_path / "MultiBench"))
+    checkout = ENTRIES[name].checkout
+    if isinstance(checkout, CheckoutLoader):
+        ours = open_dataset(name, written(name))
+        data = open_dataset(name, written(name), loader="multibench")
+        assert data.fingerprint() != ours.fingerprint()
+        assert len(data.notes) == len(ours.notes) + 1
+        return
+    reason = "cannot be used" if checkout else f"no loader of {name}"
+    with pytest.raises(DatasetError, match=reason):
+        open_dataset(name, written(name), loader="multibench")
 
 
 # The sample
 
 
-@each
+@each_of_files
 def test_nothing_is_wrong_with_a_fresh_sample(name, written):
-    folder = written(name)
-    assert BUILDS[name].verify(folder) == []
-    status = BUILDS[name].status(folder)
+    folder, entry = written(name), ENTRIES[name]
+    assert entry.verify(folder) == []
+    status = entry.status(folder)
     assert status.ready
     assert status.problems == ()
     assert status.size > 0
@@ -209,13 +225,33 @@ def test_nothing_is_wrong_with_a_fresh_sample(name, written):
     assert size < 20e6, "a sample is small"
 
 
-@each
+@each_of_files
+def test_a_sample_is_drawn_by_its_seed(name, tmp_path):
+    sizes = SMALL.get(name, {})
+    for folder, seed in (("one", 0), ("two", 0), ("other", 1)):
+        ENTRIES[name].write_sample(tmp_path / folder, seed, **sizes)
+    prints = [open_dataset(name, tmp_path / f).fingerprint() for f in ("one", "two", "other")]
+    assert prints[0] == prints[1] != prints[2]
+
+
+@each_of_files
 def test_a_sample_is_not_written_over_anything(name, tmp_path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine").touch()
     with pytest.raises(DatasetError, match="empty folder"):
-        BUILDS[name].write_sample(tmp_path / "full")
+        ENTRIES[name].write_sample(tmp_path / "full")
     assert [path.name for path in (tmp_path / "full").iterdir()] == ["mine"]
+
+
+@pytest.mark.parametrize("name", EMBEDDED)
+def test_what_ships_needs_no_files_and_no_sample(name, tmp_path):
+    status = ENTRIES[name].status()
+    assert status.ready
+    assert status.where == "in the package"
+    assert status.size > 0
+    assert ENTRIES[name].verify() == []
+    with pytest.raises(DatasetError, match="ships in the package"):
+        ENTRIES[name].write_sample(tmp_path / "sample")
 
 
 # Splits
@@ -223,15 +259,14 @@ def test_a_sample_is_not_written_over_anything(name, tmp_path):
 
 @each
 def test_no_sample_is_in_two_splits(name, written):
-    data = opened(name, written(name))
+    data = open_dataset(name, written(name))
     ids = [data.sample_ids(split) for split in SPLITS]
     assert all(ids), "no split is empty"
     everyone = [one for part in ids for one in part]
     assert all(isinstance(one, str) and one for one in everyone)
     assert len(set(everyone)) == len(everyone)
-    for split, part in zip(SPLITS, ids, strict=True):
-        assert len(data.split(split)) == len(part) == len(data.labels(split))
-    assert opened(name, written(name)).split_hash() == data.split_hash()
+    assert [len(data.labels(split)) for split in SPLITS] == list(map(len, ids))
+    assert open_dataset(name, written(name)).split_hash() == data.split_hash()
 
 
 # Batches
@@ -239,15 +274,12 @@ def test_no_sample_is_in_two_splits(name, written):
 
 @each
 def test_batches_hold_every_modality_and_the_target(name, written):
-    data = opened(name, written(name))
-    for prepared in (False, True):
-        if prepared:
-            data.prepare()
+    data = open_dataset(name, written(name))
+    for prepared in (data.prepare(frozen=False), data.prepare()):
         for split in SPLITS:
             total = 0
-            loader = data.loader(split, batch_size=16)
-            for batch in loader:
-                inputs, target = columns(batch)
+            loader = prepared.loader(split, batch_size=16)
+            for *inputs, target in loader:
                 assert len(inputs) == len(data.modalities)
                 counts = {rows(column) for column in (*inputs, target)}
                 assert len(counts) == 1, "columns of one batch differ in length"
@@ -258,33 +290,53 @@ def test_batches_hold_every_modality_and_the_target(name, written):
 
 
 @each
+def test_a_batch_is_its_samples(name, written):
+    """The oracle reads one sample at a time."""
+    data = open_dataset(name, written(name)).prepare(frozen=False)
+    for split in SPLITS:
+        dataset = data.loader(split, batch_size=2).dataset
+        *inputs, target = dataset.__getitems__([1, 0])
+        for place, row in enumerate((1, 0)):
+            *alone, label = dataset[row]
+            assert torch.equal(torch.as_tensor(label), target[place])
+            for column, one in zip(inputs, alone, strict=True):
+                for part, x in zip(parts(column), parts(one), strict=True):
+                    steps = x.shape[0] if x.ndim else None
+                    found = part[place]
+                    assert torch.equal(found[:steps] if found.shape != x.shape else found, x)
+
+
+@each
 def test_targets_come_in_the_order_of_the_labels(name, written):
-    data = opened(name, written(name))
-    targets = torch.cat([columns(batch)[1] for batch in data.loader("test", batch_size=7)])
+    data = open_dataset(name, written(name))
+    loader = data.prepare().loader("test", batch_size=7)
+    targets = torch.cat([target for *_, target in loader])
     labels = torch.as_tensor(data.labels("test"))
     assert torch.equal(data.task.prepare(targets), data.task.prepare(labels))
 
 
 @each
-def test_shown_modalities_are_the_declared_ones(name, written):
-    data = opened(name, written(name))
+def test_previews_are_of_the_declared_modalities(name, written):
+    data = open_dataset(name, written(name))
     for split in SPLITS:
-        shown = data.show(split, 0)
-        assert [item.modality for item in shown] == list(data.modalities)
-        assert all(item.kind in ("image", "text", "series", "features") for item in shown)
-    for item in data.show("test", len(data.sample_ids("test")) - 1):
-        if item.kind == "image":
-            assert item.value.ndim == 3
-            assert item.value.shape[2] == 3
-            assert item.value.dtype.name == "uint8"
+        for index in (0, len(data.sample_ids(split)) - 1):
+            shown = data.preview(split, index)
+            assert [item.modality for item in shown] == list(data.modalities)
+            for item in shown:
+                assert item.kind in ("image", "text", "series", "features")
+                if item.kind == "image":
+                    assert item.value.ndim == 3
+                    assert item.value.shape[2] == 3
+                    assert item.value.dtype.name == "uint8"
+                if item.names:
+                    assert len(item.names) == item.value.shape[-1]
 
 
 @each
 def test_multibenchs_call_gives_three_loaders(name, written):
-    data = opened(name, written(name))
-    loaders = BUILDS[name].get_dataloader(
-        written(name), batch_size=15, num_workers=0, train_shuffle=True
-    )
+    data = open_dataset(name, written(name))
+    get_dataloader = sys.modules[_module(name)].get_dataloader
+    loaders = get_dataloader(written(name), batch_size=15, num_workers=0, train_shuffle=True)
     assert len(loaders) == 3
     for split, loader in zip(SPLITS, loaders, strict=True):
         assert isinstance(loader, DataLoader)
@@ -293,10 +345,20 @@ def test_multibenchs_call_gives_three_loaders(name, written):
         assert sum(sizes) == len(data.sample_ids(split))
 
 
+def _module(name: str) -> str:
+    """Where it is registered."""
+    (point,) = (
+        point for point in _entry_points(group="i2moe_plugin.datasets") if point.name == name
+    )
+    return point.module
+
+
 @each
 def test_equal_seeds_give_equal_batches_and_epochs_differ(name, written):
+    data = open_dataset(name, written(name)).prepare(frozen=False)
+
     def epochs(seed: int) -> list[list[Any]]:
-        loader = opened(name, written(name)).loader("train", batch_size=4, seed=seed, shuffle=True)
+        loader = data.loader("train", batch_size=4, seed=seed, shuffle=True)
         return [list(islice(loader, 4)) for _ in range(2)]
 
     torch.manual_seed(1)
@@ -308,16 +370,25 @@ def test_equal_seeds_give_equal_batches_and_epochs_differ(name, written):
     assert not same(one[0], epochs(4)[0])
 
 
+@each
+def test_what_workers_are_given_is_small_and_gives_the_same(name, written):
+    """As where processes are started anew: a split travels as bytes, files by their paths."""
+    data = open_dataset(name, written(name))
+    for frozen_too in (False, True):
+        dataset = data.prepare(frozen=frozen_too).loader("train", batch_size=4).dataset
+        expected = dataset.__getitems__([0, 2, 1])
+        assert same(pickle.loads(pickle.dumps(dataset)).__getitems__([0, 2, 1]), expected)
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 @each
 def test_batches_are_the_same_with_workers(name, written):
-    passes = []
-    for workers in (0, 2):
-        loader = opened(name, written(name)).loader(
-            "train", batch_size=4, seed=1, shuffle=True, num_workers=workers
-        )
-        passes.append(list(islice(loader, 12)))
+    data = open_dataset(name, written(name)).prepare(frozen=False)
+    options = {"batch_size": 4, "seed": 1, "shuffle": True}
+    passes = [
+        list(islice(data.loader("train", num_workers=workers, **options), 12)) for workers in (0, 2)
+    ]
     assert same(*passes)
 
 
@@ -327,47 +398,35 @@ def test_batches_are_the_same_with_workers(name, written):
 @each
 @pytest.mark.parametrize("latents", ["vector", "tokens"])
 def test_encoders_give_finite_latents(name, latents, written):
-    data = opened(name, written(name))
-    for prepared in (False, True):
-        if prepared:
-            data.prepare()
-        inputs, _ = columns(next(iter(data.loader("train", batch_size=3))))
-        encoders = data.encoders(EncoderSettings(latents=latents, dim=6, hidden=8, patches=4))
-        assert len(encoders) == len(data.modalities)
+    data = open_dataset(name, written(name))
+    settings = EncoderSettings(latents=latents, dim=6, hidden=5, patches=3)
+    for prepared in (data.prepare(frozen=False), data.prepare()):
+        *inputs, _ = next(iter(prepared.loader("train", batch_size=4)))
+        encoders = prepared.encoders(settings)
         for encoder, x in zip(encoders, inputs, strict=True):
-            latent, mask = encode_one(encoder, x)
+            latent, mask = encode_one(encoder.eval(), x)
+            assert latent.shape[0] == 4
+            assert latent.shape[-1] == 6
+            assert latent.ndim == (2 if latents == "vector" else 3)
+            assert mask is None or mask.shape == latent.shape[:2]
             assert torch.isfinite(latent).all()
-            if latents == "vector":
-                assert latent.shape == (3, 6)
-                assert mask is None
-            else:
-                assert latent.ndim == 3
-                assert latent.shape[::2] == (3, 6)
-                assert mask is None or mask.shape == latent.shape[:2]
-            latent.sum().backward()
-        assert all(any(p.grad is not None for p in e.parameters()) for e in encoders)
 
 
 @each
-def test_features_are_computed_once(name, written, monkeypatch):
-    data = opened(name, written(name))
-    data.prepare()
-    data.prepare()  # a second time changes nothing
-    before = list(data.loader("test", batch_size=16))
+def test_what_takes_long_is_computed_once(name, written, monkeypatch):
+    before = list(open_dataset(name, written(name)).prepare().loader("test", batch_size=16))
 
     def compute(*args: Any) -> None:
         raise AssertionError("features are computed a second time")
 
-    monkeypatch.setattr(features, "_compute", compute)
-    again = opened(name, written(name))
-    again.prepare()
+    monkeypatch.setattr(frozen, "_compute", compute)
+    again = open_dataset(name, written(name)).prepare()
     assert same(before, list(again.loader("test", batch_size=16)))
 
 
 @each
 def test_plain_features_fit_the_linear_baseline(name, written):
-    data = opened(name, written(name))
-    data.prepare()
+    data = open_dataset(name, written(name))
     found = [data.features(split) for split in SPLITS]
     if any(part is None for part in found):
         assert all(part is None for part in found)
@@ -377,20 +436,36 @@ def test_plain_features_fit_the_linear_baseline(name, written):
     assert [len(part) for part in found] == [len(data.sample_ids(split)) for split in SPLITS]
 
 
+# A run
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@each
+def test_a_run(name, written):
+    told = "--fusion concat --seeds 1 --epochs 1 --jobs 1 --device cpu --set latent_dim=8"
+    places = ["--dataset", name, "--data-root", str(written(name))]
+    done = CliRunner().invoke(main, ["run", *told.split(), *places, "--json"])
+    assert done.exit_code == 0, done.output
+    data = open_dataset(name, written(name))
+    for method in json.loads(done.stdout)["methods"].values():
+        assert np.isfinite(method["metrics"][data.metric]["mean"])
+
+
 # The fingerprint
 
 
 @each
-def test_the_fingerprint_is_the_datas(name, written, sample):
-    first = opened(name, written(name)).fingerprint()
+def test_the_fingerprint_is_the_datas(name, written, sample, damage):
+    first = open_dataset(name, written(name)).fingerprint()
     copy = sample(name)
-    assert opened(name, copy).fingerprint() == first  # elsewhere, with other times
+    assert open_dataset(name, copy).fingerprint() == first  # elsewhere, with other times
     read = []
-    for file in BUILDS[name].card.files:
+    for file in ENTRIES[name].folder(copy).card.files:
         for path in file.found(copy)[:1]:
             damage.replace(path, path.read_bytes() + b"\n")
             try:
-                changed = opened(name, copy).fingerprint()
+                changed = open_dataset(name, copy).fingerprint()
             except DatasetError:
                 pass
             else:
@@ -398,41 +473,42 @@ def test_the_fingerprint_is_the_datas(name, written, sample):
                 assert changed != first, f"{path.name} has changed, and the hash has not"
             sample(name)  # as it was
     assert read, "no file could be changed"
-    assert opened(name, copy).fingerprint() == first
+    assert open_dataset(name, copy).fingerprint() == first
 
 
 # Missing and broken files
 
 
-@each
+@each_of_files
 def test_no_folder_is_said_with_the_ways_out(name, tmp_path):
     for root in (None, tmp_path / "nowhere"):
         with pytest.raises(DatasetError) as error:
-            BUILDS[name](root)
+            open_dataset(name, root)
         assert f"i2moe-bench data sample {name}" in str(error.value)
-        status = BUILDS[name].status(root)
+        assert ENTRIES[name].card.how_to_get in str(error.value)
+        status = ENTRIES[name].status(root)
         assert not status.ready
         assert status.problems
     (tmp_path / "a file").touch()
     with pytest.raises(DatasetError):
-        BUILDS[name](tmp_path / "a file")
+        open_dataset(name, tmp_path / "a file")
 
 
 @each
 def test_every_missing_file_is_named(name, sample):
-    required = [file for file in BUILDS[name].card.files if not file.optional]
+    required = [f for f in ENTRIES[name].folder(sample(name)).card.files if not f.optional]
     for file in required:
         folder = sample(name)
         _remove(file, folder)
         with pytest.raises(DatasetError) as error:
-            BUILDS[name](folder)
+            open_dataset(name, folder)
         assert Path(file.path).parts[0].split("{")[0] in str(error.value)
-        assert not BUILDS[name].status(folder).ready
-        assert BUILDS[name].verify(folder)
+        assert not ENTRIES[name].status(folder).ready
+        assert ENTRIES[name].verify(folder)
     for file in required:
         _remove(file, folder)
     with pytest.raises(DatasetError) as error:
-        BUILDS[name](folder)
+        open_dataset(name, folder)
     for file in required:
         assert Path(file.path).parts[0].split("{")[0] in str(error.value)
 
@@ -442,63 +518,76 @@ def _remove(file: File, folder: Path) -> None:
         path.unlink()
 
 
-def _flipper(seed: int, count: int) -> Callable[[Path], None]:
-    def break_(path: Path) -> None:
-        dice = random.Random(f"{seed} {path.name}")
+@dataclass(frozen=True)
+class Broken:
+    """A way to break a file, and whether the data set may still work."""
+
+    how: Callable[[Any, Path], None]
+    may_work: bool = True
+
+
+def _flips(count: int, kept: float = 1.0) -> Callable[[Any, Path], None]:
+    """Flip some bits of so many bytes, and keep a part; what, is the file's and the number's."""
+
+    def break_(damage: Any, path: Path) -> None:
+        dice = random.Random(f"{count} {kept} {path.name}")
         # Half of them early, where headers are.
         places = [dice.random() * (0.02 if turn % 2 else 1.0) for turn in range(count)]
+        damage.truncate(path, kept)
         damage.flip(path, *places, mask=dice.randrange(1, 256))
 
     return break_
 
 
-@dataclass(frozen=True)
-class Broken:
-    """A way to break a file, and whether the data set may still work."""
-
-    how: Callable[[Path], None]
-    may_work: bool = True
-
-
 DAMAGES = {
-    "half": Broken(damage.truncate, may_work=False),
-    "no content": Broken(damage.empty, may_work=False),
-    "last byte": Broken(lambda path: damage.truncate(path, 1 - 1e-9)),
-    "one flip": Broken(_flipper(1, 1)),
-    "two flips": Broken(_flipper(2, 2)),
-    "many flips": Broken(_flipper(3, 40)),
-    "noise": Broken(lambda path: damage.replace(path, random.Random(4).randbytes(5000)), False),
+    "half": Broken(lambda damage, path: damage.truncate(path), may_work=False),
+    "no content": Broken(lambda damage, path: damage.empty(path), may_work=False),
+    "last byte": Broken(lambda damage, path: damage.truncate(path, 1 - 1e-9)),
+    "noise": Broken(
+        lambda damage, path: damage.replace(path, random.Random(4).randbytes(5000)), False
+    ),
+    **{f"{count} flips": Broken(_flips(count)) for count in (1, 2, 3, 5, 8, 40)},
+    "a flip and a cut": Broken(_flips(1, kept=0.9)),
 }
 
 
 @each
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("how", DAMAGES)
-def test_a_broken_file_is_a_data_set_error_or_no_matter(name, how, sample):
-    """On opening, in ``prepare`` or when read; never anything else, and never a hang."""
-    for file in BUILDS[name].card.files:
-        folder = sample(name)
-        found = file.found(folder)
-        if not found:
-            continue
-        path = found[len(found) // 2]
-        DAMAGES[how].how(path)
-        problem = _use(name, folder)
-        if problem is None:
-            assert DAMAGES[how].may_work or _is_text(path), f"{path.name} is broken and is read"
-        else:
-            assert path.stem in problem, "the file is not named"
+def test_a_broken_file_is_a_data_set_error_or_no_matter(name, how, sample, damage):
+    """On opening, when prepared or when read; never anything else, never a hang, never NaN."""
+    entry = ENTRIES[name]
+    for file in entry.folder(sample(name)).card.files:
+        for as_hdf5 in (False, True) if file.is_pickle else (False,):
+            folder = sample(name)
+            found = file.found(folder)
+            if not found:
+                continue
+            path = found[len(found) // 2]
+            if as_hdf5:
+                path = path.with_suffix(".h5")
+                convert(found[0], path)
+                found[0].unlink()
+            DAMAGES[how].how(damage, path)
+            problem = _use(name, folder)
+            if problem is None:
+                assert DAMAGES[how].may_work or _is_text(path), f"{path.name} is broken and is read"
+            else:
+                assert path.stem in problem, "the file is not named"
+            if as_hdf5:
+                path.unlink(missing_ok=True)
 
 
 def _use(name: str, folder: Path) -> str | None:
     """Read all there is; the DatasetError's message, if there was one."""
     try:
-        data = opened(name, folder)
+        data: OpenedDataset = open_dataset(name, folder)
         data.fingerprint()
-        data.prepare()
         for split in SPLITS:
-            for batch in data.loader(split, batch_size=64):
-                data.task.prepare(columns(batch)[1])
+            for *inputs, target in data.prepare().loader(split, batch_size=64):
+                data.task.prepare(target)
+                for part in (part for column in inputs for part in parts(column)):
+                    assert np.isfinite(part.numpy()).all()
     except DatasetError as error:
         return str(error)
     return None

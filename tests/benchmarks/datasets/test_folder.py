@@ -19,13 +19,13 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.impute import SimpleImputer
 from sklearn.preprocessing import StandardScaler
 
-from i2moe_plugin.benchmarks.data.base import SPLITS
-from i2moe_plugin.benchmarks.datasets import find_dataset, open_dataset
-from i2moe_plugin.benchmarks.datasets.folder.columns import Standardised
-from i2moe_plugin.benchmarks.datasets.folder.dataset import FolderDataset
+from i2moe_plugin.backbones.latents import latent_specs
+from i2moe_plugin.benchmarks.data.open import open_dataset
+from i2moe_plugin.benchmarks.data.preprocessing import fit_standardiser
+from i2moe_plugin.benchmarks.data.registry import datasets, find_dataset
+from i2moe_plugin.benchmarks.data.splits import SPLITS
 from i2moe_plugin.benchmarks.encoders import EncoderSettings
 from i2moe_plugin.errors import DatasetError
-from i2moe_plugin.model import latent_specs
 
 N = 40
 SPLIT = np.array(["train", "train", "valid", "test"] * 10)
@@ -84,8 +84,8 @@ def changed(**parts: Any) -> dict[str, Any]:
     return {**SPEC, **parts}
 
 
-def batch(data: FolderDataset, name: Any) -> list[Any]:
-    return next(iter(data.loader(name, batch_size=N)))
+def batch(data: Any, name: Any) -> list[Any]:
+    return next(iter(data.prepare().loader(name, batch_size=N)))
 
 
 def test_a_path_is_a_name_and_a_root(own, monkeypatch) -> None:
@@ -99,9 +99,9 @@ def test_a_path_is_a_name_and_a_root(own, monkeypatch) -> None:
 
 
 def test_batches_are_what_the_files_hold(own) -> None:
-    data = FolderDataset(own)
+    data = open_dataset(str(own))
     assert data.modalities == tuple(SPEC["modalities"])
-    assert data.class_names == ["a", "b", "c"]
+    assert data.class_names == ("a", "b", "c")
     rows = {name: np.flatnonzero(name == SPLIT) for name in SPLITS}
     arrays = np.load(own / "arrays.npz")
     with h5py.File(own / "arrays.h5") as file:
@@ -142,7 +142,7 @@ def test_batches_are_what_the_files_hold(own) -> None:
 
 @pytest.mark.parametrize("latents", ["vector", "tokens"])
 def test_encoders_read_every_kind(own, latents) -> None:
-    data = FolderDataset(own)
+    data = open_dataset(str(own)).prepare()
     *inputs, _ = next(iter(data.loader("train", batch_size=4)))
     encoders = data.encoders(EncoderSettings(latents=latents, dim=8))
     specs = latent_specs(encoders, inputs)
@@ -151,7 +151,7 @@ def test_encoders_read_every_kind(own, latents) -> None:
 
 
 def test_nothing_is_learned_from_other_rows_than_training(own) -> None:
-    before = batch(FolderDataset(own), "train")
+    before = batch(open_dataset(str(own)), "train")
     arrays = dict(np.load(own / "arrays.npz"))
     arrays["numbers"][SPLIT != "train"] += 1e6
     np.savez(own / "arrays.npz", **arrays)
@@ -161,7 +161,7 @@ def test_nothing_is_learned_from_other_rows_than_training(own) -> None:
         for line in text
     ]
     (own / "table.csv").write_text("\n".join(text), encoding="utf-8")
-    after = batch(FolderDataset(own), "train")
+    after = batch(open_dataset(str(own)), "train")
     for old, new in zip(before, after, strict=True):
         for a, b in zip(*(x if isinstance(x, list) else [x] for x in (old, new)), strict=True):
             torch.testing.assert_close(a, b, rtol=0, atol=0)
@@ -170,40 +170,40 @@ def test_nothing_is_learned_from_other_rows_than_training(own) -> None:
 def test_drawn_splits_are_of_their_seed_and_disjoint(own) -> None:
     parts = {"train": 0.5, "valid": 0.25, "test": 0.25}
     write(own, changed(split={**parts, "seed": 3}))
-    data = FolderDataset(own)
+    data = open_dataset(str(own))
     ids = [data.sample_ids(name) for name in SPLITS]
     assert [len(part) for part in ids] == [20, 10, 10]
     assert len({i for part in ids for i in part}) == N
-    assert [FolderDataset(own).sample_ids(name) for name in SPLITS] == ids
+    assert [open_dataset(str(own)).sample_ids(name) for name in SPLITS] == ids
     write(own, changed(split={**parts, "seed": 4}))
-    assert FolderDataset(own).sample_ids("test") != ids[2]
+    assert open_dataset(str(own)).sample_ids("test") != ids[2]
 
 
 def test_other_tasks(own) -> None:
     columns = {"file": "table.csv", "columns": ["x_b"]}
     write(own, changed(task="regression", target=columns))
-    data = FolderDataset(own)
+    data = open_dataset(str(own))
     assert data.metric == "mae"
     np.testing.assert_array_equal(data.labels("test")[:, 0], np.flatnonzero(SPLIT == "test") ** 2)
     np.savez(own / "many.npz", y=np.eye(N, 3, dtype=np.int8))
     write(own, changed(task="multilabel", target={"file": "many.npz", "key": "y"}))
-    data = FolderDataset(own)
+    data = open_dataset(str(own))
     assert data.task.num_outputs == 3
-    assert data.class_names == ["output 1", "output 2", "output 3"]
+    assert data.class_names == ("output 1", "output 2", "output 3")
 
 
 def test_classes_are_names_or_their_numbers(own) -> None:
     write(own, changed(classes=["c", "b", "a"]))
-    assert FolderDataset(own).labels("train")[0] == 2
+    assert open_dataset(str(own)).labels("train")[0] == 2
     np.savez(own / "codes.npz", y=LABEL)
     target = {"file": "codes.npz", "key": "y"}
     write(own, changed(target=target, classes=["rain", "sun", "snow"]))
-    data = FolderDataset(own)
-    assert data.class_names == ["rain", "sun", "snow"]
+    data = open_dataset(str(own))
+    assert data.class_names == ("rain", "sun", "snow")
     np.testing.assert_array_equal(data.labels("train"), LABEL[SPLIT == "train"])
     np.savez(own / "codes.npz", y=LABEL * 5 + 6)  # 6, 11, 16: sorted as numbers, not as text
     write(own, changed(target=target))
-    assert FolderDataset(own).class_names == ["6", "11", "16"]
+    assert open_dataset(str(own)).class_names == ("6", "11", "16")
 
 
 def test_parquet_is_read_like_csv(own) -> None:
@@ -214,27 +214,27 @@ def test_parquet_is_read_like_csv(own) -> None:
         rows = list(csv.DictReader(file))
     table = pyarrow.table({key: [row[key] for row in rows] for key in rows[0]})
     parquet.write_table(table, own / "table.parquet")
-    expected = batch(FolderDataset(own), "test")
+    expected = batch(open_dataset(str(own)), "test")
     text = (own / "dataset.yaml").read_text(encoding="utf-8")
     (own / "dataset.yaml").write_text(text.replace("table.csv", "table.parquet"), encoding="utf-8")
     (own / "table.csv").unlink()
-    found = batch(FolderDataset(own), "test")
+    found = batch(open_dataset(str(own)), "test")
     torch.testing.assert_close(found[1], expected[1])
     torch.testing.assert_close(found[4], expected[4])
 
 
 def test_the_fingerprint_is_of_the_content(own) -> None:
-    first = FolderDataset(own).fingerprint()
-    assert FolderDataset(own).fingerprint() == first
+    first = open_dataset(str(own)).fingerprint()
+    assert open_dataset(str(own)).fingerprint() == first
     Image.new("RGB", (9, 9), "red").save(own / "photos" / "3.png")
-    second = FolderDataset(own).fingerprint()
+    second = open_dataset(str(own)).fingerprint()
     assert second != first
     write(own, changed(title="another"))
-    assert FolderDataset(own).fingerprint() != second
+    assert open_dataset(str(own)).fingerprint() != second
 
 
 def test_what_people_see(own) -> None:
-    shown = {item.modality: item for item in FolderDataset(own).show("test", 0)}
+    shown = {item.modality: item for item in open_dataset(str(own)).preview("test", 0)}
     assert shown["words"].kind == "text"
     assert shown["words"].value == "cat dog"
     assert shown["photo"].kind == "image"
@@ -302,15 +302,15 @@ def test_mistakes_are_named(own, mistake) -> None:
     change(spec)
     write(own, spec)
     with pytest.raises(DatasetError, match=message):
-        FolderDataset(own)
-    assert FolderDataset.verify(own)
-    assert not FolderDataset.status(own).ready
+        open_dataset(str(own))
+    assert datasets.get("folder:any").verify(own)
+    assert not datasets.get("folder:any").status(own).ready
 
 
 def test_several_mistakes_at_once(own) -> None:
     write(own, changed(task="klassify", taks=1, modalities={"a": {"file": "x.txt", "kind": "b"}}))
     with pytest.raises(DatasetError) as caught:
-        FolderDataset(own)
+        open_dataset(str(own))
     for part in ("taks", "task", "modalities.a.file", "modalities.a.kind"):
         assert part in str(caught.value)
 
@@ -331,21 +331,21 @@ def test_hostile_yaml_is_refused(own, text, monkeypatch) -> None:
     monkeypatch.chdir(own)
     (own / "dataset.yaml").write_text(text, encoding="utf-8")
     with pytest.raises(DatasetError, match=r"dataset\.yaml"):
-        FolderDataset(own)
+        open_dataset(str(own))
     assert not (own / "pwned").exists()
 
 
 def test_too_few_rows_or_classes(own) -> None:
     np.savez(own / "arrays.npz", **{k: v[:-1] for k, v in np.load(own / "arrays.npz").items()})
     with pytest.raises(DatasetError, match="numbers has 39 rows, the target has 40"):
-        FolderDataset(own)
+        open_dataset(str(own))
 
 
 def test_a_class_that_is_never_trained(own) -> None:
     text = (own / "table.csv").read_text(encoding="utf-8").replace(",a,train,", ",b,train,")
     (own / "table.csv").write_text(text, encoding="utf-8")
     with pytest.raises(DatasetError, match="no training sample of a"):
-        FolderDataset(own)
+        open_dataset(str(own))
 
 
 @given(
@@ -360,7 +360,7 @@ def test_standardised_training_rows_have_mean_0_and_deviation_1(rows, width, shi
     random = np.random.default_rng(seed)
     values = random.normal(size=(rows, width)) * scale + shift
     train = random.permutation(rows)[: max(2, rows // 2)]
-    made = Standardised("x", values, train)[train].astype(np.float64)
+    made = fit_standardiser("x", values, train)(values[train]).astype(np.float64)
     np.testing.assert_allclose(made.mean(0), 0, atol=1e-3)
     spread = values[train].std(0) > 1e-9 * max(abs(shift), 1)
     np.testing.assert_allclose(made.std(0)[spread], 1, atol=1e-3)
@@ -384,7 +384,7 @@ def test_damaged_files_give_data_or_a_dataset_error(own, data) -> None:
                 )
         path.write_bytes(damaged)
         with contextlib.suppress(DatasetError):
-            opened = FolderDataset(own)
+            opened = open_dataset(str(own))
             for name in SPLITS:
                 batch(opened, name)
     finally:

@@ -7,7 +7,6 @@ import json
 import subprocess
 import sys
 from collections import Counter, defaultdict
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,17 +14,19 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
+from i2moe_plugin.backbones.latents import encode_one
 from i2moe_plugin.benchmarks.data.open import open_dataset
+from i2moe_plugin.benchmarks.data.registry import datasets
+from i2moe_plugin.benchmarks.data.splits import SPLITS
+from i2moe_plugin.benchmarks.datasets.embedded import EMBEDDED
 from i2moe_plugin.benchmarks.datasets.icons import build
 from i2moe_plugin.benchmarks.datasets.icons.collection import ARRAYS, read_collection
-from i2moe_plugin.benchmarks.datasets.icons.dataset import IconsDataset
-from i2moe_plugin.benchmarks.datasets.icons.tasks import TASKS
+from i2moe_plugin.benchmarks.datasets.icons.tasks import TASKS, by_copy
 from i2moe_plugin.benchmarks.encoders import EncoderSettings
 from i2moe_plugin.benchmarks.encoders.pretrained import folders
 from i2moe_plugin.errors import ConfigError, DatasetError
-from i2moe_plugin.model import encode_one
 
-PACKAGED = IconsDataset._path(None)
+PACKAGED = EMBEDDED / "icons.npz"
 each_task = pytest.mark.parametrize("task", TASKS)
 
 
@@ -175,47 +176,10 @@ def write(folder, keep=lambda row: row % 12 == 0, **changes):
     return folder
 
 
-@pytest.fixture(scope="module")
-def models(tmp_path_factory):
+@pytest.fixture
+def models(tiny_models):
     """Tiny models in the place of the large ones."""
-    return tiny_models(tmp_path_factory.mktemp("models"))
-
-
-def tiny_models(folder: Path) -> dict[str, str]:
-    import transformers
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-
-    letters = [chr(code) for code in range(33, 127)]
-    vocabulary = {
-        piece: n for n, piece in enumerate(["[PAD]", "[CLS]", "[SEP]", "[UNK]", *letters])
-    }
-    made = Tokenizer(models.BPE(vocabulary, [], unk_token="[UNK]"))
-    made.pre_tokenizer = pre_tokenizers.Whitespace()
-    made.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)]
-    )
-    transformers.PreTrainedTokenizerFast(
-        tokenizer_object=made, pad_token="[PAD]", unk_token="[UNK]"
-    ).save_pretrained(folder / "text")
-    torch.manual_seed(0)
-    shape = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
-    transformers.BertModel(
-        transformers.BertConfig(
-            vocab_size=len(vocabulary), intermediate_size=8, max_position_embeddings=400, **shape
-        )
-    ).save_pretrained(folder / "text")
-    transformers.Dinov2Model(
-        transformers.Dinov2Config(image_size=112, patch_size=14, **shape)
-    ).save_pretrained(folder / "picture")
-    (folder / "picture" / "preprocessor_config.json").write_text(
-        json.dumps({"image_mean": [0.5] * 3, "image_std": [0.5] * 3})
-    )
-    return {"text_model": str(folder / "text"), "picture_model": str(folder / "picture")}
-
-
-@pytest.fixture(autouse=True)
-def _cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("I2MOE_CACHE", str(tmp_path / "cache"))
+    return {"text_model": str(tiny_models / "text"), "picture_model": str(tiny_models / "picture")}
 
 
 @each_task
@@ -254,7 +218,6 @@ def test_live_encoders_give_what_kept_states_give(small, models):
 def test_states_are_computed_once(small, models, monkeypatch):
     data = open_dataset("icons", small, task="match", **models)
     first = data.prepare().loader("valid", batch_size=4)
-    monkeypatch.setattr(folders, "needs_transformers", lambda: pytest.fail("loaded again"))
     monkeypatch.setattr(
         "i2moe_plugin.benchmarks.encoders.pretrained.network.needs_transformers",
         lambda: pytest.fail("loaded again"),
@@ -263,18 +226,6 @@ def test_states_are_computed_once(small, models, monkeypatch):
     for one, two in zip(first, again.loader("valid", batch_size=4), strict=True):
         assert torch.equal(one[0][0], two[0][0])
         assert torch.equal(one[1], two[1])
-
-
-def test_linear_features_are_means_of_tokens(small, models):
-    data = open_dataset("icons", small, **models)
-    assert data.features("test") is None
-    ready = data.prepare()
-    made = ready._loader.__self__
-    found = made.features("test")
-    (text, lengths), patches, _ = made.split("test")[0]
-    expected = torch.cat([text[: int(lengths)].mean(0), patches.mean(0)])
-    np.testing.assert_allclose(found[0], expected, atol=1e-5)
-    assert found.shape == (len(data.sample_ids("test")), 16)
 
 
 def test_previews_are_the_words_and_the_picture(small, models):
@@ -287,15 +238,17 @@ def test_previews_are_the_words_and_the_picture(small, models):
 
 
 def test_the_truth_of_copy_is_where_the_word_is(small, models):
-    made = IconsDataset(small, task="copy", **models)
+    data = open_dataset("icons", small, task="copy", **models)
+    made = by_copy(read_collection(small / "icons.npz", "tabler"))
     for index in range(12):
-        layout = made.layout("train", index)
-        row = made._rows["train"][index]
-        word = made.class_names[made.labels("train")[index]]
-        spans = [layout.text.spans[n] for n, true in enumerate(layout.truth_text) if true]
-        assert "".join(layout.text.text[a:b] for a, b in spans) == word
-        below = made._samples.pictures[row].below
-        patches = np.array(layout.truth_image).reshape(layout.grid)
+        text, image = data.layouts("train", index)
+        row = made.ids.index(data.sample_ids("train")[index])
+        word = data.class_names[data.labels("train")[index]]
+        spans = [text.text.spans[n] for n, true in enumerate(text.truth) if true]
+        assert "".join(text.text.text[a:b] for a, b in spans) == word
+        assert not (np.array(text.truth) & ~text.candidates).any()
+        below = made.pictures[row].below
+        patches = np.array(image.truth).reshape(image.grid)
         assert patches[6:].any() == below
         assert patches[:2].any() != below
         assert not patches[2:6].any()
@@ -303,17 +256,24 @@ def test_the_truth_of_copy_is_where_the_word_is(small, models):
 
 @pytest.mark.parametrize("task", ["category", "style", "match"])
 def test_where_no_token_is_known_to_matter(task, small, models):
-    layout = IconsDataset(small, task=task, **models).layout("test", 0)
-    assert layout.truth_text is None
-    assert layout.grid == (8, 8)
-    assert layout.text.special[0]
+    text, image = open_dataset("icons", small, task=task, **models).layouts("test", 0)
+    assert text.truth is None
+    assert image.truth is None
+    assert image.grid == (8, 8)
+    assert image.candidates.all()
+    assert text.candidates.tolist() == [False, *[True] * (len(text.text.ids) - 2), False]
 
 
 def test_texts_that_are_cut_are_noted(small, models):
     data = open_dataset("icons", small, task="match", max_tokens=20, **models)
     (note,) = data.notes
-    cut = sum(t.left_out > 0 for t in data._data._tokens)
-    assert note == f"{cut} of {len(data._data._tokens)} texts were cut at 20 tokens."
+    shown = {
+        data.layouts(split, n)[0].text
+        for split in SPLITS
+        for n in range(len(data.sample_ids(split)))
+    }
+    cut = sum(text.left_out > 0 for text in shown)
+    assert note == f"{cut} of {len(shown)} texts were cut at 20 tokens."
     assert cut
     assert open_dataset("icons", small, task="match", max_tokens=400, **models).notes == ()
 
@@ -331,8 +291,8 @@ def test_equal_settings_equal_fingerprint(small, models):
 @pytest.mark.parametrize(
     ("told", "message"),
     [
-        ({"task": "stile"}, "Did you mean 'style'"),
-        ({"collection": "brands"}, "material or tabler"),
+        ({"task": "stile"}, "should be 'category', 'style', 'match' or 'copy'"),
+        ({"collection": "brands"}, "'material' or 'tabler'"),
         ({"picture_size": 0}, "picture_size"),
         ({"max_tokens": "many"}, "max_tokens"),
         ({"max_tokens": True}, "max_tokens"),
@@ -416,13 +376,13 @@ def test_a_split_without_samples(tmp_path, models):
         split = archive["split"]
     kept = np.unique(np.load(PACKAGED)["base"], return_inverse=True)[1] % 12 == 0
     folder = write(tmp_path / "empty", split=np.zeros_like(split[kept]))
-    with pytest.raises(DatasetError, match="empty splits: valid, test"):
+    with pytest.raises(DatasetError, match="the valid split is empty"):
         open_dataset("icons", folder, **models)
 
 
 def test_without_the_models(monkeypatch):
     monkeypatch.setattr(folders.importlib.util, "find_spec", lambda name: None)
-    status = IconsDataset.status(None)
+    status = datasets.get("icons").status()
     assert not status.ready
     assert len(status.problems) == 2
     with pytest.raises(DatasetError, match=r"i2moe-plugin\[pretrained\]"):
@@ -440,7 +400,7 @@ def test_a_folder_without_the_file(tmp_path):
 
 def test_the_packaged_file_is_small_and_needs_no_pickle():
     assert PACKAGED.stat().st_size < 3_000_000
-    assert IconsDataset.card.embedded
+    assert datasets.get("icons").card.embedded
     with np.load(PACKAGED, allow_pickle=False) as archive:
         assert set(archive.files) == set(ARRAYS)
         assert "Brand" not in archive["category_names"]

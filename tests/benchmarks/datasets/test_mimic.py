@@ -5,48 +5,32 @@ from __future__ import annotations
 import csv
 import json
 import pickle
-import shutil
-import tempfile
+from functools import partial
 from pathlib import Path
 
-import damage
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from torch.nn import functional as F
 
-from i2moe_plugin.benchmarks.cli import main
-from i2moe_plugin.benchmarks.data.base import SPLITS
 from i2moe_plugin.benchmarks.data.open import open_dataset
-from i2moe_plugin.benchmarks.datasets.mimic import MIMIC, get_dataloader
-from i2moe_plugin.benchmarks.run.execute import build_model
+from i2moe_plugin.benchmarks.data.registry import datasets
+from i2moe_plugin.benchmarks.data.splits import SPLITS
+from i2moe_plugin.benchmarks.datasets.mimic import get_dataloader
+from i2moe_plugin.benchmarks.run.model import build_model
 from i2moe_plugin.benchmarks.run.settings import resolve
 from i2moe_plugin.errors import DatasetError
+
+opened = partial(open_dataset, "mimic")
 
 KEYS = dict(zip(SPLITS, ("training", "validation", "testing"), strict=True))
 
 
-@pytest.fixture(scope="session")
-def drawn(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("mimic") / "sample"
-    MIMIC.write_sample(folder, count=60)
-    return folder
-
-
-def batch(data, name):
-    split = data.split(name)
-    return split.__getitems__(list(range(len(split))))
-
-
 @pytest.fixture
-def sample(tmp_path, monkeypatch) -> Path:
-    monkeypatch.setenv("I2MOE_CACHE", str(tmp_path / "cache"))
-    MIMIC.write_sample(tmp_path / "mimic", count=120)
+def sample(tmp_path) -> Path:
+    datasets.get("mimic").write_sample(tmp_path / "mimic", count=120)
     return tmp_path / "mimic"
 
 
@@ -65,17 +49,17 @@ def rewrite(folder, name, change):
     path.write_text(change(path.read_text()))
 
 
-def test_row_i_of_a_tensor_is_row_i_of_the_labels(sample):
+def test_row_i_of_a_tensor_is_row_i_of_the_labels(sample, whole):
     """The oracle looks each listed id up by hand; NaN is 0."""
-    data, truth = MIMIC(sample), labels(sample)
+    data, truth = opened(sample), labels(sample)
     tensors = [torch.load(sample / f"{name}_x.pt") for name in ("lab", "note", "code")]
     assert tensors[0].isnan().any()
     order = list(truth)
     for name in SPLITS:
-        split, listed = data.split(name), lists(sample)[KEYS[name]]
+        batch, listed = whole(data, name), lists(sample)[KEYS[name]]
         assert data.sample_ids(name) == [str(i) for i in listed]
         for place in (0, len(listed) - 1):
-            *inputs, label = split[place]
+            *inputs, label = (column[place] for column in batch)
             row = order.index(str(listed[place]))
             assert int(label) == truth[str(listed[place])]
             for x, tensor in zip(inputs, tensors, strict=True):
@@ -83,7 +67,7 @@ def test_row_i_of_a_tensor_is_row_i_of_the_labels(sample):
 
 
 def test_the_loss_has_the_papers_class_weights(sample):
-    task = MIMIC(sample).task
+    task = opened(sample).task
     prediction, target = torch.randn(9, 2), torch.arange(9) % 2
     weights = torch.tensor([0.25, 0.75])
     torch.testing.assert_close(
@@ -101,18 +85,18 @@ def test_multibenchs_batches(sample):
     assert len(test.dataset) == 18  # 15 % of 120
 
 
-def test_features_are_the_modalities_side_by_side(sample):
-    data = MIMIC(sample)
-    *inputs, _ = data.split("valid").__getitems__(list(range(18)))
+def test_features_are_the_modalities_side_by_side(sample, whole):
+    data = opened(sample)
+    *inputs, _ = whole(data, "valid")
     assert np.array_equal(data.features("valid"), torch.cat(inputs, 1).numpy())
 
 
 def test_ids_of_the_lists_that_the_data_lacks_are_left_out(sample):
-    before = MIMIC(sample).sample_ids("test")
+    before = opened(sample).sample_ids("test")
     content = lists(sample)
     content["testing"] = [1, *content["testing"], 2, content["testing"][0]]
     (sample / "PTID_splits_mimic.json").write_text(json.dumps(content))
-    assert MIMIC(sample).sample_ids("test") == before
+    assert opened(sample).sample_ids("test") == before
 
 
 SPLIT_FILES = {
@@ -129,7 +113,7 @@ def test_bad_split_files(name, sample):
     content, reason = SPLIT_FILES[name]
     (sample / "PTID_splits_mimic.json").write_text(content)
     with pytest.raises(DatasetError, match=f"PTID_splits_mimic.json: {reason}"):
-        MIMIC(sample)
+        opened(sample)
 
 
 def test_a_patient_in_two_splits(sample):
@@ -137,7 +121,7 @@ def test_a_patient_in_two_splits(sample):
     content["testing"].append(content["training"][0])
     (sample / "PTID_splits_mimic.json").write_text(json.dumps(content))
     with pytest.raises(DatasetError, match="two splits"):
-        MIMIC(sample)
+        opened(sample)
 
 
 def test_bad_labels(sample):
@@ -153,7 +137,7 @@ def test_bad_labels(sample):
         original = (sample / "labels.csv").read_text()
         rewrite(sample, "labels.csv", change)
         with pytest.raises(DatasetError, match=reason):
-            MIMIC(sample)
+            opened(sample)
         (sample / "labels.csv").write_text(original)
 
 
@@ -172,7 +156,7 @@ def test_bad_labels(sample):
 def test_bad_tensors(value, reason, sample):
     torch.save(value, sample / "lab_x.pt")
     with pytest.raises(DatasetError, match=reason) as error:
-        MIMIC(sample)
+        opened(sample)
     assert "lab_x.pt" in str(error.value)
 
 
@@ -183,10 +167,10 @@ def test_a_tensor_file_that_runs_code_is_refused(sample):
 
     (sample / "note_x.pt").write_bytes(pickle.dumps(Payload()))
     with pytest.raises(DatasetError, match=r"note_x\.pt"):
-        MIMIC(sample)
+        opened(sample)
     torch.save(Payload(), sample / "note_x.pt")
     with pytest.raises(DatasetError, match=r"note_x\.pt"):
-        MIMIC(sample)
+        opened(sample)
     assert not (sample / "ran").exists()
 
 
@@ -194,16 +178,14 @@ def test_a_tensor_file_that_runs_code_is_refused(sample):
 def test_the_recipes_model_has_the_papers_number_of_parameters(method, count, sample):
     """Its table 6 counts fusion, experts and reweighting, without encoders."""
     settings, _ = resolve("mimic", "transformer", {})
-    model = build_model(
-        settings.model_copy(update={"method": method}), open_dataset("mimic", sample)
-    )
+    model = build_model(settings.model_copy(update={"method": method}), opened(sample))
     found = {n: p.numel() for n, p in model.named_parameters() if not n.startswith("encoders.")}
     assert sum(found.values()) == count
 
 
 def test_every_modality_of_a_sample_tells_something(tmp_path):
-    MIMIC.write_sample(tmp_path / "mimic")
-    data = MIMIC(tmp_path / "mimic")
+    datasets.get("mimic").write_sample(tmp_path / "mimic")
+    data = opened(tmp_path / "mimic")
     columns = {name: data.features(name) for name in ("train", "test")}
     values = {}
     for kept in ((0, 48), (48, 144), (144, 208), (0, 208)):
@@ -214,39 +196,3 @@ def test_every_modality_of_a_sample_tells_something(tmp_path):
         values[kept] = roc_auc_score(data.labels("test"), scores)
     assert min(values.values()) > 0.6
     assert values[0, 208] == max(values.values())
-
-
-@settings(max_examples=40)
-@given(
-    number=st.integers(0, 4),
-    flips=st.lists(st.floats(0, 1, exclude_max=True), max_size=6),
-    kept=st.just(1.0) | st.floats(0, 1),
-    mask=st.integers(1, 255),
-)
-def test_damage_is_a_data_set_error_or_no_matter(number, flips, kept, mask, drawn):
-    with tempfile.TemporaryDirectory() as place, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("I2MOE_CACHE", f"{place}/cache")
-        folder = Path(shutil.copytree(drawn, f"{place}/data"))
-        path = folder / MIMIC.card.files[number].path
-        damage.flip(path, *flips, mask=mask)
-        damage.truncate(path, kept)
-        message = str(folder)
-        try:
-            data = MIMIC(folder)
-            for name in SPLITS:
-                for part in batch(data, name)[:-1]:
-                    assert torch.isfinite(part).all()
-        except DatasetError as error:
-            message = str(error)
-        assert place in message, "the file is not named"
-
-
-@pytest.mark.slow
-def test_a_run_learns(tmp_path):
-    MIMIC.write_sample(tmp_path / "mimic")
-    told = "--dataset mimic --fusion concat --seeds 1 --epochs 4 --lr 0.001 --device cpu --json"
-    places = ["--data-root", str(tmp_path / "mimic"), "--out", str(tmp_path / "runs")]
-    result = CliRunner().invoke(main, ["run", *told.split(), *places])
-    assert result.exit_code == 0, result.output
-    methods = json.loads(result.stdout)["methods"]
-    assert all(m["metrics"]["auroc"]["mean"] > 0.65 for m in methods.values())

@@ -5,26 +5,22 @@ from __future__ import annotations
 import json
 import math
 import re
-import shutil
 from collections import Counter
-from pathlib import Path
+from functools import partial
 
-import damage
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
 from gensim.models import KeyedVectors
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from torch import nn
 
-from i2moe_plugin.benchmarks.cli import main
-from i2moe_plugin.benchmarks.data.base import SPLITS
+from i2moe_plugin.benchmarks.data.open import open_dataset
+from i2moe_plugin.benchmarks.data.registry import datasets
+from i2moe_plugin.benchmarks.data.splits import SPLITS
 from i2moe_plugin.benchmarks.datasets.mmhs150k import (
     LISTS,
-    MMHS150K,
     TWEETS,
     get_dataloader,
     is_hate,
@@ -33,37 +29,9 @@ from i2moe_plugin.benchmarks.datasets.mmhs150k import (
 from i2moe_plugin.benchmarks.encoders import EncoderSettings, vgg
 from i2moe_plugin.errors import ConfigError, DatasetError
 
-COUNT = 30
-
-
-@pytest.fixture(scope="module")
-def drawn(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("mmhs150k") / "sample"
-    MMHS150K.write_sample(folder, tweets=COUNT)
-    return folder
-
-
-@pytest.fixture
-def sample(drawn, tmp_path) -> Path:
-    return Path(shutil.copytree(drawn, tmp_path / "mmhs150k"))
-
-
-@pytest.fixture(autouse=True)
-def _elsewhere(tmp_path, monkeypatch):
-    monkeypatch.setenv("I2MOE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-
-
-class Means(nn.Module):
-    """Stands for VGG16: the picture's mean colours, 4096 wide."""
-
-    def forward(self, x):
-        return x.mean((2, 3)).repeat(1, 1366)[:, :4096]
-
-
-@pytest.fixture
-def means(monkeypatch):
-    monkeypatch.setattr(vgg, "vgg16_features", lambda weights: Means())
+NAME = "mmhs150k"
+SIZES = {"tweets": 30}
+opened = partial(open_dataset, NAME)
 
 
 def tweets(folder):
@@ -98,14 +66,14 @@ def test_hate_is_what_more_than_half_see(labels):
 
 def test_labels_and_splits_are_the_files(drawn):
     content = tweets(drawn)
-    binary, six = MMHS150K(drawn), MMHS150K(drawn, label="six")
+    binary, six = opened(drawn), opened(drawn, label="six")
     for name in SPLITS:
         listed = ids(drawn, name)
         assert binary.sample_ids(name) == listed
         votes = [content[one]["labels"] for one in listed]
         assert binary.labels(name).tolist() == [int(sum(v > 0 for v in vs) >= 2) for vs in votes]
         assert six.labels(name).tolist() == [majority(vs) for vs in votes]
-    assert binary.class_names == ["not hate", "hate"]
+    assert binary.class_names == ("not hate", "hate")
     assert len(six.class_names) == six.task.num_outputs == 6
     assert binary.fingerprint() != six.fingerprint()
 
@@ -113,9 +81,9 @@ def test_labels_and_splits_are_the_files(drawn):
 # Text
 
 
-def test_text_is_tf_idf_of_training_words(drawn):
+def test_text_is_tf_idf_of_training_words(drawn, sample_of):
     """The oracle restates scikit-learn's documented formula, word by word."""
-    data, content = MMHS150K(drawn), tweets(drawn)
+    data, content = opened(drawn), tweets(drawn)
     counted = {
         one: Counter(
             re.findall(r"#?\w\w+", re.sub(r"https?://\S+|@\w+", " ", tweet["tweet_text"].lower()))
@@ -137,62 +105,62 @@ def test_text_is_tf_idf_of_training_words(drawn):
                 ]
             )
             expected /= np.linalg.norm(expected) or 1
-            np.testing.assert_allclose(data.split(name)[row][0], expected, atol=1e-6)
+            np.testing.assert_allclose(sample_of(data, name, row)[0], expected, atol=1e-6)
 
 
-def test_test_tweets_change_no_training_feature(sample):
-    before = MMHS150K(sample)
-    rows = torch.stack([before.split("train")[row][0] for row in range(5)])
+def test_test_tweets_change_no_training_feature(sample, sample_of):
+    before = opened(sample)
+    rows = torch.stack([sample_of(before, "train", row)[0] for row in range(5)])
     for one in ids(sample, "test") + ids(sample, "valid"):
         change(sample, one, tweet_text=f"entirely other words of {one}")
-    after = MMHS150K(sample)
-    assert torch.equal(torch.stack([after.split("train")[row][0] for row in range(5)]), rows)
+    after = opened(sample)
+    assert torch.equal(torch.stack([sample_of(after, "train", row)[0] for row in range(5)]), rows)
 
 
-def test_links_and_names_are_no_words(sample):
+def test_links_and_names_are_no_words(sample, sample_of):
     train = ids(sample, "train")
     for number, one in enumerate(train):
         change(sample, one, tweet_text=f"@user{number} HTTPS://T.CO/{one} word https://t.co/x")
-    assert MMHS150K(sample).split("train")[0][0].tolist() == [1.0]
+    assert sample_of(opened(sample), "train", 0)[0].tolist() == [1.0]
 
 
-def test_the_vocabulary_is_limited_to_the_most_frequent(drawn):
-    wide, narrow = MMHS150K(drawn), MMHS150K(drawn, vocabulary=5)
-    assert narrow.split("train")[0][0].shape == (5,)
-    assert len(wide.split("train")[0][0]) > 5
+def test_the_vocabulary_is_limited_to_the_most_frequent(drawn, sample_of):
+    wide, narrow = opened(drawn), opened(drawn, vocabulary=5)
+    assert sample_of(narrow, "train", 0)[0].shape == (5,)
+    assert len(sample_of(wide, "train", 0)[0]) > 5
 
 
-def test_text_in_pictures_is_added_where_asked_for(sample):
+def test_text_in_pictures_is_added_where_asked_for(sample, sample_of):
     one = ids(sample, "train")[0]
     (sample / "img_txt" / f"{one}.json").write_text(json.dumps({"img_text": "inscription"}))
-    plain, more = MMHS150K(sample), MMHS150K(sample, image_text=True)
-    assert more.show("train", 0)[0].value == plain.show("train", 0)[0].value + "\ninscription"
-    assert len(more.split("train")[0][0]) > len(plain.split("train")[0][0])
+    plain, more = opened(sample), opened(sample, image_text=True)
+    assert more.preview("train", 0)[0].value == plain.preview("train", 0)[0].value + "\ninscription"
+    assert len(sample_of(more, "train", 0)[0]) > len(sample_of(plain, "train", 0)[0])
     first = more.fingerprint()
     (sample / "img_txt" / f"{one}.json").write_text(json.dumps({"img_text": "another"}))
-    assert MMHS150K(sample, image_text=True).fingerprint() != first
-    assert MMHS150K(sample).fingerprint() == plain.fingerprint()
+    assert opened(sample, image_text=True).fingerprint() != first
+    assert opened(sample).fingerprint() == plain.fingerprint()
     (sample / "img_txt" / f"{one}.json").write_text("[]")
     with pytest.raises(DatasetError, match=f"{one}.json.*img_text"):
-        MMHS150K(sample, image_text=True).split("train")
+        opened(sample, image_text=True).prepare(frozen=False)
 
 
-def test_word_vectors_in_place_of_tf_idf(sample, tmp_path):
+def test_word_vectors_in_place_of_tf_idf(sample, tmp_path, sample_of):
     known = KeyedVectors(3)
     known.add_vectors(["grim", "day"], np.array([[1, 2, 3], [3, 2, 1]], "f4"))
     known.save_word2vec_format(str(tmp_path / "v.bin"), binary=True)
     change(sample, ids(sample, "train")[0], tweet_text="Grim day!")
-    data = MMHS150K(sample, words=tmp_path / "v.bin")
-    assert data.split("train")[0][0].tolist() == [2, 2, 2]
+    data = opened(sample, words=tmp_path / "v.bin")
+    assert sample_of(data, "train", 0)[0].tolist() == [2, 2, 2]
     with pytest.raises(DatasetError, match="nowhere"):
-        MMHS150K(sample, words="nowhere")
+        opened(sample, words="nowhere")
 
 
-def test_tweets_cannot_steer_a_terminal(sample):
+def test_tweets_are_shown_as_they_are_but_for_halves_of_characters(sample):
     one = ids(sample, "train")[0]
     change(sample, one, tweet_text="a\x1b]0;x\x07b \u202egnp.exe \ud800 <b>")
-    (text, picture) = MMHS150K(sample).show("train", 0)
-    assert text.value == "a ]0;x b  gnp.exe ? <b>"
+    (text, picture) = opened(sample).preview("train", 0)
+    assert text.value == "a\x1b]0;x\x07b \u202egnp.exe ? <b>"
     assert picture.value.dtype == np.uint8
     assert max(picture.value.shape[:2]) <= 512
 
@@ -200,35 +168,34 @@ def test_tweets_cannot_steer_a_terminal(sample):
 # Batches, encoders
 
 
-def test_batches_before_and_after_prepare(drawn, means):
+def test_batches_before_and_after_prepare(drawn, thumbnails):
     loaders = get_dataloader(drawn, batch_size=5, num_workers=0)
     text, picture, label = next(iter(loaders[1]))
     assert (picture.shape, label.shape) == ((5, 3, 224, 224), (5,))
     assert label.dtype == torch.int64
-    data = MMHS150K(drawn)
-    data.prepare()
-    text_after, features, _ = next(iter(data.loader("valid", batch_size=5)))
+    prepared = opened(drawn).prepare()
+    text_after, features, _ = next(iter(prepared.loader("valid", batch_size=5)))
     assert torch.equal(text, text_after)
-    torch.testing.assert_close(features[:, :3], picture.mean((2, 3)), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(features, thumbnails[0](picture), rtol=1e-3, atol=1e-3)
     for latents, shape in {"vector": (5, 6), "tokens": (5, 4, 6)}.items():
         settings = EncoderSettings(latents=latents, dim=6, hidden=8, patches=4)
-        for encoder, x in zip(data.encoders(settings), (text, features), strict=True):
+        for encoder, x in zip(prepared.encoders(settings), (text, features), strict=True):
             assert encoder(x).shape == shape
 
 
 def test_random_features_are_said(drawn, sample):
-    assert any("random weights" in note for note in MMHS150K(drawn).notes)
+    assert any("random weights" in note for note in opened(drawn).notes)
     (sample / "SAMPLE.txt").unlink()
     with pytest.raises(DatasetError, match="no ImageNet weights of VGG16"):
-        MMHS150K(sample)
-    assert not MMHS150K.status(sample).ready
-    assert MMHS150K.status(drawn).ready
+        opened(sample)
+    assert not datasets.get("mmhs150k").status(sample).ready
+    assert datasets.get("mmhs150k").status(drawn).ready
 
 
 def test_real_files_are_compared_with_the_published_numbers(sample, monkeypatch):
     (sample / "SAMPLE.txt").unlink()
     monkeypatch.setattr(vgg, "find_weights", lambda *args, **options: None)
-    problems = MMHS150K.verify(sample)
+    problems = datasets.get("mmhs150k").verify(sample)
     assert [re.findall(r"\d+", problem) for problem in problems] == [
         ["18", "134823"],
         ["6", "5000"],
@@ -245,7 +212,7 @@ def test_real_files_are_compared_with_the_published_numbers(sample, monkeypatch)
 )
 def test_settings_that_cannot_be(setting, value, drawn):
     with pytest.raises(ConfigError, match=f"data.{setting}"):
-        MMHS150K(drawn, **{setting: value})
+        opened(drawn, **{setting: value})
 
 
 @pytest.mark.parametrize(
@@ -266,7 +233,7 @@ def test_tweets_without_text_or_labels(fields, reason, sample):
     one = ids(sample, "valid")[0]
     change(sample, one, **fields)
     with pytest.raises(DatasetError, match=f"{TWEETS}: tweet {one}: {reason}"):
-        MMHS150K(sample)
+        opened(sample)
 
 
 @pytest.mark.parametrize(
@@ -281,7 +248,7 @@ def test_tweets_without_text_or_labels(fields, reason, sample):
 def test_tweets_of_another_kind(content, reason, sample):
     (sample / TWEETS).write_text(content)
     with pytest.raises(DatasetError, match=f"{TWEETS}.*{reason}"):
-        MMHS150K(sample)
+        opened(sample)
 
 
 @pytest.mark.parametrize(
@@ -293,44 +260,32 @@ def test_tweets_of_another_kind(content, reason, sample):
         (b"1\n", "has no tweet 1"),
     ],
 )
-def test_lists_of_another_kind(content, reason, sample):
+def test_lists_of_another_kind(content, reason, sample, damage):
     damage.replace(sample / LISTS["test"], content)
     with pytest.raises(DatasetError, match=reason):
-        MMHS150K(sample)
+        opened(sample)
 
 
 def test_a_tweet_in_two_splits(sample):
     text = (sample / LISTS["test"]).read_text() + ids(sample, "train")[0]
     (sample / LISTS["test"]).write_text(text)
     with pytest.raises(DatasetError, match="twice"):
-        MMHS150K(sample)
+        opened(sample)
 
 
 def test_no_words_at_all(sample):
     for one in ids(sample, "train"):
         change(sample, one, tweet_text="! ?")
     with pytest.raises(DatasetError, match=TWEETS):
-        MMHS150K(sample).split("train")
+        opened(sample).prepare(frozen=False)
 
 
-def test_pictures_that_are_none(sample, means):
+def test_pictures_that_are_none(sample, thumbnails, damage):
     train = ids(sample, "train")
     damage.truncate(sample / "img_resized" / f"{train[2]}.jpg")
     Image.new("1", (20000, 20000)).save(sample / "img_resized" / f"{train[5]}.jpg", format="PNG")
     with pytest.raises(DatasetError, match=rf"2 inputs(.|\n)*{train[2]}(.|\n)*{train[5]}"):
-        MMHS150K(sample).prepare()
+        opened(sample).prepare()
     (sample / "img_resized" / f"{train[7]}.jpg").unlink()
-    with pytest.raises(DatasetError, match=f"1 of {COUNT} files.*{train[7]}"):
-        MMHS150K(sample)
-
-
-@pytest.mark.slow
-def test_a_run(drawn, means, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    command = ["run", "--dataset", "mmhs150k", "--data-root", str(drawn), "--fusion", "concat"]
-    done = CliRunner().invoke(
-        main, [*command, "--seeds", "1", "--epochs", "1", "--jobs", "1", "--json"]
-    )
-    assert done.exit_code == 0, done.output
-    result = json.loads(done.stdout)
-    assert "macro_f1" in result["methods"]["i2moe"]["metrics"]
+    with pytest.raises(DatasetError, match=f"1 of 30 files.*{train[7]}"):
+        opened(sample)

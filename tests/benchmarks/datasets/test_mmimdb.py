@@ -7,9 +7,9 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
-import damage
 import h5py
 import numpy as np
 import pytest
@@ -18,69 +18,39 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from torch import nn
 
 from i2moe_plugin.benchmarks.cli import main
-from i2moe_plugin.benchmarks.data.base import SPLITS
+from i2moe_plugin.benchmarks.data.open import open_dataset
+from i2moe_plugin.benchmarks.data.registry import datasets
+from i2moe_plugin.benchmarks.data.splits import SPLITS
 from i2moe_plugin.benchmarks.datasets.mmimdb import (
     GENRES,
     HDF5,
-    MMIMDb,
-    feature_encoders,
     get_dataloader,
     read_film,
     split_rows,
 )
-from i2moe_plugin.benchmarks.datasets.mmimdb_raw import VECTORS, MMIMDbRaw
+from i2moe_plugin.benchmarks.datasets.mmimdb_raw import VECTORS
 from i2moe_plugin.benchmarks.datasets.samples import mmimdb as mmimdb_sample
-from i2moe_plugin.benchmarks.encoders import EncoderSettings, vgg
+from i2moe_plugin.benchmarks.encoders import EncoderSettings
 from i2moe_plugin.errors import ConfigError, DatasetError
 
+opened, opened_raw = (partial(open_dataset, name) for name in ("mmimdb", "mmimdb-raw"))
+NAME = "mmimdb"
 FILMS = 40
-
-
-@pytest.fixture(scope="module")
-def drawn(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("mmimdb") / "sample"
-    MMIMDb.write_sample(folder, films=FILMS)
-    return folder
+SIZES = {"films": FILMS}
 
 
 @pytest.fixture(scope="module")
 def drawn_raw(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("mmimdb") / "raw"
-    MMIMDbRaw.write_sample(folder, films=FILMS)
+    datasets.get("mmimdb-raw").write_sample(folder, films=FILMS)
     return folder
-
-
-@pytest.fixture
-def sample(drawn, tmp_path) -> Path:
-    return Path(shutil.copytree(drawn, tmp_path / "mmimdb"))
 
 
 @pytest.fixture
 def raw(drawn_raw, tmp_path) -> Path:
     return Path(shutil.copytree(drawn_raw, tmp_path / "raw"))
-
-
-@pytest.fixture(autouse=True)
-def _elsewhere(tmp_path, monkeypatch):
-    monkeypatch.setenv("I2MOE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-
-
-class Means(nn.Module):
-    """Stands for VGG16: the picture's mean colours, 4096 wide."""
-
-    def forward(self, x):
-        return x.mean((2, 3)).repeat(1, 1366)[:, :4096]
-
-
-@pytest.fixture
-def means(monkeypatch):
-    built = []
-    monkeypatch.setattr(vgg, "vgg16_features", lambda weights: built.append(weights) or Means())
-    return built
 
 
 def rewrite(folder, key, values=None, **attributes):
@@ -120,20 +90,19 @@ def test_genres_are_the_published_ones():
 
 
 def test_batches_are_the_files_rows(drawn):
-    data = MMIMDb(drawn)
+    data = opened(drawn)
     with h5py.File(drawn / HDF5) as file:
         arrays = {key: file[key][()] for key in file}
     rows = split_rows(FILMS)
     for name in SPLITS:
-        text, image, target = (
-            torch.cat(column) for column in zip(*data.loader(name, batch_size=7), strict=True)
-        )
+        loader = data.prepare().loader(name, batch_size=7)
+        text, image, target = (torch.cat(column) for column in zip(*loader, strict=True))
         np.testing.assert_array_equal(text, arrays["features"][rows[name]])
         np.testing.assert_array_equal(image, arrays["vgg_features"][rows[name]])
         np.testing.assert_array_equal(target, arrays["genres"][rows[name]])
         np.testing.assert_array_equal(data.labels(name), arrays["genres"][rows[name]])
         assert data.sample_ids(name) == [one.decode() for one in arrays["imdb_ids"][rows[name]]]
-    assert data.class_names == GENRES
+    assert data.class_names == tuple(GENRES)
     assert data.task.metric_names[:2] == ("micro_f1", "macro_f1")
 
 
@@ -152,16 +121,17 @@ def test_multibenchs_call(drawn):
 
 
 def test_equal_rows_whatever_the_files_layout(sample, tmp_path):
-    before = list(MMIMDb(sample).loader("train", batch_size=9, shuffle=True))
+    def rows(frozen):
+        prepared = opened(sample).prepare(frozen=frozen)
+        return list(prepared.loader("train", batch_size=9, shuffle=True))
+
+    before = rows(frozen=True)
     with h5py.File(sample / HDF5) as file:
         values = file["vgg_features"][()]
     with h5py.File(sample / HDF5, "r+") as file:
         del file["vgg_features"]
         file.create_dataset("vgg_features", data=values, chunks=(16, 512), compression="gzip")
-    data = MMIMDb(sample)
-    scattered = list(data.loader("train", batch_size=9, shuffle=True))
-    data.prepare()
-    copied = list(data.loader("train", batch_size=9, shuffle=True))
+    scattered, copied = rows(frozen=False), rows(frozen=True)
     assert [path.name[:19] for path in (tmp_path / "cache" / "features").iterdir()] == [
         "mmimdb-vgg_features"
     ]
@@ -171,14 +141,14 @@ def test_equal_rows_whatever_the_files_layout(sample, tmp_path):
 
 
 def test_a_file_in_one_piece_is_not_copied(sample, tmp_path):
-    MMIMDb(sample).prepare()
+    opened(sample).prepare()
     assert not (tmp_path / "cache" / "features").exists()
 
 
 @pytest.mark.parametrize("latents", ["vector", "tokens"])
 @pytest.mark.parametrize("image", ["vgg_features", "images"])
 def test_encoders_take_single_rows_in_training(latents, image, drawn):
-    data = MMIMDb(drawn, image=image)
+    data = opened(drawn, image=image).prepare()
     *inputs, _ = next(iter(data.loader("train", batch_size=1)))
     settings = EncoderSettings(latents=latents, dim=6, hidden=8, patches=4)
     for encoder, x in zip(data.encoders(settings), inputs, strict=True):
@@ -186,10 +156,10 @@ def test_encoders_take_single_rows_in_training(latents, image, drawn):
         assert encoder.train()(x).shape == shape
 
 
-def test_published_widths():
+def test_published_widths(drawn):
     """I2MoE's Maxout networks: 300-512-512 and 4096-1024-512, each Maxout of two."""
     settings = EncoderSettings(dim=64, hidden=512, dropout=0.3)
-    text, image = feature_encoders(settings, 300)
+    text, image = opened(drawn).prepare().encoders(settings)
     assert [tuple(p.shape) for p in text.parameters() if p.ndim == 2] == [
         (1024, 300),
         (1024, 512),
@@ -203,10 +173,10 @@ def test_published_widths():
 
 
 def test_posters_and_plots_are_shown(sample):
-    data = MMIMDb(sample)
+    data = opened(sample)
     films = {film.id: film for film in mmimdb_sample.draw(0, FILMS)}
     film = films[data.sample_ids("test")[3]]
-    text, image = data.show("test", 3)
+    text, image = data.preview("test", 3)
     assert text.kind == "features"
     assert image.kind == "image"
     difference = image.value.astype(int) - np.asarray(film.poster)
@@ -214,13 +184,13 @@ def test_posters_and_plots_are_shown(sample):
     (sample / "dataset").mkdir()
     facts = json.dumps({"plot": ["short", f"{film.plot}\x1b[2J"], "genres": []})
     (sample / "dataset" / f"{film.id}.json").write_text(facts)
-    text, _ = data.show("test", 3)
-    assert (text.kind, text.value) == ("text", f"{film.plot} [2J")
+    text, _ = data.preview("test", 3)
+    assert (text.kind, text.value) == ("text", f"{film.plot}\x1b[2J")
 
 
 def test_features_alone_are_shown_where_there_is_no_more(sample):
     rewrite(sample, "images")
-    assert [one.kind for one in MMIMDb(sample).show("train", 0)] == ["features", "features"]
+    assert [one.kind for one in opened(sample).preview("train", 0)] == ["features", "features"]
 
 
 def test_ids_may_be_numbers_and_names_of_genres_the_files(sample):
@@ -230,18 +200,18 @@ def test_ids_may_be_numbers_and_names_of_genres_the_files(sample):
     rewrite(sample, "imdb_ids", np.array([int(one) for one in ids]))
     turned = GENRES[::-1]
     rewrite(sample, "genres", genres, target_names=json.dumps(turned))
-    data = MMIMDb(sample)
+    data = opened(sample)
     assert data.sample_ids("train") == ids[: len(data.sample_ids("train"))]
-    assert data.class_names == turned
+    assert data.class_names == tuple(turned)
     rewrite(sample, "genres", genres, target_names="[1")
-    assert MMIMDb(sample).class_names == GENRES
+    assert opened(sample).class_names == tuple(GENRES)
 
 
 def test_another_number_of_films_is_refused_in_a_real_file(sample):
     (sample / "SAMPLE.txt").unlink()
     with pytest.raises(DatasetError, match=r"40 films.*25959"):
-        MMIMDb(sample)
-    problems = MMIMDb.verify(sample)
+        opened(sample)
+    problems = datasets.get("mmimdb").verify(sample)
     assert any("N is 40, but 25959 as published" in problem for problem in problems)
 
 
@@ -280,21 +250,21 @@ def one(values, value):
 def test_what_is_wrong_with_the_file_is_said(break_, reason, sample):
     break_(sample)
     with pytest.raises(DatasetError, match=reason) as error:
-        list(MMIMDb(sample).loader("test", batch_size=50))
+        list(opened(sample).prepare().loader("test", batch_size=50))
     assert HDF5 in str(error.value) or "twice" in str(error.value)
-    assert MMIMDb.verify(sample)
+    assert datasets.get("mmimdb").verify(sample)
 
 
 def test_no_such_image():
-    with pytest.raises(ConfigError, match="vgg_features or images"):
-        MMIMDb(image="posters")
+    with pytest.raises(ConfigError, match=r"data\.image='posters' cannot be used"):
+        opened(image="posters")
 
 
 # The raw archive
 
 
-def test_raw_batches(drawn_raw, means):
-    data = MMIMDbRaw(drawn_raw)
+def test_raw_batches(drawn_raw, thumbnails):
+    data = opened_raw(drawn_raw)
     films = {film.id: film for film in mmimdb_sample.draw(0, FILMS)}
     split = json.loads((drawn_raw / "split.json").read_text())
     for name, theirs in zip(SPLITS, ("train", "dev", "test"), strict=True):
@@ -303,83 +273,81 @@ def test_raw_batches(drawn_raw, means):
         for row, number in enumerate(split[theirs]):
             expected[row, films[number].genres] = 1
         np.testing.assert_array_equal(data.labels(name), expected)
-    text, picture, target = next(iter(data.loader("train", batch_size=4)))
+    text, picture, target = next(iter(data.prepare(frozen=False).loader("train", batch_size=4)))
     assert (text.shape, picture.shape, target.shape) == ((4, 300), (4, 3, 224, 224), (4, 23))
-    data.prepare()
-    text_after, features, _ = next(iter(data.loader("train", batch_size=4)))
+    text_after, features, _ = next(iter(data.prepare().loader("train", batch_size=4)))
     assert features.shape == (4, 4096)
     assert torch.equal(text, text_after)
-    torch.testing.assert_close(features[:, :3], picture.mean((2, 3)), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(features, thumbnails[0](picture), rtol=1e-3, atol=1e-3)
     vectors = mmimdb_sample._vectors(0)
     words = films[split["train"][0]].plot.lower()[:-1].split()
     np.testing.assert_allclose(text[0], np.mean([vectors[w] for w in words], 0), atol=1e-6)
-    assert len(means) == 1
+    assert len(thumbnails) == 1
 
 
 def test_raw_films_are_shown(drawn_raw):
-    data = MMIMDbRaw(drawn_raw)
+    data = opened_raw(drawn_raw)
     film = next(f for f in mmimdb_sample.draw(0, FILMS) if f.id == data.sample_ids("valid")[0])
-    text, image = data.show("valid", 0)
+    text, image = data.preview("valid", 0)
     assert (text.kind, text.value) == ("text", film.plot)
     assert image.value.shape == (256, 160, 3)
     assert abs(image.value.astype(int) - np.asarray(film.poster)).mean() < 5  # jpeg
 
 
-def test_posters_are_cut_from_the_middle(raw, means):
+def test_posters_are_cut_from_the_middle(raw, thumbnails, sample_of):
     number = json.loads((raw / "split.json").read_text())["train"][0]
     wide = np.zeros((100, 300, 3), np.uint8)
     wide[:, 100:200] = 255
     Image.fromarray(wide).save(raw / "dataset" / f"{number}.jpeg", quality=95)
-    picture = MMIMDbRaw(raw).split("train")[0][1]
+    picture = sample_of(opened_raw(raw), "train", 0)[1]
     assert picture.shape == (3, 224, 224)
     assert picture[..., 2:-2].min() > 0.9, "what is left and right of the middle is cut"
 
 
-def test_what_takes_long_is_done_once(raw, monkeypatch):
-    first = MMIMDbRaw(raw)
-    text = first.split("train")[0][0]
+def test_what_takes_long_is_done_once(raw, monkeypatch, sample_of):
+    first = opened_raw(raw)
+    text = sample_of(first, "train", 0)[0]
     for place in ("datasets.mmimdb_raw.read_film", "formats.word_vectors.read_vectors"):
         monkeypatch.setattr(
             f"i2moe_plugin.benchmarks.{place}", lambda path: pytest.fail(f"{path} is read again")
         )
-    again = MMIMDbRaw(raw)
-    assert torch.equal(again.split("train")[0][0], text)
+    again = opened_raw(raw)
+    assert torch.equal(sample_of(again, "train", 0)[0], text)
     np.testing.assert_array_equal(again.labels("train"), first.labels("train"))
 
 
-def test_test_films_change_nothing_in_training(raw):
-    before = list(MMIMDbRaw(raw).loader("train", batch_size=50))
+def test_test_films_change_nothing_in_training(raw, whole):
+    before = whole(opened_raw(raw), "train")
     number = json.loads((raw / "split.json").read_text())["test"][0]
     (raw / "dataset" / f"{number}.json").write_text(
         json.dumps({"plot": ["Something else entirely."], "genres": ["News", "Western"]})
     )
-    data = MMIMDbRaw(raw)
+    data = opened_raw(raw)
     assert data.labels("test")[0].nonzero()[0].tolist() == [GENRES.index("Western")]
-    after = list(data.loader("train", batch_size=50))
-    for a, b in zip(before[0], after[0], strict=True):
+    for a, b in zip(before, whole(data, "train"), strict=True):
         assert torch.equal(a, b)
 
 
-def test_word_vectors_from_elsewhere(raw, tmp_path):
+def test_word_vectors_from_elsewhere(raw, tmp_path, sample_of, damage):
     away = Path(shutil.move(raw / VECTORS, tmp_path / "mine.bin"))
     with pytest.raises(DatasetError, match=r"data\.words=FILE"):
-        MMIMDbRaw(raw)
+        opened_raw(raw)
     with pytest.raises(DatasetError, match="nowhere"):
-        MMIMDbRaw(raw, words="nowhere.bin")
-    data = MMIMDbRaw(raw, words=away)
-    assert data.split("train")[0][0].any()
+        opened_raw(raw, words="nowhere.bin")
+    data = opened_raw(raw, words=away)
+    assert sample_of(data, "train", 0)[0].any()
     first = data.fingerprint()
     damage.replace(away, away.read_bytes().replace(b"kiss", b"KISS"))
-    assert MMIMDbRaw(raw, words=away).fingerprint() != first
+    assert opened_raw(raw, words=away).fingerprint() != first
 
 
-def test_missing_posters_are_named(raw):
+def test_missing_posters_are_named(raw, damage):
     paths = sorted((raw / "dataset").glob("*.jpeg"))
     for path in paths[:12]:
         path.unlink()
     damage.empty(paths[12])
     with pytest.raises(DatasetError, match=r"13 of 40 files.*and 3 more"):
-        MMIMDbRaw(raw)
+        opened_raw(raw)
 
 
 @pytest.mark.parametrize(
@@ -412,7 +380,7 @@ def test_ids_that_are_no_numbers_name_no_file(number, raw):
     split["dev"][0] = number
     (raw / "split.json").write_text(json.dumps(split))
     with pytest.raises(DatasetError, match=r"split\.json: dev: .*not a number"):
-        MMIMDbRaw(raw)
+        opened_raw(raw)
 
 
 def test_a_film_in_two_splits(raw):
@@ -420,55 +388,33 @@ def test_a_film_in_two_splits(raw):
     split["dev"][0] = split["train"][0]
     (raw / "split.json").write_text(json.dumps(split))
     with pytest.raises(DatasetError, match="twice"):
-        MMIMDbRaw(raw)
+        opened_raw(raw)
 
 
 # Runs, memory
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "fixture"), [("mmimdb", "drawn"), ("mmimdb-raw", "drawn_raw")])
-def test_a_run(name, fixture, request, tmp_path, means, monkeypatch):
+def test_no_cache_computes_features_again(drawn_raw, tmp_path, thumbnails, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    root = str(request.getfixturevalue(fixture))
-    command = ["run", "--dataset", name, "--data-root", root, "--fusion", "concat", "--json"]
-    settings = ["--seeds", "1", "--epochs", "1", "--jobs", "1", "--set", "encoder_hidden=16"]
-    done = CliRunner().invoke(main, [*command, *settings])
-    assert done.exit_code == 0, done.output
-    result = json.loads(done.stdout)
-    assert set(result["methods"]["vanilla"]["metrics"]) >= {"micro_f1", "macro_f1"}
-
-
-@pytest.mark.slow
-def test_no_cache_computes_features_again(drawn_raw, tmp_path, means, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    command = [
-        "run",
-        "--dataset",
-        "mmimdb-raw",
-        "--data-root",
-        str(drawn_raw),
-        "--fusion",
-        "concat",
-    ]
-    command += ["--seeds", "1", "--epochs", "1", "--jobs", "1", "--set", "encoder_hidden=16"]
+    told = "--dataset mmimdb-raw --fusion concat --seeds 1 --epochs 1 --jobs 1"
+    command = ["run", *told.split(), "--data-root", str(drawn_raw), "--set", "encoder_hidden=16"]
     for options, built in ((), 1), (["--fresh"], 1), (["--fresh", "--no-cache"], 2):
         done = CliRunner().invoke(main, [*command, *options])
         assert done.exit_code == 0, done.output
-        assert len(means) == built
+        assert len(thumbnails) == built
 
 
 LOADER = """
 import sys
-from i2moe_plugin.benchmarks.datasets.mmimdb import MMIMDb
+from i2moe_plugin.benchmarks.data.open import open_dataset
 
 def memory():
     lines = open("/proc/self/status").read().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
 
 before = memory()
-data = MMIMDb(sys.argv[1])
-data.prepare()
+data = open_dataset("mmimdb", sys.argv[1]).prepare()
 count = sum(len(y) for *_, y in data.loader("train", batch_size=32, shuffle=True))
 print(count, before, memory())
 """

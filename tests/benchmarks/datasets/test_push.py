@@ -2,44 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import pickle
-import shutil
-import tempfile
+from functools import partial
 from pathlib import Path
 
-import damage
 import h5py
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import Ridge
 
-from i2moe_plugin.benchmarks.cli import main
-from i2moe_plugin.benchmarks.data.base import SPLITS
-from i2moe_plugin.benchmarks.datasets.push import FILES, Push, get_dataloader, starts
+from i2moe_plugin.benchmarks.data.open import open_dataset
+from i2moe_plugin.benchmarks.data.registry import datasets
+from i2moe_plugin.benchmarks.data.splits import SPLITS
+from i2moe_plugin.benchmarks.datasets.push import FILES, get_dataloader, starts
 from i2moe_plugin.benchmarks.encoders import EncoderSettings
-from i2moe_plugin.benchmarks.formats.ondisk import H5Files
+from i2moe_plugin.benchmarks.formats.hdf5 import H5Files
 from i2moe_plugin.benchmarks.run.settings import resolve
 from i2moe_plugin.errors import ConfigError, DatasetError
 
+NAME = "push"
 SIZES = {"train": 3, "valid": 1, "test": 2}
-
-
-@pytest.fixture(scope="session")
-def drawn(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("push") / "sample"
-    Push.write_sample(folder, **SIZES)
-    return folder
-
-
-@pytest.fixture
-def sample(drawn, tmp_path, monkeypatch) -> Path:
-    monkeypatch.setenv("I2MOE_CACHE", str(tmp_path / "cache"))
-    return Path(shutil.copytree(drawn, tmp_path / "push"))
+opened = partial(open_dataset, NAME)
 
 
 def restated_pieces(x, length):
@@ -133,17 +119,17 @@ def test_batches_are_multibenchs(length, drawn):
 
 
 def test_modalities_come_as_asked(drawn):
-    whole = next(iter(get_dataloader(drawn)[2]))
+    every = next(iter(get_dataloader(drawn)[2]))
     some = next(iter(get_dataloader(drawn, modalities=["control", "image"])[2]))
     assert len(some) == 3
     for found, number in zip(some, (3, 2, 4), strict=True):
-        assert torch.equal(found, whole[number])
+        assert torch.equal(found, every[number])
     with pytest.raises(ConfigError, match=r"no modality 'controls'\. Did you mean 'control'"):
         get_dataloader(drawn, modalities=["controls"])
 
 
 def test_a_trajectory_is_in_one_split_and_a_step_in_at_most_two_samples(drawn):
-    data = Push(drawn)
+    data = opened(drawn)
     for name in SPLITS:
         ids = [one.rsplit("/", 2) for one in data.sample_ids(name)]
         assert {file for file, *_ in ids} == {Path(FILES[name]).stem}
@@ -151,21 +137,21 @@ def test_a_trajectory_is_in_one_split_and_a_step_in_at_most_two_samples(drawn):
 
 
 def test_outputs_are_named_in_the_order_of_the_target(drawn):
-    data = Push(drawn, subsequence_length=4)
-    assert data.class_names[:3] == ["x at step 1", "y at step 1", "x at step 2"]
+    data = opened(drawn, subsequence_length=4)
+    assert data.class_names[:3] == ("x at step 1", "y at step 1", "x at step 2")
     target = torch.from_numpy(data.labels("test"))
     assert torch.equal(data.task.prepare(target)[:, 1], target[:, 0, 1])
     assert data.task.criterion == "mse"
 
 
 def test_what_is_normalised_does_not_depend_on_other_files(sample):
-    before = Push(sample).labels("train")
+    before = opened(sample).labels("train")
     change(sample, "Cylinder0_pos", lambda values: values + 5, "test")
-    assert np.array_equal(Push(sample).labels("train"), before)
+    assert np.array_equal(opened(sample).labels("train"), before)
 
 
 def test_shown_columns_have_names(drawn):
-    shown = {item.modality: item for item in Push(drawn).show("test", 0)}
+    shown = {item.modality: item for item in opened(drawn).preview("test", 0)}
     assert shown["gripper_pos"].names == ("x", "y", "z")
     for name in ("gripper_sensors", "control"):
         assert len(shown[name].names) == shown[name].value.shape[1] == 7
@@ -176,10 +162,10 @@ def test_shown_columns_have_names(drawn):
 
 
 def test_tokens_are_the_steps(drawn):
-    data = Push(drawn, subsequence_length=5)
-    *inputs, _ = next(iter(data.loader("test", batch_size=2)))
+    data = opened(drawn, subsequence_length=5)
+    *inputs, _ = next(iter(data.prepare().loader("test", batch_size=2)))
     for latents, shape in (("tokens", (2, 5, 6)), ("vector", (2, 6))):
-        encoders = data.encoders(EncoderSettings(latents=latents, dim=6, hidden=0))
+        encoders = data.prepare().encoders(EncoderSettings(latents=latents, dim=6, hidden=0))
         found = [encoder.eval()(x) for encoder, x in zip(encoders, inputs, strict=True)]
         assert [tuple(x.shape) for x in found] == [shape] * 4
     first = encoders[0][0].network[0]
@@ -192,15 +178,15 @@ def test_the_recipe_is_multibenchs_late_fusion():
     assert (plain.latent_dim, plain.encoder_hidden) == (256, 64)
 
 
-def test_a_sample_needs_picture_and_forces(tmp_path):
+def test_a_sample_needs_picture_and_forces(tmp_path, whole):
     """Which of two blobs is the cylinder is in the forces: their product predicts y."""
-    Push.write_sample(tmp_path / "sample", train=12, valid=1, test=6)
-    data = Push(tmp_path / "sample")
+    datasets.get("push").write_sample(tmp_path / "sample", train=12, valid=1, test=6)
+    data = opened(tmp_path / "sample")
 
     def error(build):
         parts = {}
         for name in ("train", "test"):
-            _, sensors, image, _, y = next(iter(data.loader(name, batch_size=999)))
+            _, sensors, image, _, y = whole(data, name)
             away = (image.sum(2) * (torch.arange(32) - 16).abs()).sum(2) / image.sum((2, 3))
             side = sensors[..., 1].mean(1, keepdim=True).expand_as(away)
             parts[name] = (build(away, side).numpy(), y[..., 1].numpy())
@@ -209,20 +195,6 @@ def test_a_sample_needs_picture_and_forces(tmp_path):
 
     alone = min(error(lambda away, side: away), error(lambda away, side: side))
     assert error(lambda away, side: away * side.sign()) < 0.5 * alone
-
-
-@pytest.mark.slow
-def test_a_run(sample, tmp_path):
-    where = ["--data-root", str(sample), "--out", str(tmp_path / "runs")]
-    what = (
-        "run --dataset push --fusion concat --seed 0 --epochs 1 --json --set latent_dim=4 "
-        "--set encoder_hidden=4 --set data.subsequence_length=8"
-    )
-    result = CliRunner().invoke(main, [*what.split(), *where])
-    assert result.exit_code == 0, result.output
-    found = json.loads(result.stdout)
-    assert found["metric"] == "mse"
-    assert set(found["methods"]) == {"vanilla", "i2moe"}
 
 
 # Open files
@@ -245,13 +217,13 @@ def test_a_few_files_are_open_at_a_time(drawn):
 
 @pytest.mark.parametrize("length", [0, 1, -4, 2.5, "8", True])
 def test_lengths_that_make_no_sense(length, drawn):
-    with pytest.raises(ConfigError, match="at least 2"):
-        Push(drawn, subsequence_length=length)
+    with pytest.raises(ConfigError, match=r"data\.subsequence_length=.* cannot be used"):
+        opened(drawn, subsequence_length=length)
 
 
 def test_a_trajectory_shorter_than_a_subsequence(drawn):
     with pytest.raises(DatasetError, match="trajectory0 has 80 time steps; a subsequence has 81"):
-        Push(drawn, subsequence_length=81)
+        opened(drawn, subsequence_length=81)
 
 
 @pytest.mark.parametrize("key", ["Cylinder0_pos", "eef_pos", "force", "contact", "image"])
@@ -268,7 +240,7 @@ def test_a_trajectory_shorter_than_a_subsequence(drawn):
 def test_bad_arrays(key, values, reason, sample):
     change(sample, key, values)
     with pytest.raises(DatasetError, match=reason) as error:
-        Push(sample)
+        opened(sample)
     assert FILES["valid"] in str(error.value)
 
 
@@ -282,29 +254,29 @@ def test_values_that_are_not_finite(key, value, sample):
 
     change(sample, key, spoil)
     with pytest.raises(DatasetError, match=rf"gentle_push_10\.hdf5: trajectory0/{key}.*infinite"):
-        list(Push(sample).loader("valid", batch_size=4))
+        list(opened(sample).prepare().loader("valid", batch_size=4))
 
 
 def test_trajectories_with_a_gap_or_none(sample):
     with h5py.File(sample / FILES["train"], "a") as file:
         file.move("trajectory1", "trajectory7")
     with pytest.raises(DatasetError, match=r"without a gap; it holds trajectory0, trajectory2"):
-        Push(sample)
+        opened(sample)
     with h5py.File(sample / FILES["train"], "w"):
         pass
     with pytest.raises(DatasetError, match="it holds nothing"):
-        Push(sample)
+        opened(sample)
 
 
 def test_a_name_that_is_not_text(sample):
     with h5py.File(sample / FILES["train"], "a") as file:
         file[b"trajectory\xff0"] = np.zeros(3)
-    assert Push(sample).verify(sample) == []  # other things in a file do not matter
+    assert datasets.get("push").verify(sample) == []  # other things in a file do not matter
     with h5py.File(sample / FILES["train"], "a") as file:
         del file["trajectory0"]
     with pytest.raises(DatasetError, match="without a gap"):
-        Push(sample)
-    assert Push.verify(sample)
+        opened(sample)
+    assert datasets.get("push").verify(sample)
 
 
 def test_a_trajectory_that_is_no_group(sample):
@@ -312,17 +284,4 @@ def test_a_trajectory_that_is_no_group(sample):
         del file["trajectory1"]
         file["trajectory1"] = np.zeros(3)
     with pytest.raises(DatasetError, match=r"gentle_push_300\.hdf5"):
-        Push(sample)
-
-
-@given(
-    places=st.lists(st.floats(0, 1, exclude_max=True), min_size=1, max_size=4),
-    mask=st.integers(1, 255),
-)
-@settings(max_examples=15)
-def test_flipped_bytes_are_a_data_set_error_or_values(drawn, places, mask):
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(shutil.copytree(drawn, Path(folder, "copy")))
-        damage.flip(copy / FILES["valid"], *places, mask=mask)
-        problem = damage.problem(lambda: [list(x) for x in get_dataloader(copy)[1:2]])
-        assert problem is None or FILES["valid"] in problem
+        opened(sample)

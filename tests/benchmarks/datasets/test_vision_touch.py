@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import random
 import shutil
-import tempfile
+from functools import partial
 from pathlib import Path
 
-import damage
 import h5py
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
-from i2moe_plugin.benchmarks.cli import main
-from i2moe_plugin.benchmarks.data.base import SPLITS
+from i2moe_plugin.benchmarks.data.open import open_dataset
+from i2moe_plugin.benchmarks.data.registry import datasets
+from i2moe_plugin.benchmarks.data.splits import SPLITS
 from i2moe_plugin.benchmarks.datasets.vision_touch import (
     ARRAYS,
-    VisionTouch,
     get_dataloader,
     run_of,
     split_runs,
@@ -33,18 +28,9 @@ from i2moe_plugin.benchmarks.run.settings import resolve
 from i2moe_plugin.errors import ConfigError, DatasetError
 from i2moe_plugin.tasks import Classification, Regression
 
-
-@pytest.fixture(scope="session")
-def drawn(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("vision-touch") / "sample"
-    VisionTouch.write_sample(folder, runs=6)
-    return folder
-
-
-@pytest.fixture
-def sample(drawn, tmp_path, monkeypatch) -> Path:
-    monkeypatch.setenv("I2MOE_CACHE", str(tmp_path / "cache"))
-    return Path(shutil.copytree(drawn, tmp_path / "vision-touch"))
+NAME = "vision-touch"
+SIZES = {"runs": 6}
+opened = partial(open_dataset, NAME)
 
 
 def raw(folder, sample_id):
@@ -59,7 +45,7 @@ def raw(folder, sample_id):
 
 def test_a_run_is_in_one_split_and_test_is_not_validation(drawn):
     """MultiBench tests on its validation samples, and neighbouring parts of a run are in both."""
-    data = VisionTouch(drawn)
+    data = opened(drawn)
     runs = {
         name: {run_of(Path(f"{one.rsplit('/', 1)[0]}.h5")) for one in data.sample_ids(name)}
         for name in SPLITS
@@ -91,16 +77,16 @@ def test_names_of_files_are_the_published_ones():
 
 def test_the_archive_may_be_unpacked_in_place(drawn, tmp_path):
     shutil.copytree(drawn, tmp_path / "triangle_real_data")
-    assert VisionTouch(tmp_path).split_hash() == VisionTouch(drawn).split_hash()
-    assert VisionTouch.verify(tmp_path) == []
-    assert VisionTouch.status(tmp_path).ready
+    assert opened(tmp_path).split_hash() == opened(drawn).split_hash()
+    assert datasets.get("vision-touch").verify(tmp_path) == []
+    assert datasets.get("vision-touch").status(tmp_path).ready
 
 
 # Inputs and targets
 
 
 def test_batches_are_multibenchs(drawn):
-    data = VisionTouch(drawn)
+    data = opened(drawn)
     for name, loader in zip(SPLITS, get_dataloader(drawn, train_shuffle=False), strict=True):
         columns = [torch.cat(column) for column in zip(*loader, strict=True)]
         shapes = [(128, 128, 3), (6, 32), (8,), (1, 128, 128), (4,), ()]
@@ -119,37 +105,37 @@ def test_batches_are_multibenchs(drawn):
 
 
 def test_the_other_output_is_the_next_pose(drawn):
-    data = VisionTouch(drawn, output="ee_yaw_next")
+    data = opened(drawn, output="ee_yaw_next")
     assert data.task == Regression(4, criterion="mse")
     assert data.metric == "mse"
     for row, sample_id in enumerate(data.sample_ids("test")):
         arrays, step = raw(drawn, sample_id)
         wanted = arrays["proprio"][step + 1][:4]
         np.testing.assert_allclose(data.labels("test")[row], wanted, rtol=1e-6)
-    plain = VisionTouch(drawn)
+    plain = opened(drawn)
     assert plain.task == Classification(2)
     assert plain.metric == "accuracy"
     assert plain.fingerprint() != data.fingerprint()
     assert plain.split_hash() == data.split_hash()
 
 
-def test_the_last_step_is_always_the_same_one(drawn):
+def test_the_last_step_is_always_the_same_one(drawn, whole):
     """MultiBench draws another step in its place each time."""
-    data = VisionTouch(drawn)
+    data = opened(drawn)
     last = next(row for row, one in enumerate(data.sample_ids("test")) if one.endswith("/4"))
-    one, two = (data.split("test")[last] for _ in range(2))
+    one, two = ([column[last] for column in whole(data, "test")] for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
 
 
 def test_results_say_that_the_split_is_not_multibenchs(sample, drawn):
     (sample / "SAMPLE.txt").unlink()
-    (note,) = VisionTouch(sample).notes
+    (note,) = opened(sample).notes
     assert "MultiBench" in note
 
 
 def test_shown_is_what_a_camera_sees(drawn):
-    shown = {item.modality: item for item in VisionTouch(drawn).show("test", 0)}
-    arrays, step = raw(drawn, VisionTouch(drawn).sample_ids("test")[0])
+    shown = {item.modality: item for item in opened(drawn).preview("test", 0)}
+    arrays, step = raw(drawn, opened(drawn).sample_ids("test")[0])
     assert np.array_equal(shown["image"].value, arrays["image"][step])
     assert shown["force"].names[:4] == ("force x", "force y", "force z", "torque x")
     assert shown["force"].value.shape == (32, 6)
@@ -184,10 +170,10 @@ def test_distances_that_are_no_measurement_are_left_out():
 
 
 def test_every_modality_has_its_encoder(drawn):
-    data = VisionTouch(drawn)
-    encoders = data.encoders(EncoderSettings(dim=5, hidden=0))
+    data = opened(drawn)
+    encoders = data.prepare().encoders(EncoderSettings(dim=5, hidden=0))
     assert len(encoders) == len(data.modalities) == 5
-    *inputs, _ = next(iter(data.loader("test", batch_size=2)))
+    *inputs, _ = next(iter(data.prepare().loader("test", batch_size=2)))
     assert all(e(x).shape == (2, 5) for e, x in zip(encoders, inputs, strict=True))
 
 
@@ -197,13 +183,13 @@ def test_the_recipe_is_multibenchs_low_rank_fusion():
     assert plain.fusion_settings["rank"] == 40
 
 
-def test_a_sample_can_be_learned(tmp_path):
+def test_a_sample_can_be_learned(tmp_path, whole):
     """Contact now says something of contact next; the height and the action say more."""
-    VisionTouch.write_sample(tmp_path / "sample", runs=40)
-    data = VisionTouch(tmp_path / "sample")
+    datasets.get("vision-touch").write_sample(tmp_path / "sample", runs=40)
+    data = opened(tmp_path / "sample")
     parts = {}
     for name in ("train", "test"):
-        _, force, _, depth, action, y = next(iter(data.loader(name, batch_size=999)))
+        _, force, _, depth, action, y = whole(data, name)
         touch = force[:, 2].mean(1)
         next_height = (1.2 - depth.mean((1, 2, 3))) / 10 + action[:, 2]
         parts[name] = (torch.stack([touch, next_height * 20], 1).numpy(), y.numpy())
@@ -212,34 +198,25 @@ def test_a_sample_can_be_learned(tmp_path):
     assert model.score(*parts["test"]) > chance + 0.1
 
 
-@pytest.mark.slow
-def test_a_run(sample, tmp_path):
-    where = ["--data-root", str(sample), "--out", str(tmp_path / "runs")]
-    what = "run --dataset vision-touch --fusion concat --seed 0 --epochs 1 --json"
-    result = CliRunner().invoke(main, [*what.split(), "--set", "latent_dim=8", *where])
-    assert result.exit_code == 0, result.output
-    assert json.loads(result.stdout)["metric"] == "accuracy"
-
-
 # Bad settings and files
 
 
-def test_another_output_is_refused_with_the_close_one(drawn):
-    with pytest.raises(ConfigError, match=r"'contact'\. Did you mean 'contact_next'"):
-        VisionTouch(drawn, output="contact")
+def test_another_output_is_refused_with_those_there_are(drawn):
+    with pytest.raises(ConfigError, match=r"data\.output='contact' .* 'contact_next' or"):
+        opened(drawn, output="contact")
 
 
 def test_fewer_than_three_runs(sample):
     for path in sorted(sample.glob("*.h5"))[4:]:
         path.unlink()
     with pytest.raises(DatasetError, match="has 2 runs; a split needs at least 3"):
-        VisionTouch(sample)
+        opened(sample)
 
 
 def test_a_file_of_another_name(sample):
     (sample / "extra_1000.h5").write_bytes(b"")
     with pytest.raises(DatasetError, match="RUN_PART_1000"):
-        VisionTouch(sample)
+        opened(sample)
 
 
 def change(folder, key, values):
@@ -266,9 +243,9 @@ def change(folder, key, values):
 def test_bad_arrays(key, values, reason, sample):
     path = change(sample, key, values)
     with pytest.raises(DatasetError, match=reason) as error:
-        VisionTouch(sample)
+        opened(sample)
     assert path.name in str(error.value)
-    assert VisionTouch.verify(sample)
+    assert datasets.get("vision-touch").verify(sample)
 
 
 @pytest.mark.parametrize("key", ["proprio", "ee_forces_continuous", "depth_data"])
@@ -282,18 +259,4 @@ def test_values_that_are_not_finite(key, value, sample):
 
 def test_what_is_not_used_may_be_absent(sample):
     change(sample, "optical_flow", None)
-    assert VisionTouch.verify(sample) == []
-
-
-@given(
-    places=st.lists(st.floats(0, 1, exclude_max=True), min_size=1, max_size=4),
-    mask=st.integers(1, 255),
-)
-@settings(max_examples=12)
-def test_flipped_bytes_are_a_data_set_error_or_values(drawn, places, mask):
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(shutil.copytree(drawn, Path(folder, "copy")))
-        path = sorted(copy.glob("*.h5"))[0]
-        damage.flip(path, *places, mask=mask)
-        problem = damage.problem(lambda: [list(loader) for loader in get_dataloader(copy)])
-        assert problem is None or path.name in problem
+    assert datasets.get("vision-touch").verify(sample) == []

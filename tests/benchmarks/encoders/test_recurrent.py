@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from i2moe_plugin.backbones.latents import encode_one
 from i2moe_plugin.benchmarks.encoders import EncoderSettings, RecurrentEncoder, recurrent_encoder
-from i2moe_plugin.model import encode_one
 
 KINDS = ["gru", "lstm"]
 

@@ -25,7 +25,7 @@ def _elsewhere(tmp_path, monkeypatch):
 @pytest.fixture(scope="module")
 def state():
     """Weights in torchvision's names (without its classifier, which is never used)."""
-    network = vgg.vgg11_features(None)
+    network = vgg.frozen(vgg.VGG11, None)
     return dict(network.state_dict())
 
 
@@ -44,8 +44,8 @@ def test_vgg11_is_torchvisions(tmp_path, state, suffix):
     images = torch.rand(1, 3, 64, 32)
     with torch.no_grad():
         expected = torch.flatten(whole.avgpool(whole.features(images)), 1)
-        ours = vgg.vgg11_features(path)(images)
-    assert ours.shape == (1, vgg.VGG11_FEATURES)
+        ours = vgg.frozen(vgg.VGG11, path)(images)
+    assert ours.shape == (1, vgg.VGG11.width)
     assert torch.equal(ours, expected)
 
 
@@ -76,17 +76,17 @@ def test_vgg16_is_torchvisions_up_to_its_last_hidden_layer(tmp_path, monkeypatch
     whole.classifier[4].register_forward_hook(lambda *args: activations.append(args[-1].clone()))
     with torch.no_grad():
         whole(normal(images))
-        ours = vgg.vgg16_features(path)(images)
+        ours = vgg.frozen(vgg.VGG16, path)(images)
     torch.testing.assert_close(ours, activations[0], rtol=1e-5, atol=1e-6)
     assert (ours == 0).any(), "rectified"
 
 
 @pytest.mark.slow
 def test_random_vgg16_features_differ_from_image_to_image():
-    network = vgg.vgg16_features(None)
+    network = vgg.frozen(vgg.VGG16, None)
     with torch.no_grad():
         features = network(torch.rand(2, 3, 224, 224) * torch.tensor([1, 0.2]).view(2, 1, 1, 1))
-    assert features.shape == (2, vgg.VGG16_FEATURES)
+    assert features.shape == (2, vgg.VGG16.width)
     assert torch.isfinite(features.half()).all()
     assert 0.05 < (features > 0).float().mean() < 0.95
     assert torch.corrcoef(features)[0, 1] < 0.999
@@ -95,7 +95,7 @@ def test_random_vgg16_features_differ_from_image_to_image():
 def test_random_weights_are_always_the_same_and_leave_the_generator_alone(state):
     torch.manual_seed(1)
     before = torch.random.get_rng_state()
-    again = vgg.vgg11_features(None).state_dict()
+    again = vgg.frozen(vgg.VGG11, None).state_dict()
     assert torch.equal(torch.random.get_rng_state(), before)
     assert all(torch.equal(state[key], value) for key, value in again.items())
 
@@ -139,7 +139,7 @@ def bad_weights(tmp_path, state, kind):
 def test_bad_weights(tmp_path, state, kind, reason):
     path = bad_weights(tmp_path, state, kind)
     with pytest.raises(DatasetError, match=reason) as error:
-        vgg.vgg11_features(path)
+        vgg.frozen(vgg.VGG11, path)
     assert str(path) in str(error.value)
     assert len(str(error.value).splitlines()) < 8
 

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from i2moe_plugin.benchmarks.formats.ondisk import Section
-from i2moe_plugin.benchmarks.formats.readers import H5Array
+from i2moe_plugin.benchmarks.formats.arrays import Section
+from i2moe_plugin.benchmarks.formats.hdf5 import H5Array
 from i2moe_plugin.errors import DatasetError
 
 ROWS = 23
@@ -82,6 +82,7 @@ def test_rows_that_are_not_there(arrays, layout, row):
         H5Array(arrays, layout)[np.array([0, row])]
 
 
+@pytest.mark.posix
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_other_processes_read_too(arrays, layout):

@@ -15,7 +15,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-import damage
 import numpy as np
 import pandas as pd
 import pytest
@@ -441,6 +440,7 @@ print("ALIVE", int(peak[0].split()[1]) // 1024)
 """
 
 
+@pytest.mark.posix
 def test_streams_that_want_too_much_are_refused_in_little_room_and_time(tmp_path):
     files = []
     for number, stream in enumerate(BOMBS.values()):
@@ -468,7 +468,7 @@ def test_streams_that_want_too_much_are_refused_in_little_room_and_time(tmp_path
 
 @quick
 @given(st.randoms(use_true_random=False), st.sampled_from(PROTOCOLS), st.integers(1, 6))
-def test_flipped_bytes_are_refused_or_are_data(put, dice, protocol, count):
+def test_flipped_bytes_are_refused_or_are_data(put, damage, dice, protocol, count):
     content = {"x": np.arange(6.0).reshape(2, 3), "id": ["a", "b"], "o": np.array(["u", 1], object)}
     path = put(content, protocol)
     damage.flip(path, *[dice.random() for _ in range(count)], mask=dice.randrange(1, 256))
@@ -478,7 +478,7 @@ def test_flipped_bytes_are_refused_or_are_data(put, dice, protocol, count):
 
 @quick
 @given(st.floats(0, 0.999))
-def test_half_a_pickle_is_refused(put, fraction):
+def test_half_a_pickle_is_refused(put, damage, fraction):
     path = put({"x": np.arange(60.0), "id": [str(i) for i in range(20)]})
     damage.truncate(path, fraction)
     refused(path)

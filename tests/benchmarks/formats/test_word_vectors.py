@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import re
 
-import damage
 import numpy as np
 import pytest
 from gensim.models import KeyedVectors
@@ -14,9 +13,8 @@ from hypothesis import strategies as st
 
 from i2moe_plugin.benchmarks.formats.word_vectors import (
     Texts,
-    inspect_vectors,
+    claimed_vectors,
     mean_vectors,
-    printable,
     words_of,
 )
 from i2moe_plugin.errors import DatasetError
@@ -75,7 +73,7 @@ def test_the_mean_of_known_words(name, vectors, tmp_path):
     ]
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
     assert found.dtype == np.float32
-    assert inspect_vectors(path) == {"": ((5, 6), "float32")}
+    assert claimed_vectors(path) == (5, 6)
 
 
 def test_many_texts_come_in_blocks(vectors, tmp_path):
@@ -125,15 +123,15 @@ def test_broken_files_are_refused_before_memory_is_taken(name, content, tmp_path
 @given(
     fraction=st.floats(0, 0.999), place=st.floats(0, 1, exclude_max=True), mask=st.integers(1, 255)
 )
-def test_damage_is_a_data_set_error_or_no_matter(fraction, place, mask, tmp_path_factory):
+def test_damage_is_a_data_set_error_or_no_matter(fraction, place, mask, tmp_path_factory, damage):
     known = KeyedVectors(6)
     known.add_vectors(WORDS, np.ones((5, 6), "f4"))
     for name in ("v.bin", "v.txt"):
         path = written(known, tmp_path_factory.mktemp("words") / name)
-        whole = path.read_bytes()
+        content = path.read_bytes()
         damage.flip(path, place, mask=mask)
         assert problem(path) is None or str(path) in problem(path)
-        damage.replace(path, whole)
+        damage.replace(path, content)
         damage.truncate(path, fraction)
         found = problem(path)
         if found is None:
@@ -147,11 +145,3 @@ def test_vectors_that_are_not_finite(tmp_path):
     known.add_vectors(["a"], np.array([[np.nan, 1]], "f4"))
     with pytest.raises(DatasetError, match="NaN"):
         read(written(known, tmp_path / "v.bin"))
-
-
-@given(st.text())
-def test_printable_text_steers_nothing(text):
-    shown = printable(text)
-    assert len(shown) == len(text)
-    assert all(c == "\n" or c.isprintable() for c in shown)
-    assert printable(shown) == shown

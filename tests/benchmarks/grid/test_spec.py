@@ -6,13 +6,13 @@ import math
 import pytest
 from torch import nn
 
-from i2moe_plugin import Classification, LatentSpec, Multilabel, create_backbone
+from i2moe_plugin import Classification, LatentSpec, Multilabel, create_backbone, create_model
+from i2moe_plugin.backbones.entry import backbones
 from i2moe_plugin.benchmarks.datasets import datasets
-from i2moe_plugin.benchmarks.grid.spec import Spec, expand, load_suite, shipped
+from i2moe_plugin.benchmarks.grid.spec import SuiteFile, expand, load_suite, shipped_suites
 from i2moe_plugin.benchmarks.statistics.paper import figures, find_figure
 from i2moe_plugin.errors import ConfigError
-from i2moe_plugin.model import I2MoE, Vanilla
-from i2moe_plugin.registry import backbones
+from i2moe_plugin.model import Vanilla
 from i2moe_plugin.tasks import Task
 from i2moe_plugin.training import count_parameters
 
@@ -26,7 +26,7 @@ def loaded(name):
 
 
 def suite(**keys):
-    return expand(Spec(**{**SMALL, **keys}), "small")
+    return expand(SuiteFile(**{**SMALL, **keys}), "small")
 
 
 def test_a_grid_is_every_combination_once():
@@ -62,7 +62,9 @@ def test_settings_of_a_name_and_by_hand_win_in_that_order():
     (first, _) = suite(**keys).cells
     assert (first.settings.epochs, first.settings.lr, first.root) == (2, 0.2, "here")
     assert first.settings.fusion_settings["head_hidden"] == 4
-    by_hand = expand(Spec(**{**SMALL, **keys}), "s", settings={"lr": 0.3}, roots={"htad": "/x"})
+    by_hand = expand(
+        SuiteFile(**{**SMALL, **keys}), "s", settings={"lr": 0.3}, roots={"htad": "/x"}
+    )
     assert (by_hand.cells[0].settings.lr, by_hand.cells[0].root) == (0.3, "/x")
 
 
@@ -84,7 +86,7 @@ def test_the_cell_compared_with(reference, expected):
 
 
 def test_only_is_a_choice_of_each_kind():
-    spec = Spec(**{**SMALL, "datasets": ["htad", "brca"]})
+    spec = SuiteFile(**{**SMALL, "datasets": ["htad", "brca"]})
     cells = expand(spec, "s", only=["htad", "lrtf", "concat", "vanilla"]).cells
     assert [c.key for c in cells] == [("htad", "concat", "vanilla"), ("htad", "lrtf", "vanilla")]
     with pytest.raises(ConfigError, match=r"'lrft'\. Did you mean 'lrtf'"):
@@ -140,10 +142,10 @@ def test_other_files(tmp_path):
         load_suite(str(path))
 
 
-@pytest.mark.parametrize("name", sorted(shipped()))
+@pytest.mark.parametrize("name", sorted(shipped_suites()))
 def test_what_ships_can_be_started(name):
     found = loaded(name)
-    assert found.title == shipped()[name]
+    assert found.title == shipped_suites()[name]
     assert found.cells
 
 
@@ -224,7 +226,8 @@ def test_table_6_is_reproduced_to_the_parameter(cell):
     if settings.method == "vanilla":
         model = Vanilla(encoders, latents, backbone(), task)
     else:
-        model = I2MoE(
+        model = create_model(
+            "i2moe",
             encoders,
             latents,
             backbone,

@@ -9,7 +9,7 @@ from i2moe_plugin.benchmarks.data.open import PreparedDataset
 from i2moe_plugin.benchmarks.grid.spec import load_suite
 from i2moe_plugin.benchmarks.regression.baseline import Tolerances
 from i2moe_plugin.benchmarks.regression.checks import compare_cells
-from i2moe_plugin.benchmarks.regression.measuring import STEPS, measure_suite
+from i2moe_plugin.benchmarks.regression.measuring import STEPS, measure_grid
 from i2moe_plugin.execution.bank import ExpertBank
 from i2moe_plugin.interactions.masking import RandomMasking
 from i2moe_plugin.model import I2MoE
@@ -17,7 +17,7 @@ from i2moe_plugin.model import I2MoE
 
 @pytest.fixture(scope="module")
 def baseline(gate):
-    return measure_suite(load_suite(str(gate)), timed=False)
+    return measure_grid(load_suite(str(gate)), timed=False)
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def failed(gate, baseline):
     """``failed()``: the names of the checks that this code, as it is now, does not pass."""
 
     def measure() -> set[str]:
-        now = measure_suite(load_suite(str(gate)), timed=False)
+        now = measure_grid(load_suite(str(gate)), timed=False)
         checks = compare_cells(baseline, now, Tolerances())
         assert len(checks) > 10
         return {check.name for check in checks if check.outcome == "regression"}
@@ -50,7 +50,7 @@ def plant(monkeypatch):
 
 
 def test_clean_code_passes_to_the_last_digit(gate, baseline):
-    now = measure_suite(load_suite(str(gate)), timed=False)
+    now = measure_grid(load_suite(str(gate)), timed=False)
     assert {c.outcome for c in compare_cells(baseline, now, Tolerances())} == {"same"}
 
 
@@ -60,7 +60,7 @@ def test_interaction_loss_with_its_sign_flipped(plant, failed):
         if found.interaction is None:
             return found
         return found._replace(
-            total=found.total - 2 * self.interaction_weight * found.interaction.mean()
+            total=found.total - 2 * self.objective.weight * found.interaction.mean()
         )
 
     plant(I2MoE, "losses", losses)
@@ -121,6 +121,6 @@ def test_a_method_that_does_not_train_any_more(plant, gate, baseline):
         raise IndexError("out of\nrange")
 
     plant(ExpertBank, "forward", run)
-    now = measure_suite(load_suite(str(gate)), timed=False)
+    now = measure_grid(load_suite(str(gate)), timed=False)
     (check,) = compare_cells(baseline, now, Tolerances())
     assert (check.outcome, check.text) == ("regression", "it fails: IndexError: out of range")

@@ -1,6 +1,5 @@
 """Parity: against the paper, and against MultiBench's loop (the stand-in's, or a real one's)."""
 
-import dataclasses
 import json
 import os
 from pathlib import Path
@@ -11,7 +10,8 @@ from click.testing import CliRunner
 
 from i2moe_plugin.benchmarks.cli import main
 from i2moe_plugin.benchmarks.data.open import PreparedDataset, open_dataset
-from i2moe_plugin.benchmarks.grid.job import run_job
+from i2moe_plugin.benchmarks.grid.cells import methods_grid
+from i2moe_plugin.benchmarks.grid.runner import GridRunner
 from i2moe_plugin.benchmarks.regression.parity import parity
 from i2moe_plugin.benchmarks.run.execute import execute
 from i2moe_plugin.benchmarks.run.multibench import loop_results
@@ -66,7 +66,6 @@ def test_a_finished_loop_is_not_repeated(tmp_path, data, monkeypatch):
     (file,) = (tmp_path / "multibench-loop").iterdir()
     file.write_text(json.dumps({**first, "mark": 1}))
     assert loop_results(still(), data, store, ROOT)["mark"] == 1
-    assert loop_results(still(), data, store, ROOT, fresh=True) == first
     file.write_text("{")
     assert loop_results(still(), data, store, ROOT) == first
     assert list(store) == []  # the folder is no run
@@ -88,8 +87,15 @@ def test_an_error_in_their_loop_is_told(tmp_path, data):
 
 
 @pytest.fixture
-def job(tmp_path, data):
-    return run_job(still(), data, RunStore(tmp_path), seeds=range(3))
+def table(tmp_path, small_htad):
+    methods = ["vanilla", "i2moe"]
+    grid = methods_grid("htad", "concat", methods, range(3), values=STILL, root=small_htad)
+    return GridRunner(RunStore(tmp_path), strict=True).run(grid)
+
+
+def accuracies(table, method):
+    (cell,) = [cell for cell in table.cells if cell.settings.method == method]
+    return cell.values("accuracy")
 
 
 @pytest.fixture
@@ -104,10 +110,10 @@ def figure(monkeypatch):
     return put
 
 
-def test_against_the_paper(job, data, figure):
-    ours = job.values("i2moe", "accuracy")
+def test_against_the_paper(table, figure):
+    ours = accuracies(table, "i2moe").values()
     figure(sum(ours) / 3)
-    (claim,) = parity(job, data, margin=0.9).claims
+    (claim,) = parity(table, margin=0.9).claims
     assert (claim.method, claim.answer, claim.against) == (
         "i2moe",
         "equivalent",
@@ -115,33 +121,34 @@ def test_against_the_paper(job, data, figure):
     )
     assert "taken as exact" in claim.reason
     figure(sum(ours) / 3 - 0.8, 0.01)
-    (far,) = parity(job, data, margin=0.02).claims
+    (far,) = parity(table, margin=0.02).claims
     assert far.answer == "different"
     assert "exact" not in far.reason
     figure(sum(ours) / 3, 5.0)  # so noisy a figure shows nothing
-    (noisy,) = parity(job, data, margin=0.02).claims
+    (noisy,) = parity(table, margin=0.02).claims
     assert noisy.answer == "equivalence not shown"
 
 
-def test_what_is_not_comparable_is_not_tested(job, data, figure):
+def test_what_is_not_comparable_is_not_tested(table, figure):
     figure(0.5)
-    (claim,) = parity(job, data, 0.02, altered=["epochs"]).claims
+    (claim,) = parity(table, 0.02, altered=["epochs"]).claims
     assert (claim.found, claim.answer) == (None, "not comparable")
     assert "not the paper's: epochs" in claim.reason
-    (drawn,) = parity(job, dataclasses.replace(data, is_sample=True), 0.02).claims
+    table.cells[0].published = False
+    (drawn,) = parity(table, 0.02).claims
     assert drawn.answer == "not comparable"
     assert "drawn sample" in drawn.reason
 
 
-def test_against_a_loop(job, data):
-    values = {m: job.values(m, "accuracy") for m in ("vanilla", "i2moe")}
+def test_against_a_loop(table):
+    values = {method: accuracies(table, method) for method in ("vanilla", "i2moe")}
 
-    def loop(method, seed):
-        if method == "i2moe":
+    def loop(settings):
+        if settings.method == "i2moe":
             raise ConfigError("cannot")
-        return {"test": {"accuracy": values[method][seed]}}
+        return {"test": {"accuracy": values[settings.method][settings.seed]}}
 
-    first, second = parity(job, data, 0.02, loop=loop).claims
+    first, second = parity(table, 0.02, loop=loop).claims
     assert (first.answer, first.found.difference) == ("equivalent", 0)
     assert (second.answer, second.reason) == ("not comparable", "cannot")
 

@@ -11,15 +11,26 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from i2moe_plugin import Classification, Multilabel, Regression
-from i2moe_plugin.benchmarks.data.base import Status
-from i2moe_plugin.benchmarks.data.cards import Card
-from i2moe_plugin.benchmarks.data.preview import Preview
-from i2moe_plugin.benchmarks.datasets import MultimodalDataset, datasets, register_dataset
+from i2moe_plugin.benchmarks.data.registry import DatasetEntry
+from i2moe_plugin.benchmarks.data.splits import Splits
+from i2moe_plugin.benchmarks.datasets import (
+    Card,
+    Contents,
+    DataFolder,
+    Modality,
+    Preview,
+    Values,
+    datasets,
+    open_dataset,
+)
 from i2moe_plugin.benchmarks.report.build import Report, build
+from i2moe_plugin.benchmarks.run.files import write_json
+from i2moe_plugin.benchmarks.run.outputs import write_outputs
 from i2moe_plugin.benchmarks.run.settings import RunSettings
-from i2moe_plugin.benchmarks.run.store import Run, RunStore, write_json, write_outputs
+from i2moe_plugin.benchmarks.run.store import Run, RunStore
 from i2moe_plugin.seeding import derive_seed
 
 WriteRun = Callable[..., Run]
@@ -47,6 +58,7 @@ def write_run(
     data_root: str | None = None,
     notes: list[str] | None = None,
     weights: Any = None,
+    selection: str | None = None,
     **settings: Any,
 ) -> Run:
     """A finished run with drawn outputs; the targets are the same for all seeds."""
@@ -84,7 +96,8 @@ def write_run(
         "test": {"loss": 0.5, **task.metrics(columns["prediction"], target)},
         "best_epoch": 2,
         "epochs": 2,
-        "metric": metric,
+        "metric": selection or metric,
+        "headline": metric,
         "parameters": 1234,
         "seconds": {"training": 1.0, "test": 0.1, "total": 1.2},
         "notes": notes or [],
@@ -129,55 +142,54 @@ EVIL = (
 )
 
 
-class Drawn(MultimodalDataset):
-    """A data set of every kind of modality, with hostile words in every one."""
+#: Of the drawn data set: every kind of modality, with hostile words in every one.
+MODALITIES = (f"picture {EVIL}", "words", "curve", "table")
 
-    modalities = (f"picture {EVIL}", "words", "curve", "table")
-    card = Card("drawn", "nowhere", "none")
-    samples = 60
 
-    @property
-    def task(self) -> Classification:
-        return Classification(3)
+def drawn(samples: int) -> DatasetEntry:
+    """The drawn data set with that many samples, all in the test split."""
+    picture, words, curve, table = MODALITIES
 
-    @property
-    def class_names(self) -> list[str]:
-        return ["a", "b", "c"]
-
-    def split(self, name: str) -> Any:
-        raise NotImplementedError
-
-    def sample_ids(self, name: str) -> list[str]:
-        return [f"{EVIL}-{row}" for row in range(self.samples)] if name == "test" else []
-
-    def encoders(self, settings: Any) -> Any:
-        raise NotImplementedError
-
-    def fingerprint(self) -> str:
-        return "drawn"
-
-    @classmethod
-    def status(cls, root: Path | None) -> Status:
-        return Status(True, "nowhere")
-
-    def show(self, name: str, index: int) -> list[Preview]:
-        rng = np.random.default_rng(index)
+    def shown(row: int) -> list[Preview]:
+        rng = np.random.default_rng(row)
         return [
-            Preview(self.modalities[0], "image", rng.integers(0, 255, (40, 60, 3), dtype=np.uint8)),
-            Preview("words", "text", f"word{index} {EVIL}"),
-            Preview("curve", "series", rng.normal(size=(200, 2)), (EVIL, "second")),
-            Preview("table", "features", np.arange(5.0) * index, (EVIL,)),
+            Preview(picture, "image", rng.integers(0, 255, (40, 60, 3), dtype=np.uint8)),
+            Preview(words, "text", f"word{row} {EVIL}"),
+            Preview(curve, "series", rng.normal(size=(200, 2)), (EVIL, "second")),
+            Preview(table, "features", np.arange(5.0) * row, (EVIL,)),
         ]
+
+    def modality(place: int) -> Modality:
+        def encoder(settings: Any) -> Any:
+            raise NotImplementedError
+
+        column = Values(np.zeros((samples, 1)))
+        return Modality(MODALITIES[place], column, encoder, preview=lambda row: shown(row)[place])
+
+    def read(folder: DataFolder) -> Contents:
+        none = np.array([], dtype=np.int64)
+        return Contents(
+            splits=Splits(
+                {"train": none, "valid": none, "test": np.arange(samples)},
+                [f"{EVIL}-{row}" for row in range(samples)],
+            ),
+            modalities=[modality(place) for place in range(len(MODALITIES))],
+            target=torch.zeros(samples, dtype=torch.int64),
+            task=Classification(3),
+            class_names=["a", "b", "c"],
+        )
+
+    return DatasetEntry("drawn", Card("drawn", "nowhere", "none"), MODALITIES, read)
 
 
 @contextmanager
-def registered(name: str, dataset: type[Drawn]) -> Iterator[None]:
-    """The data set under that name, for the time of the block."""
-    register_dataset(name)(dataset)
+def registered(entry: DatasetEntry) -> Iterator[None]:
+    """The data set under its name, for the time of the block."""
+    datasets.add(entry)
     try:
         yield
     finally:
-        datasets._entries.pop(name)
+        datasets._entries.pop(entry.name)
 
 
 @pytest.fixture(scope="session")
@@ -185,8 +197,7 @@ def write_page(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Report
     """``write_page(runs, samples=60)``: the page about them, with the drawn data set at hand."""
 
     def write(runs: Path, samples: int = 60) -> Report:
-        dataset = type("Sized", (Drawn,), {"samples": samples})
-        with registered("drawn", dataset):
+        with registered(drawn(samples)):
             return build([runs], tmp_path_factory.mktemp("page") / "report.html")
 
     return write
@@ -197,7 +208,8 @@ def drawn_settings() -> Callable[[int], dict[str, Any]]:
     """What :func:`write_run` needs for runs on the drawn data set of that many samples."""
 
     def settings(samples: int) -> dict[str, Any]:
-        data = type("Sized", (Drawn,), {"samples": samples})()
+        with registered(drawn(samples)):
+            data = open_dataset("drawn")
         ids = data.sample_ids("test")
         return {"ids": ids, "samples": samples, "splits": data.split_hash()}
 
@@ -212,7 +224,7 @@ def hostile_runs(
     """Three kinds of task, an unfinished and a damaged run, with hostile text throughout."""
     folder = tmp_path_factory.mktemp("runs")
     common = drawn_settings(60) | {
-        "modalities": Drawn.modalities[:2],
+        "modalities": MODALITIES[:2],
         "class_names": [EVIL, "plain", f"c {EVIL}"],
         "notes": [EVIL],
         "fusion": f"concat{EVIL}".replace("/", "|"),
@@ -226,7 +238,6 @@ def hostile_runs(
     (damaged.path / "outputs.h5").write_bytes(b"")
     unfinished = folder / ".unfinished" / "stopped <img src=x onerror=window.hacked=5>"
     unfinished.mkdir(parents=True)
-    (unfinished / ".lock").write_text("")
     return folder
 
 

@@ -61,7 +61,7 @@ def visit(browser, hostile_page):
 
 
 @pytest.fixture(scope="module")
-def stored(hostile_runs):
+def run(hostile_runs):
     """The first run that the explorer shows."""
     runs = find_runs([hostile_runs]).runs
     return next(run for run in runs if run.method == "i2moe" and run.settings["dataset"] == "drawn")
@@ -130,8 +130,8 @@ def test_the_policy_stops_a_script_that_got_in(visit):
     assert any("Content Security Policy" in text for text in one.complaints)
 
 
-def test_filters_find_what_is_there(visit, stored):
-    page, outputs = visit().page, stored.outputs
+def test_filters_find_what_is_there(visit, run):
+    page, outputs = visit().page, run.interpretable()
     assert count(page) == len(outputs) == 60
     page.select_option("#by-correct", "0")
     assert count(page) == int((~outputs.correct).sum())
@@ -153,8 +153,8 @@ def test_filters_find_what_is_there(visit, stored):
     assert "No sample of 60" in page.locator("#count").text_content()
 
 
-def test_a_sample_is_shown_with_its_figures(visit, stored):
-    page, outputs = visit().page, stored.outputs
+def test_a_sample_is_shown_with_its_figures(visit, run):
+    page, outputs = visit().page, run.interpretable()
     page.fill("#by-text", "word7 ")
     assert count(page) == 1
     row = outputs.sample_id.tolist().index(page.locator("#sample-title").text_content())
@@ -253,7 +253,7 @@ def test_tables_are_sorted_by_any_column(visit):
     assert column(1) == sorted(column(1))
 
 
-def test_figures_and_data_can_be_saved(visit, stored):
+def test_figures_and_data_can_be_saved(visit, run):
     one = visit()
     png, name = one.save(".panel button[data-do=png]")
     assert name.endswith(".png")
@@ -264,7 +264,7 @@ def test_figures_and_data_can_be_saved(visit, stored):
     assert (name[-4:], svg.lstrip()[:4]) == (".svg", b"<svg")
     text, _ = one.save(".panel button[data-do=csv]")
     rows = list(csv.DictReader(io.StringIO(text.decode("utf-8-sig"))))
-    means = stored.outputs.weights.mean(0)
+    means = run.interpretable().weights.mean(0)
     assert [float(row["mean"]) for row in rows] == pytest.approx(means.tolist(), rel=1e-3)
     sample, _ = one.save("button[data-sample=csv]")
     rows = list(csv.DictReader(io.StringIO(sample.decode("utf-8-sig"))))

@@ -15,7 +15,8 @@ from PIL import Image
 from i2moe_plugin import Classification, Multilabel, Regression
 from i2moe_plugin.benchmarks.cli import main
 from i2moe_plugin.benchmarks.datasets import open_dataset
-from i2moe_plugin.benchmarks.run.collect import find_runs, printable, siblings
+from i2moe_plugin.benchmarks.report.text import without_controls
+from i2moe_plugin.benchmarks.run.collect import find_runs, runs_of_other_seeds
 from i2moe_plugin.benchmarks.terminal.explain import sparkline
 from i2moe_plugin.errors import RunError
 
@@ -78,7 +79,10 @@ def test_other_seeds_give_ranges(tmp_path, write_run):
     for e, expert in enumerate(found["experts"]):
         assert expert["weight_over_seeds"]["low"] == pytest.approx(values[:, e].min())
         assert expert["weight_over_seeds"]["high"] == pytest.approx(values[:, e].max())
-    assert [other.seed for other in siblings(find_runs([runs[1].path]).runs[0])] == [0, 2]
+    assert [other.seed for other in runs_of_other_seeds(find_runs([runs[1].path]).runs[0])] == [
+        0,
+        2,
+    ]
 
 
 def test_what_cannot_be_explained_says_what_to_do(tmp_path, write_run):
@@ -134,7 +138,7 @@ def test_text_of_the_data_does_not_steer_the_terminal(tmp_path, write_run):
     for character in "\x1b\x9b\u202e\x07":
         assert character not in result.stdout
     assert "[bold]" in "".join(result.stdout.split())  # text, not markup
-    assert printable("a\u202eb", 2) == "a…"
+    assert without_controls("a\u202eb", 2) == "a…"
 
 
 def test_a_picture_of_a_sample(tmp_path, write_run):
@@ -160,9 +164,8 @@ def test_runs_and_what_is_none(tmp_path, write_run):
     broken = write_run(tmp_path, seed=1)
     (broken.path / "result.json").write_text("{}")
     (tmp_path / ".unfinished" / "later").mkdir(parents=True)
-    (tmp_path / ".unfinished" / "later" / ".lock").write_text("")
     found = find_runs([tmp_path, run.path])
-    assert [stored.run.path for stored in found.runs] == [run.path]
+    assert [run.path for run in found.runs] == [run.path]
     reasons = dict(found.problems)
     assert "not the file" in reasons[broken.path.name]
     assert reasons["later"] == "stopped before it was finished"

@@ -13,12 +13,12 @@ from click.testing import CliRunner
 from i2moe_plugin import Classification, Multilabel
 from i2moe_plugin.benchmarks.cli import main
 from i2moe_plugin.benchmarks.data.preview import Preview
-from i2moe_plugin.benchmarks.grid.runner import Failures
+from i2moe_plugin.benchmarks.grid.failures import Failures
 from i2moe_plugin.benchmarks.report.build import build
 from i2moe_plugin.benchmarks.report.groups import comparison_rows, group_runs, verdict_sentence
 from i2moe_plugin.benchmarks.report.page import as_json
 from i2moe_plugin.benchmarks.report.samples import Media, chosen_rows, limit_for, pack_run
-from i2moe_plugin.benchmarks.run.collect import Stored, find_runs
+from i2moe_plugin.benchmarks.run.collect import find_runs
 from i2moe_plugin.benchmarks.run.settings import RunSettings
 from i2moe_plugin.benchmarks.statistics.paired import compare
 from i2moe_plugin.errors import TrainingError
@@ -125,28 +125,23 @@ def test_what_is_not_in_it_is_told(page):
 
 
 def test_the_comparison_is_that_of_the_runs(tmp_path, write_run):
-    stored = []
+    runs = []
     for seed in range(4):
         for method in ("vanilla", "i2moe"):
             if (seed, method) != (3, "vanilla"):  # a seed without its pair
-                stored.append(Stored(write_run(tmp_path, seed=seed, method=method)))
+                runs.append(write_run(tmp_path, seed=seed, method=method))
     write_run(tmp_path, seed=0, lr=0.5)
     groups = group_runs(find_runs([tmp_path]).runs)
     assert [group.name for group in groups] == [
         "concat on drawn, settings 1",
         "concat on drawn, settings 2",
     ]
-    (group,) = [group for group in groups if len(group.runs) == 2]
+    (group,) = [group for group in groups if len(group.cells) == 2]
     values = {
-        method: [
-            run.result["test"]["accuracy"]
-            for run in sorted(stored, key=lambda run: run.seed)
-            if run.method == method
-        ]
+        method: [run.result["test"]["accuracy"] for run in runs if run.method == method]
         for method in ("vanilla", "i2moe")
     }
     expected = compare("accuracy", values["vanilla"], values["i2moe"][:3])
-    assert group.compare("i2moe", "accuracy") == expected
     row = next(
         row
         for row in comparison_rows([group])
@@ -163,12 +158,12 @@ def test_the_comparison_is_that_of_the_runs(tmp_path, write_run):
 
 @pytest.mark.parametrize("task", [Classification(9), Multilabel(23)])
 def test_packed_numbers_are_those_stored(tmp_path, write_run, task):
-    stored = Stored(write_run(tmp_path, task, samples=50))
-    own, shared = pack_run(stored, 20)
+    run = write_run(tmp_path, task, samples=50)
+    own, shared = pack_run(run, 20)
     packed = json.loads(as_json(own | shared))
     count, width, experts = packed["shape"]
     assert (count, packed["total"]) == (20, 50)
-    outputs = stored.outputs
+    outputs = run.interpretable()
 
     def array(name, kind):
         return np.frombuffer(base64.b64decode(packed[name]), kind)
@@ -252,6 +247,15 @@ def test_failures_of_a_suite_are_told_with_their_reason(tmp_path, write_run):
     assert made.problems == [("drawn-concat-i2moe-seed3", f"failed: {error}")]
     text = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert "the loss is not finite &lt;b&gt;at all&lt;/b&gt;" in text
+
+
+def test_runs_selected_by_the_loss_are_compared_by_their_metric(tmp_path, write_run):
+    for method in ("vanilla", "i2moe"):
+        write_run(tmp_path / "runs", method=method, selection="loss")
+    groups = group_runs(find_runs([tmp_path / "runs"]).runs)
+    headlines = {row["metric"] for row in comparison_rows(groups) if row["headline"]}
+    assert headlines == {"accuracy %"}
+    build([tmp_path / "runs"], tmp_path / "page.html", with_data=False)
 
 
 def test_vanilla_runs_alone_make_a_page(tmp_path, write_run):

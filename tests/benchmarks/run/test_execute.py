@@ -7,14 +7,17 @@ import pytest
 import torch
 from torch import nn
 
+from i2moe_plugin.backbones.entry import register_backbone
 from i2moe_plugin.benchmarks.datasets import open_dataset
 from i2moe_plugin.benchmarks.run import execute as experiment
+from i2moe_plugin.benchmarks.run import model as run_model
 from i2moe_plugin.benchmarks.run.checkpoints import load_state, load_tensors, save_tensors
-from i2moe_plugin.benchmarks.run.execute import build_model, execute, resolve_device, run_name
+from i2moe_plugin.benchmarks.run.environment import resolve_device
+from i2moe_plugin.benchmarks.run.execute import execute, run_name
+from i2moe_plugin.benchmarks.run.model import build_model
 from i2moe_plugin.benchmarks.run.settings import resolve
 from i2moe_plugin.benchmarks.run.store import RunStore
 from i2moe_plugin.errors import BackboneError, ConfigError, RunError
-from i2moe_plugin.registry import register_backbone
 
 QUICK = {"epochs": 3, "latent_dim": 8, "encoder_hidden": 8, "device": "cpu", "lr": 1e-2}
 
@@ -229,14 +232,15 @@ def test_history_holds_every_loss_term(tmp_path, data):
     json.dumps(run.history(), allow_nan=False)
 
 
-@pytest.mark.parametrize(("threads", "inside"), [(0, 1), (2, 2)])
-def test_a_small_model_runs_on_one_thread(tmp_path, data, threads, inside):
+@pytest.mark.parametrize(("threads", "most", "inside"), [(0, None, 1), (2, None, 2), (2, 1, 1)])
+def test_a_small_model_runs_on_one_thread(tmp_path, data, threads, most, inside):
     before, seen = torch.get_num_threads(), []
     execute(
         quick(epochs=1, threads=threads),
         data,
         RunStore(tmp_path),
         on_epoch=lambda _: seen.append(torch.get_num_threads()),
+        most_threads=most,
     )
     assert seen == [inside]
     assert torch.get_num_threads() == before
@@ -263,13 +267,13 @@ def test_no_driver_is_looked_for_at_each_step(tmp_path, data, monkeypatch):
 def test_a_model_is_built_on_one_thread(data, monkeypatch):
     """A process that is forked later would wait for ever for threads used before it."""
     seen = []
-    build = experiment.create_backbone
+    build = run_model.create_backbone
 
     def spy(*args, **options):
         seen.append(torch.get_num_threads())
         return build(*args, **options)
 
-    monkeypatch.setattr(experiment, "create_backbone", spy)
+    monkeypatch.setattr(run_model, "create_backbone", spy)
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:

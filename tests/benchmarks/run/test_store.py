@@ -2,20 +2,20 @@ import errno
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
-from i2moe_plugin.benchmarks.run.store import (
-    Run,
-    RunStore,
-    explained,
-    plain,
-    write_json,
-    write_outputs,
-)
+from i2moe_plugin import Classification, Multilabel, Regression
+from i2moe_plugin.benchmarks.cli import main
+from i2moe_plugin.benchmarks.run.files import disk_errors_explained, json_ready, write_json
+from i2moe_plugin.benchmarks.run.outputs import task_of_outputs, write_outputs
+from i2moe_plugin.benchmarks.run.store import Run, RunStore
 from i2moe_plugin.errors import RunError
 
 
@@ -116,7 +116,7 @@ def test_a_folder_that_cannot_be_made_is_explained(tmp_path):
     ("number", "words"), [(errno.ENOSPC, "space"), (errno.EROFS, "--out"), (errno.EACCES, "--out")]
 )
 def test_system_errors_say_what_to_do(tmp_path, number, words):
-    with pytest.raises(RunError, match=words), explained(tmp_path):
+    with pytest.raises(RunError, match=words), disk_errors_explained(tmp_path):
         raise OSError(number, os.strerror(number))
 
 
@@ -125,7 +125,7 @@ def test_json_has_no_nan(tmp_path):
     write_json(tmp_path / "x.json", value)
     text = (tmp_path / "x.json").read_text()
     assert json.loads(text) == {"a": None, "b": [1.5, 2, None], "3": [True, None]}
-    assert plain(value) == json.loads(text)
+    assert json_ready(value) == json.loads(text)
     assert list(tmp_path.iterdir()) == [tmp_path / "x.json"]
 
 
@@ -179,14 +179,104 @@ def test_equal_outputs_are_equal_files(tmp_path):
 
 def test_outputs_that_cannot_be_read_are_explained(tmp_path):
     run = run_with_outputs(tmp_path, COLUMNS)
-    (run.path / "outputs.h5").write_bytes(b"no HDF5")
+    run.outputs("target")
+    (run.path / "outputs.h5").write_bytes(b"no HDF5")  # after it was checked
     with pytest.raises(RunError, match="not readable"):
         run.outputs()
 
 
-def test_only_the_files_asked_for_are_checked(tmp_path):
+def test_a_file_is_checked_when_it_is_read(tmp_path):
     run = write_run(RunStore(tmp_path))
     (run.path / "file.txt").write_text("hallo")
-    assert Run.load(run.path, only=["result.json"]).json("result.json") == {"x": 1}
-    with pytest.raises(RunError, match=r"file\.txt"):
-        Run.load(run.path, only=["file.txt"])
+    damaged = Run.load(run.path)
+    assert damaged.json("result.json") == {"x": 1}
+    with pytest.raises(RunError, match=r"file\.txt is not the file the manifest describes"):
+        damaged.file("file.txt")
+    with pytest.raises(RunError, match=r"its manifest lists no settings\.json"):
+        damaged.json("settings.json")
+
+
+def test_what_a_killed_process_left_is_no_part_of_the_run(tmp_path):
+    store = RunStore(tmp_path)
+    with pytest.raises(KeyboardInterrupt), store.writing("run", "id") as folder:
+        for name in (".result.json.tmp", ".lock", "manifest.json"):
+            (folder / name).write_text("{")
+        raise KeyboardInterrupt
+    run = write_run(store)
+    assert set(run.manifest["files"]) == {"file.txt", "result.json"}
+    assert {path.name for path in run.path.iterdir()} == {*run.manifest["files"], "manifest.json"}
+
+
+@pytest.fixture
+def format_1(tmp_path):
+    """Two runs of each method as version 0.1.0 wrote them before outputs were HDF5."""
+    return shutil.copytree(Path(__file__).with_name("format_1"), tmp_path / "runs")
+
+
+def test_runs_of_format_1_are_read(format_1):
+    for run in RunStore(format_1):
+        run.check()
+        columns, result = run.outputs(), run.result
+        with np.load(run.path / "outputs.npz") as archive:
+            for name, values in archive.items():
+                np.testing.assert_array_equal(columns[name], values)
+        outputs = run.interpretable()
+        assert outputs.task == Classification(3)
+        assert outputs.task.metrics(outputs.prediction, outputs.target) == pytest.approx(
+            {name: value for name, value in result["test"].items() if name != "loss"}
+        )
+        part = run.outputs("target", rows=slice(3, 5))
+        np.testing.assert_array_equal(part["target"], columns["target"][3:5])
+        if run.method == "i2moe":
+            outputs.mixture()
+        with pytest.raises(RunError, match="no nothing; it holds"):
+            run.outputs("nothing")
+        (run.path / "outputs.npz").write_bytes(b"PK")
+        with pytest.raises(RunError):
+            Run.load(run.path).outputs()
+
+
+def test_runs_of_format_1_are_reported_and_explained(format_1, tmp_path):
+    page = tmp_path / "page.html"
+    done = CliRunner().invoke(main, ["report", str(format_1), "-o", str(page)])
+    assert (done.exit_code, "4 runs" in done.stdout) == (0, True), done.output
+    assert "too few seeds to tell" in page.read_text(encoding="utf-8")
+    (first, second) = [run for run in RunStore(format_1) if run.method == "i2moe"]
+    sample = str(first.outputs("sample_id")["sample_id"][0])
+    done = CliRunner().invoke(main, ["explain", str(first.path), "--sample", sample, "--json"])
+    found = json.loads(done.stdout)
+    assert found["other_seeds"] == [second.seed]
+    weights = first.outputs("weights")["weights"][0]
+    assert [expert["weight"] for expert in found["experts"]] == pytest.approx(weights.tolist())
+
+
+@pytest.mark.parametrize(
+    ("target", "task"),
+    [
+        (np.array([0, 2]), Classification(3)),
+        (np.array([[0, 1, 1.0], [1, 0, 0]]), Multilabel(3)),
+        (np.array([[0, 1, 1.5], [1, 0, 0]]), Regression(3)),
+        (np.array([0.5, 1.5]), Regression(3)),
+    ],
+)
+def test_the_task_of_outputs_that_do_not_say_it(target, task):
+    assert task_of_outputs({"prediction": np.zeros((2, 3)), "target": target}) == task
+
+
+def write_many(folder, names):
+    for name in names:
+        write_run(RunStore(folder), name)
+
+
+def test_processes_that_begin_and_end_runs_at_once_do_not_harm_each_other(tmp_path):
+    """The last one to end removes the folder of unfinished runs, while another begins."""
+    context = multiprocessing.get_context("fork")
+    names = [[f"{process}-{place}" for place in range(60)] for process in range(2)]
+    processes = [context.Process(target=write_many, args=(tmp_path, own)) for own in names]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert {run.name for run in RunStore(tmp_path)} == {name for own in names for name in own}
+    assert not (tmp_path / ".unfinished").exists()

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from i2moe_plugin.backbones.repair import adopt_hidden_parameters
+from i2moe_plugin.backbones.repair import register_hidden_parameters
 from i2moe_plugin.errors import BackboneError
 
 
@@ -55,10 +55,10 @@ def names(module):
 )
 def test_hidden_things_are_registered(things, expected):
     module = Holder(**things)
-    assert adopt_hidden_parameters(module)
+    assert register_hidden_parameters(module)
     assert names(module) == expected
     assert all(p.is_leaf and p.requires_grad for p in module.parameters())
-    assert adopt_hidden_parameters(module) == []
+    assert register_hidden_parameters(module) == []
     twin = copy.deepcopy(module)
     with torch.no_grad():
         for p in twin.parameters():
@@ -70,7 +70,7 @@ def test_hidden_things_are_registered(things, expected):
 def test_values_stay_and_constants_stay_constants():
     value, constant = moved(parameter()), torch.ones(2)
     module = Holder(f=[value, constant])
-    adopt_hidden_parameters(module)
+    register_hidden_parameters(module)
     assert torch.equal(module.f[0], value)
     assert [p.requires_grad for p in module.f] == [True, False]
 
@@ -81,7 +81,7 @@ def test_what_is_registered_already_is_left_alone():
     module.both = (first, second)
     module.table = {0: torch.ones(2)}  # constants
     module.names = ["a", "b"]
-    assert adopt_hidden_parameters(module) == []
+    assert register_hidden_parameters(module) == []
     assert module.both == (first, second)
     assert type(module.table) is dict
 
@@ -89,7 +89,7 @@ def test_what_is_registered_already_is_left_alone():
 def test_a_layer_that_names_its_owner_ends():
     module = Holder()
     module.back = [module]
-    assert adopt_hidden_parameters(module) == []
+    assert register_hidden_parameters(module) == []
 
 
 @pytest.mark.parametrize(
@@ -105,16 +105,16 @@ def test_a_layer_that_names_its_owner_ends():
 )
 def test_what_cannot_be_registered_is_refused(thing, message):
     with pytest.raises(BackboneError, match=message):
-        adopt_hidden_parameters(Holder(f=thing))
+        register_hidden_parameters(Holder(f=thing))
 
 
 def test_a_copy_of_a_registered_parameter_is_refused():
     module = Holder(p=parameter())
     module.copy = moved(module.p)
     with pytest.raises(BackboneError, match=r"Holder.copy.*goes stale"):
-        adopt_hidden_parameters(module)
+        register_hidden_parameters(module)
 
 
 def test_all_problems_are_named_at_once():
     with pytest.raises(BackboneError, match=r"Holder.a: .*Holder.b: "):
-        adopt_hidden_parameters(Holder(a={1: parameter()}, b=parameter() * 2))
+        register_hidden_parameters(Holder(a={1: parameter()}, b=parameter() * 2))

@@ -2,14 +2,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch import nn
 from torch.testing import assert_close
 
 from i2moe_plugin import BackboneError, LatentSpec, create_backbone, register_backbone
-from i2moe_plugin.backbones.wrapper import MLPHead, pool_tokens, zero_padding
-from i2moe_plugin.registry import unregister_backbone
+from i2moe_plugin.backbones.entry import unregister_backbone
+from i2moe_plugin.backbones.wrapper import MLPHead
 
 LATENTS = [LatentSpec(3), LatentSpec(4)]
 INPUTS = [torch.ones(5, 3), torch.ones(5, 4)]
@@ -208,35 +206,3 @@ def test_head_shapes():
     assert [type(layer) for layer in head] == [nn.Linear, nn.ReLU, nn.Dropout, nn.Linear]
     assert head[2].p == 0.1
     assert (head[0].out_features, head[3].in_features) == (5, 5)
-
-
-@given(tokens=st.integers(1, 6), seed=st.integers(0, 10**6))
-def test_pooling_is_the_mean_over_real_tokens(tokens, seed):
-    torch.manual_seed(seed)
-    mask = torch.rand(4, tokens) < 0.5
-    latent = torch.randn(4, tokens, 3)
-    latent[mask] = float("nan")  # what stands in padding is nobody's business
-    latent.requires_grad_()
-    pooled = pool_tokens(latent, mask)
-    for b in range(4):
-        real = latent[b][~mask[b]]
-        assert_close(pooled[b], real.mean(0) if len(real) else torch.zeros(3))
-    pooled.sum().backward()
-    assert not latent.grad[mask].any()
-    assert_close(pool_tokens(latent.nan_to_num()), latent.nan_to_num().mean(1))
-
-
-def test_pooling_leaves_vectors_alone_and_refuses_the_rest():
-    vector = torch.randn(4, 3)
-    assert pool_tokens(vector) is vector
-    with pytest.raises(ValueError, match=r"\[B, D\] or \[B, T, D\]; this one is \[4, 3, 2, 1\]"):
-        pool_tokens(torch.zeros(4, 3, 2, 1))
-
-
-def test_zero_padding_touches_padding_only():
-    latents = [torch.ones(2, 3), torch.ones(2, 4, 3)]
-    mask = torch.tensor([[False, False, True, True], [False] * 4])
-    vector, tokens = zero_padding(latents, [None, mask])
-    assert vector is latents[0]
-    assert tokens.sum(-1).tolist() == [[3, 3, 0, 0], [3, 3, 3, 3]]
-    assert latents[1].all()

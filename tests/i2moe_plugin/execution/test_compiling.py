@@ -9,10 +9,23 @@ import pytest
 import torch
 from torch import nn
 
-from i2moe_plugin import Classification, I2MoE, LatentSpec, create_backbone
+from i2moe_plugin import Classification, LatentSpec, create_backbone, create_model
+from i2moe_plugin.execution import compiling
 from i2moe_plugin.execution.compiling import Compiled
 
+compiles = pytest.mark.skipif(
+    not compiling.compiles_backward_at_once(), reason="this torch is older than 2.10"
+)
 
+
+def test_an_older_torch_makes_the_call_as_it_is_and_says_why(monkeypatch):
+    monkeypatch.setattr(compiling, "compiles_backward_at_once", lambda: False)
+    call = Compiled(lambda x: x + 1)
+    assert call(torch.zeros(2)).tolist() == [1, 1]
+    assert call.problem == "it needs torch 2.10 or newer"
+
+
+@compiles
 def test_a_call_that_cannot_be_compiled_is_made_as_it_is(monkeypatch):
     def drawn(x):
         return x + torch.randn_like(x)
@@ -39,6 +52,7 @@ def test_an_error_of_the_call_itself_is_raised():
         Compiled(broken)(torch.zeros(2))
 
 
+@compiles
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # the tracer's, about its own doings
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no compiler here")
@@ -46,7 +60,8 @@ def test_an_error_of_the_call_itself_is_raised():
 def test_a_compiled_step_gives_the_plain_ones_losses_and_gradients(plan):
     latents = [LatentSpec(6), LatentSpec(6)]
     torch.manual_seed(0)
-    model = I2MoE(
+    model = create_model(
+        "i2moe",
         [nn.Linear(3, 6), nn.Linear(5, 6)],
         latents,
         lambda: create_backbone("lrtf", latents, 3, rank=2, output_dim=4),

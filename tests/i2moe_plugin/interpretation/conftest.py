@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from i2moe_plugin import Classification, Multilabel, Regression
+from i2moe_plugin import Classification, Multilabel, Regression, expert_names
 from i2moe_plugin.interpretation import Outputs
 
 TASKS = [Classification(2), Classification(5), Multilabel(4), Regression(1), Regression(3)]
@@ -28,7 +28,7 @@ def draw(
     width = task.num_outputs
     if isinstance(modalities, int):
         modalities = ("audio", "video", "text", "touch")[:modalities]
-    names = [*(f"uniqueness_{m + 1}" for m in range(len(modalities))), "synergy", "redundancy"]
+    names = expert_names(len(modalities))
     said = rng.normal(size=(samples, len(names), width)).astype(np.float32)
     raw = np.exp(rng.normal(size=(samples, len(names))))
     weights = (raw / raw.sum(1, keepdims=True)).astype(np.float32)

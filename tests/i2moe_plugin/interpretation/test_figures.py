@@ -16,6 +16,7 @@ from i2moe_plugin.interpretation import (
     training_curves,
     weight_summary,
 )
+from i2moe_plugin.interpretation.figures.drawing import expert_colours
 
 HISTORY = [
     {
@@ -94,7 +95,7 @@ def test_names_are_text_and_not_markup(draw):
 
 
 def test_experts_keep_their_colours():
-    two = figures.expert_colours(["unique: a", "unique: b", "synergy", "redundancy"])
-    three = figures.expert_colours(["unique: a", "unique: b", "unique: c", "synergy", "redundancy"])
+    two = expert_colours(["unique: a", "unique: b", "synergy", "redundancy"])
+    three = expert_colours(["unique: a", "unique: b", "unique: c", "synergy", "redundancy"])
     assert two[-2:] == three[-2:]
     assert len(set(three)) == 5

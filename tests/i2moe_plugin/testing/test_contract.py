@@ -8,8 +8,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from i2moe_plugin import UnknownNameError, register_backbone
-from i2moe_plugin.backbones.wrapper import pool_tokens
-from i2moe_plugin.registry import backbones
+from i2moe_plugin.backbones.entry import backbones
+from i2moe_plugin.backbones.latents import pool_tokens
 from i2moe_plugin.testing import CheckResult, assert_backbone, check_backbone
 
 WIDTH = 4

@@ -99,6 +99,14 @@ def test_a_damaged_tokenizer(text_copy):
         opened(text_copy)
 
 
+def test_weights_in_half_precision_are_computed_with_in_single(text_copy):
+    from transformers import AutoModel
+
+    AutoModel.from_pretrained(text_copy).half().save_pretrained(text_copy)
+    network = opened(text_copy).network()
+    assert {p.dtype for p in network.parameters()} == {torch.float32}
+
+
 def test_weights_that_give_nan(text_copy):
     from safetensors.torch import load_file, save_file
 

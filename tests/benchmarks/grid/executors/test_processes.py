@@ -1,3 +1,5 @@
+"""Tasks in several processes: what is heard of them, and how they end."""
+
 from __future__ import annotations
 
 import functools
@@ -10,10 +12,10 @@ import time
 
 import pytest
 
-from i2moe_plugin.benchmarks.grid.executors import processes as pool
+from i2moe_plugin.benchmarks.grid.executors.processes import Processes, can_fork
 from i2moe_plugin.errors import ConfigError, RunError
 
-pytestmark = pytest.mark.skipif(not pool.can_fork(), reason="no safe fork here")
+pytestmark = pytest.mark.skipif(not can_fork(), reason="no safe fork here")
 
 
 def tasks(count, act):
@@ -23,12 +25,12 @@ def tasks(count, act):
 def test_every_task_is_run_once_and_heard():
     heard = []
 
-    def act(place, say):
-        say(("started", place))
+    def act(place, send):
+        send(("started", place))
         time.sleep(0.01 * (5 - place))
-        say(("ended", os.getpid()))
+        send(("ended", os.getpid()))
 
-    pool.run_parallel(tasks(5, act), 2, lambda place, message: heard.append((place, message)))
+    Processes(2).run(tasks(5, act), lambda place, message: heard.append((place, message)))
     started = [(place, m[1]) for place, m in heard if m[0] == "started"]
     assert sorted(started) == [(place, place) for place in range(5)]
     processes = {m[1] for _, m in heard if m[0] == "ended"}
@@ -45,35 +47,35 @@ def test_every_task_is_run_once_and_heard():
     ],
 )
 def test_an_error_comes_here_and_stops_the_others(error, expected):
-    def act(place, say):
+    def act(place, send):
         if place == 1:
             raise error
         time.sleep(60)
 
     start = time.monotonic()
     with pytest.raises(expected[0], match=expected[1]):
-        pool.run_parallel(tasks(3, act), 2, lambda *_: None)
+        Processes(2).run(tasks(3, act), lambda *_: None)
     assert time.monotonic() - start < 30
     assert not multiprocessing.active_children()
 
 
 def test_a_killed_process_is_told_of():
-    def act(place, say):
+    def act(place, send):
         os.kill(os.getpid(), signal.SIGKILL)
 
     with pytest.raises(RunError, match=r"killed by SIGKILL.*memory.*--jobs 1"):
-        pool.run_parallel(tasks(2, act), 2, lambda *_: None)
+        Processes(2).run(tasks(2, act), lambda *_: None)
 
 
 SCRIPT = """
 import time
-from i2moe_plugin.benchmarks.grid.executors import processes as pool
+from i2moe_plugin.benchmarks.grid.executors.processes import Processes
 
-def act(say):
-    say("up")
+def act(send):
+    send("up")
     time.sleep(60)
 
-pool.run_parallel([act, act], 2, lambda place, message: print(message, flush=True))
+Processes(2).run([act, act], lambda place, message: print(message, flush=True))
 """
 
 
@@ -96,14 +98,14 @@ def test_threads_that_did_not_survive_the_fork_are_not_waited_for():
     """A process hangs at its first parallel operation where torch's threads were used before."""
     script = """
 import torch
-from i2moe_plugin.benchmarks.grid.executors.processes import run_parallel
+from i2moe_plugin.benchmarks.grid.executors.processes import Processes
 torch.set_num_threads(2)
 x = torch.randn(1000, 300)
 (x * 2).sum()
-def task(say):
-    say(float((x + 1).exp().sum()))
+def task(send):
+    send(float((x + 1).exp().sum()))
 heard = []
-run_parallel([task, task], 2, lambda place, message: heard.append(message))
+Processes(2).run([task, task], lambda place, message: heard.append(message))
 assert len(heard) == 2 and abs(heard[0] - heard[1]) == 0
 print(torch.get_num_threads())
 """

@@ -1,0 +1,132 @@
+"""What commands are made of: groups, commands that take an option once, commands that train."""
+
+from __future__ import annotations
+
+import functools
+import types
+import typing
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from i2moe_plugin.errors import I2MoEError
+
+
+class Command(click.Command):
+    """A command whose options, unless they are repeatable, are given at most once.
+
+    Args:
+        failure: what an error of this package is called, and the exit code it ends with.
+    """
+
+    def __init__(self, *args: Any, failure: tuple[str, int] = ("error", 1), **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.failure = failure
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the command line.
+
+        Raises:
+            UsageError: an option that takes one value is given twice.
+        """
+        _, _, given = self.make_parser(ctx).parse_args(args=list(args))
+        for option in dict.fromkeys(given):
+            single = isinstance(option, click.Option) and not (option.multiple or option.is_flag)
+            if single and given.count(option) > 1 and not ctx.resilient_parsing:
+                raise click.UsageError(f"{option.opts[0]} is given twice; it takes one value.", ctx)
+        return super().parse_args(ctx, args)
+
+
+class TrainingCommand(Command):
+    """A command that trains: it takes ``--set KEY=VALUE``, and short forms of some settings.
+
+    The short forms are those that the settings' table marks. All of them reach the command as one
+    argument, ``values``: what the user gave, by the setting's name.
+    """
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Return the command's own parameters, and those of the settings before ``--help``."""
+        *own, last = super().get_params(ctx)
+        return [*own, *_setting_options(), last]
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command.
+
+        Raises:
+            ConfigError: a setting that cannot be read, or is given twice; all at once.
+        """
+        from i2moe_plugin.benchmarks.run.settings import parse_assignments
+        from i2moe_plugin.errors import ConfigError
+
+        short = {str(option.name): option.opts[0] for option in _setting_options()[:-1]}
+        given = {name: ctx.params.pop(name) for name in short}
+        values = {name: value for name, value in given.items() if value is not None}
+        assigned = parse_assignments(ctx.params.pop("assignments"))
+        if twice := values.keys() & assigned.keys():
+            raise ConfigError(
+                [
+                    f"{short[name]} and --set {name} are the same; give one."
+                    for name in sorted(twice)
+                ]
+            )
+        ctx.params["values"] = values | assigned
+        return super().invoke(ctx)
+
+
+@functools.cache
+def _setting_options() -> tuple[click.Option, ...]:
+    """Return ``--lr`` and the like, with types and help of the settings' table; then ``--set``."""
+    from i2moe_plugin.benchmarks.run.settings import SHORT, RunSettings
+
+    options = []
+    for name, field in RunSettings.model_fields.items():
+        if SHORT not in field.metadata:
+            continue
+        kinds = [kind for kind in _union(field.annotation) if kind is not types.NoneType]
+        choices = typing.get_args(kinds[0])
+        flag = kinds[0] is bool
+        options.append(
+            click.Option(
+                [f"--{name.replace('_', '-')}"],
+                type=None if flag else click.Choice(choices) if choices else kinds[0],
+                is_flag=flag,
+                default=None,
+                help=f"{(field.description or '').capitalize()}.",
+            )
+        )
+    assignments = click.Option(
+        ["--set", "assignments"],
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Any setting, see 'list settings'; repeatable.",
+    )
+    return (*options, assignments)
+
+
+def _union(annotation: Any) -> Sequence[Any]:
+    union = typing.get_origin(annotation) in (typing.Union, types.UnionType)
+    return typing.get_args(annotation) if union else [annotation]
+
+
+class Group(click.Group):
+    """A group that shows errors of this package as messages, not as tracebacks."""
+
+    command_class = Command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; it ends with its own code for our errors, and with 130 for Ctrl-C."""
+        try:
+            return super().invoke(ctx)
+        except I2MoEError as error:
+            command = self.commands.get(ctx.invoked_subcommand or "")
+            name, code = getattr(command, "failure", ("error", 1))
+            click.secho(f"{name}: ", fg="red", bold=True, nl=False, err=True)
+            click.echo(str(error), err=True)
+            ctx.exit(code)
+        except KeyboardInterrupt:
+            click.echo(
+                "\ninterrupted: finished runs are kept; the same command goes on from there.",
+                err=True,
+            )
+            ctx.exit(130)

@@ -1,0 +1,277 @@
+"""From columns and rows to the batches that a model reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from i2moe_plugin.benchmarks.data.splits import SPLITS, SplitName
+from i2moe_plugin.benchmarks.encoders import EncoderSettings
+from i2moe_plugin.benchmarks.formats.reading import single
+from i2moe_plugin.seeding import derive_seed
+
+#: An image [3, H, W] and a seed -> the image, changed as that seed draws it.
+Augment = Callable[[Tensor, int], Tensor]
+Loaders = tuple[Any, Any, Any]
+
+
+class Column(Protocol):
+    """One modality of all samples: row numbers [B] -> a batch [B, ...], or a batch and lengths."""
+
+    def __getitem__(self, rows: NDArray[np.int64], /) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Values:
+    """A column of values as the files hold them, and what a model reads in their place.
+
+    Attributes:
+        values: [N, ...] by row, in memory or on disk.
+        transform: rows of values -> a batch. What it knows of the data, such as means, it was
+            fitted with on training rows, so it takes rows of other files too.
+        held: what ``transform`` gives for all rows, where that stays in memory.
+    """
+
+    values: Any
+    transform: Callable[[Any], Any] = single
+    held: Any = None
+
+    @classmethod
+    def in_memory(cls, values: Any, transform: Callable[[Any], Any] = single) -> Values:
+        """Transform all rows now, and hold them."""
+        return cls(values, transform, torch.as_tensor(transform(values)))
+
+    def of(self, row: int) -> Tensor:
+        """The one row of that number."""
+        return self[np.array([row])][0]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a process that reads batches needs."""
+        if self.held is None:
+            return self.__dict__
+        return {"values": None, "transform": None, "held": self.held}
+
+    def __getitem__(self, rows: NDArray[np.int64]) -> Tensor:
+        if isinstance(self.held, Tensor):
+            return self.held[torch.from_numpy(rows)]
+        found = self.transform(self.values[rows]) if self.held is None else self.held[rows]
+        return torch.as_tensor(found)
+
+
+class SplitDataset(Dataset[Any]):
+    """A split; whole batches ``(x_1, ..., x_M, y)`` are read at once.
+
+    Args:
+        columns: of the M modalities, of all samples.
+        target: [N, ...] of all samples.
+        rows: this split's.
+        augment: for each modality what changes it in training, if anything does.
+    """
+
+    def __init__(
+        self,
+        columns: Sequence[Column],
+        target: Tensor,
+        rows: NDArray[np.int64],
+        augment: Sequence[Augment | None] = (),
+    ) -> None:
+        self.columns, self.target, self.rows = columns, target, np.asarray(rows)
+        self.augment = augment or [None] * len(columns)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitems__(self, indices: Sequence[Any]) -> tuple[Any, ...]:
+        """The batch of these samples; one given as (number, seed) is augmented by that seed."""
+        seeds: list[int] = []
+        if indices and isinstance(indices[0], tuple):
+            indices, seeds = map(list, zip(*indices, strict=True))
+        rows = self.rows[list(indices)]
+        columns = [column[rows] for column in self.columns]
+        if seeds:  # each modality draws its own, as in the paper's code
+            for place, change in enumerate(self.augment):
+                if change is not None:
+                    own = [derive_seed(seed, place) for seed in seeds]
+                    columns[place] = torch.stack(list(map(change, columns[place], own)))
+        return (*columns, self.target[torch.from_numpy(rows)])
+
+    def __getitem__(self, index: int) -> tuple[Any, ...]:
+        """One sample, without the batch's dimension."""
+        return first_of(self.__getitems__([index]))
+
+    def loader(
+        self,
+        *,
+        batch_size: int,
+        seed: int = 0,
+        shuffle: bool = False,
+        training: bool = False,
+        num_workers: int = 0,
+        pin_memory: bool = False,
+    ) -> DataLoader[Any]:
+        """Make a loader; see :meth:`PreparedDataset.loader`. ``training`` augments."""
+        sampler: Sampler[Any] | None = None
+        if training and any(self.augment):
+            sampler = AugmentationSampler(len(self), seed, shuffle)
+        elif shuffle:
+            sampler = EpochShuffle(len(self), seed)
+        return DataLoader(
+            self,
+            batch_size=batch_size,
+            sampler=sampler,
+            num_workers=num_workers,
+            pin_memory=pin_memory,
+            collate_fn=as_is,
+        )
+
+
+class EpochShuffle(Sampler[int]):
+    """A new order each epoch, from the seed and the epoch's number alone."""
+
+    def __init__(self, length: int, seed: int) -> None:
+        self.length, self.seed, self.epoch = length, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose order the next pass has."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, "shuffle", self.epoch))
+        self.epoch += 1  # loops that do not tell the epoch still get a new order each pass
+        return iter(torch.randperm(self.length, generator=generator).tolist())
+
+
+class AugmentationSampler(Sampler[Any]):
+    """Rows, each with the seed of its augmentation, which is that epoch's and row's own.
+
+    The seed travels with the index, so that the processes that read need not know the epoch.
+
+    Args:
+        length: number of rows.
+        seed: of the order and of the augmentation.
+        shuffle: draw the order anew each epoch.
+    """
+
+    def __init__(self, length: int, seed: int, shuffle: bool) -> None:
+        self.order, self.seed, self.shuffle = EpochShuffle(length, seed), seed, shuffle
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that the next pass draws."""
+        self.order.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        epoch = self.order.epoch
+        shuffled = list(self.order)  # also moves on to the next epoch
+        rows = shuffled if self.shuffle else range(len(self))
+        return iter([(row, derive_seed(self.seed, "augment", epoch, row)) for row in rows])
+
+
+@dataclass(frozen=True)
+class PreparedDataset:
+    """A data set as a model reads it: batches of each split, and encoders that fit them."""
+
+    _loader: Callable[..., Any] = field(repr=False)
+    _encoders: Callable[[EncoderSettings], list[nn.Module]] = field(repr=False)
+
+    def loader(
+        self,
+        split: SplitName,
+        *,
+        batch_size: int,
+        seed: int = 0,
+        shuffle: bool = False,
+        num_workers: int = 0,
+        pin_memory: bool = False,
+    ) -> Any:
+        """Batches ``(x_1, ..., x_M, y)`` of a split.
+
+        Args:
+            split: the split.
+            batch_size: samples a batch; the last one may be smaller.
+            seed: decides the order; each epoch of a seed has its own, whatever the workers.
+            shuffle: draw the order anew each epoch.
+            num_workers: processes that read ahead.
+            pin_memory: give tensors in page-locked memory, from which a GPU copies without waiting.
+
+        Returns:
+            an iterable with a length; a ``DataLoader``, unless the batches are a checkout's.
+        """
+        return self._loader(
+            split,
+            batch_size=batch_size,
+            seed=seed,
+            shuffle=shuffle,
+            num_workers=num_workers,
+            pin_memory=pin_memory,
+        )
+
+    def loaders(
+        self, batch_size: int, num_workers: int = 0, train_shuffle: bool = True, seed: int = 0
+    ) -> Loaders:
+        """The (train, valid, test) loaders, of which the first may shuffle."""
+        train, valid, test = (
+            self.loader(
+                split,
+                batch_size=batch_size,
+                seed=seed,
+                shuffle=train_shuffle and split == "train",
+                num_workers=num_workers,
+            )
+            for split in SPLITS
+        )
+        return train, valid, test
+
+    def encoders(self, settings: EncoderSettings) -> list[nn.Module]:
+        """One untrained encoder for each modality, for the batches of :meth:`loader`."""
+        return self._encoders(settings)
+
+
+def remade_loaders(
+    data: PreparedDataset,
+    make: Callable[[SplitDataset], Dataset[Any]],
+    batch_size: int,
+    num_workers: int = 0,
+    train_shuffle: bool = True,
+    seed: int = 0,
+) -> Loaders:
+    """(train, valid, test) loaders of batches that are another loader's, MultiBench's.
+
+    Args:
+        data: ours.
+        make: a split of ours -> a data set that gives whole batches in the other form.
+        batch_size, num_workers, train_shuffle, seed: see :meth:`PreparedDataset.loaders`.
+    """
+    train, valid, test = (
+        DataLoader(
+            made := make(loader.dataset),
+            batch_size=batch_size,
+            sampler=EpochShuffle(len(made), seed) if number == 0 and train_shuffle else None,  # type: ignore[arg-type]
+            num_workers=num_workers,
+            collate_fn=as_is,
+        )
+        for number, loader in enumerate(data.loaders(batch_size))
+    )
+    return train, valid, test
+
+
+def as_is(batch: Any) -> Any:
+    """A batch that needs no collating."""
+    return batch
+
+
+def first_of(columns: Any) -> Any:
+    """The first sample of a batch, without the batch's dimension."""
+    return tuple(first_of(c) if isinstance(c, (tuple, list)) else c[0] for c in columns)

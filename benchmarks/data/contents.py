@@ -1,0 +1,176 @@
+"""What a data set's files hold, put together from small parts; its author gives it to the door."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from i2moe_plugin.benchmarks.data.batches import (
+    Augment,
+    Column,
+    PreparedDataset,
+    SplitDataset,
+    first_of,
+)
+from i2moe_plugin.benchmarks.data.layouts import Layout
+from i2moe_plugin.benchmarks.data.preview import Preview, preview_of
+from i2moe_plugin.benchmarks.data.source import DataFolder
+from i2moe_plugin.benchmarks.data.splits import SplitName, Splits, split_hash
+from i2moe_plugin.benchmarks.encoders import EncoderSettings
+from i2moe_plugin.tasks import Task
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How to compute what a run reads.
+
+    Attributes:
+        device: the kind of device that frozen networks run on.
+        progress: show a progress bar on a terminal.
+        frozen: put the features of frozen networks in the place of what they read.
+    """
+
+    device: str = "cpu"
+    progress: bool = False
+    frozen: bool = True
+
+
+@dataclass(frozen=True)
+class Modality:
+    """One input stream of a data set.
+
+    Attributes:
+        name: its name.
+        column: its batches, by row numbers.
+        encoder: builds an untrained encoder of those batches.
+        names: of the columns of features or series, for people.
+        preview: a row's number -> what people look at: a text, an array, or a :class:`Preview`;
+            the column's own row by default.
+        tabular: a row is plain features, which a linear model can read.
+        augment: changes a training image as a seed draws it, anew each epoch.
+        prepare: computes what takes long before batches are read, and may give the modality that a
+            model reads in this one's place.
+        layout: a row's number -> what its tokens stand for, where a model reads tokens.
+    """
+
+    name: str
+    column: Column
+    encoder: Callable[[EncoderSettings], nn.Module]
+    names: tuple[str, ...] = ()
+    preview: Callable[[int], Any] | None = None
+    tabular: bool = False
+    augment: Augment | None = None
+    prepare: Callable[[Preparation], Modality | None] | None = None
+    layout: Callable[[int], Layout] | None = None
+
+    def show(self, row: int) -> Preview:
+        """The sample of that row for people.
+
+        Raises:
+            DatasetError: it cannot be read.
+        """
+        if self.preview is not None:
+            found = self.preview(row)
+        else:
+            (found,) = first_of([self.column[np.array([row])]])
+        return found if isinstance(found, Preview) else preview_of(self.name, found, self.names)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contents:
+    """What a data set's files hold.
+
+    Attributes:
+        splits: the rows of each split, and every row's id; see :meth:`DataFolder.split`.
+        modalities: at least two, in order.
+        target: [N], [N, C] or any [N, ...] that the task takes, of all rows.
+        task: what is predicted.
+        class_names: of the outputs, in order.
+        notes: sentences that must stand beside every result.
+        metric: what methods are compared by, where the settings decide it.
+        decisive: gives what, beside files and splits, decides the data: settings, weights.
+        beside: the files that the card's files name, such as pictures of a table.
+        problems: gives what is wrong with the data beyond what opening it finds; for ``verify``.
+    """
+
+    splits: Splits
+    modalities: Sequence[Modality]
+    target: Tensor
+    task: Task
+    class_names: Sequence[str]
+    notes: tuple[str, ...] = ()
+    metric: str = ""
+    decisive: Callable[[], Mapping[str, Any]] = dict
+    beside: Sequence[Path] | None = None
+    problems: Callable[[], Iterable[str]] = tuple
+
+    @property
+    def modality_names(self) -> tuple[str, ...]:
+        """The modalities' names, in order."""
+        return tuple(modality.name for modality in self.modalities)
+
+    def sample_ids(self, split: SplitName) -> list[str]:
+        """The samples' ids, in the split's order."""
+        return self.splits.sample_ids(split)
+
+    def labels(self, split: SplitName) -> NDArray[Any]:
+        """The targets of a split, in its order."""
+        found: NDArray[Any] = self.target.numpy()[self.splits[split]]
+        return found
+
+    def features(self, split: SplitName) -> NDArray[Any] | None:
+        """All modalities side by side, [N, F]; None where one is no plain features."""
+        if not all(modality.tabular for modality in self.modalities):
+            return None
+        rows = self.splits[split]
+        columns = [modality.column[rows].numpy() for modality in self.modalities]
+        return np.concatenate([column.reshape(len(rows), -1) for column in columns], 1)
+
+    def preview(self, split: SplitName, index: int) -> list[Preview]:
+        """One sample's modalities for people."""
+        row = int(self.splits[split][index])
+        return [modality.show(row) for modality in self.modalities]
+
+    def layouts(self, split: SplitName, index: int) -> list[Layout | None]:
+        """What the tokens of each of a sample's modalities stand for, where it has any."""
+        row = int(self.splits[split][index])
+        return [modality.layout and modality.layout(row) for modality in self.modalities]
+
+    def prepare(self, preparation: Preparation) -> PreparedDataset:
+        """What a model reads."""
+        modalities = [
+            (modality.prepare and modality.prepare(preparation)) or modality
+            for modality in self.modalities
+        ]
+        columns = [modality.column for modality in modalities]
+        augment = [modality.augment for modality in modalities]
+
+        def loader(split: SplitName, **options: Any) -> Any:
+            data = SplitDataset(columns, self.target, self.splits[split], augment)
+            return data.loader(training=split == "train", **options)
+
+        def encoders(settings: EncoderSettings) -> list[nn.Module]:
+            return [modality.encoder(settings) for modality in modalities]
+
+        return PreparedDataset(loader, encoders)
+
+    def fingerprint(self, folder: DataFolder) -> str:
+        """A hash of the files, of the splits and of what else decides the data."""
+        decisive = self.decisive()
+        if folder.card.embedded:
+            return "-".join([*folder.digests().values(), *map(str, decisive.values())])
+        facts = [sorted(folder.digests().items()), split_hash(self.splits.sample_ids), decisive]
+        found = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+        if self.beside is not None:
+            found = hashlib.sha256(found.hexdigest().encode())
+            for value in folder.digests(self.beside).values():
+                found.update(bytes.fromhex(value))
+        return found.hexdigest()

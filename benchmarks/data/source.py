@@ -1,0 +1,127 @@
+"""The folder of a data set's files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from i2moe_plugin.benchmarks.data.cache import digest_of, digests, kept_rows
+from i2moe_plugin.benchmarks.data.cards import Card
+from i2moe_plugin.benchmarks.data.convert import source_digest
+from i2moe_plugin.benchmarks.data.drawn import is_sample
+from i2moe_plugin.benchmarks.data.splits import SplitRows, Splits
+from i2moe_plugin.benchmarks.formats.reading import Rows
+from i2moe_plugin.errors import DatasetError
+
+
+@dataclass(frozen=True)
+class DataFolder:
+    """The folder of a data set's files; what a data set's reader is given.
+
+    ``folder / "labels.csv"`` is the path of a file in it.
+
+    Attributes:
+        path: the folder.
+        card: the format that its files are expected to have.
+        name: the data set's registered name.
+        cache: take what was computed and kept before.
+    """
+
+    path: Path
+    card: Card
+    name: str
+    cache: bool = True
+
+    def __truediv__(self, part: str) -> Path:
+        return self.path / part
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    @property
+    def is_sample(self) -> bool:
+        """Whether it holds a drawn sample."""
+        return is_sample(self.path)
+
+    def missing(self) -> list[str]:
+        """Which files are not there, one sentence each."""
+        return self.card.missing_files(self.path)
+
+    def found(self) -> list[Path]:
+        """The files that are there: the card's; in the user's own folder all."""
+        if self.card.access == "yours":
+            return [path for path in self.path.rglob("*") if path.is_file()]
+        return [path for file in self.card.files for path in file.found(self.path)]
+
+    def split(self, rows: SplitRows, ids: Sequence[str]) -> Splits:
+        """The splits of these rows, checked.
+
+        Raises:
+            DatasetError: an id twice, a row in two splits, or an empty split.
+        """
+        splits = Splits(rows, ids)
+        splits.check(str(self))
+        return splits
+
+    def check_files(self, paths: Sequence[Path], named_in: str) -> None:
+        """Check that these files of the folder are there, without reading them.
+
+        Args:
+            paths: the files.
+            named_in: the file, or files, that name them.
+
+        Raises:
+            DatasetError: some are missing or empty; names the first ten.
+        """
+        sizes: dict[Path, int] = {}
+        for parent in {path.parent for path in paths}:
+            if parent.is_dir():
+                with os.scandir(parent) as entries:  # by far faster than to ask for each
+                    sizes |= {parent / e.name: e.stat().st_size for e in entries if e.is_file()}
+        lost = [path for path in paths if not sizes.get(path)]
+        if lost:
+            names = ", ".join(str(path.relative_to(self.path)) for path in lost[:10])
+            more = f" and {len(lost) - 10} more" if len(lost) > 10 else ""
+            raise DatasetError(
+                f"{self}: {len(lost)} of {len(paths)} files named in {named_in} are missing or "
+                f"empty: {names}{more}."
+            )
+
+    def digests(self, paths: Sequence[Path] | None = None) -> dict[str, str]:
+        """The sha256 of these files, or of the card's, by their paths in the folder.
+
+        Raises:
+            DatasetError: a file cannot be read.
+        """
+        if paths is not None:
+            return digests(self.path, paths)
+        pickles = [f for f in self.card.files if f.is_pickle and f.found(self.path)]
+        others = [path for f in self.card.files if not f.is_pickle for path in f.found(self.path)]
+        found = digests(self.path, others)
+        return found | {f.path: source_digest(self / f.path) for f in pickles}
+
+    def digest(self, paths: Sequence[Path]) -> str:
+        """One hash of these files, in order.
+
+        Raises:
+            DatasetError: a file cannot be read.
+        """
+        return digest_of(self.path, paths)
+
+    def kept(
+        self, what: str, count: int, compute: Callable[[], Iterator[NDArray[Any]]], /, **key: str
+    ) -> Rows:
+        """An array [N, ...] that takes long to compute: computed once, and kept on disk.
+
+        Args:
+            what: it is; part of the cache file's name.
+            count: N.
+            compute: gives the array in blocks of rows.
+            **key: everything that decides the array.
+        """
+        return kept_rows(f"{self.name}-{what}", count, compute, key, cache=self.cache)

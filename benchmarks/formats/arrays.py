@@ -1,0 +1,166 @@
+"""Arrays of numpy's and torch's files, and rows of arrays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from i2moe_plugin.benchmarks.formats.reading import Rows, check_array, finite_single, reading
+from i2moe_plugin.errors import DatasetError
+
+
+def read_npy(path: Path) -> NDArray[Any]:
+    """An npy file, memory-mapped; never unpickles.
+
+    Raises:
+        DatasetError: missing, cut short, damaged, or of objects.
+    """
+    with reading(path, "npy file"):
+        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    return array
+
+
+def read_npz(path: Path, keys: tuple[str, ...] | None = None) -> dict[str, NDArray[Any]]:
+    """The arrays of an npz file, without unpickling anything.
+
+    Args:
+        path: the file.
+        keys: those that are wanted; all by default.
+
+    Raises:
+        DatasetError: the file is missing, damaged, lacks a key, or holds objects.
+    """
+    with (
+        reading(path, "npz file"),
+        # An open handle: numpy leaks the one it opens itself when the archive is damaged.
+        path.open("rb") as handle,
+        np.load(handle, allow_pickle=False) as archive,
+    ):
+        wanted = archive.files if keys is None else keys
+        missing = [key for key in wanted if key not in archive.files]
+        if missing:
+            raise DatasetError(
+                f"{path}: lacks {', '.join(missing)}; it holds {', '.join(archive.files)}."
+            )
+        arrays = {key: archive[key] for key in wanted}
+    return arrays
+
+
+def read_tensor(path: Path) -> NDArray[Any]:
+    """The one tensor of a ``torch.save`` file, read without unpickling code.
+
+    Raises:
+        DatasetError: damaged, or it holds anything but one tensor.
+    """
+    import torch
+
+    with reading(path, "torch file"):
+        value = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(value, torch.Tensor) or value.layout != torch.strided:
+            raise DatasetError(f"{path}: holds {type(value).__name__}; expected one dense tensor.")
+        array: NDArray[Any] = value.detach().numpy()
+    return array
+
+
+class NpyArray:
+    """The numbers of an npy file, memory-mapped; mapped anew in each process that is given it.
+
+    Args:
+        path: the file.
+        shape: of one row.
+
+    Attributes:
+        shape, dtype: of the array.
+
+    Raises:
+        DatasetError: missing, damaged, not of numbers, of another shape; also when rows that are
+            read hold NaN or infinite values.
+    """
+
+    def __init__(self, path: Path, shape: tuple[int, ...] = ()) -> None:
+        self.path = path
+        self._map: NDArray[Any] | None = read_npy(path)
+        self.shape, self.dtype = self._map.shape, self._map.dtype
+        check_array(str(path), self._map, ("N", *shape))
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: Any) -> NDArray[Any]:
+        """A copy of rows, floats as float32: a slice, a number, or an array of row numbers."""
+        if self._map is None:
+            self._map = read_npy(self.path)
+        values = np.array(self._map[rows])
+        return finite_single(str(self.path), values) if self.dtype.kind == "f" else values
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_map": None}  # pickled, the map would be a copy of the file
+
+
+class Section:
+    """Rows ``start`` to ``stop`` of an array, read when asked for.
+
+    Args:
+        array: [N, ...].
+        start, stop: 0 <= start <= stop <= N.
+    """
+
+    def __init__(self, array: Rows, start: int, stop: int) -> None:
+        self.array, self.start, self.stop = array, start, stop
+        self.shape, self.dtype = (stop - start, *array.shape[1:]), array.dtype
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    def __getitem__(self, rows: Any) -> Any:
+        return self.array[np.arange(self.start, self.stop)[rows]]
+
+
+class Joined:
+    """Arrays one after the other, as one array of all their rows.
+
+    Args:
+        arrays: [N_1, ...], [N_2, ...], ...
+    """
+
+    def __init__(self, *arrays: Rows) -> None:
+        self.arrays = arrays
+        self.ends = np.cumsum([len(array) for array in arrays])
+        self.shape, self.dtype = (len(self), *arrays[0].shape[1:]), arrays[0].dtype
+
+    def __len__(self) -> int:
+        return int(self.ends[-1])
+
+    def __getitem__(self, rows: NDArray[np.int64]) -> Any:
+        """The rows of these numbers."""
+        part = np.searchsorted(self.ends, rows, side="right")
+        inside = rows - np.concatenate([[0], self.ends[:-1]])[part]
+        places = [np.flatnonzero(part == number) for number in np.unique(part)]
+        found = [self.arrays[part[place[0]]][inside[place]] for place in places]
+        if len(found) == 1:
+            return found[0]
+        return np.concatenate(found)[np.argsort(np.concatenate(places))]
+
+
+class SparseRows:
+    """The rows of a sparse matrix [N, F], made dense when asked for."""
+
+    def __init__(self, matrix: Any) -> None:
+        self.matrix = matrix.tocsr()
+        self.shape: tuple[int, ...] = self.matrix.shape
+        self.dtype = self.matrix.dtype
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: Any) -> NDArray[Any]:
+        found: NDArray[Any] = self.matrix[rows].toarray()
+        return found
+
+    def columns(self, start: int, stop: int) -> NDArray[Any]:
+        """Read the columns from ``start`` to ``stop`` of all rows, [N, stop - start]."""
+        found: NDArray[Any] = self.matrix[:, start:stop].toarray()
+        return found

@@ -1,0 +1,141 @@
+"""Cells and grids: what is to be run, whoever says it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from i2moe_plugin.benchmarks.run.settings import RunSettings, resolve
+
+#: Stands for every metric of a task.
+ALL = "all"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One method with its settings on one data set, over all seeds.
+
+    Attributes:
+        settings: those of its runs, with seed 0.
+        sources: where each of them comes from.
+        variant: what the grid chose for it, by setting.
+        root: the data set's folder.
+        metrics: what is shown of it; empty: what the data set is compared by. :data:`ALL` stands
+            for every metric of the task, the one that methods are compared by first.
+        altered: settings of its runs that are not the paper's: given by hand, or by a file that
+            does not ship.
+    """
+
+    settings: RunSettings
+    sources: Mapping[str, str] = field(default_factory=dict)
+    variant: Mapping[str, Any] = field(default_factory=dict)
+    root: str | None = None
+    metrics: tuple[str, ...] = ()
+    altered: tuple[str, ...] = ()
+
+    @property
+    def row(self) -> tuple[str, ...]:
+        """Backbone, method, and each choice of the grid: what a table's row is known by."""
+        choices = (f"{key}={value}" for key, value in self.variant.items())
+        return (self.settings.fusion, self.settings.method, *choices)
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """The data set and the row."""
+        return (self.settings.dataset, *self.row)
+
+    def reference_key(self, reference: str | Mapping[str, Any] | None) -> tuple[str, ...] | None:
+        """Return the key of the cell it is compared with; None for itself, or where none can be.
+
+        Args:
+            reference: see :class:`SuiteFile`.
+        """
+        if reference is None:
+            return None
+        change = {"method": reference} if isinstance(reference, str) else dict(reference)
+        dataset = change.pop("dataset", self.settings.dataset)
+        row = [change.pop(name, getattr(self.settings, name)) for name in ("fusion", "method")]
+        if not set(change) <= set(self.variant):
+            return None
+        row += [f"{key}={change.get(key, value)}" for key, value in self.variant.items()]
+        key = (dataset, *row)
+        return key if key != self.key else None
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Cells and seeds: what is to be run, and how the results are compared.
+
+    Attributes:
+        name, title, about: of the grid, for files and people.
+        seeds: those of every cell.
+        cells: every one can be started, as far as settings tell.
+        reference: what each cell is compared with; see :class:`SuiteFile`.
+        paper: the paper's figures stand beside ours.
+        corrected: verdicts are corrected for the number of comparisons in the table.
+        baselines: names of simple models that stand beside each data set's cells; see
+            :data:`i2moe_plugin.benchmarks.grid.baselines.BASELINES`.
+    """
+
+    name: str
+    title: str
+    seeds: tuple[int, ...]
+    cells: tuple[Cell, ...]
+    about: str = ""
+    reference: str | Mapping[str, Any] | None = "vanilla"
+    paper: bool = False
+    corrected: bool = False
+    baselines: tuple[str, ...] = ()
+
+
+def methods_grid(
+    dataset: str,
+    fusion: str,
+    methods: Sequence[str],
+    seeds: Sequence[int],
+    *,
+    values: Mapping[str, Any] | None = None,
+    root: str | Path | None = None,
+) -> Grid:
+    """Return the grid that compares methods of one backbone on one data set.
+
+    Args:
+        dataset: a name, or a folder with a ``dataset.yaml``.
+        fusion: the backbone's name.
+        methods: names; the others are compared with ``vanilla``, or with the first of them where
+            ``vanilla`` is not among them.
+        seeds: distinct seeds.
+        values: settings over the recipe's; see :func:`resolve`.
+        root: the data set's folder.
+
+    Raises:
+        ConfigError: unknown names and settings that cannot be used, all at once.
+        DatasetError: a folder that is no data set.
+    """
+    from i2moe_plugin.benchmarks.data.registry import find_dataset
+    from i2moe_plugin.methods import find_method
+
+    dataset, place = find_dataset(dataset, root)
+    settings, sources = resolve(dataset, fusion, values or {})
+    names = list(dict.fromkeys(methods))
+    for name in names:
+        find_method(name)
+    cells = tuple(
+        Cell(
+            settings.model_copy(update={"method": name}),
+            sources,
+            root=None if place is None else str(place),
+            metrics=(ALL,),
+        )
+        for name in names
+    )
+    return Grid(
+        name="run",
+        title=f"{settings.fusion} on {settings.dataset}",
+        seeds=tuple(seeds),
+        cells=cells,
+        reference="vanilla" if "vanilla" in names else names[0],
+        baselines=("logistic regression",),
+    )

@@ -1,0 +1,35 @@
+"""Text of data sets and runs as it may be shown: it steers neither a terminal nor a reader."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+
+
+def without_controls(text: str, limit: int | None = None) -> str:
+    """Replace what would steer a terminal or turn the reading direction.
+
+    Args:
+        text: from a data set or a run.
+        limit: the most characters to keep.
+
+    >>> without_controls("a\\x1b[31mb")
+    'a\N{REPLACEMENT CHARACTER}[31mb'
+    >>> without_controls("abcdef", 4)
+    'abc\N{HORIZONTAL ELLIPSIS}'
+    """
+    clean = "".join(
+        character if character in "\n\t\u200d" or unicodedata.category(character)[0] != "C" else "�"
+        for character in text
+    )
+    return clean if limit is None or len(clean) <= limit else f"{clean[: limit - 1]}…"
+
+
+def enumerated(names: Sequence[str]) -> str:
+    """Write names in a sentence, the first ten of them.
+
+    >>> enumerated("abcdefghijklm")
+    'a, b, c, d, e, f, g, h, i, j and 3 more'
+    """
+    more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+    return ", ".join(names[:10]) + more

@@ -1,0 +1,114 @@
+"""What a run runs on: its device, its CPU threads, and what is recorded of both."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from i2moe_plugin import __version__
+from i2moe_plugin.benchmarks.run.settings import RunSettings
+from i2moe_plugin.errors import ConfigError
+from i2moe_plugin.training import count_parameters
+
+#: Below this many parameters one thread is fastest: an operator's work does not pay for waking
+#: others, and threads that wait for each other stall on a busy machine. A fixed rule, and not a
+#: measurement, since the number of threads decides the last bits of a sum.
+SMALL_MODEL = 2_000_000
+
+
+def resolve_device(name: str) -> torch.device:
+    """Return the device of that name; ``auto`` is the best there is.
+
+    Raises:
+        ConfigError: there is no such device here.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"device {name!r} is not one of auto, cpu, cuda, cuda:N, mps.") from error
+    there = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if not there.get(device.type, False):
+        raise ConfigError(
+            f"device {name!r} is not available here; --device auto takes the best there is."
+        )
+    return device
+
+
+def create_fabric(settings: RunSettings) -> Fabric:
+    """Return Fabric on the settings' device and precision."""
+    device = resolve_device(settings.device)
+    precision: Any = "32-true" if settings.precision == "32" else settings.precision
+    if device.type == "cuda":
+        torch.backends.cudnn.deterministic = True
+        torch.backends.cudnn.benchmark = False
+    devices: Any = [device.index or 0] if device.type == "cuda" else 1
+    return Fabric(accelerator=device.type, devices=devices, precision=precision)
+
+
+@contextmanager
+def cpu_threads(count: int) -> Iterator[None]:
+    """Run the block on that many CPU threads; 0 leaves them as they are."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def training_threads(
+    settings: RunSettings, model: nn.Module, most: int | None = None
+) -> Iterator[None]:
+    """Run the block on the CPU threads that the model is trained with.
+
+    Args:
+        settings: ``threads`` of them; 0: one for a small model, otherwise as many as there are.
+        model: what is trained.
+        most: no more than these, whatever the settings say.
+    """
+    small = count_parameters(model) < SMALL_MODEL
+    count = settings.threads or (1 if small else torch.get_num_threads())
+    with cpu_threads(count if most is None else min(count, most)):
+        yield
+
+
+def environment(settings: RunSettings) -> dict[str, Any]:
+    """Return what a run ran on: versions, device, threads, and the working folder's git commit."""
+    device = resolve_device(settings.device)
+    packages = ("torch", "torchvision", "lightning-fabric", "numpy", "scikit-learn", "scipy")
+    commit = None
+    try:
+        git = ["git", "rev-parse", "HEAD"]
+        done = subprocess.run(git, capture_output=True, encoding="utf-8", timeout=5, check=False)
+        commit = done.stdout.strip() or None
+    except (OSError, subprocess.SubprocessError):
+        pass
+    return {
+        "i2moe_plugin": __version__,
+        "python": platform.python_version(),
+        "packages": {name: importlib.metadata.version(name) for name in packages},
+        "platform": platform.platform(),
+        "device": str(device),
+        "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "cpus": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "git_commit": commit,
+    }

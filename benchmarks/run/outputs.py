@@ -1,0 +1,103 @@
+"""The outputs of a run on test samples, on disk: HDF5, read by column and row.
+
+Runs of format 1 kept them as ``outputs.npz``, which is still read.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from i2moe_plugin.benchmarks.run.files import disk_errors_explained
+from i2moe_plugin.errors import RunError
+from i2moe_plugin.tasks import Classification, Multilabel, Regression, Task
+
+#: The file of the outputs, by the format of the run's manifest.
+OUTPUTS = {1: "outputs.npz", 2: "outputs.h5"}
+#: Rows that are compressed together.
+CHUNK = 1024
+
+
+def write_outputs(folder: Path, columns: Mapping[str, NDArray[Any]]) -> None:
+    """Write outputs as :func:`read_outputs` reads them: an HDF5 data set for each column.
+
+    Args:
+        folder: of the run.
+        columns: arrays [N, ...] of numbers or text, by name.
+
+    Raises:
+        RunError: the file cannot be written.
+    """
+    import h5py
+
+    with disk_errors_explained(folder), h5py.File(folder / OUTPUTS[2], "w") as file:
+        for name, values in columns.items():
+            text, filled = values.dtype.kind in "UO", len(values) > 0
+            file.create_dataset(
+                name,
+                data=values.astype(object) if text else values,
+                dtype=h5py.string_dtype() if text else values.dtype,
+                chunks=(min(len(values), CHUNK), *values.shape[1:]) if filled else None,
+                compression="gzip" if filled else None,
+                compression_opts=1 if filled else None,
+                shuffle=not text and filled,
+            )
+
+
+def read_outputs(
+    path: Path, names: tuple[str, ...], rows: slice | NDArray[Any] | None
+) -> dict[str, NDArray[Any]]:
+    """Read columns of an outputs file, whichever of the two it is.
+
+    Args:
+        path: ``outputs.h5`` or ``outputs.npz``.
+        names: the columns; all of them, if there are none.
+        rows: increasing positions or a slice; None: all of them.
+
+    Raises:
+        RunError: the file is not readable, or has no such column.
+    """
+    try:
+        with _open(path) as columns:
+            missing = [name for name in names if name not in columns]
+            if missing:
+                raise RunError(f"{path}: no {', '.join(missing)}; it holds {', '.join(columns)}.")
+            chosen = slice(None) if rows is None else rows
+            return {name: _text_as_str(columns[name][chosen]) for name in names or columns}
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise RunError(f"{path}: not readable ({error}).") from error
+
+
+def task_of_outputs(columns: Mapping[str, NDArray[Any]]) -> Task:
+    """Return the task that outputs of format 1 belong to, which did not say it.
+
+    Args:
+        columns: with ``prediction`` [N, C] and ``target``: classes [N] of a classification, 0 and
+            1 [N, C] of several labels, else numbers.
+    """
+    target, width = columns["target"], columns["prediction"].shape[1]
+    if target.ndim == 1 and target.dtype.kind in "iu":
+        return Classification(width)
+    labels = target.ndim == 2 and bool(np.isin(target, (0, 1)).all())
+    return Multilabel(width) if labels else Regression(width)
+
+
+def _open(path: Path) -> Any:
+    if path.name == OUTPUTS[1]:
+        return np.load(path, allow_pickle=False)
+    import h5py
+
+    return h5py.File(path, "r", locking=False)
+
+
+def _text_as_str(values: Any) -> NDArray[Any]:
+    """Return a column's values; HDF5 gives text as bytes."""
+    array = np.asarray(values)
+    if array.dtype.kind != "O":
+        return array
+    return np.array([text.decode("utf-8") for text in array], dtype=str)
