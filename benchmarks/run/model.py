@@ -15,7 +15,7 @@ from i2moe_plugin.benchmarks.encoders import EncoderSettings
 from i2moe_plugin.benchmarks.run.environment import cpu_threads, resolve_device
 from i2moe_plugin.benchmarks.run.settings import RunSettings
 from i2moe_plugin.execution.layers import quicken
-from i2moe_plugin.methods import create_model
+from i2moe_plugin.methods import PooledTokens, create_model, find_method
 from i2moe_plugin.model import MultimodalModel
 from i2moe_plugin.seeding import seeded
 from i2moe_plugin.training import Trainer, count_parameters
@@ -71,6 +71,8 @@ def build_model(settings: RunSettings, data: OpenedDataset) -> MultimodalModel:
     prepared = data.prepare(resolve_device(settings.device))
     with seeded(settings.seed, "init", "encoders"):
         encoders = prepared.encoders(encoder_settings)
+    if find_method(settings.method).pooled:
+        encoders = [PooledTokens(encoder) for encoder in encoders]
     latents = _measure(encoders, prepared)
     task = data.task
     built = 0
