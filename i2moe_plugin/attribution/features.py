@@ -189,7 +189,7 @@ def integrated_gradients(
         return got + sum(0.0 * x.flatten(1).sum(1) for x in columns[: len(inputs)])
 
     first = [column[:1] for column in (*inputs, *arguments)]
-    rows = max(1, memory_budget // _bytes_of_a_row(forward, first, len(inputs)))
+    rows = max(1, memory_budget // bytes_of_a_row(forward, first, len(inputs)))
     pieces: list[tuple[Tensor, ...]] = []
     errors = []
     for at in torch.arange(len(inputs[0])).split(rows):  # captum cuts steps, never samples
@@ -216,9 +216,7 @@ def integrated_gradients(
     return PathIntegral(importance, missing, (total - missing).to(missing.dtype))
 
 
-def _bytes_of_a_row(
-    score: Callable[..., Tensor], row: Sequence[Tensor], differentiable: int
-) -> int:
+def bytes_of_a_row(score: Callable[..., Tensor], row: Sequence[Tensor], differentiable: int) -> int:
     """The bytes that a backward pass keeps for each further row like this one."""
 
     def kept(count: int) -> int:

@@ -43,8 +43,11 @@ class Targets:
 
     def of(self, row: int) -> Targets:
         """The targets of one sample, for any number of its versions: B = 1 broadcasts."""
-        at = slice(row, row + 1)
-        return Targets(self.task, self.chosen[at], self.complete[at])
+        return self.rows(slice(row, row + 1))
+
+    def rows(self, rows: slice) -> Targets:
+        """The targets of some of the samples."""
+        return Targets(self.task, self.chosen[rows], self.complete[rows])
 
     def _mean(self, values: Tensor) -> Tensor:
         if values.ndim != 2 or values.shape[1] != self.chosen.shape[1]:

@@ -213,7 +213,7 @@ def test_a_small_budget_makes_small_batches():
         return score(tokens)
 
     tokens = drawn_tokens(samples=8)
-    row = features._bytes_of_a_row(lambda *x: score(x), [x[:1] for x in tokens], 2)
+    row = features.bytes_of_a_row(lambda *x: score(x), [x[:1] for x in tokens], 2)
     assert row > 7 * 64 * 4, "at least what tanh keeps of a row"
     rows.clear()
     integrated_gradients(counting, tokens, memory_budget=10 * row)
