@@ -116,7 +116,7 @@ PACKAGES = [
     {"formats", "encoders", "statistics"},
     {"data"},
     {"datasets", "run"},
-    {"grid", "speed"},
+    {"grid", "speed", "features"},
     {"report", "regression"},
     {"terminal"},
     {"commands"},

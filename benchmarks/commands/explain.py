@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -25,6 +26,32 @@ from i2moe_plugin.benchmarks.commands.options import JSON, PLUGIN
 @click.option(
     "--png", type=click.Path(path_type=Path), metavar="FILE", help="Also draw it into FILE."
 )
+@click.option(
+    "--features",
+    is_flag=True,
+    help="Which words and patches each expert goes by, and which pairs of them.",
+)
+@click.option(
+    "--explainer",
+    metavar="NAME",
+    default="gradient-rollout",
+    show_default=True,
+    help="With --features: gradient-rollout, rollout, integrated-gradients or random.",
+)
+@click.option(
+    "--pairs",
+    default=50,
+    show_default=True,
+    type=click.IntRange(min=0),
+    help="With --features: pairs of a word piece and a patch that are probed.",
+)
+@click.option(
+    "--draws",
+    default=64,
+    show_default=True,
+    type=click.IntRange(min=4),
+    help="With --features: contexts in which each pair is probed; an even number.",
+)
 @PLUGIN
 @JSON
 def explain(
@@ -34,19 +61,31 @@ def explain(
     data_root: str | None,
     no_data: bool,
     png: Path | None,
+    features: bool,
+    explainer: str,
+    pairs: int,
+    draws: int,
     as_json: bool,
 ) -> None:
     """Show what each expert said of one sample, how much it counted, and what came out.
 
     RUN is the directory of a finished I2MoE run. Everything comes from its stored outputs; the data
-    set is opened only to show the sample itself.
+    set is opened only to show the sample itself. With --features the model is run again, on the
+    CPU, which needs a backbone that takes tokens and the data set; results are kept beside the run.
 
     \b
     Examples:
       i2moe-bench explain runs/htad-lrtf-i2moe-seed0-cdb70ae7 --sample htad-31
       i2moe-bench explain runs/RUN --sample ID --json
       i2moe-bench explain runs/RUN --sample ID --png sample.png
+      i2moe-bench explain runs/RUN --sample ID --features --png heat.png
     """
+    if features:
+        if sample is None:
+            raise click.UsageError("--features explains one sample: name it with --sample ID.")
+        told = {"explainer": explainer, "pairs": pairs, "draws": draws}
+        _features(run, sample, data_root, png, as_json, told)
+        return
     from rich.console import Console
 
     from i2moe_plugin.benchmarks.report.explanation import explain_sample
@@ -74,3 +113,36 @@ def explain(
 
         draw(explained, shown, png)
         click.echo(f"wrote {png}", err=True)
+
+
+def _features(
+    path: Path,
+    sample: str,
+    data_root: str | None,
+    png: Path | None,
+    as_json: bool,
+    told: dict[str, Any],
+) -> None:
+    """Show one sample by its tokens."""
+    from rich.console import Console
+
+    from i2moe_plugin.benchmarks.features.sample import explain_features
+    from i2moe_plugin.benchmarks.features.trained import TrainedRun
+    from i2moe_plugin.benchmarks.report.explanation import the_run
+
+    trained = TrainedRun.open(the_run(path), data_root)
+    record = explain_features(trained, sample, **told)
+    if as_json:
+        from i2moe_plugin.benchmarks.terminal.output import print_json
+
+        print_json(record)
+    else:
+        from i2moe_plugin.benchmarks.terminal.features import show_features
+
+        show_features(Console(), record)
+    if png is not None:
+        from i2moe_plugin.benchmarks.features.picture import draw_features
+
+        (row,) = trained.rows([sample])
+        alternative = draw_features(record, trained.data.preview("test", row), png)
+        click.echo(f"wrote {png}: {alternative}", err=True)

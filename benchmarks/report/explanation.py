@@ -113,7 +113,7 @@ def explain_sample(path: Path, sample: str | None, classes: int) -> ExplainedSam
         RunError: no such run, or a damaged one.
         ConfigError: a run without experts, a sample that is not there, or none named.
     """
-    run = _choose(path)
+    run = the_run(path)
     outputs = run.interpretable()
     outputs.mixture()
     if sample is None:
@@ -140,7 +140,12 @@ def explain_sample(path: Path, sample: str | None, classes: int) -> ExplainedSam
     )
 
 
-def _choose(path: Path) -> Run:
+def the_run(path: Path) -> Run:
+    """Find the one run at a path: its directory, or a folder with no other.
+
+    Raises:
+        RunError: no run there, or several.
+    """
     found = find_runs([path])
     if len(found.runs) == 1:
         return found.runs[0]

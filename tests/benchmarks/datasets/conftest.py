@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from torch import nn
 from torch.nn import functional as F
 
@@ -60,36 +58,6 @@ def thumbnails(monkeypatch) -> list[nn.Module]:
 
     monkeypatch.setattr(vgg, "frozen", build)
     return built
-
-
-@pytest.fixture(scope="session")
-def tiny_models(tmp_path_factory) -> Path:
-    """A text model and a picture model of the real kinds, tiny; not to be changed."""
-    transformers = pytest.importorskip("transformers", reason="needs the extra pretrained")
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-
-    folder = tmp_path_factory.mktemp("models")
-    letters = [chr(code) for code in range(33, 127)]
-    pieces = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", *letters]
-    made = Tokenizer(models.BPE({p: n for n, p in enumerate(pieces)}, [], unk_token="[UNK]"))
-    made.pre_tokenizer = pre_tokenizers.Whitespace()
-    made.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)]
-    )
-    transformers.PreTrainedTokenizerFast(
-        tokenizer_object=made, pad_token="[PAD]", unk_token="[UNK]"
-    ).save_pretrained(folder / "text")
-    torch.manual_seed(0)
-    shape = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
-    config = transformers.BertConfig(
-        vocab_size=len(pieces), intermediate_size=8, max_position_embeddings=400, **shape
-    )
-    transformers.BertModel(config).save_pretrained(folder / "text")
-    config = transformers.Dinov2Config(image_size=112, patch_size=14, **shape)
-    transformers.Dinov2Model(config).save_pretrained(folder / "picture")
-    facts = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
-    (folder / "picture" / "preprocessor_config.json").write_text(json.dumps(facts))
-    return folder
 
 
 @pytest.fixture

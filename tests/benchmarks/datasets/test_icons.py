@@ -154,26 +154,9 @@ def test_styles_need_a_collection_with_styles(collections):
 
 
 @pytest.fixture
-def small(tmp_path, collections):
+def small(tmp_path, write_icons):
     """A folder with a few of the packaged icons."""
-    return write(tmp_path / "small")
-
-
-def write(folder, keep=lambda row: row % 12 == 0, **changes):
-    folder.mkdir(exist_ok=True)
-    with np.load(PACKAGED) as archive:
-        data = {name: archive[name] for name in ARRAYS}
-    bases = np.unique(data["base"], return_inverse=True)[1]
-    rows = np.flatnonzero([keep(b) for b in bases])
-    ends = data["image_offset"]
-    pictures = [data["image_webp"][ends[r] : ends[r + 1]] for r in rows]
-    for name in ("collection", "base", "text", "style", "category", "split"):
-        data[name] = data[name][rows]
-    data["image_webp"] = np.concatenate(pictures)
-    data["image_offset"] = np.cumsum([0, *map(len, pictures)])
-    data |= changes
-    np.savez(folder / "icons.npz", **{k: v for k, v in data.items() if v is not None})
-    return folder
+    return write_icons(tmp_path / "small")
 
 
 @pytest.fixture
@@ -329,8 +312,8 @@ def damaged_picture(data):
         ({"category_names": np.array(["one"])}, "category holds numbers outside"),
     ],
 )
-def test_broken_files(changes, message, tmp_path, models):
-    folder = write(tmp_path / "broken", **changes)
+def test_broken_files(changes, message, tmp_path, models, write_icons):
+    folder = write_icons(tmp_path / "broken", **changes)
     with pytest.raises(DatasetError, match=message):
         open_dataset("icons", folder, **models)
 
@@ -349,8 +332,8 @@ def webp(picture):
 
 
 @pytest.mark.parametrize("size", [(8, 8), (300, 300)])
-def test_pictures_of_another_size(size, tmp_path, models):
-    folder = write(tmp_path / "sizes")
+def test_pictures_of_another_size(size, tmp_path, models, write_icons):
+    folder = write_icons(tmp_path / "sizes")
     with np.load(folder / "icons.npz") as archive:
         data = dict(archive)
     count = len(data["base"])
@@ -361,8 +344,8 @@ def test_pictures_of_another_size(size, tmp_path, models):
         open_dataset("icons", folder, **models).preview("train", 0)
 
 
-def test_a_damaged_picture_is_named(tmp_path, models):
-    folder = write(tmp_path / "pictures")
+def test_a_damaged_picture_is_named(tmp_path, models, write_icons):
+    folder = write_icons(tmp_path / "pictures")
     with np.load(folder / "icons.npz") as archive:
         data = dict(archive)
     data["image_webp"] = np.zeros_like(data["image_webp"])
@@ -371,11 +354,11 @@ def test_a_damaged_picture_is_named(tmp_path, models):
         open_dataset("icons", folder, **models).prepare()
 
 
-def test_a_split_without_samples(tmp_path, models):
+def test_a_split_without_samples(tmp_path, models, write_icons):
     with np.load(PACKAGED) as archive:
         split = archive["split"]
     kept = np.unique(np.load(PACKAGED)["base"], return_inverse=True)[1] % 12 == 0
-    folder = write(tmp_path / "empty", split=np.zeros_like(split[kept]))
+    folder = write_icons(tmp_path / "empty", split=np.zeros_like(split[kept]))
     with pytest.raises(DatasetError, match="the valid split is empty"):
         open_dataset("icons", folder, **models)
 
