@@ -29,7 +29,8 @@ from i2moe_plugin.benchmarks.commands.options import JSON, PLUGIN
 @click.option(
     "--features",
     is_flag=True,
-    help="Which words and patches each expert goes by, and which pairs of them.",
+    help="Which words and patches each expert goes by, and which pairs of them; without --sample: "
+    "whether that is faithful, over many test samples.",
 )
 @click.option(
     "--explainer",
@@ -37,6 +38,13 @@ from i2moe_plugin.benchmarks.commands.options import JSON, PLUGIN
     default="gradient-rollout",
     show_default=True,
     help="With --features: gradient-rollout, rollout, integrated-gradients or random.",
+)
+@click.option(
+    "--samples",
+    default=200,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="With --features and without --sample: how many test samples are looked at.",
 )
 @click.option(
     "--pairs",
@@ -63,6 +71,7 @@ def explain(
     png: Path | None,
     features: bool,
     explainer: str,
+    samples: int,
     pairs: int,
     draws: int,
     as_json: bool,
@@ -79,12 +88,14 @@ def explain(
       i2moe-bench explain runs/RUN --sample ID --json
       i2moe-bench explain runs/RUN --sample ID --png sample.png
       i2moe-bench explain runs/RUN --sample ID --features --png heat.png
+      i2moe-bench explain runs/RUN --features --samples 200
     """
     if features:
+        told = {"pairs": pairs, "draws": draws}
         if sample is None:
-            raise click.UsageError("--features explains one sample: name it with --sample ID.")
-        told = {"explainer": explainer, "pairs": pairs, "draws": draws}
-        _features(run, sample, data_root, png, as_json, told)
+            _study(run, data_root, png, as_json, {"samples": samples, **told})
+        else:
+            _features(run, sample, data_root, png, as_json, {"explainer": explainer, **told})
         return
     from rich.console import Console
 
@@ -146,3 +157,33 @@ def _features(
         (row,) = trained.rows([sample])
         alternative = draw_features(record, trained.data.preview("test", row), png)
         click.echo(f"wrote {png}: {alternative}", err=True)
+
+
+def _study(
+    path: Path, data_root: str | None, png: Path | None, as_json: bool, told: dict[str, Any]
+) -> None:
+    """Show whether a run's explanations are faithful."""
+    from rich.console import Console
+
+    from i2moe_plugin.benchmarks.data.frozen import progress_bar
+    from i2moe_plugin.benchmarks.features.study import study_features
+    from i2moe_plugin.benchmarks.features.subject import StudyOptions
+    from i2moe_plugin.benchmarks.features.trained import TrainedRun
+    from i2moe_plugin.benchmarks.report.explanation import the_run
+
+    trained, options = TrainedRun.open(the_run(path), data_root), StudyOptions(**told)
+    total = 2 * min(options.samples, len(trained.ids)) * bool(options.pairs)
+    with progress_bar("pairs", total, True) as advance:
+        record = study_features(trained, options, advance)
+    if as_json:
+        from i2moe_plugin.benchmarks.terminal.output import print_json
+
+        print_json(record)
+    else:
+        from i2moe_plugin.benchmarks.terminal.study import show_study
+
+        show_study(Console(), record)
+    if png is not None:
+        from i2moe_plugin.benchmarks.features.curves_picture import draw_curves
+
+        click.echo(f"wrote {png}: {draw_curves(record, png)}", err=True)

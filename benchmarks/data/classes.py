@@ -207,6 +207,8 @@ class LazySplit(BatchSplit):
 class ClassContents:
     """An opened class as the door takes it; it offers what ``Contents`` does."""
 
+    carried_by = ""
+
     def __init__(self, data: MultimodalDataset) -> None:
         self.data = data
         self.task, self.class_names, self.metric = data.task, data.class_names, data.metric

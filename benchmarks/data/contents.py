@@ -96,6 +96,8 @@ class Contents:
         class_names: of the outputs, in order.
         notes: sentences that must stand beside every result.
         metric: what methods are compared by, where the settings decide it.
+        carried_by: the expert that ought to carry the label, such as ``synergy``, where the data is
+            made so; empty where that is not known.
         decisive: gives what, beside files and splits, decides the data: settings, weights.
         beside: the files that the card's files name, such as pictures of a table.
         problems: gives what is wrong with the data beyond what opening it finds; for ``verify``.
@@ -108,6 +110,7 @@ class Contents:
     class_names: Sequence[str]
     notes: tuple[str, ...] = ()
     metric: str = ""
+    carried_by: str = ""
     decisive: Callable[[], Mapping[str, Any]] = dict
     beside: Sequence[Path] | None = None
     problems: Callable[[], Iterable[str]] = tuple

@@ -83,6 +83,11 @@ class OpenedDataset:
         """
         return self._contents.preview(split, index)
 
+    @property
+    def carried_by(self) -> str:
+        """The expert that ought to carry the label by the data's construction; else empty."""
+        return self._contents.carried_by
+
     def layouts(self, split: SplitName, index: int) -> list[Layout | None]:
         """What the tokens of each of a sample's modalities stand for, where it has any."""
         return self._contents.layouts(split, index)

@@ -8,12 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from i2moe_plugin.attribution.maps import USUAL, Maps, explain_tokens
+from i2moe_plugin.attribution.maps import Maps, explain_tokens
+from i2moe_plugin.attribution.names import MIXTURE, USUAL
 from i2moe_plugin.attribution.pairs import PairTerms
 from i2moe_plugin.attribution.study import DRAWS, PAIRS, ScoredPairs, score_pairs
 from i2moe_plugin.attribution.targets import Targets, choose_targets
-from i2moe_plugin.attribution.tokens import MIXTURE, TokenModel, Tokens
+from i2moe_plugin.attribution.tokens import TokenModel, Tokens
 from i2moe_plugin.benchmarks.data.layouts import Layout
+from i2moe_plugin.benchmarks.data.preview import Preview
+from i2moe_plugin.benchmarks.data.thumbnails import thumbnail
 from i2moe_plugin.benchmarks.features.kept import kept
 from i2moe_plugin.benchmarks.features.trained import TrainedRun
 
@@ -79,7 +82,10 @@ def explain_features(
             ],
             "explainer": explainer,
             "modalities": [
-                _described(*pair) for pair in zip(trained.data.modalities, layouts, strict=True)
+                _described(*parts)
+                for parts in zip(
+                    trained.data.modalities, layouts, trained.data.preview("test", row), strict=True
+                )
             ],
             "scopes": scopes,
             "pairs": [
@@ -124,12 +130,14 @@ def word_importance(importance: Tensor, layout: Layout | None) -> list[float | N
     ]
 
 
-def _described(name: str, layout: Layout | None) -> dict[str, Any]:
+def _described(name: str, layout: Layout | None, shown: Preview) -> dict[str, Any]:
     """What a modality's tokens stand for."""
     if layout is None:
         return {"name": name, "kind": "tokens"}
     if layout.text is None:
-        return {"name": name, "kind": "image", "grid": list(layout.grid or ())}
+        picture = thumbnail(shown.value) if shown.kind == "image" else ""
+        grid = list(layout.grid or ())
+        return {"name": name, "kind": "image", "grid": grid, "picture": picture}
     words = [{"text": word.text, "tokens": list(word.tokens)} for word in layout.text.words]
     return {
         "name": name,

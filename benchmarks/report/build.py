@@ -11,6 +11,7 @@ from typing import Any
 
 from i2moe_plugin import __version__
 from i2moe_plugin.benchmarks.grid.failures import Failures
+from i2moe_plugin.benchmarks.report.features import explained_note, feature_panels, seeds_panel
 from i2moe_plugin.benchmarks.report.groups import (
     comparison_rows,
     group_runs,
@@ -93,11 +94,15 @@ def build(
             stability = stability_of(group)
             if stability is not None:
                 figures[f"group-{index}"] = [stability_panel(stability)]
+            faithful = seeds_panel([run for run in group.runs() if run.method == "fl-i2moe"])
+            if faithful is not None:
+                figures.setdefault(f"group-{index}", []).append(faithful)
             for run in group.runs():
                 key = f"run-{len(runs)}"
                 figures[key], sentences = run_panels(
                     run, stability if run.method == "i2moe" else None
                 )
+                figures[key] += feature_panels(run, with_data)
                 advance(1)
                 title = f"{group.name}, {method_title(run.method)}, seed {run.seed}"
                 facts = _facts(run, key, title, sentences)
@@ -175,7 +180,7 @@ def _facts(run: Run, key: str, title: str, sentences: list[str]) -> dict[str, An
         "sentences": sentences,
         "settings": settings,
         "environment": [(name, _word(value)) for name, value in (environment | measured).items()],
-        "notes": result["notes"],
+        "notes": [*result["notes"], *filter(None, [explained_note(run)])],
     }
 
 

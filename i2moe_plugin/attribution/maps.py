@@ -17,20 +17,11 @@ from i2moe_plugin.attribution.features import (
     integrated_gradients,
     normalised,
 )
+from i2moe_plugin.attribution.names import EXPLAINERS, MIXTURE
 from i2moe_plugin.attribution.targets import Targets
-from i2moe_plugin.attribution.tokens import MIXTURE, TokenModel, Tokens
+from i2moe_plugin.attribution.tokens import TokenModel, Tokens
 from i2moe_plugin.errors import ConfigError, did_you_mean
 from i2moe_plugin.seeding import derive_seed
-
-#: Ways to tell how much each token matters; the first is the control.
-EXPLAINERS = {
-    "random": "drawn evenly: the control",
-    "rollout": "attention rollout",
-    "gradient-rollout": "attention rollout weighted by gradients",
-    "integrated-gradients": "integrated gradients from zero tokens",
-}
-#: Of FL-I2MoE's authors; the most faithful of theirs.
-USUAL = "gradient-rollout"
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +59,7 @@ def explain_tokens(
     gradients are of the mixture's score.
 
     Args:
-        explainer: one of :data:`EXPLAINERS`.
+        explainer: one of :data:`~i2moe_plugin.attribution.names.EXPLAINERS`.
         model: the model.
         tokens: a batch.
         targets: what is explained, chosen from the complete input.

@@ -13,13 +13,11 @@ import torch
 from torch import Tensor
 
 from i2moe_plugin.attribution.faithfulness import filled
+from i2moe_plugin.attribution.names import MIXTURE
 from i2moe_plugin.backbones.attention import seen_attention
 from i2moe_plugin.backbones.latents import zero_padding
 from i2moe_plugin.errors import BackboneError, ConfigError, ShapeError, did_you_mean
 from i2moe_plugin.model import I2MoE, MultimodalModel, Vanilla
-
-#: The scope of what all experts say together.
-MIXTURE = "mixture"
 
 
 @dataclass(frozen=True, eq=False)

@@ -39,6 +39,8 @@ from i2moe_plugin.tasks import Classification
 FILE = "icons.npz"
 MODELS = ("minilm", "dinov2-small")  # of texts and of pictures
 BUILD = "python -m i2moe_plugin.benchmarks.datasets.icons.build"
+#: Which expert ought to carry the label, where the task is made so.
+CARRIED_BY = {"style": "uniqueness_2", "match": "synergy", "copy": "redundancy"}
 HOW_TO_GET = (
     "A part ships in the package. The whole: i2moe-bench data fetch icons --data-root FOLDER, "
     f"then {BUILD} FOLDER."
@@ -186,6 +188,7 @@ def read(
         task=Classification(len(made.class_names)),
         class_names=made.class_names,
         notes=texts.notes,
+        carried_by=CARRIED_BY.get(task, ""),
         decisive=lambda: {
             "task": task,
             "collection": collection or usual,

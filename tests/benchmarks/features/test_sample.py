@@ -10,7 +10,7 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
-from i2moe_plugin.attribution.maps import EXPLAINERS
+from i2moe_plugin.attribution.names import EXPLAINERS
 from i2moe_plugin.benchmarks.cli import main
 from i2moe_plugin.benchmarks.data.layouts import Layout
 from i2moe_plugin.benchmarks.encoders.pretrained import TextTokens

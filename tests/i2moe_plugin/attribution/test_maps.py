@@ -7,9 +7,9 @@ import torch
 from torch.testing import assert_close
 
 from i2moe_plugin import ConfigError
-from i2moe_plugin.attribution.maps import EXPLAINERS, explain_tokens
+from i2moe_plugin.attribution.maps import explain_tokens
+from i2moe_plugin.attribution.names import EXPLAINERS, MIXTURE
 from i2moe_plugin.attribution.targets import choose_targets
-from i2moe_plugin.attribution.tokens import MIXTURE
 
 SCOPES = [MIXTURE, "uniqueness_1", "synergy"]
 

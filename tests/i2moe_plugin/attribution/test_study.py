@@ -8,9 +8,10 @@ from torch import nn
 from torch.testing import assert_close
 
 from i2moe_plugin import Classification, ConfigError, LatentSpec, Vanilla
+from i2moe_plugin.attribution.names import MIXTURE
 from i2moe_plugin.attribution.study import masked_by_importance, masked_outputs, score_pairs
 from i2moe_plugin.attribution.targets import choose_targets
-from i2moe_plugin.attribution.tokens import MIXTURE, TokenModel
+from i2moe_plugin.attribution.tokens import TokenModel
 
 
 class Planted(nn.Module):

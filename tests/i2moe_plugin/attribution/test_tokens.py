@@ -7,7 +7,8 @@ import torch
 from torch.testing import assert_close
 
 from i2moe_plugin import Classification, ConfigError, LatentSpec, ShapeError, create_model
-from i2moe_plugin.attribution.tokens import MIXTURE, TokenModel, mean_tokens
+from i2moe_plugin.attribution.names import MIXTURE
+from i2moe_plugin.attribution.tokens import TokenModel, mean_tokens
 from i2moe_plugin.errors import BackboneError
 
 
