@@ -67,8 +67,8 @@ def _levels(axes: Any, score: str, found: dict[str, Any]) -> None:
     axes.errorbar(places, mean, [below, above], fmt="o", color="#009E73", capsize=3)
     axes.axhline(0, color="black", linewidth=0.6)
     axes.set_xticks(places, [level["name"] for level in levels], fontsize=8)
+    axes.set_title(f"{score} of pairs in the output of {found['scope']}", fontsize=9)
     axes.set(
-        title=f"{score} of pairs in the output of {found['scope']}",
         xlabel="importance of both members together",
         ylabel=f"mean {score}",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -208,7 +209,10 @@ def _convergence(found: ScoredPairs, terms: PairTerms, score: str) -> list[dict[
 
 
 def token_name(layout: Layout | None, token: int) -> str:
-    """What a token is called: its word, and its piece of it; a patch by its place."""
+    """What a token is called: its word, and its piece of it; a patch by its place.
+
+    A word that stands in the text several times has its number: ``heat [2]``.
+    """
     if layout is None:
         return f"token {token + 1}"
     if layout.text is None:
@@ -216,9 +220,12 @@ def token_name(layout: Layout | None, token: int) -> str:
         return f"row {token // columns + 1}, column {token % columns + 1}"
     start, end = layout.text.spans[token]
     piece = layout.text.text[start:end]
+    seen: Counter[str] = Counter()
     for word in layout.text.words:
+        seen[word.text] += 1
         if token in word.tokens:
-            return word.text if len(word.tokens) == 1 else f"{word.text} ({piece})"
+            name = word.text if seen[word.text] == 1 else f"{word.text} [{seen[word.text]}]"
+            return name if len(word.tokens) == 1 else f"{name} ({piece})"
     return piece or f"token {token + 1}"
 
 

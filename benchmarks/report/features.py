@@ -68,8 +68,7 @@ def feature_panels(run: Run, with_data: bool = True) -> list[Panel]:
         panels += [_levels(score, found) for score, found in record["pairs"].items()]
     for record in all_kept(run, "sample")[: SAMPLES if with_data else 0]:
         panels.append(_heat(record))
-        if record["pairs"]:
-            panels.append(_pairs(record))
+        panels += [_pairs(record, probe) for probe in record["pairs"]]
     return panels
 
 
@@ -238,7 +237,7 @@ def _heat(record: dict[str, Any]) -> Panel:
                 [scope["scope"], modality["name"], without_controls(word), value]
                 for word, value in zip(names, values, strict=True)
             ]
-    figure.update_xaxes(showgrid=False, showticklabels=False)
+    figure.update_xaxes(showgrid=False, showticklabels=False, ticks="")
     figure.update_yaxes(showgrid=False, showticklabels=False, autorange="reversed", ticks="")
     figure.update_layout(meta={"columns": 12})
     return panel(
@@ -328,44 +327,38 @@ def _lines(modality: dict[str, Any]) -> int:
     return 1
 
 
-def _pairs(record: dict[str, Any]) -> Panel:
-    """The highest pairs of each score, as dots with the error of drawing."""
+def _pairs(record: dict[str, Any], probe: dict[str, Any]) -> Panel:
+    """The highest pairs of a score, as dots with the error of drawing."""
+    score = probe["score"]
     rows = [
         {
-            "score": score,
-            "scope": probe["scope"],
             "pair": " × ".join(without_controls(name, 30) for name in pair["names"]),
             "mean": pair["mean"],
-            "low": pair["mean"] - pair["standard_error"],
-            "high": pair["mean"] + pair["standard_error"],
+            "standard error": pair["standard_error"],
         }
-        for probe in record["pairs"]
-        for score in [probe["score"]]
         for pair in top_pairs(record, score)
     ]
     frame = pd.DataFrame(rows)
-    figure = new_figure("The highest pairs", height=120 + 24 * len(frame))
-    for score, colour in (("interaction", ORANGE), ("redundancy_joint", GREEN)):
-        own = frame[frame["score"] == score].iloc[::-1]
-        figure.add_trace(
-            go.Scatter(
-                x=own["mean"],
-                y=[plain_text(f"{score}: {pair}"[:60]) for pair in own["pair"]],
-                mode="markers",
-                marker={"size": 9, "color": colour},
-                error_x={"array": own["high"] - own["mean"], "color": colour},
-                name=score,
-            )
-        )
-    figure.update_xaxes(title="score", zeroline=True)
+    places = list(range(len(frame)))[::-1]  # names may be alike: they are labels, not places
     name = without_controls(record["sample"], 60)
-    best = "; ".join(f"{row['score']}: {row['pair']} {row['mean']:+.3g}" for row in rows[:3])
-    return panel(
-        f"Pairs of a word and a patch of {name}",
-        with_alt(figure, f"The highest pairs. {best}."),
-        frame,
-        _PAIRS,
+    title = f"{score} of a word and a patch of {name}, in the output of {probe['scope']}"
+    figure = new_figure(title, height=110 + 26 * len(frame), legend=False)
+    colour = ORANGE if score == "interaction" else GREEN
+    figure.add_trace(
+        go.Scatter(
+            x=frame["mean"],
+            y=places,
+            mode="markers",
+            marker={"size": 9, "color": colour},
+            error_x={"array": frame["standard error"], "color": colour},
+            text=[plain_text(pair) for pair in frame["pair"]],
+            hovertemplate="%{text}: %{x:.3g}<extra></extra>",
+        )
     )
+    figure.update_yaxes(tickvals=places, ticktext=[plain_text(pair) for pair in frame["pair"]])
+    figure.update_xaxes(title=score, zeroline=True)
+    best = "; ".join(f"{row['pair']} {row['mean']:+.3g}" for row in rows[:3])
+    return panel(title, with_alt(figure, f"The highest pairs by {score}: {best}."), frame, _PAIRS)
 
 
 def explained_note(run: Run) -> str:

@@ -143,9 +143,6 @@ def test_samples_that_are_not_there(finished):
     done = explain(finished, sample="tabler/nothing")
     assert done.exit_code == 1
     assert "no test sample 'tabler/nothing'" in done.output
-    done = CliRunner().invoke(main, ["explain", str(finished.path), "--features"])
-    assert done.exit_code == 2
-    assert "--sample ID" in done.output
 
 
 def test_a_run_on_vectors_is_refused(small_htad, tmp_path):
@@ -174,6 +171,8 @@ def test_words_count_by_their_largest_piece():
     assert token_name(layout, 3) == "c"
     assert token_name(Layout(grid=(2, 3)), 4) == "row 2, column 2"
     assert token_name(None, 0) == "token 1"
+    twice = TextTokens("a a", (1, 2), ((0, 1), (2, 3)), (False, False))
+    assert [token_name(Layout(twice), n) for n in range(2)] == ["a", "a [2]"]
     with pytest.raises(ValueError, match="of a text or of a picture"):
         Layout()
 
