@@ -60,6 +60,13 @@ from i2moe_plugin.benchmarks.commands.options import JSON, PLUGIN
     type=click.IntRange(min=4),
     help="With --features: contexts in which each pair is probed; an even number.",
 )
+@click.option(
+    "--memory-budget",
+    type=click.IntRange(min=1),
+    metavar="MB",
+    help="With --features and without --sample: what a pass with gradients may keep.  "
+    "[default: 1074]",
+)
 @PLUGIN
 @JSON
 def explain(
@@ -74,6 +81,7 @@ def explain(
     samples: int,
     pairs: int,
     draws: int,
+    memory_budget: int | None,
     as_json: bool,
 ) -> None:
     """Show what each expert said of one sample, how much it counted, and what came out.
@@ -93,7 +101,8 @@ def explain(
     if features:
         told = {"pairs": pairs, "draws": draws}
         if sample is None:
-            _study(run, data_root, png, as_json, {"samples": samples, **told})
+            budget = {} if memory_budget is None else {"memory_budget": memory_budget * 1_000_000}
+            _study(run, data_root, png, as_json, {"samples": samples, **told, **budget})
         else:
             _features(run, sample, data_root, png, as_json, {"explainer": explainer, **told})
         return

@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
-
-from i2moe_plugin.benchmarks.datasets.embedded import EMBEDDED
-from i2moe_plugin.benchmarks.datasets.icons.collection import ARRAYS as ICON_ARRAYS
-
-ICONS = EMBEDDED / "icons.npz"
 
 
 @pytest.fixture(autouse=True)
@@ -51,60 +44,6 @@ def small_htad(tmp_path) -> Path:
 def htad():
     """What writes such a data set into a folder."""
     return write_htad
-
-
-def write_few_icons(folder: Path, keep=lambda row: row % 12 == 0, **changes) -> Path:
-    """An ``icons.npz`` of some packaged icons; ``changes`` replace arrays, None drops one."""
-    folder.mkdir(exist_ok=True)
-    with np.load(ICONS) as archive:
-        data = {name: archive[name] for name in ICON_ARRAYS}
-    bases = np.unique(data["base"], return_inverse=True)[1]
-    rows = np.flatnonzero([keep(b) for b in bases])
-    ends = data["image_offset"]
-    pictures = [data["image_webp"][ends[r] : ends[r + 1]] for r in rows]
-    for name in ("collection", "base", "text", "style", "category", "split"):
-        data[name] = data[name][rows]
-    data["image_webp"] = np.concatenate(pictures)
-    data["image_offset"] = np.cumsum([0, *map(len, pictures)])
-    data |= changes
-    np.savez(folder / "icons.npz", **{k: v for k, v in data.items() if v is not None})
-    return folder
-
-
-@pytest.fixture(scope="session")
-def write_icons():
-    """What writes such a file into a folder."""
-    return write_few_icons
-
-
-@pytest.fixture(scope="session")
-def tiny_models(tmp_path_factory) -> Path:
-    """A text model and a picture model of the real kinds, tiny; not to be changed."""
-    transformers = pytest.importorskip("transformers", reason="needs the extra pretrained")
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-
-    folder = tmp_path_factory.mktemp("models")
-    letters = [chr(code) for code in range(33, 127)]
-    pieces = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", *letters]
-    made = Tokenizer(models.BPE({p: n for n, p in enumerate(pieces)}, [], unk_token="[UNK]"))
-    made.pre_tokenizer = pre_tokenizers.Whitespace()
-    made.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)]
-    )
-    transformers.PreTrainedTokenizerFast(
-        tokenizer_object=made, pad_token="[PAD]", unk_token="[UNK]"
-    ).save_pretrained(folder / "text")
-    torch.manual_seed(0)
-    shape = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
-    config = transformers.BertConfig(
-        vocab_size=len(pieces), intermediate_size=8, max_position_embeddings=400, **shape
-    )
-    transformers.BertModel(config).save_pretrained(folder / "text")
-    config = transformers.Dinov2Config(image_size=112, patch_size=14, **shape)
-    transformers.Dinov2Model(config).save_pretrained(folder / "picture")
-    facts = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
-    (folder / "picture" / "preprocessor_config.json").write_text(json.dumps(facts))
-    return folder
 
 
 class Damage:
