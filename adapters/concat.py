@@ -19,9 +19,6 @@ class Concat(nn.Module):
         torch.Size([2, 23])
     """
 
-    #: Of a flat concatenation and nothing else: its head's first layer can be shared by views.
-    concatenates = True
-
     def forward(self, latents: Sequence[Tensor]) -> Tensor:
         """Fuse M latents [B, D_m] or [B, T_m, D_m] -> [B, sum_m T_m D_m]."""
         return torch.cat([latent.flatten(1) for latent in latents], 1)

@@ -112,8 +112,7 @@ class EarlyFusion(nn.Module):
         super().__init__()
         require_positive(hidden_dim=hidden_dim, num_layers=num_layers, num_heads=num_heads)
         _require_pairs([spec.tokens for spec in latents], ConfigError)
-        self.widths = [spec.dim for spec in latents]
-        self.project = nn.Linear(sum(self.widths), hidden_dim)
+        self.project = nn.Linear(sum(spec.dim for spec in latents), hidden_dim)
         tokens = LatentSpec(hidden_dim, latents[0].tokens)
         self.transformer = _transformer(head, tokens, num_outputs, num_layers, num_heads, dropout)
         self.mlp: nn.Module | None = None
@@ -125,33 +124,14 @@ class EarlyFusion(nn.Module):
         self, latents: Sequence[Tensor], padding_masks: Sequence[Tensor | None] | None = None
     ) -> Tensor:
         """Fuse M latents [B, T, D_m], masks None or [B, T] (True: padding) -> [B, C]."""
-        masks = [None] * len(latents) if padding_masks is None else padding_masks
-        pairs = zip(latents, masks, strict=True)
-        return self.combine([self.encode_modality(m, *pair) for m, pair in enumerate(pairs)], masks)
-
-    def encode_modality(
-        self, modality: int, latent: Tensor, padding_mask: Tensor | None = None
-    ) -> tuple[Tensor]:
-        """Compute what a modality adds to x, [B, T, H]."""
-        if padding_mask is not None:
-            (latent,) = zero_padding([latent], [padding_mask])
-        start = sum(self.widths[:modality])
-        weight = self.project.weight[:, start : start + self.widths[modality]]
-        return (F.linear(latent, weight),)
-
-    def combine(
-        self,
-        parts: Sequence[tuple[Tensor, ...]],
-        padding_masks: Sequence[Tensor | None] | None = None,
-    ) -> Tensor:
-        """Add up x, and decide."""
-        _require_pairs([part.shape[1] for (part,) in parts], ShapeError)
+        _require_pairs([latent.shape[1] for latent in latents], ShapeError)
         padding = None
         if padding_masks is not None:
+            latents = zero_padding(latents, padding_masks)
             known = [mask for mask in padding_masks if mask is not None]
             if len(known) == len(padding_masks):
                 padding = torch.stack(known).all(0)
-        tokens = sum((part for (part,) in parts), start=self.project.bias)
+        tokens = self.project(torch.cat(list(latents), -1))
         if self.transformer is not None:
             output: Tensor = self.transformer([tokens], [padding])
             return output
@@ -229,7 +209,9 @@ class LateFusion(nn.Module):
         (latent,) = zero_padding([latent], [padding_mask])
         flat = pool_tokens(latent, padding_mask) if self.padded[modality] else latent.flatten(1)
         if self.mlp is not None:
-            return (self.mlp.encode_part(flat, sum(self.widths[:modality])),)
+            first, start = self.mlp[0], sum(self.widths[:modality])
+            assert isinstance(first, nn.Linear)
+            return (F.linear(flat, first.weight[:, start : start + self.widths[modality]]),)
         return (self.projections[modality](flat),)
 
     def combine(
@@ -239,7 +221,12 @@ class LateFusion(nn.Module):
     ) -> Tensor:
         """Decide from the modalities' parts."""
         if self.mlp is not None:
-            return self.mlp.combine_parts([part for (part,) in parts])
+            first, *rest = self.mlp
+            assert isinstance(first, nn.Linear)
+            hidden: Tensor = sum((part for (part,) in parts), start=first.bias)
+            for layer in rest:
+                hidden = layer(hidden)
+            return hidden
         assert self.transformer is not None
         output: Tensor = self.transformer([torch.stack([part for (part,) in parts], 1)])
         return output

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from i2moe_plugin.backbones.entry import register_backbone
 from i2moe_plugin.errors import ConfigError
@@ -101,7 +100,6 @@ class InterpretCC(nn.Module):
         self.scores = nn.ModuleList(
             nn.Sequential(nn.Linear(dim, dim), nn.ReLU(), nn.Linear(dim, 1)) for dim in input_dims
         )
-        self.widths = list(input_dims)
         self.gate = GumbelSigmoid(tau, threshold, hard)
         self.fusion = nn.Sequential(
             nn.Linear(sum(input_dims), hidden_dim), nn.ReLU(), nn.Dropout(dropout)
@@ -119,24 +117,7 @@ class InterpretCC(nn.Module):
 
     def forward(self, latents: Sequence[Tensor]) -> Tensor:
         """Fuse M latents [B, D_m] -> [B, C]."""
-        return self.combine([self.encode_modality(m, latent) for m, latent in enumerate(latents)])
-
-    def encode_modality(self, modality: int, latent: Tensor) -> tuple[Tensor, ...]:
-        """Compute the gate's logit [B, 1], and what the modality adds to W z."""
-        linear = self.fusion[0]
-        assert isinstance(linear, nn.Linear)
-        start = sum(self.widths[:modality])
-        weight = linear.weight[:, start : start + self.widths[modality]]
-        return self.scores[modality](latent), F.linear(latent, weight)
-
-    def combine(self, parts: Sequence[tuple[Tensor, ...]]) -> Tensor:
-        """Gate what the modalities add, and decide."""
-        linear, *rest = self.fusion
-        gates = self.gate(torch.cat([score for score, _ in parts], 1)).unbind(1)
-        assert isinstance(linear, nn.Linear)
-        hidden: Tensor = linear.bias
-        for (_, part), gate in zip(parts, gates, strict=True):
-            hidden = hidden + part * gate.unsqueeze(1)
-        for layer in rest:
-            hidden = layer(hidden)
-        return self.classifier(hidden)
+        gates = self.gates(latents).unbind(1)
+        gated = [z * gate.unsqueeze(1) for z, gate in zip(latents, gates, strict=True)]
+        output: Tensor = self.classifier(self.fusion(torch.cat(gated, 1)))
+        return output

@@ -55,18 +55,10 @@ class MatrixInteraction(nn.Module):
 
     def forward(self, latents: Sequence[Tensor]) -> Tensor:
         """Fuse [B, D_1] and [B, D_2] -> [B, output_dim] or [B, P, Q]."""
-        return self.combine([self.encode_modality(m, latent) for m, latent in enumerate(latents)])
-
-    def encode_modality(self, modality: int, latent: Tensor) -> tuple[Tensor, ...]:
-        """Compute z_1 and z_1 U + b, or z_2 and z_2 V."""
-        if modality == 0:
-            return latent, torch.tensordot(latent, self.U, 1) + self.b
-        return latent, torch.tensordot(latent, self.V, 1)
-
-    def combine(self, parts: Sequence[tuple[Tensor, ...]]) -> Tensor:
-        """Add the bilinear term."""
-        (first, shift_1), (second, shift_2) = parts
+        first, second = latents
         products = (first.unsqueeze(2) * second.unsqueeze(1)).flatten(1)
+        shift_1 = torch.tensordot(first, self.U, 1) + self.b
+        shift_2 = torch.tensordot(second, self.V, 1)
         return torch.tensordot(products, self.W.flatten(0, 1), 1) + shift_1 + shift_2
 
 
@@ -102,18 +94,8 @@ class VectorInteraction(nn.Module):
 
     def forward(self, latents: Sequence[Tensor]) -> Tensor:
         """Fuse [B, D_1] and [B, D_2] -> [B, D_2], or [B, D_1] with ``flip``."""
-        return self.combine([self.encode_modality(m, latent) for m, latent in enumerate(latents)])
-
-    def encode_modality(self, modality: int, latent: Tensor) -> tuple[Tensor, ...]:
-        """Compute scale and shift of the gate; the other modality stays as it is."""
-        if modality != int(self.flip):
-            return (latent,)
-        return latent @ self.W + self.V, latent @ self.U + self.b
-
-    def combine(self, parts: Sequence[tuple[Tensor, ...]]) -> Tensor:
-        """Scale and shift."""
-        (scale, shift), (gated,) = reversed(parts) if self.flip else parts
-        return scale * gated + shift
+        gate, gated = reversed(latents) if self.flip else latents
+        return (gate @ self.W + self.V) * gated + (gate @ self.U + self.b)
 
 
 @register_backbone(
@@ -149,17 +131,8 @@ class ScalarInteraction(nn.Module):
 
     def forward(self, latents: Sequence[Tensor]) -> Tensor:
         """Fuse [B, D_1] and [B, D_2] -> [B, D_2], or [B, D_1] with ``flip``."""
-        return self.combine([self.encode_modality(m, latent) for m, latent in enumerate(latents)])
-
-    def encode_modality(self, modality: int, latent: Tensor) -> tuple[Tensor, ...]:
-        """Compute scale and shift [B] of the gate; the other modality stays as it is."""
-        if modality != int(self.flip):
-            return (latent,)
-        return latent @ self.W + self.V, latent @ self.U + self.b
-
-    def combine(self, parts: Sequence[tuple[Tensor, ...]]) -> Tensor:
-        """Scale and shift."""
-        (scale, shift), (scaled,) = reversed(parts) if self.flip else parts
+        gate, scaled = reversed(latents) if self.flip else latents
+        scale, shift = gate @ self.W + self.V, gate @ self.U + self.b
         return scale.unsqueeze(1) * scaled + shift.unsqueeze(1)
 
 

@@ -58,16 +58,8 @@ class NonLocalGate(nn.Module):
 
     def forward(self, latents: Sequence[Tensor]) -> Tensor:
         """Fuse [B, D_1] and [B, D_2] -> [B, P * C]."""
-        return self.combine([self.encode_modality(m, latent) for m, latent in enumerate(latents)])
-
-    def encode_modality(self, modality: int, latent: Tensor) -> tuple[Tensor, ...]:
-        """Compute Q [B, P, C] of the first modality, K [B, C, S] and V [B, S, C] of the second."""
-        if modality == 0:
-            return (self.query(latent).unflatten(1, (self.num_queries, self.channels)),)
-        key = self.key(latent).unflatten(1, (self.channels, self.num_keys))
-        return key, self.value(latent).unflatten(1, (self.num_keys, self.channels))
-
-    def combine(self, parts: Sequence[tuple[Tensor, ...]]) -> Tensor:
-        """Attend from Q to K and V: [B, P * C]."""
-        (query,), (key, value) = parts
+        first, second = latents
+        query: Tensor = self.query(first).unflatten(1, (self.num_queries, self.channels))
+        key = self.key(second).unflatten(1, (self.channels, self.num_keys))
+        value = self.value(second).unflatten(1, (self.num_keys, self.channels))
         return (query + (query @ key).softmax(-1) @ value).flatten(1)

@@ -59,15 +59,10 @@ class TensorFusion(nn.Module):
 
     def forward(self, latents: Sequence[Tensor]) -> Tensor:
         """Fuse M latents [B, D_m] -> [B, prod_m (D_m + 1)]."""
-        return self.combine([self.encode_modality(m, latent) for m, latent in enumerate(latents)])
-
-    def encode_modality(self, modality: int, latent: Tensor) -> tuple[Tensor]:
-        """Put a 1 in front of z: [B, D + 1]."""
-        return (F.pad(self.projections[modality](latent), (1, 0), value=1.0),)
-
-    def combine(self, parts: Sequence[tuple[Tensor, ...]]) -> Tensor:
-        """Compute the outer product of the modalities' [1; z]."""
-        first, *rest = (part for (part,) in parts)
+        first, *rest = (
+            F.pad(project(latent), (1, 0), value=1.0)  # [1; z], [B, D + 1]
+            for project, latent in zip(self.projections, latents, strict=True)
+        )
         for factor in rest:
             first = (first.unsqueeze(-1) * factor.unsqueeze(-2)).flatten(-2)
         return first

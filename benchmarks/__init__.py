@@ -5,7 +5,7 @@ from i2moe_plugin.deprecation import moved
 moved(
     {
         "benchmarks.allocation": "benchmarks.run.memory",
-        "benchmarks.check": "benchmarks.terminal.check",
+        "benchmarks.check": "benchmarks.terminal.registries",
         "benchmarks.checkpoints": "benchmarks.run.checkpoints",
         "benchmarks.comparison": "benchmarks.statistics.paired",
         "benchmarks.data_display": "benchmarks.terminal.data",
@@ -44,11 +44,14 @@ moved(
             "benchmarks.formats.arrays benchmarks.formats.hdf5"
         ),
         "benchmarks.datasets.shown": "benchmarks.data.preview",
-        "benchmarks.datasets.text_picture": (
-            "benchmarks.data.frozen_pictures benchmarks.formats.tables"
-        ),
+        "benchmarks.datasets.text_picture": ("benchmarks.data.frozen benchmarks.formats.tables"),
         "benchmarks.datasets.words": "benchmarks.formats.word_vectors",
         "benchmarks.display": "benchmarks.terminal.run benchmarks.statistics.metrics",
+        "benchmarks.encoders.frozen": "benchmarks.encoders.vgg",
+        "benchmarks.encoders.recurrent": "benchmarks.encoders.sequences",
+        "benchmarks.encoders.settings": "benchmarks.encoders.features",
+        "benchmarks.encoders.tokens": "benchmarks.encoders.sequences",
+        "benchmarks.encoders.volume": "benchmarks.encoders.images",
         "benchmarks.equivalence": "benchmarks.statistics.equivalence",
         "benchmarks.experiment": (
             "benchmarks.run.execute benchmarks.run.environment benchmarks.run.model"
@@ -58,13 +61,13 @@ moved(
         "benchmarks.explanation": "benchmarks.report.explanation",
         "benchmarks.job": "benchmarks.grid.runner benchmarks.grid.table",
         "benchmarks.features": "benchmarks.data.frozen benchmarks.data.cache",
-        "benchmarks.linear_baseline": "benchmarks.statistics.linear",
+        "benchmarks.linear_baseline": "benchmarks.statistics.simple",
         "benchmarks.listing": "benchmarks.terminal.registries",
         "benchmarks.multibench_loading": "benchmarks.data.multibench",
         "benchmarks.multibench_loop": "benchmarks.run.multibench",
         "benchmarks.paper": "benchmarks.statistics.paper",
         "benchmarks.parity": "benchmarks.regression.parity",
-        "benchmarks.parity_display": "benchmarks.terminal.parity",
+        "benchmarks.parity_display": "benchmarks.terminal.regression",
         "benchmarks.pool": "benchmarks.grid.executors.processes",
         "benchmarks.runs": "benchmarks.run.store benchmarks.run.files benchmarks.run.outputs",
         "benchmarks.settings": "benchmarks.run.settings",

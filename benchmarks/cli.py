@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import gc
 import os
+import warnings
 
 import click
 
@@ -20,6 +21,7 @@ from i2moe_plugin.benchmarks.commands.report import report
 from i2moe_plugin.benchmarks.commands.run import run
 from i2moe_plugin.benchmarks.commands.speed import speed
 from i2moe_plugin.benchmarks.commands.suite import suite
+from i2moe_plugin.deprecation import REMOVED_IN
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -42,6 +44,8 @@ def main() -> None:
     # end, takes about half as long as to import it.
     gc.set_threshold(50_000)
     atexit.register(gc.freeze)
+    # Python shows these to programmers alone.
+    warnings.filterwarnings("default", f".* goes in version {REMOVED_IN}", DeprecationWarning)
     # Before torch is imported: the setting CUDA's matrix products need to repeat exactly.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 

@@ -17,8 +17,7 @@ moved(
     {
         "adoption": "backbones.repair",
         "backbone": "backbones.wrapper backbones.latents",
-        "compiling": "execution.compiling",
-        "contract": "testing.contract testing.check",
+        "contract": "testing.contract testing.subject",
         "experts": "execution.bank",
         "interpretation.drawing": "interpretation.figures.drawing",
         "interpretation.global_": "interpretation.across",

@@ -84,6 +84,16 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f" Did you mean {' or '.join(map(repr, matches))}?" if matches else ""
 
 
+def enumerated(names: Sequence[str], most: int = 10) -> str:
+    """Write names in a sentence: the first ``most``, then how many more there are.
+
+    >>> enumerated("abcdefghijklm")
+    'a, b, c, d, e, f, g, h, i, j and 3 more'
+    """
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
 def listed(problems: Sequence[str], limit: int = 10) -> str:
     """Write problems as indented lines: the first ``limit``, then how many more there are.
 

@@ -153,11 +153,7 @@ class PassOn(nn.Module):
 
 
 class InjectedFusion(nn.Module):
-    """Stands where MultiBench has the fusion: the whole native model.
-
-    Args:
-        model: the native model.
-    """
+    """Stands where MultiBench has the fusion: the whole native model."""
 
     def __init__(self, model: MultimodalModel) -> None:
         super().__init__()
@@ -187,11 +183,7 @@ class PredictionOf(nn.Module):
 
 
 class InjectedObjective:
-    """The native loss, as MultiBench calls an objective of its user's.
-
-    Args:
-        model: the native model.
-    """
+    """The native loss, as MultiBench calls an objective of its user's."""
 
     def __init__(self, model: MultimodalModel) -> None:
         self.model = model

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import random
 from collections.abc import Iterator
@@ -29,7 +28,7 @@ def seeded(seed: int, *place: str | int) -> Iterator[None]:
     python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
     with torch.random.fork_rng(devices=list(devices)):
-        _seed_torch(value)
+        torch.manual_seed(value)
         np.random.seed(value % 2**32)  # noqa: NPY002
         random.seed(value)
         try:
@@ -37,17 +36,3 @@ def seeded(seed: int, *place: str | int) -> Iterator[None]:
         finally:
             random.setstate(python_state)
             np.random.set_state(numpy_state)  # noqa: NPY002
-
-
-def _seed_torch(value: int) -> None:
-    # Where there is no accelerator, torch.manual_seed notes at every call, with the whole stack,
-    # what one would have to be told: a twentieth of a small epoch.
-    if _accelerated():
-        torch.manual_seed(value)
-    else:
-        torch.default_generator.manual_seed(value)
-
-
-@functools.cache
-def _accelerated() -> bool:
-    return torch.accelerator.is_available()

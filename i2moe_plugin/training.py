@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from i2moe_plugin.errors import BackboneError, ConfigError, TrainingError, did_you_mean
-from i2moe_plugin.execution.compiling import Compiled
 from i2moe_plugin.model import Losses, ModelOutput, MultimodalModel
 from i2moe_plugin.seeding import seeded
+from i2moe_plugin.target_scale import TargetScale
 from i2moe_plugin.tasks import HIGHER_IS_BETTER
 
 Batches = Iterable[Sequence[Any]]
@@ -35,7 +35,7 @@ class Predictions:
     Attributes:
         prediction: [N, C].
         target: [N] or [N, C].
-        loss: mean task loss over samples.
+        loss: mean task loss over samples; of standardised targets, where the trainer has a scale.
         outputs: each expert's output on the complete view, [N, E, C]; None without experts.
         weights: [N, E]; None without a weighted mixture.
     """
@@ -57,8 +57,10 @@ class Trainer:
         lr, weight_decay: of AdamW (Adam, where there is no decay).
         clip_grad_norm: clip the gradient's norm before the step; None: never.
         seed: the run's.
-        compile: compile a step's model and losses with ``torch.compile``; where that fails, they
-            run as they are, and :attr:`plan` says why.
+        patience: stop after so many epochs in a row of which none was better; among epochs of equal
+            value the one with the lower loss is then the better one. None: train them all.
+        target_scale: train on standardised targets; predictions and experts' outputs are in the
+            targets' own units, losses in standardised ones. None: targets as they are.
         fabric: device and precision; by default one device, the best there is, in float32.
 
     Raises:
@@ -74,8 +76,9 @@ class Trainer:
         weight_decay: float = 0.0,
         clip_grad_norm: float | None = None,
         seed: int = 0,
+        patience: int | None = None,
+        target_scale: TargetScale | None = None,
         fabric: Fabric | None = None,
-        compile: bool = False,
     ) -> None:
         names = (*model.task.metric_names, "loss")
         if metric not in names:
@@ -84,7 +87,8 @@ class Trainer:
                 f"It has: {', '.join(names)}."
             )
         self.model, self.metric, self.seed = model, metric, seed
-        self.clip_grad_norm = clip_grad_norm
+        self.clip_grad_norm, self.patience = clip_grad_norm, patience
+        self.target_scale = target_scale
         self.fabric = fabric if fabric is not None else Fabric(devices=1)
         # One kernel for all parameters; a scaled fp16 gradient could not be clipped before it.
         scaled = self.fabric._precision.precision == "16-mixed"
@@ -95,10 +99,9 @@ class Trainer:
             fused=self.fabric.device.type in ("cpu", "cuda") and not scaled,
         )
         self._wrapped, self._optimizer = self.fabric.setup(model, optimizer)
-        self._compiled = Compiled(self._forward) if compile else None
         self.history: list[dict[str, Any]] = []
         self.best_epoch = 0
-        self._best_value = math.nan
+        self._best_value = self._best_loss = math.nan
         self._best_state: dict[str, Tensor] = {}
         self._last_state: dict[str, Tensor] = {}  # while the model holds the best epoch's
 
@@ -129,6 +132,8 @@ class Trainer:
         if not self.history:
             self._probe(train)
         for epoch in range(len(self.history) + 1, epochs + 1):
+            if self.patience is not None and epoch - 1 - self.best_epoch >= self.patience:
+                break
             start = time.perf_counter()
             self.model.set_epoch(epoch)
             with seeded(self.seed, "epoch", epoch):
@@ -143,7 +148,7 @@ class Trainer:
             record["valid"] = {"loss": result.loss, self.metric: value}
             record["seconds"] = time.perf_counter() - start
             self.history.append(record)
-            self._keep_if_best(epoch, value)
+            self._keep_if_best(epoch, value, result.loss)
             if on_epoch is not None:
                 on_epoch(record)
         if self._best_state:
@@ -186,7 +191,10 @@ class Trainer:
                 "A lower learning rate, or clip_grad_norm=1, usually helps."
             )
         # Over the whole split at once: a mean of batches' means would depend on the batch size.
-        loss = float(self.model.task.loss(prediction, columns["target"]))
+        loss = float(self.model.task.loss(prediction, self._target(columns["target"])))
+        if self.target_scale is not None:
+            for name in {"prediction", "outputs"} & columns.keys():
+                columns[name] = self.target_scale.restore(columns[name])
         return Predictions(loss=loss, **{name: value.numpy() for name, value in columns.items()})
 
     def state_dict(self) -> dict[str, Any]:
@@ -198,30 +206,49 @@ class Trainer:
                 "best_state": self._best_state,
                 "best_epoch": self.best_epoch,
                 "best_value": self._best_value,
+                "best_loss": self._best_loss,
                 "history": self.history,
                 "plan": self.model.plan,
+                "precision": self.fabric._precision.state_dict(),
             }
         )
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what :meth:`state_dict` gave, which stays as it is."""
-        state = copy.deepcopy(state)
+        """Go on from what :meth:`state_dict` gave, which stays as it is.
+
+        Raises:
+            TrainingError: it is not a state of this model and optimizer; then nothing is changed.
+        """
+        before, last = self.state_dict(), self._last_state
+        parameters = [p for group in self._optimizer.param_groups for p in group["params"]]
+        try:
+            _check_fits(state, before, parameters)
+            self._take(copy.deepcopy(state))
+        # A module's own way of loading may raise anything, after it has taken a part.
+        except Exception as error:
+            self._take(before)
+            if last:  # fitted: the model holds the best epoch
+                self._last_state = last
+                self.model.load_state_dict(self._best_state)
+            reason = f"it has no {error}" if isinstance(error, KeyError) else error
+            raise TrainingError(f"this state does not fit the model: {reason}") from error
+
+    def _take(self, state: dict[str, Any]) -> None:
         self._last_state = {}
         self.model.load_state_dict(state["model"])
         self._optimizer.load_state_dict(state["optimizer"])
+        if state["precision"]:
+            self.fabric._precision.load_state_dict(state["precision"])
         self._best_state = state["best_state"]
         self.best_epoch, self._best_value = state["best_epoch"], state["best_value"]
+        self._best_loss = state["best_loss"]
         self.history = state["history"]
         self.model.plan = state["plan"]  # another one would not go on with the same digits
 
     @property
     def plan(self) -> dict[str, Any]:
         """How the model was run, and why: for the record of a run."""
-        record = dict(self.model.plan or {})
-        if self._compiled is not None:
-            record["compiled"] = not self._compiled.problem
-            record["compile_problem"] = self._compiled.problem
-        return record
+        return dict(self.model.plan or {})
 
     def _train_epoch(self, train: Batches, epoch: int) -> dict[str, Any]:
         for part in (getattr(train, "sampler", None), getattr(train, "dataset", None)):
@@ -231,7 +258,8 @@ class Trainer:
         sums: dict[str, Tensor] = {}
         count = 0
         for *inputs, target in self._batches(train):
-            output, losses = (self._compiled or self._forward)(inputs, target)
+            output: ModelOutput = self._wrapped(inputs)
+            losses = self.model.losses(output, self._target(target))
             self._optimizer.zero_grad()
             self.fabric.backward(losses.total)
             if self.clip_grad_norm is not None:
@@ -258,15 +286,19 @@ class Trainer:
             )
         return {"train": means}
 
-    def _forward(self, inputs: list[Any], target: Tensor) -> tuple[ModelOutput, Losses]:
-        output: ModelOutput = self._wrapped(inputs)
-        return output, self.model.losses(output, target)
+    def _target(self, target: Tensor) -> Tensor:
+        """Bring a batch's target to what the model is trained on."""
+        if self.target_scale is None:
+            return target
+        return self.target_scale.standardise(self.model.task.prepare(target))
 
-    def _keep_if_best(self, epoch: int, value: float) -> None:
+    def _keep_if_best(self, epoch: int, value: float, loss: float) -> None:
         sign = 1 if HIGHER_IS_BETTER.get(self.metric) else -1  # the loss: lower
         better = sign * value > sign * self._best_value  # False where either is NaN
+        if self.patience is not None and value == self._best_value:
+            better = loss < self._best_loss  # few validation samples tie often
         if not self._best_state or better or (math.isnan(self._best_value) and value == value):
-            self.best_epoch, self._best_value = epoch, value
+            self.best_epoch, self._best_value, self._best_loss = epoch, value, loss
             self._best_state = _on_cpu(self.model.state_dict())
 
     def _batches(self, batches: Batches) -> Iterator[list[Any]]:
@@ -298,6 +330,40 @@ class Trainer:
 
 def _on_cpu(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {key: tensor.detach().to("cpu", copy=True) for key, tensor in state.items()}
+
+
+def _check_fits(
+    state: dict[str, Any], own: dict[str, Any], parameters: Sequence[nn.Parameter]
+) -> None:
+    """Check a training state before anything of it is taken.
+
+    Args:
+        state: what is to be taken.
+        own: the trainer's own.
+        parameters: the optimizer's, in its order.
+
+    Raises:
+        KeyError: a part is missing.
+        ValueError: tensors of other names or shapes, or a history that is none.
+    """
+    weights = state["best_state"]
+    for name in ("model", *(["best_state"] if weights else [])):
+        if _shapes(state[name]) != _shapes(own["model"]):
+            raise ValueError(f"its {name} has other tensors.")
+    places = [place for group in state["optimizer"]["param_groups"] for place in group["params"]]
+    if places != list(range(len(parameters))):
+        raise ValueError("its optimizer has other parameters.")
+    for place, slots in state["optimizer"]["state"].items():
+        shapes = {slot.shape for slot in slots.values() if slot.dim()}
+        if not shapes <= {parameters[place].shape}:
+            raise ValueError("its optimizer's parameters have other shapes.")
+    epochs = [record["epoch"] for record in state["history"]]
+    if epochs != list(range(1, len(epochs) + 1)) or bool(epochs) != bool(weights):
+        raise ValueError("its history is not one of whole epochs.")
+
+
+def _shapes(tensors: dict[str, Any]) -> dict[str, Any]:
+    return {key: getattr(value, "shape", None) for key, value in tensors.items()}
 
 
 def count_parameters(module: nn.Module) -> int:

@@ -1,7 +1,5 @@
 """What all tests share: a fixed seed, registries left as found, the recorded outputs."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Callable, Iterator

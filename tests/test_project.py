@@ -1,7 +1,5 @@
 """What the project's files say of itself agrees: versions, bounds, systems, hooks."""
 
-from __future__ import annotations
-
 import configparser
 import re
 from pathlib import Path

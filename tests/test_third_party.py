@@ -1,7 +1,5 @@
 """A wheel of somebody else's, which registers a backbone by its entry point alone."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess
@@ -83,20 +81,3 @@ def test_what_cannot_be_loaded_is_told_and_harms_nothing(site):
     shown = " ".join(bench(site, "list", "backbones").split())
     assert "gone is installed but cannot be loaded" in shown
     assert "has no attribute 'Gone'" in shown
-
-
-def test_it_meets_the_contract(site):
-    (report,) = json.loads(bench(site, "check", "third-party", "--set", "fusion.width=5", "--json"))
-    assert report["backbone"] == "third-party"
-    assert {check["outcome"] for check in report["checks"]} == {"passed", "skipped"}
-
-
-def test_it_runs(site, tmp_path):
-    job = json.loads(
-        bench(
-            *(site, "run", "--fusion", "third-party", "--seeds", "1", "--epochs", "1"),
-            *("--device", "cpu", "--out", str(tmp_path), "--json"),
-        )
-    )
-    assert job["fusion"] == "third-party"
-    assert set(job["methods"]) == {"vanilla", "i2moe"}

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import functools
+import signal
+import threading
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -25,11 +28,7 @@ class Command(click.Command):
         self.failure = failure
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse the command line.
-
-        Raises:
-            UsageError: an option that takes one value is given twice.
-        """
+        """Parse the command line."""
         _, _, given = self.make_parser(ctx).parse_args(args=list(args))
         for option in dict.fromkeys(given):
             single = isinstance(option, click.Option) and not (option.multiple or option.is_flag)
@@ -51,11 +50,7 @@ class TrainingCommand(Command):
         return [*own, *_setting_options(), last]
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command.
-
-        Raises:
-            ConfigError: a setting that cannot be read, or is given twice; all at once.
-        """
+        """Run the command."""
         from i2moe_plugin.benchmarks.run.settings import parse_assignments
         from i2moe_plugin.errors import ConfigError
 
@@ -115,18 +110,45 @@ class Group(click.Group):
     command_class = Command
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; it ends with its own code for our errors, and with 130 for Ctrl-C."""
+        """Run the command.
+
+        It ends with its own code for our errors, with 130 for Ctrl-C, and with 143 for SIGTERM.
+        """
         try:
-            return super().invoke(ctx)
+            with _terminated_as_interrupted():
+                return super().invoke(ctx)
         except I2MoEError as error:
             command = self.commands.get(ctx.invoked_subcommand or "")
             name, code = getattr(command, "failure", ("error", 1))
             click.secho(f"{name}: ", fg="red", bold=True, nl=False, err=True)
             click.echo(str(error), err=True)
             ctx.exit(code)
-        except KeyboardInterrupt:
-            click.echo(
-                "\ninterrupted: finished runs are kept; the same command goes on from there.",
-                err=True,
+        except KeyboardInterrupt as error:
+            word, code = (
+                ("terminated", 143) if isinstance(error, _Terminated) else ("interrupted", 130)
             )
-            ctx.exit(130)
+            click.echo(
+                f"\n{word}: finished runs are kept; the same command goes on from there.", err=True
+            )
+            ctx.exit(code)
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM: what a scheduler sends. It ends all that Ctrl-C ends."""
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """Raise :class:`_Terminated` in the block on SIGTERM."""
+
+    def terminate(*_: object) -> None:
+        raise _Terminated
+
+    if threading.current_thread() is not threading.main_thread():  # only that one is told
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -51,7 +51,7 @@ def check(
       i2moe-bench check --multibench ./MultiBench multibench:fusions.common_fusions.Concat
     """
     from i2moe_plugin.benchmarks.run.settings import parse_assignments
-    from i2moe_plugin.benchmarks.terminal.check import show_checks
+    from i2moe_plugin.benchmarks.terminal.registries import show_checks
     from i2moe_plugin.errors import ConfigError
     from i2moe_plugin.testing import check_backbone
 
@@ -70,12 +70,7 @@ def check(
 
 
 def _find(target: str) -> list[BackboneEntry]:
-    """Return the backbone of that name, or those that a file or dotted module registers.
-
-    Raises:
-        PluginError: a file or module that cannot be imported, or registers no backbone.
-        UnknownNameError: neither.
-    """
+    """Return the backbone of that name, or those that a file or dotted module registers."""
     from i2moe_plugin.backbones.entry import backbones
     from i2moe_plugin.errors import PluginError, UnknownNameError
     from i2moe_plugin.registry import load_plugin

@@ -146,8 +146,8 @@ def _features(
     """Show one sample by its tokens."""
     from rich.console import Console
 
-    from i2moe_plugin.benchmarks.features.sample import explain_features
-    from i2moe_plugin.benchmarks.features.trained import TrainedRun
+    from i2moe_plugin.benchmarks.attribution.sample import explain_features
+    from i2moe_plugin.benchmarks.attribution.trained import TrainedRun
     from i2moe_plugin.benchmarks.report.explanation import the_run
 
     trained = TrainedRun.open(the_run(path), data_root)
@@ -161,7 +161,7 @@ def _features(
 
         show_features(Console(), record)
     if png is not None:
-        from i2moe_plugin.benchmarks.features.picture import draw_features
+        from i2moe_plugin.benchmarks.attribution.picture import draw_features
 
         (row,) = trained.rows([sample])
         alternative = draw_features(record, trained.data.preview("test", row), png)
@@ -174,10 +174,10 @@ def _study(
     """Show whether a run's explanations are faithful."""
     from rich.console import Console
 
+    from i2moe_plugin.benchmarks.attribution.study import study_features
+    from i2moe_plugin.benchmarks.attribution.subject import StudyOptions
+    from i2moe_plugin.benchmarks.attribution.trained import TrainedRun
     from i2moe_plugin.benchmarks.data.frozen import progress_bar
-    from i2moe_plugin.benchmarks.features.study import study_features
-    from i2moe_plugin.benchmarks.features.subject import StudyOptions
-    from i2moe_plugin.benchmarks.features.trained import TrainedRun
     from i2moe_plugin.benchmarks.report.explanation import the_run
 
     trained, options = TrainedRun.open(the_run(path), data_root), StudyOptions(**told)
@@ -193,6 +193,6 @@ def _study(
 
         show_study(Console(), record)
     if png is not None:
-        from i2moe_plugin.benchmarks.features.curves_picture import draw_curves
+        from i2moe_plugin.benchmarks.attribution.curves_picture import draw_curves
 
         click.echo(f"wrote {png}: {draw_curves(record, png)}", err=True)

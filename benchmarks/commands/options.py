@@ -102,11 +102,7 @@ SUBJECT = _together(_FUSION, DATASET, DATA_ROOT)
 
 
 def training(jobs: int) -> Callable[[Any], Any]:
-    """Return what all commands take that train: ``seeds``, ``jobs``, ``out``, ``as_json``.
-
-    Args:
-        jobs: how many runs at a time by default.
-    """
+    """Return the options of commands that train; ``jobs`` is how many runs at a time by default."""
     workers = click.option(
         "--jobs",
         type=click.IntRange(min=0),

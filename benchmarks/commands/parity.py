@@ -58,7 +58,7 @@ def parity(
     from i2moe_plugin.benchmarks.run.multibench import loop_results
     from i2moe_plugin.benchmarks.run.store import RunStore
     from i2moe_plugin.benchmarks.terminal.output import print_json
-    from i2moe_plugin.benchmarks.terminal.parity import show_parity
+    from i2moe_plugin.benchmarks.terminal.regression import show_parity
     from i2moe_plugin.benchmarks.terminal.run import epoch_progress
 
     data, store = open_cell(grid.cells[0]), RunStore(out)

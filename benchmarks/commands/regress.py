@@ -54,9 +54,11 @@ def regress(
 ) -> None:
     """Measure a small fixed suite again, and fail where it moved from the stored baseline.
 
-    Test scores may move by a margin; losses by rounding alone; operators and FLOPs by little; time,
-    in units of a reference computation, by half. 1 is returned on a regression, 2 where nothing
-    could be compared. A change that is meant is taken over with --update and a reason.
+    Test scores may move by a margin; losses, and what single parts give on drawn data (each task
+    with its metrics, masking, backbone, method, kind of option), by rounding alone; operators and
+    FLOPs by little; time, in units of a reference computation, by half. 1 is returned on a
+    regression, 2 where nothing could be compared. A change that is meant is taken over with
+    --update and a reason.
 
     \b
     Examples:
@@ -73,10 +75,11 @@ def regress(
 
     from i2moe_plugin.benchmarks.regression import baseline as baselines
     from i2moe_plugin.benchmarks.regression import reports
-    from i2moe_plugin.benchmarks.regression.checks import compare_cells
+    from i2moe_plugin.benchmarks.regression.checks import compare_cells, compare_probes
     from i2moe_plugin.benchmarks.regression.measuring import measure_grid
+    from i2moe_plugin.benchmarks.regression.probes import measure_probes
     from i2moe_plugin.benchmarks.terminal.output import print_json
-    from i2moe_plugin.benchmarks.terminal.regress import show_gate, show_moved
+    from i2moe_plugin.benchmarks.terminal.regression import show_gate, show_moved
 
     def announce(name: str) -> None:
         click.echo(f"measuring {name}", err=True)
@@ -91,9 +94,16 @@ def regress(
         raw, grid = before.suite, before.grid(baseline)
     cells = measure_grid(grid, timed=not no_time, on_cell=announce)
     checks = compare_cells(before.cells, cells, before.tolerances) if before else []
+    probes = []
+    if update or before is None or before.probes:
+        announce("single parts")
+        probes = measure_probes()
+    if before is not None and before.probes:
+        checks += compare_probes(before.probes, probes, before.tolerances)
     if update or before is None:
-        written = baselines.write_baseline(baseline, raw, cells, reason, before)
-        click.echo(f"wrote {baseline}: {len(written.cells)} cells ({reason.strip()})")
+        written = baselines.write_baseline(baseline, raw, cells, probes, reason, before)
+        measured = f"{len(written.cells)} cells, {len(written.probes)} single parts"
+        click.echo(f"wrote {baseline}: {measured} ({reason.strip()})")
         show_moved(Console(), checks)
         return
     notes = reports.differences(before, baselines.measured_on())

@@ -37,6 +37,6 @@ def report(runs: tuple[Path, ...], output: Path, data_root: str | None, no_data:
       i2moe-bench report runs --no-data
     """
     from i2moe_plugin.benchmarks.report.build import build
-    from i2moe_plugin.benchmarks.terminal.report import show_report
+    from i2moe_plugin.benchmarks.terminal.output import show_report
 
     show_report(build(runs, output, data_root=data_root, with_data=not no_data, progress=True))

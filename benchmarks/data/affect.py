@@ -5,7 +5,7 @@ How files are read stands in :mod:`affect_file`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ from i2moe_plugin.benchmarks.data.affect_file import MODALITIES, AffectPart, Seq
 from i2moe_plugin.benchmarks.data.batches import Loaders, SplitDataset, remade_loaders
 from i2moe_plugin.benchmarks.data.cards import Card
 from i2moe_plugin.benchmarks.data.contents import Contents, Modality
-from i2moe_plugin.benchmarks.data.convert import converted
+from i2moe_plugin.benchmarks.data.convert import converted, named_after
 from i2moe_plugin.benchmarks.data.multibench import CheckoutLoader
 from i2moe_plugin.benchmarks.data.open import open_dataset
 from i2moe_plugin.benchmarks.data.registry import register_dataset
@@ -30,6 +30,7 @@ from i2moe_plugin.benchmarks.data.source import DataFolder
 from i2moe_plugin.benchmarks.data.splits import SPLITS, SplitName, SplitRows
 from i2moe_plugin.benchmarks.encoders import recurrent_encoder
 from i2moe_plugin.benchmarks.formats.arrays import Joined
+from i2moe_plugin.benchmarks.formats.inspection import inspect_file
 from i2moe_plugin.errors import ConfigError, DatasetError
 from i2moe_plugin.tasks import Classification, SignClassification, SignedRegression, Task
 
@@ -62,11 +63,7 @@ class AffectTask:
         return Classification(2)
 
     def target(self, file: Path, scores: NDArray[np.float64]) -> NDArray[Any]:
-        """Scores as float32, or classes as int64.
-
-        Raises:
-            DatasetError: classes that are neither 0 and 1 nor -1 and 1.
-        """
+        """Scores as float32, or classes as int64."""
         if self.labels != "classes":
             return scores.astype(np.float32)
         found = np.unique(scores).tolist()
@@ -79,17 +76,7 @@ class AffectTask:
 def register_affect(
     name: str, card: Card, asked: AffectTask, **facts: Any
 ) -> Callable[..., Contents]:
-    """Register a pickle of three sequences a sample as a data set.
-
-    Args:
-        name: the data set's.
-        card: its one file is the pickle.
-        asked: what is predicted.
-        **facts: see :class:`DatasetEntry`.
-
-    Returns:
-        what reads it.
-    """
+    """Register the card's pickle of three sequences a sample as a data set; return its reader."""
 
     @register_dataset(
         name,
@@ -116,18 +103,18 @@ def register_affect(
                 own first step that is not zero.
             tokens: what token backbones get: ``patches`` of the last state (I2MoE's code), or the
                 states of all ``steps``.
-
-        Raises:
-            DatasetError: a file that is damaged, refused, or lacks what it should hold.
         """
         file = folder / folder.card.files[0].path
         path = file if file.suffix == ".h5" else converted(file)
-        parts: Parts = {split: read_part(path, split, aligned) for split in SPLITS}
+        with named_after(file, path):
+            if whose := folder.card.files[0].whose(inspect_file(path)):
+                raise DatasetError(f"{file}: {whose}.")
+            parts: Parts = {split: read_part(path, split, aligned) for split in SPLITS}
         _check_widths(file, parts)
         rows, ids, shared = _numbered(parts)
         scores = np.concatenate([part.scores for part in parts.values()])
         starts = np.concatenate([part.starts for part in parts.values()])
-        told = {
+        decisive = {
             "max_seq_len": max_seq_len,
             "max_pad": max_pad,
             "z_norm": z_norm,
@@ -146,17 +133,15 @@ def register_affect(
             target=torch.from_numpy(asked.target(file, scores)),
             task=asked.task,
             class_names=asked.class_names,
-            notes=(f"{shared} ids of {file.name} stand in more than one split, as published.",)
-            if shared
-            else (),
-            decisive=lambda: told,
+            notes=tuple(_notes(file, parts, shared)),
+            decisive=lambda: decisive,
         )
 
     return read
 
 
 def _located(name: str, root: Path | None, card: Card) -> tuple[Path, Card]:
-    """The folder, and the card with the name of the file, which may be told itself."""
+    """Return the folder, and the card with the name of the file, which may be told itself."""
     if root is not None and root.is_file():
         (file,) = card.files
         return root.parent, replace(card, files=(replace(file, path=root.name),))
@@ -188,6 +173,18 @@ def _numbered(parts: Parts) -> tuple[SplitRows, list[str], int]:
     return rows, ids, len(shared)
 
 
+def _notes(file: Path, parts: Parts, shared: int) -> Iterator[str]:
+    if shared:
+        yield f"{shared} ids of {file.name} stand in more than one split, as published."
+    left_out = sum(part.left_out for part in parts.values())
+    if left_out:
+        count = left_out + sum(len(part.names) for part in parts.values())
+        yield (
+            f"{left_out} of {count} samples of {file.name} have no text and are left out, as in "
+            "MultiBench."
+        )
+
+
 def _from_checkout(
     asked: AffectTask,
     checkout: Checkout,
@@ -195,7 +192,7 @@ def _from_checkout(
     settings: Mapping[str, Any],
     batch_size: int,
 ) -> Loaders:
-    """The pickle that it unpickles has been read by our allow-list when it was opened."""
+    """Make loaders of the pickle, which our allow-list has read when it was opened."""
     file = folder / folder.card.files[0].path
     if file.suffix == ".h5":
         raise DatasetError(f"MultiBench reads the published pickle; {file} is the HDF5 of it.")

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from i2moe_plugin.benchmarks.data.cards import File, Key
 from i2moe_plugin.benchmarks.data.splits import SPLITS
-from i2moe_plugin.benchmarks.formats.arrays import Joined
+from i2moe_plugin.benchmarks.formats.arrays import Joined, Section
 from i2moe_plugin.benchmarks.formats.hdf5 import H5Array, open_hdf5
 from i2moe_plugin.benchmarks.formats.reading import (
     Rows,
@@ -35,16 +35,14 @@ from i2moe_plugin.errors import DatasetError
 MODALITIES = ("vision", "audio", "text")
 IN_MEMORY = 1 << 27  # bytes; an array that takes less is held, a larger one read when asked for
 BLOCK = 256  # samples looked at together
+MMSA = (
+    "this is MMSA's file of the data set (https://github.com/thuiar/MMSA, with regression_labels "
+    "and text_bert), not MultiBench's, which has vision, audio, text, labels and id in each split"
+)
 
 
 def pickle_of(path: str, widths: tuple[int, int, int], label: str, id_: str) -> File:
-    """The published format: a pickle of three mappings of arrays.
-
-    Args:
-        path: its name.
-        widths: F of vision, audio and text.
-        label, id_: what they are.
-    """
+    """Return the published format of a pickle; ``widths`` are F of vision, audio and text."""
     keys = []
     for split in SPLITS:
         for name, width, what in zip(
@@ -56,21 +54,12 @@ def pickle_of(path: str, widths: tuple[int, int, int], label: str, id_: str) -> 
             keys.append(Key(f"{split}/{name}", (split, "T", width), "f", what))
         keys.append(Key(f"{split}/labels", None, "number", label))
         keys.append(Key(f"{split}/id", None, "", id_, optional=True))
-    return File(path, "mappings train, valid and test of arrays", tuple(keys))
-
-
-class KeptRows:
-    """Some rows of an array, as an array of their own."""
-
-    def __init__(self, array: Rows, rows: NDArray[np.int64]) -> None:
-        self.array, self.rows = array, rows
-        self.shape, self.dtype = (len(rows), *array.shape[1:]), array.dtype
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, rows: Any) -> NDArray[Any]:
-        return np.asarray(self.array[self.rows[rows]])
+    return File(
+        path,
+        "mappings train, valid and test of arrays",
+        tuple(keys),
+        foreign=tuple((f"train/{name}", MMSA) for name in ("regression_labels", "text_bert")),
+    )
 
 
 @dataclass(frozen=True)
@@ -78,29 +67,21 @@ class AffectPart:
     """One split of the file, without the samples that have no text.
 
     Attributes:
+        left_out: how many samples have no text.
         arrays: of the modalities, [N, T, F].
         starts: where each sample's text starts.
         scores, names: of each sample.
     """
 
-    arrays: list[KeptRows]
+    left_out: int
+    arrays: list[Section]
     starts: NDArray[np.int64]
     scores: NDArray[np.float64]
     names: list[str]
 
 
 def read_part(path: Path, split: str, aligned: bool) -> AffectPart:
-    """Read one split.
-
-    Args:
-        path: the HDF5 file.
-        split: its name.
-        aligned: the modalities share their steps.
-
-    Raises:
-        DatasetError: something is missing or damaged, of another shape, not aligned, or no sample
-            has any text.
-    """
+    """Read one split of the HDF5 file; where ``aligned``, the modalities share their steps."""
     arrays = {name: H5Array(path, f"{split}/{name}") for name in MODALITIES}
     labels = H5Array(path, f"{split}/labels")
     same_length(path, {f"{split}/{n}": a for n, a in {**arrays, "labels": labels}.items()})
@@ -117,7 +98,8 @@ def read_part(path: Path, split: str, aligned: bool) -> AffectPart:
     if not len(rows):
         raise DatasetError(f"{path}: no sample of {split} has any text.")
     return AffectPart(
-        [KeptRows(array, rows) for array in held],
+        len(labels) - len(rows),
+        [Section(array, rows) for array in held],
         starts,
         _scores(path, split, labels)[rows],
         _names(path, split, len(labels), rows),
@@ -130,7 +112,7 @@ def _held(array: H5Array) -> Rows:
 
 
 def _with_text(text: Rows) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The rows whose text does not sum to 0, and where their texts start."""
+    """Return the rows whose text does not sum to 0, and where their texts start."""
     rows, starts = [], []
     for first in range(0, len(text), BLOCK):
         block = np.asarray(text[first : first + BLOCK])
@@ -141,7 +123,7 @@ def _with_text(text: Rows) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 
 def _scores(path: Path, split: str, labels: H5Array) -> NDArray[np.float64]:
-    """The first label of each sample, [N]."""
+    """Return the first label of each sample, [N]."""
     if labels.dtype.kind not in "biuf":
         raise DatasetError(f"{path}: {split}/labels are {labels.dtype}; expected numbers.")
     scores = labels[:].reshape(len(labels), -1)
@@ -152,7 +134,7 @@ def _scores(path: Path, split: str, labels: H5Array) -> NDArray[np.float64]:
 
 
 def _names(path: Path, split: str, count: int, rows: NDArray[np.int64]) -> list[str]:
-    """The ids; a clip's start and end belong to it. Rows' numbers where there are none."""
+    """Return the ids; a clip's start and end belong to it. Rows' numbers where there are none."""
     with open_hdf5(path) as file:
         there = f"{split}/id" in file
     if not there:
@@ -188,12 +170,17 @@ class Sequences:
     max_pad: bool
     z_norm: bool
 
+    @property
+    def longest(self) -> int:
+        """How many steps a sequence has at most."""
+        return min(self.max_seq_len, self.parts.shape[1])
+
     def __getitem__(self, rows: NDArray[np.int64]) -> Tensor | tuple[Tensor, Tensor]:
         values, lengths = self.cut(rows)
         return values if self.max_pad else (values, lengths)
 
     def cut(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        """The sequences of these rows as (values [B, T, F], lengths [B])."""
+        """Return the sequences of these rows as (values [B, T, F], lengths [B])."""
         values = _numbers(self.parts[rows])
         starts = _starts(values) if self.starts is None else self.starts[rows]
         ends = np.minimum(starts + self.max_seq_len, values.shape[1])

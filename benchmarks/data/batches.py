@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -49,11 +49,11 @@ class Values:
         return cls(values, transform, torch.as_tensor(transform(values)))
 
     def of(self, row: int) -> Tensor:
-        """The one row of that number."""
+        """Return the one row of that number."""
         return self[np.array([row])][0]
 
     def __getstate__(self) -> dict[str, Any]:
-        """What a process that reads batches needs."""
+        """Return what a process that reads batches needs."""
         if self.held is None:
             return self.__dict__
         return {"values": None, "transform": None, "held": self.held}
@@ -117,26 +117,28 @@ class SplitDataset(Dataset[Any]):
         pin_memory: bool = False,
     ) -> DataLoader[Any]:
         """Make a loader; see :meth:`PreparedDataset.loader`. ``training`` augments."""
-        sampler: Sampler[Any] | None = None
-        if training and any(self.augment):
-            sampler = AugmentationSampler(len(self), seed, shuffle)
-        elif shuffle:
-            sampler = EpochShuffle(len(self), seed)
+        augment = training and any(self.augment)
+        order = EpochShuffle(len(self), seed, shuffle, augment) if shuffle or augment else None
         return DataLoader(
             self,
             batch_size=batch_size,
-            sampler=sampler,
+            sampler=order,
             num_workers=num_workers,
             pin_memory=pin_memory,
             collate_fn=as_is,
         )
 
 
-class EpochShuffle(Sampler[int]):
-    """A new order each epoch, from the seed and the epoch's number alone."""
+class EpochShuffle(Sampler[Any]):
+    """The order of an epoch's rows, from the seed and the epoch's number alone.
 
-    def __init__(self, length: int, seed: int) -> None:
-        self.length, self.seed, self.epoch = length, seed, 0
+    Where ``augment``, each row comes with the seed of its augmentation in that epoch: the seed
+    travels with the row, so that the processes that read need not know the epoch.
+    """
+
+    def __init__(self, length: int, seed: int, shuffle: bool = True, augment: bool = False) -> None:
+        self.length, self.seed, self.shuffle, self.augment = length, seed, shuffle, augment
+        self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose order the next pass has."""
@@ -145,38 +147,15 @@ class EpochShuffle(Sampler[int]):
     def __len__(self) -> int:
         return self.length
 
-    def __iter__(self) -> Iterator[int]:
-        generator = torch.Generator().manual_seed(derive_seed(self.seed, "shuffle", self.epoch))
+    def __iter__(self) -> Iterator[Any]:
+        epoch, rows = self.epoch, list(range(self.length))
         self.epoch += 1  # loops that do not tell the epoch still get a new order each pass
-        return iter(torch.randperm(self.length, generator=generator).tolist())
-
-
-class AugmentationSampler(Sampler[Any]):
-    """Rows, each with the seed of its augmentation, which is that epoch's and row's own.
-
-    The seed travels with the index, so that the processes that read need not know the epoch.
-
-    Args:
-        length: number of rows.
-        seed: of the order and of the augmentation.
-        shuffle: draw the order anew each epoch.
-    """
-
-    def __init__(self, length: int, seed: int, shuffle: bool) -> None:
-        self.order, self.seed, self.shuffle = EpochShuffle(length, seed), seed, shuffle
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that the next pass draws."""
-        self.order.set_epoch(epoch)
-
-    def __len__(self) -> int:
-        return len(self.order)
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        epoch = self.order.epoch
-        shuffled = list(self.order)  # also moves on to the next epoch
-        rows = shuffled if self.shuffle else range(len(self))
-        return iter([(row, derive_seed(self.seed, "augment", epoch, row)) for row in rows])
+        if self.shuffle:
+            generator = torch.Generator().manual_seed(derive_seed(self.seed, "shuffle", epoch))
+            rows = torch.randperm(self.length, generator=generator).tolist()
+        if self.augment:
+            return iter([(row, derive_seed(self.seed, "augment", epoch, row)) for row in rows])
+        return iter(rows)
 
 
 @dataclass(frozen=True)
@@ -185,6 +164,8 @@ class PreparedDataset:
 
     _loader: Callable[..., Any] = field(repr=False)
     _encoders: Callable[[EncoderSettings], list[nn.Module]] = field(repr=False)
+    _known: Mapping[int, int] = field(default_factory=dict, repr=False)
+    _memo: dict[int, int] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def loader(
         self,
@@ -221,7 +202,7 @@ class PreparedDataset:
     def loaders(
         self, batch_size: int, num_workers: int = 0, train_shuffle: bool = True, seed: int = 0
     ) -> Loaders:
-        """The (train, valid, test) loaders, of which the first may shuffle."""
+        """Return the (train, valid, test) loaders, of which the first may shuffle."""
         train, valid, test = (
             self.loader(
                 split,
@@ -234,9 +215,47 @@ class PreparedDataset:
         )
         return train, valid, test
 
+    def example(self) -> list[Any]:
+        """Two training samples as a batch, each modality as long as its longest sample anywhere.
+
+        A batch is padded to its own longest one, so others may be longer than the first. Where a
+        column does not say how long its longest is (``longest``), all batches are read once.
+        """
+        *inputs, _ = next(iter(self.loader("train", batch_size=2)))
+        varying = [m for m, x in enumerate(inputs) if _with_lengths(x)]
+        self._memo.update(self._known)
+        if not all(m in self._memo for m in varying):
+            found = dict.fromkeys(varying, 1)
+            for split in SPLITS:
+                for *batch, _ in self.loader(split, batch_size=256):
+                    found = {m: max(most, batch[m][0].shape[1]) for m, most in found.items()}
+            self._memo.update({**found, **self._known})
+        return [_padded(x, self._memo[m]) if m in varying else x for m, x in enumerate(inputs)]
+
     def encoders(self, settings: EncoderSettings) -> list[nn.Module]:
-        """One untrained encoder for each modality, for the batches of :meth:`loader`."""
+        """Return one untrained encoder for each modality, for the batches of :meth:`loader`."""
         return self._encoders(settings)
+
+
+def _with_lengths(x: Any) -> bool:
+    """Whether a modality's batch is sequences [B, T, ...] with their lengths [B]."""
+    if not isinstance(x, (tuple, list)) or len(x) != 2 or not all(isinstance(i, Tensor) for i in x):
+        return False
+    values, lengths = x
+    return (
+        values.dim() > 1 and lengths.shape == values.shape[:1] and not lengths.is_floating_point()
+    )
+
+
+def _padded(x: Sequence[Tensor], steps: int) -> tuple[Tensor, Tensor]:
+    """Sequences [B, T, ...] with zeros behind them up to so many steps, and their lengths."""
+    values, lengths = x
+    missing = steps - values.shape[1]
+    if missing <= 0:
+        return values, lengths
+    return torch.cat(
+        [values, values.new_zeros(len(values), missing, *values.shape[2:])], 1
+    ), lengths
 
 
 def remade_loaders(
@@ -247,13 +266,7 @@ def remade_loaders(
     train_shuffle: bool = True,
     seed: int = 0,
 ) -> Loaders:
-    """(train, valid, test) loaders of batches that are another loader's, MultiBench's.
-
-    Args:
-        data: ours.
-        make: a split of ours -> a data set that gives whole batches in the other form.
-        batch_size, num_workers, train_shuffle, seed: see :meth:`PreparedDataset.loaders`.
-    """
+    """Make (train, valid, test) loaders of the batches that ``make`` gives of a split of ours."""
     train, valid, test = (
         DataLoader(
             made := make(loader.dataset),
@@ -268,10 +281,10 @@ def remade_loaders(
 
 
 def as_is(batch: Any) -> Any:
-    """A batch that needs no collating."""
+    """Return a batch that needs no collating."""
     return batch
 
 
 def first_of(columns: Any) -> Any:
-    """The first sample of a batch, without the batch's dimension."""
+    """Return the first sample of a batch, without the batch's dimension."""
     return tuple(first_of(c) if isinstance(c, (tuple, list)) else c[0] for c in columns)

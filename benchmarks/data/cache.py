@@ -8,7 +8,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from i2moe_plugin.benchmarks.formats.hdf5 import H5Array, open_hdf5
+from i2moe_plugin.benchmarks.formats.hdf5_writing import writing_hdf5
 from i2moe_plugin.benchmarks.formats.reading import Rows
 from i2moe_plugin.errors import DatasetError
 
@@ -35,26 +36,16 @@ def cache_dir() -> Path:
 
 
 def digest(path: Path) -> str:
-    """The sha256 of a file.
-
-    Raises:
-        DatasetError: it cannot be read.
-    """
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise DatasetError(f"{path}: cannot be read ({error.strerror or error}).") from error
+    """Return the sha256 of a file."""
+    with _readable(path), path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def digests(folder: Path, paths: Iterable[Path]) -> dict[str, str]:
-    """The sha256 of each file, by its path in the folder.
+    """Return the sha256 of each file, by its path in the folder.
 
     Reading tens of gigabytes again at every run would take minutes: what was computed is kept in
     the cache folder, and taken while a file's size and time of change are the same.
-
-    Raises:
-        DatasetError: a file cannot be read.
     """
     place = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
     store = cache_dir() / "digests" / f"{place}.json"
@@ -65,7 +56,9 @@ def digests(folder: Path, paths: Iterable[Path]) -> dict[str, str]:
     found: dict[str, list[Any]] = {}
     for path in paths:
         name = path.relative_to(folder).as_posix()
-        entry, now = known.get(name), _state(path)
+        with _readable(path):
+            state = path.stat()
+        entry, now = known.get(name), [state.st_size, state.st_mtime_ns]
         if isinstance(entry, list) and entry[:2] == now and len(entry) == 3:
             found[name] = entry
         else:
@@ -80,20 +73,16 @@ def digests(folder: Path, paths: Iterable[Path]) -> dict[str, str]:
     return {name: str(entry[2]) for name, entry in found.items()}
 
 
-def _state(path: Path) -> list[int]:
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
     try:
-        found = path.stat()
+        yield
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read ({error.strerror or error}).") from error
-    return [found.st_size, found.st_mtime_ns]
 
 
 def digest_of(folder: Path, paths: Iterable[Path]) -> str:
-    """One hash of files of the folder, in order.
-
-    Raises:
-        DatasetError: a file cannot be read.
-    """
+    """Return one hash of files of the folder, in order."""
     return hashlib.sha256(json.dumps(list(digests(folder, paths).items())).encode()).hexdigest()
 
 
@@ -105,22 +94,10 @@ def kept_rows(
     *,
     cache: bool = True,
 ) -> Rows:
-    """An array that takes long to compute: from the cache, or computed and put there.
+    """Return an array [N, ...] that takes long to compute: kept before, or computed and kept.
 
-    It is never in memory as a whole, unless the cache folder cannot be written.
-
-    Args:
-        name: what the cache file's name starts with.
-        count: N.
-        compute: gives the array in blocks of rows; called only where there is no cache.
-        key: everything that decides the array.
-        cache: take what is kept; else compute again, and keep that.
-
-    Returns:
-        [N, ...]; rows are read from disk when asked for.
-
-    Raises:
-        DatasetError: what ``compute`` raises.
+    ``compute`` gives it in blocks of rows; ``key`` holds everything that decides it. It is never in
+    memory as a whole, unless the cache folder cannot be written.
     """
     facts = {**key, "count": str(count), "format": str(FORMAT)}
     identity = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
@@ -142,7 +119,7 @@ def kept_rows(
 
 
 def _read(path: Path, identity: str) -> Rows | None:
-    """What the file holds, if it is whole and was written for this key."""
+    """Return what the file holds, if it is whole and was written for this key."""
     if not path.is_file():
         return None
     try:
@@ -161,19 +138,13 @@ def _read(path: Path, identity: str) -> Rows | None:
 def _write(
     path: Path, identity: str, count: int, compute: Callable[[], Iterator[NDArray[Any]]]
 ) -> None:
-    """Write aside and rename.
-
-    Raises:
-        OSError: the folder cannot be written.
-    """
-    import h5py
-
+    """Write the file aside and rename it; raises OSError where the folder cannot be written."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)
     try:
         content, done = hashlib.sha256(), 0
-        with h5py.File(aside, "w") as file:
+        with writing_hdf5(Path(aside)) as file:
             for block in compute():
                 if not done:  # in one piece, uncompressed: rows are read at their place
                     array = file.create_dataset("features", (count, *block.shape[1:]), block.dtype)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
+
+from i2moe_plugin.benchmarks.formats.reading import is_file
 
 Shape = tuple[int | str, ...]
 
@@ -40,6 +43,7 @@ class File:
         keys: its arrays.
         sha256: of the published file, where it is known.
         optional: may be absent.
+        foreign: arrays that show another project's file of the same name, and whose it is.
     """
 
     path: str
@@ -47,6 +51,7 @@ class File:
     keys: tuple[Key, ...] = ()
     sha256: str = ""
     optional: bool = False
+    foreign: tuple[tuple[str, str], ...] = ()
 
     @property
     def pattern(self) -> str | None:
@@ -58,14 +63,18 @@ class File:
         """Whether it is published as a pickle."""
         return self.path.endswith((".pkl", ".pk"))
 
+    def whose(self, arrays: Container[str]) -> str:
+        """Say whose file it is by the arrays it holds; empty where nothing shows another's."""
+        return next((whose for name, whose in self.foreign if name in arrays), "")
+
     def found(self, folder: Path) -> list[Path]:
-        """The files that are there."""
+        """Return the files that are there."""
         if self.pattern:
-            return sorted(path for path in folder.glob(self.pattern) if path.is_file())
+            return sorted(path for path in folder.glob(self.pattern) if is_file(path))
         path = folder / self.path
-        if self.is_pickle and not path.is_file():
+        if self.is_pickle and not is_file(path):
             path = path.with_suffix(".h5")  # what was made from it does as well
-        return [path] if path.is_file() else []
+        return [path] if is_file(path) else []
 
 
 @dataclass(frozen=True)
@@ -125,7 +134,7 @@ class Card:
         return self.title.split(":")[0]
 
     def missing_files(self, folder: Path) -> list[str]:
-        """What is not in the folder, one sentence each; looks at names alone."""
+        """Return what is not in the folder, one sentence each; looks at names alone."""
         if self.files and not folder.is_dir():
             parts = ", ".join(file.path for file in self.files if not file.optional)
             return [f"no such folder; it should hold {parts}"]

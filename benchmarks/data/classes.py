@@ -229,7 +229,7 @@ class ClassContents:
         return ()
 
     def prepare(self, preparation: Preparation) -> PreparedDataset:
-        """What a model reads, of a copy that is prepared; the data set stays as it is."""
+        """Return what a model reads, of a copy that is prepared; the data set stays as it is."""
         data = self.data
         if preparation.frozen:
             data = copy.copy(data)
@@ -238,7 +238,7 @@ class ClassContents:
 
 
 def facts_of(name: str, cls: type[MultimodalDataset]) -> dict[str, Any]:
-    """What :class:`DatasetEntry` holds of a class, which is told its name."""
+    """Return what :class:`DatasetEntry` holds of a class, which is told its name."""
     cls.name = name
     in_folder = issubclass(cls, FileDataset)
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,7 @@ class Modality:
     layout: Callable[[int], Layout] | None = None
 
     def show(self, row: int) -> Preview:
-        """The sample of that row for people.
+        """Return the sample of that row for people.
 
         Raises:
             DatasetError: it cannot be read.
@@ -121,16 +122,16 @@ class Contents:
         return tuple(modality.name for modality in self.modalities)
 
     def sample_ids(self, split: SplitName) -> list[str]:
-        """The samples' ids, in the split's order."""
+        """Return the samples' ids, in the split's order."""
         return self.splits.sample_ids(split)
 
     def labels(self, split: SplitName) -> NDArray[Any]:
-        """The targets of a split, in its order."""
+        """Return the targets of a split, in its order."""
         found: NDArray[Any] = self.target.numpy()[self.splits[split]]
         return found
 
     def features(self, split: SplitName) -> NDArray[Any] | None:
-        """All modalities side by side, [N, F]; None where one is no plain features."""
+        """Return all modalities side by side, [N, F]; None where one is no plain features."""
         if not all(modality.tabular for modality in self.modalities):
             return None
         rows = self.splits[split]
@@ -138,7 +139,7 @@ class Contents:
         return np.concatenate([column.reshape(len(rows), -1) for column in columns], 1)
 
     def preview(self, split: SplitName, index: int) -> list[Preview]:
-        """One sample's modalities for people."""
+        """Return one sample's modalities for people."""
         row = int(self.splits[split][index])
         return [modality.show(row) for modality in self.modalities]
 
@@ -148,7 +149,7 @@ class Contents:
         return [modality.layout and modality.layout(row) for modality in self.modalities]
 
     def prepare(self, preparation: Preparation) -> PreparedDataset:
-        """What a model reads."""
+        """Return what a model reads."""
         modalities = [
             (modality.prepare and modality.prepare(preparation)) or modality
             for modality in self.modalities
@@ -163,10 +164,11 @@ class Contents:
         def encoders(settings: EncoderSettings) -> list[nn.Module]:
             return [modality.encoder(settings) for modality in modalities]
 
-        return PreparedDataset(loader, encoders)
+        longest = {m: getattr(column, "longest", 0) for m, column in enumerate(columns)}
+        return PreparedDataset(loader, encoders, {m: most for m, most in longest.items() if most})
 
     def fingerprint(self, folder: DataFolder) -> str:
-        """A hash of the files, of the splits and of what else decides the data."""
+        """Return a hash of the files, of the splits and of what else decides the data."""
         decisive = self.decisive()
         if folder.card.embedded:
             return "-".join([*folder.digests().values(), *map(str, decisive.values())])
@@ -177,3 +179,31 @@ class Contents:
             for value in folder.digests(self.beside).values():
                 found.update(bytes.fromhex(value))
         return found.hexdigest()
+
+
+class Later:
+    """An array [N, ...], or a fitted transform, that is made when it is first used."""
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make = make
+
+    @cached_property
+    def value(self) -> Any:
+        """What is made."""
+        return self._make()
+
+    def prepare(self, _: Any) -> None:
+        """Make it now, before other processes would each make it."""
+        _ = self.value
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"value": self.value}
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+    def __getitem__(self, rows: Any) -> Any:
+        return self.value[rows]
+
+    def __call__(self, values: Any) -> Any:
+        return self.value(values)

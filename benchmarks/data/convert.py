@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from numpy.typing import NDArray
 
 from i2moe_plugin.benchmarks.data.cache import cache_dir, digest, digests
 from i2moe_plugin.benchmarks.formats.hdf5 import open_hdf5
+from i2moe_plugin.benchmarks.formats.hdf5_writing import writing_hdf5
 from i2moe_plugin.benchmarks.formats.pickles import read_arrays
 from i2moe_plugin.errors import DatasetError
 
@@ -24,16 +27,11 @@ def convert(path: Path, target: Path) -> None:
 
     Nested mappings become groups (``train/vision``); text becomes UTF-8 strings. The attributes
     ``source_sha256`` and ``format`` say what it was made from, and how.
-
-    Args:
-        path: the pickle.
-        target: the HDF5 file; one that is there is replaced.
-
-    Raises:
-        DatasetError: the pickle is damaged or refused, holds what is not an array of numbers or
-            text, or the file cannot be written.
     """
-    arrays = {name: _storable(path, name, array) for name, array in _arrays(path).items()}
+    arrays = read_arrays(path)
+    if "" in arrays:
+        raise DatasetError(f"{path}: holds no named arrays; expected a mapping.")
+    arrays = {name: _storable(path, name, array) for name, array in arrays.items()}
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".unfinished-") as aside:
@@ -53,9 +51,6 @@ def converted(path: Path) -> Path:
     """The HDF5 file of a pickle: beside it, or in the cache folder, where it is written if need be.
 
     The one beside it is taken if it was made from this very pickle, or if the pickle is gone.
-
-    Raises:
-        DatasetError: see :func:`convert`; neither the pickle nor its HDF5 file is there.
     """
     beside = path.with_suffix(".h5")
     source = source_digest(path)
@@ -67,12 +62,17 @@ def converted(path: Path) -> Path:
     return kept
 
 
-def source_digest(path: Path) -> str:
-    """The sha256 of a pickle; where it is gone, what its HDF5 file says of it.
+@contextmanager
+def named_after(source: Path, kept: Path) -> Iterator[None]:
+    """Let messages on the file that was made of a pickle name the pickle, which its user knows."""
+    try:
+        yield
+    except DatasetError as error:
+        raise DatasetError(str(error).replace(str(kept), str(source))) from error
 
-    Raises:
-        DatasetError: neither is there.
-    """
+
+def source_digest(path: Path) -> str:
+    """Return the sha256 of a pickle; where it is gone, what its HDF5 file says of it."""
     if path.is_file():
         return digests(path.parent, [path])[path.name]
     beside = path.with_suffix(".h5")
@@ -90,13 +90,6 @@ def _made_from(path: Path) -> str | None:
     except DatasetError:
         return None
     return made
-
-
-def _arrays(path: Path) -> dict[str, NDArray[Any]]:
-    arrays = read_arrays(path)
-    if "" in arrays:
-        raise DatasetError(f"{path}: holds no named arrays; expected a mapping.")
-    return arrays
 
 
 def _storable(path: Path, name: str, array: NDArray[Any]) -> NDArray[Any]:
@@ -125,7 +118,7 @@ def _storable(path: Path, name: str, array: NDArray[Any]) -> NDArray[Any]:
 def _write(path: Path, arrays: dict[str, NDArray[Any]], source: str) -> None:
     import h5py
 
-    with h5py.File(path, "w") as file:
+    with writing_hdf5(path) as file:
         for name, array in arrays.items():
             if array.dtype.kind == "O":
                 file.create_dataset(name, data=array, dtype=h5py.string_dtype())

@@ -15,7 +15,7 @@ from i2moe_plugin.errors import DatasetError
 
 
 def differences(card: Card, folder: Path, sample: bool = False) -> list[str]:
-    """How the files differ from the published format; all problems, one sentence each.
+    """Say how the files differ from the published format; all problems, one sentence each.
 
     Names, keys, shapes and types are compared; and, unless it is a drawn sample, the published
     sizes and checksums.
@@ -49,6 +49,9 @@ def differences(card: Card, folder: Path, sample: bool = False) -> list[str]:
 def _compare(
     file: File, contents: Mapping[str, ArrayFacts], sizes: dict[str, tuple[int, str]]
 ) -> Iterator[str]:
+    if whose := file.whose(contents):
+        yield f"{file.path}: {whose}"
+        return
     for key in file.keys:
         where = f"{file.path}: {key.name}" if key.name else file.path
         found = contents.get(key.name)

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from i2moe_plugin.benchmarks.data.batches import Augment, Values, as_is
 from i2moe_plugin.benchmarks.data.cache import kept_rows
+from i2moe_plugin.benchmarks.data.contents import Modality, Preparation
+from i2moe_plugin.benchmarks.data.preview import Preview
+from i2moe_plugin.benchmarks.data.source import DataFolder
+from i2moe_plugin.benchmarks.encoders import EncoderSettings, Frozen, vgg
+from i2moe_plugin.benchmarks.formats.arrays import Section
+from i2moe_plugin.benchmarks.formats.pictures import ImageFiles, read_picture
 from i2moe_plugin.benchmarks.formats.reading import Rows
 from i2moe_plugin.errors import DatasetError, listed
 
@@ -26,27 +37,10 @@ def frozen_features(
     progress: bool = False,
     cache: bool = True,
 ) -> Rows:
-    """The extractor's output for every input: from the cache, or computed and put there.
+    """Return the extractor's output for N inputs: from the cache, or computed and put there.
 
-    They are kept in half precision, whose rounding (a relative 5e-4) is far below the difference
-    between two seeds.
-
-    Args:
-        name: what the cache file's name starts with.
-        inputs: N tensors [...] by number; reading one may raise DatasetError.
-        extractor: builds the network, [B, ...] -> [B, F]; called only where there is no cache.
-        key: everything that decides the features: data, extractor, weights, transform.
-        device: where to compute; features of one kind of device are not taken for another's.
-        batch_size: inputs at once.
-        progress: show a progress bar, if standard error is a terminal.
-        cache: take what is kept; else compute again, and keep that.
-
-    Returns:
-        [N, F], float16; rows are read from disk when asked for.
-
-    Raises:
-        DatasetError: inputs that cannot be read (all of them are named), or features that are not
-            finite.
+    It is [N, F] in half precision, whose rounding (a relative 5e-4) is far below the difference
+    between two seeds. ``key`` holds everything that decides it but the kind of device.
     """
     device = torch.device(device)
     facts = {**key, "device": device.type}
@@ -58,11 +52,7 @@ def frozen_features(
 
 
 def check_inputs(inputs: Any, progress: bool = False) -> None:
-    """Read every input once.
-
-    Raises:
-        DatasetError: some are damaged; names them.
-    """
+    """Read every input once."""
     problems: list[str] = []
     with progress_bar("checking inputs", len(inputs), progress) as advance:
         for index in range(len(inputs)):
@@ -94,7 +84,7 @@ def _compute(
     batch_size: int,
     progress: bool,
 ) -> Iterator[NDArray[Any]]:
-    """The features, batch by batch; after the first bad input the rest is only checked."""
+    """Give the features, batch by batch; after the first bad input the rest is only checked."""
     # Channels last: a fifth faster on a CPU, and what tensor cores want.
     network = extractor().eval().to(device).to(memory_format=torch.channels_last)
     problems: list[str] = []
@@ -116,7 +106,7 @@ def _compute(
 
 
 def _try(inputs: Any, index: int, problems: list[str]) -> Any:
-    """An input; where it cannot be read, the reason is added to the problems."""
+    """Return an input; where it cannot be read, the reason is added to the problems."""
     try:
         return inputs[index]
     except DatasetError as error:
@@ -127,3 +117,138 @@ def _try(inputs: Any, index: int, problems: list[str]) -> Any:
 def _refuse(problems: list[str]) -> None:
     if problems:
         raise DatasetError(f"{len(problems)} inputs cannot be read:\n{listed(problems)}")
+
+
+MIDDLE = (224, 224)  # height, width
+
+
+def missing_weights(network: vgg.Network, folder: DataFolder) -> Iterable[str]:
+    """Why a run on the folder cannot start with the network's published weights, if it cannot."""
+    try:
+        vgg.find_weights(network, random_allowed=folder.is_sample)
+    except DatasetError as error:
+        yield str(error)
+
+
+def middles_by_vgg16(
+    folder: DataFolder, paths: Sequence[Path], weights: str | Path
+) -> FrozenPictures:
+    """Return the middles of pictures, [3, 224, 224], read by a frozen VGG16."""
+    return FrozenPictures(
+        folder,
+        ImageFiles(paths, MIDDLE, crop=True),
+        vgg.VGG16,
+        weights,
+        transform=f"upright RGB over white, middle, PIL bilinear {MIDDLE}, ImageNet's scale",
+        digest=partial(folder.digest, paths),
+    )
+
+
+@dataclass(frozen=True)
+class FrozenPictures:
+    """The pictures of a data set, and the frozen network that reads them.
+
+    Attributes:
+        folder: where they lie.
+        files: all of them.
+        network: reads them.
+        choice: its weights; see :func:`~i2moe_plugin.benchmarks.encoders.vgg.find_weights`.
+        transform: what ``files`` makes of a picture, in words; part of the cache's key.
+        digest: gives a hash of all pictures.
+    """
+
+    folder: DataFolder
+    files: ImageFiles
+    network: vgg.Network
+    choice: str | Path
+    transform: str
+    digest: Callable[[], str]
+    _computed: dict[Preparation, Rows | None] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        _ = self.weights
+
+    @cached_property
+    def weights(self) -> Path | None:
+        """The file of the weights; None: random ones."""
+        return vgg.find_weights(self.network, self.choice, random_allowed=self.folder.is_sample)
+
+    @cached_property
+    def weights_digest(self) -> str:
+        """A hash of the weights."""
+        return vgg.weights_fingerprint(self.network, self.weights)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What must stand beside results."""
+        return () if self.weights is not None else (vgg.random_note(self.network),)
+
+    def features(self, preparation: Preparation) -> Rows:
+        """Return the features [N, F] of all pictures, from the cache if they are there."""
+        if preparation not in self._computed:
+            key = {
+                "images": self.digest(),
+                "extractor": self.network.extractor,
+                "weights": self.weights_digest,
+                "transform": self.transform,
+            }
+            self._computed[preparation] = frozen_features(
+                self.folder.name,
+                self.files,
+                partial(vgg.frozen, self.network, self.weights),
+                key,
+                device=preparation.device,
+                progress=preparation.progress,
+                cache=self.folder.cache,
+            )
+        found = self._computed[preparation]
+        assert found is not None
+        return found
+
+    def modality(
+        self,
+        name: str,
+        encoder: Callable[[EncoderSettings], nn.Module],
+        start: int = 0,
+        stop: int | None = None,
+        augment: Augment | None = None,
+        preview: Callable[[int], Any] | None = None,
+    ) -> Modality:
+        """Make a modality of the pictures from ``start`` to ``stop``.
+
+        Where ``augment`` changes training pictures there are no features to keep: pictures are read
+        once in their place, so that damage shows before training.
+        """
+        numbers = np.arange(len(self.files))[start:stop]
+
+        def behind(settings: EncoderSettings) -> nn.Module:
+            network = Frozen(vgg.frozen(self.network, self.weights))
+            return nn.Sequential(network, encoder(settings))
+
+        def prepare(preparation: Preparation) -> Modality | None:
+            if not preparation.frozen:
+                return None
+            if augment is not None:
+                if preparation not in self._computed:
+                    check_inputs(self.files, preparation.progress)
+                    self._computed[preparation] = None
+                return None
+            features = Section(self.features(preparation), numbers)
+            return replace(raw, column=Values(features), encoder=encoder)
+
+        def picture(row: int) -> Preview:
+            return Preview(
+                name,
+                "image",
+                read_picture(self.files.paths[start + row], formats=self.files.formats),
+            )
+
+        raw = Modality(
+            name,
+            Values(Section(self.files, numbers), as_is),
+            behind,
+            preview=preview or picture,
+            augment=augment,
+            prepare=prepare,
+        )
+        return raw

@@ -39,12 +39,7 @@ class CheckoutLoader:
     def batches(
         self, folder: DataFolder, settings: Mapping[str, Any]
     ) -> Callable[..., CheckoutBatches]:
-        """What gives the batches of a split; the checkout is the one in ``$MULTIBENCH_ROOT``.
-
-        Raises:
-            ConfigError: no checkout was named.
-            PluginError: the folder is no checkout.
-        """
+        """What gives the batches of a split; the checkout is the one in ``$MULTIBENCH_ROOT``."""
         root = os.environ.get("MULTIBENCH_ROOT")
         if not root:
             raise ConfigError("loader=multibench needs a checkout: --multibench PATH.")
@@ -77,11 +72,7 @@ class CheckoutBatches:
 
 
 def guarded(name: str, call: Callable[..., Any], *arguments: Any) -> Any:
-    """What a call into code that is not ours gives; its warnings are not for the user.
-
-    Raises:
-        DatasetError: it fails.
-    """
+    """Return what a call into code that is not ours gives; its warnings are not for the user."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

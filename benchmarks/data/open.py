@@ -16,9 +16,9 @@ from i2moe_plugin.benchmarks.data.cache import cache_dir
 from i2moe_plugin.benchmarks.data.cards import Card
 from i2moe_plugin.benchmarks.data.classes import ClassContents
 from i2moe_plugin.benchmarks.data.contents import Contents, Preparation
-from i2moe_plugin.benchmarks.data.drawn import sample_note
 from i2moe_plugin.benchmarks.data.layouts import Layout
 from i2moe_plugin.benchmarks.data.multibench import NOTE, CheckoutLoader
+from i2moe_plugin.benchmarks.data.observed import observe
 from i2moe_plugin.benchmarks.data.preview import Preview
 from i2moe_plugin.benchmarks.data.registry import DatasetEntry, datasets, find_dataset
 from i2moe_plugin.benchmarks.data.source import DataFolder
@@ -64,11 +64,11 @@ class OpenedDataset:
     _memo: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def sample_ids(self, split: SplitName) -> list[str]:
-        """The samples' ids, in the split's order."""
+        """Return the samples' ids, in the split's order."""
         return self._contents.sample_ids(split)
 
     def labels(self, split: SplitName) -> NDArray[Any]:
-        """The targets of a split, [N] or [N, ...], in its order."""
+        """Return the targets of a split, [N] or [N, ...], in its order."""
         return self._contents.labels(split)
 
     def features(self, split: SplitName) -> NDArray[Any] | None:
@@ -93,15 +93,36 @@ class OpenedDataset:
         return self._contents.layouts(split, index)
 
     def fingerprint(self) -> str:
-        """A hash of the data and of every setting that changes it: equal data, equal hash.
+        """Return a hash of the data and of every setting that changes it: equal data, equal hash.
 
         Raises:
             DatasetError: a file cannot be read.
         """
         return self._once("fingerprint", self._fingerprint)
 
+    def observations(self) -> tuple[str, ...]:
+        """Modalities that hardly vary between samples, one sentence each; reads a few samples.
+
+        They stand beside every result, after ``notes``.
+
+        Raises:
+            DatasetError: a sample cannot be read.
+        """
+        contents = self._contents
+        if isinstance(contents, ClassContents):
+            return ()
+        return self._once("observations", lambda: observe(contents))
+
+    def content_hash(self) -> str:
+        """A hash of the data, whoever reads them for a run: of ours and of MultiBench's loader.
+
+        Raises:
+            DatasetError: a file cannot be read.
+        """
+        return self._once("content", lambda: self._contents.fingerprint(self._folder))
+
     def split_hash(self) -> str:
-        """A hash of the ids in each split, in order."""
+        """Return a hash of the ids in each split, in order."""
         return self._once("splits", lambda: split_hash(self.sample_ids))
 
     def prepare(
@@ -126,7 +147,7 @@ class OpenedDataset:
         return ours if self._checkout is None else PreparedDataset(self._checkout, ours.encoders)
 
     def _fingerprint(self) -> str:
-        ours = self._contents.fingerprint(self._folder)
+        ours = self.content_hash()
         if self._checkout is None:
             return ours
         return hashlib.sha256(f"{ours} multibench".encode()).hexdigest()
@@ -169,7 +190,7 @@ def open_dataset(
         place = _drawn(entry)
     folder = entry.folder(place, cache)
     contents = entry.open(folder, options)
-    notes = (*([sample_note(folder.card.short_title)] if folder.is_sample else []), *contents.notes)
+    notes = (*folder.notes, *contents.notes)
     checkout = None
     if loader == "multibench":
         defaults = {key: parameter.default for key, parameter in entry.settings.items()}
@@ -238,7 +259,7 @@ def _checkout_loader(entry: DatasetEntry) -> CheckoutLoader:
 
 
 def _drawn(entry: DatasetEntry) -> Path | None:
-    """The folder of a drawn sample, where the data set's own files are not here."""
+    """Return the folder of a drawn sample, where the data set's own files are not here."""
     if entry.draw is None or entry.status().ready:
         return None
     folder = cache_dir() / "samples" / entry.name

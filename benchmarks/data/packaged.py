@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 from i2moe_plugin.benchmarks.data.batches import Values
 from i2moe_plugin.benchmarks.data.cards import Card, File, Key
 from i2moe_plugin.benchmarks.data.contents import Contents, Modality
+from i2moe_plugin.benchmarks.data.preprocessing import silence_constant
 from i2moe_plugin.benchmarks.data.source import DataFolder
 from i2moe_plugin.benchmarks.data.splits import SPLITS, Splits, coded
 from i2moe_plugin.benchmarks.encoders import feature_encoder
 from i2moe_plugin.benchmarks.formats.arrays import read_npz
 from i2moe_plugin.benchmarks.formats.reading import check_array, same_length
-from i2moe_plugin.errors import DatasetError
+from i2moe_plugin.errors import DatasetError, enumerated
 from i2moe_plugin.tasks import Classification
 
 Locate = Callable[[Path | None, Card], tuple[Path, Card]]
@@ -28,15 +29,7 @@ Locate = Callable[[Path | None, Card], tuple[Path, Card]]
 
 @dataclass(frozen=True)
 class Packaged:
-    """The arrays of such a file, checked.
-
-    Attributes:
-        path: the file.
-        arrays: those of the modalities, by name.
-        labels: class numbers, int64 [N].
-        class_names: of the classes, in order.
-        splits: by the array ``split``: 0 train, 1 valid, 2 test.
-    """
+    """The checked arrays of such a file; labels are int64 [N], splits as ``split`` codes them."""
 
     path: Path
     arrays: Mapping[str, NDArray[Any]]
@@ -50,7 +43,7 @@ class Packaged:
         return self.splits["train"]
 
     def contents(self, *modalities: Modality, **more: Any) -> Contents:
-        """The data set of these modalities."""
+        """Return the data set of these modalities."""
         return Contents(
             splits=self.splits,
             modalities=modalities,
@@ -62,25 +55,14 @@ class Packaged:
 
 
 def located(folder: Path, file: str, keys: tuple[str, ...]) -> Locate:
-    """Where the file is: in the package, or under the same name in a folder that is told.
-
-    Args:
-        folder: the package's.
-        file: its name.
-        keys: the arrays of the modalities.
-    """
+    """Find the file in the package, or under the same name in a folder that the user names."""
     arrays = (Key(key) for key in (*keys, "label", "class_names", "split"))
     files = (File(file, "arrays, labels, class names and split codes", tuple(arrays)),)
     return lambda root, card: (root or folder, replace(card, files=files))
 
 
 def read_packaged(folder: DataFolder) -> Packaged:
-    """The arrays that the folder's card names.
-
-    Raises:
-        DatasetError: the file is damaged or lacks an array; arrays of unequal length, labels
-            outside the classes, an unknown split code, or a class without training sample.
-    """
+    """Return the arrays that the folder's card names."""
     (file,) = folder.card.files
     path = folder / file.path
     arrays = read_npz(path, tuple(key.name for key in file.keys))
@@ -103,31 +85,20 @@ def read_packaged(folder: DataFolder) -> Packaged:
 
 
 def check_trained(where: str, labels: NDArray[np.int64], names: tuple[str, ...]) -> None:
-    """Check that training rows show every class.
-
-    Raises:
-        DatasetError: some have no training sample; names them.
-    """
+    """Check that training rows show every class."""
     present = set(labels.tolist())
     absent = [name for label, name in enumerate(names) if label not in present]
     if absent:
-        more = f" and {len(absent) - 5} more" if len(absent) > 5 else ""
         raise DatasetError(
-            f"{where}: no training sample of {', '.join(absent[:5])}{more}: it cannot be learned."
+            f"{where}: no training sample of {enumerated(absent, 5)}: it cannot be learned."
         )
 
 
 def feature_modality(data: Packaged, name: str, *, impute: bool = False) -> Modality:
-    """A matrix of features [N, F], standardised on training rows.
+    """Make a modality of a matrix of features [N, F], standardised on training rows.
 
-    Args:
-        data: the file's arrays.
-        name: of the array.
-        impute: put the training rows' median in the place of missing values, with an indicator
-            column for each feature that misses any there.
-
-    Raises:
-        DatasetError: another shape, or values that are not finite.
+    Where ``impute``, missing values become training rows' medians, and each feature that misses
+    any there gets an indicator column.
     """
     from sklearn.impute import SimpleImputer
     from sklearn.pipeline import make_pipeline
@@ -147,6 +118,7 @@ def feature_modality(data: Packaged, name: str, *, impute: bool = False) -> Moda
     steps = [SimpleImputer(strategy="median", add_indicator=True)] if impute else []
     pipeline = make_pipeline(*steps, StandardScaler())
     pipeline.fit(values[data.train].astype(np.float64))
+    silence_constant(pipeline[-1])
     column = Values.in_memory(values, partial(_transformed, pipeline))
     width = column.held.shape[1]
     return Modality(name, column, partial(feature_encoder, width), tabular=True)

@@ -31,7 +31,7 @@ class Preview:
 
 
 def preview_of(modality: str, x: Any, names: Sequence[str] = ()) -> Preview:
-    """A sample's value by its type and shape.
+    """Return a sample's value by its type and shape.
 
     A str is a text, [F] features, [T, F] a series, [1 or 3, H, W] an image; of a volume [..., H, W]
     the slice in the middle is shown. A tuple is values and their number of time steps, or their

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
@@ -15,15 +16,16 @@ from i2moe_plugin.benchmarks.data.cards import Card
 from i2moe_plugin.benchmarks.data.classes import ClassContents, facts_of
 from i2moe_plugin.benchmarks.data.contents import Contents
 from i2moe_plugin.benchmarks.data.differences import differences
-from i2moe_plugin.benchmarks.data.drawn import writing_sample
 from i2moe_plugin.benchmarks.data.multibench import CheckoutLoader
-from i2moe_plugin.benchmarks.data.source import DataFolder
+from i2moe_plugin.benchmarks.data.source import DataFolder, writing_sample
+from i2moe_plugin.benchmarks.formats.reading import check_name, is_file
 from i2moe_plugin.benchmarks.formats.tables import read_yaml
 from i2moe_plugin.deprecation import deprecated
 from i2moe_plugin.errors import ConfigError, DatasetError, RegistrationError, did_you_mean, listed
 from i2moe_plugin.registry import Registry
 
 SELF_DESCRIBED = "dataset.yaml"
+STRICT = ConfigDict(strict=True)
 #: Arguments of :func:`open_dataset`, which no data set can call a setting of its own.
 RESERVED = {"name", "root", "loader", "cache", "sample"}
 
@@ -86,12 +88,15 @@ class DatasetEntry:
         return {parameter.name: parameter for parameter in parameters}
 
     def folder(self, root: str | Path | None = None, cache: bool = True) -> DataFolder:
-        """The data set's folder, if it is there or not; ``data/NAME`` by default.
+        """Return the data set's folder, if it is there or not; ``data/NAME`` by default.
 
         Raises:
-            DatasetError: the user's own folder does not describe itself.
+            DatasetError: the user's own folder does not describe itself, or there can be none of
+                that name.
         """
         place = None if root is None else Path(root).expanduser()
+        if place is not None:
+            check_name(place)
         if self.locate is not None:
             path, card = self.locate(place, self.card)
         else:
@@ -99,12 +104,7 @@ class DatasetEntry:
         return DataFolder(path, card, self.name, cache)
 
     def open(self, folder: DataFolder, settings: Mapping[str, Any]) -> Contents | ClassContents:
-        """Check that the files are there, and read them.
-
-        Raises:
-            ConfigError: settings it does not have, or values that they cannot take.
-            DatasetError: files that are missing, damaged or not in the published format.
-        """
+        """Check that the files are there, and read them."""
         problems = option_problems(self, settings)
         if problems:
             raise ConfigError(problems)
@@ -141,17 +141,7 @@ class DatasetEntry:
             return [str(error)]
 
     def write_sample(self, folder: Path, seed: int = 0, **sizes: int) -> None:
-        """Draw a small data set in the published format.
-
-        Args:
-            folder: a new or empty folder.
-            seed: equal seeds draw equal files.
-            **sizes: the data set's own, such as the number of clips.
-
-        Raises:
-            DatasetError: the folder is not empty or cannot be written; or there is no sample.
-            ConfigError: sizes that are too small.
-        """
+        """Draw a small data set in the published format into a new folder; seeds decide it."""
         if self.draw is None:
             raise DatasetError(
                 f"{self.name} ships in the package; no sample is needed: run --dataset {self.name}."
@@ -205,19 +195,16 @@ def find_dataset(given: str, root: str | Path | None = None) -> tuple[str, Path 
     """The name and the root of what a user calls a data set: a name, or a folder of their own.
 
     A folder with a ``dataset.yaml`` is called ``folder:NAME``, with the name it gives itself.
-
-    Raises:
-        DatasetError: a path without a readable ``dataset.yaml``.
     """
     place = None if root is None else Path(root).expanduser()
     path = Path(given).expanduser()
     described = path / SELF_DESCRIBED
-    if not (path.is_dir() and described.exists()) and not set("/\\") & set(given):
+    if not is_file(described) and not set("/\\") & set(given):
         return given, place
-    if not described.is_file():
+    if not is_file(described):
         raise DatasetError(
-            f"{path}: no {SELF_DESCRIBED} there. It says which files hold the modalities, the "
-            "target and the split; docs/adding_a_dataset.md shows one."
+            f"{str(path)[:300]}: no {SELF_DESCRIBED} there. It says which files hold the "
+            "modalities, the target and the split; docs/adding_a_dataset.md shows one."
         )
     content = read_yaml(described)
     name = content.get("name") if isinstance(content, dict) else None
@@ -226,7 +213,7 @@ def find_dataset(given: str, root: str | Path | None = None) -> tuple[str, Path 
 
 
 def option_problems(entry: DatasetEntry, options: Mapping[str, Any]) -> list[str]:
-    """What is wrong with these settings for that data set, one sentence each."""
+    """Return what is wrong with these settings for that data set, one sentence each."""
     known = entry.settings
     problems = [
         f"data set {entry.name!r} has no setting {key!r}.{did_you_mean(key, known)} "
@@ -234,28 +221,17 @@ def option_problems(entry: DatasetEntry, options: Mapping[str, Any]) -> list[str
         for key in options
         if key not in known
     ]
-    hints = _hints(entry.read)
+    hints: dict[str, Any] = {}
+    with suppress(NameError, TypeError):  # of somebody's function, with names that are not there
+        hints = get_type_hints(entry.read, include_extras=True)
     for key in known:
         if key in options and key in hints:
-            problems += _value_problems(f"data.{key}", hints[key], options[key])
+            try:
+                TypeAdapter(hints[key], config=STRICT).validate_python(options[key])
+            except ValidationError as error:
+                reasons = [item["msg"].removeprefix("Value error, ") for item in error.errors()]
+                said = "; or ".join(reason[0].lower() + reason[1:] for reason in reasons)
+                problems.append(f"data.{key}={options[key]!r} cannot be used: {said}.")
         elif key not in options and known[key].default is inspect.Parameter.empty:
             problems.append(f"data set {entry.name!r} needs data.{key}.")
     return problems
-
-
-def _hints(read: Callable[..., Any]) -> dict[str, Any]:
-    try:
-        return get_type_hints(read, include_extras=True)
-    except (NameError, TypeError):  # of somebody's function, with names that are not there
-        return {}
-
-
-def _value_problems(where: str, hint: Any, value: Any) -> list[str]:
-    adapter = TypeAdapter(hint, config=ConfigDict(strict=True))
-    try:
-        adapter.validate_python(value)
-    except ValidationError as error:
-        reasons = [item["msg"].removeprefix("Value error, ") for item in error.errors()]
-        said = "; or ".join(reason[0].lower() + reason[1:] for reason in reasons)
-        return [f"{where}={value!r} cannot be used: {said}."]
-    return []

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +15,12 @@ from numpy.typing import NDArray
 from i2moe_plugin.benchmarks.data.cache import digest_of, digests, kept_rows
 from i2moe_plugin.benchmarks.data.cards import Card
 from i2moe_plugin.benchmarks.data.convert import source_digest
-from i2moe_plugin.benchmarks.data.drawn import is_sample
 from i2moe_plugin.benchmarks.data.splits import SplitRows, Splits
-from i2moe_plugin.benchmarks.formats.reading import Rows
-from i2moe_plugin.errors import DatasetError
+from i2moe_plugin.benchmarks.formats.reading import Rows, is_file
+from i2moe_plugin.errors import DatasetError, enumerated
+
+#: The file that says that a folder holds a drawn sample.
+MARKER = "SAMPLE.txt"
 
 
 @dataclass(frozen=True)
@@ -46,20 +50,27 @@ class DataFolder:
     @property
     def is_sample(self) -> bool:
         """Whether it holds a drawn sample."""
-        return is_sample(self.path)
+        return (self.path / MARKER).is_file()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What stands beside every result of a drawn sample."""
+        title = self.card.short_title
+        note = f"This is a drawn sample, not {title}: its figures are not comparable with published"
+        return (f"{note} ones.",) if self.is_sample else ()
 
     def missing(self) -> list[str]:
-        """Which files are not there, one sentence each."""
+        """Return which files are not there, one sentence each."""
         return self.card.missing_files(self.path)
 
     def found(self) -> list[Path]:
-        """The files that are there: the card's; in the user's own folder all."""
+        """Return the files that are there: the card's; in the user's own folder all."""
         if self.card.access == "yours":
-            return [path for path in self.path.rglob("*") if path.is_file()]
+            return [path for path in self.path.rglob("*") if is_file(path)]
         return [path for file in self.card.files for path in file.found(self.path)]
 
     def split(self, rows: SplitRows, ids: Sequence[str]) -> Splits:
-        """The splits of these rows, checked.
+        """Return the splits of these rows, checked.
 
         Raises:
             DatasetError: an id twice, a row in two splits, or an empty split.
@@ -80,20 +91,21 @@ class DataFolder:
         """
         sizes: dict[Path, int] = {}
         for parent in {path.parent for path in paths}:
-            if parent.is_dir():
-                with os.scandir(parent) as entries:  # by far faster than to ask for each
-                    sizes |= {parent / e.name: e.stat().st_size for e in entries if e.is_file()}
+            with suppress(OSError), os.scandir(parent) as entries:  # faster than to ask for each
+                for entry in entries:
+                    with suppress(OSError):  # a link that leads in a circle
+                        if entry.is_file():
+                            sizes[parent / entry.name] = entry.stat().st_size
         lost = [path for path in paths if not sizes.get(path)]
         if lost:
-            names = ", ".join(str(path.relative_to(self.path)) for path in lost[:10])
-            more = f" and {len(lost) - 10} more" if len(lost) > 10 else ""
+            names = enumerated([str(path.relative_to(self.path)) for path in lost])
             raise DatasetError(
                 f"{self}: {len(lost)} of {len(paths)} files named in {named_in} are missing or "
-                f"empty: {names}{more}."
+                f"empty: {names}."
             )
 
     def digests(self, paths: Sequence[Path] | None = None) -> dict[str, str]:
-        """The sha256 of these files, or of the card's, by their paths in the folder.
+        """Return the sha256 of these files, or of the card's, by their paths in the folder.
 
         Raises:
             DatasetError: a file cannot be read.
@@ -106,7 +118,7 @@ class DataFolder:
         return found | {f.path: source_digest(self / f.path) for f in pickles}
 
     def digest(self, paths: Sequence[Path]) -> str:
-        """One hash of these files, in order.
+        """Return one hash of these files, in order.
 
         Raises:
             DatasetError: a file cannot be read.
@@ -116,7 +128,7 @@ class DataFolder:
     def kept(
         self, what: str, count: int, compute: Callable[[], Iterator[NDArray[Any]]], /, **key: str
     ) -> Rows:
-        """An array [N, ...] that takes long to compute: computed once, and kept on disk.
+        """Return an array [N, ...] that takes long to compute: computed once, and kept on disk.
 
         Args:
             what: it is; part of the cache file's name.
@@ -125,3 +137,30 @@ class DataFolder:
             **key: everything that decides the array.
         """
         return kept_rows(f"{self.name}-{what}", count, compute, key, cache=self.cache)
+
+
+@contextmanager
+def writing_sample(folder: Path, title: str, seed: int) -> Iterator[Path]:
+    """Give a folder for a sample's files, which go to ``folder`` when all are written."""
+    folder = Path(folder).expanduser()
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise DatasetError(f"{folder} is not an empty folder: a sample is written into a new one.")
+    new = not folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".unfinished-") as aside:
+            yield Path(aside)
+            (Path(aside) / MARKER).write_text(
+                f"A drawn sample in the format of {title}, for trying things out; not its own "
+                f"data. Figures are not comparable with published ones. Seed {seed}.\n",
+                encoding="utf-8",
+            )
+            for part in sorted(Path(aside).iterdir()):
+                os.replace(part, folder / part.name)
+    except BaseException as error:
+        if new:
+            with suppress(OSError):
+                folder.rmdir()
+        if isinstance(error, OSError):
+            raise DatasetError(f"the sample cannot be written to {folder} ({error}).") from error
+        raise

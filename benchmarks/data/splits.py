@@ -40,7 +40,7 @@ class Splits:
         return self.rows[split]
 
     def sample_ids(self, split: SplitName) -> list[str]:
-        """The ids of a split, in its order."""
+        """Return the ids of a split, in its order."""
         return [self.ids[row] for row in self.rows[split]]
 
     def check(self, where: str) -> None:
@@ -61,25 +61,28 @@ class Splits:
 
 
 def split_hash(sample_ids: Callable[[SplitName], list[str]]) -> str:
-    """A hash of the ids in each split, in order."""
+    """Return a hash of the ids in each split, in order."""
     ids = [sample_ids(name) for name in SPLITS]
     return hashlib.sha256(json.dumps(ids).encode()).hexdigest()
 
 
 def consecutive(*sizes: int) -> SplitRows:
-    """The rows of splits of these sizes that follow one another."""
+    """Return the rows of splits of these sizes that follow one another."""
     ends = np.cumsum(sizes)
     parts = [np.arange(end - size, end) for size, end in zip(sizes, ends, strict=True)]
     return dict(zip(SPLITS, parts, strict=True))
 
 
 def coded(codes: NDArray[Any]) -> SplitRows:
-    """The rows of splits that a column of 0 (train), 1 (valid) and 2 (test) tells."""
+    """Return the rows of splits that a column of 0 (train), 1 (valid) and 2 (test) tells."""
     return {name: np.flatnonzero(codes == code) for code, name in enumerate(SPLITS)}
 
 
-def listed(path: Path, ids: Mapping[str, int]) -> SplitRows:
-    """The rows of each split of an id-list file; ids that the data does not have are left out.
+def listed(path: Path, ids: Mapping[str, int]) -> tuple[SplitRows, tuple[str, ...]]:
+    """Read the rows of each split of an id-list file, and notes on what fits no row or no list.
+
+    Ids that the data does not have are left out, and so are rows that no list has; both are
+    counted in the notes.
 
     Args:
         path: a json object with the lists ``training``, ``validation`` and ``testing``.
@@ -88,6 +91,8 @@ def listed(path: Path, ids: Mapping[str, int]) -> SplitRows:
     Raises:
         DatasetError: damaged, or not such lists.
     """
+    asked = 0
+    unknown: list[str] = []
     content = read_json(path)
     lists = content if isinstance(content, dict) else {}
     found: dict[SplitName, NDArray[np.int64]] = {}
@@ -95,8 +100,20 @@ def listed(path: Path, ids: Mapping[str, int]) -> SplitRows:
         names = lists.get(key)
         if not isinstance(names, list) or not all(isinstance(i, (str, int)) for i in names):
             raise DatasetError(f"{path}: {key} should be a list of ids.")
-        rows = [ids[i] for i in dict.fromkeys(str(i).strip() for i in names) if i in ids]
+        words = list(dict.fromkeys(str(i).strip() for i in names))
+        asked += len(words)
+        unknown += [word for word in words if word not in ids]
+        rows = [ids[word] for word in words if word in ids]
         if not rows:
             raise DatasetError(f"{path}: none of the {len(names)} ids of {key} is in the data.")
         found[name] = np.array(rows, dtype=np.int64)
-    return found
+    notes = []
+    if unknown:
+        notes.append(
+            f"{len(unknown)} of {asked} ids of {path.name} are not in the data and are left out, "
+            f"such as {unknown[0]}."
+        )
+    outside = len(set(ids.values()).difference(*(part.tolist() for part in found.values())))
+    if outside:
+        notes.append(f"{outside} of {len(ids)} samples are in no list of {path.name}.")
+    return found, tuple(notes)

@@ -20,10 +20,9 @@ from torch import Tensor
 
 from i2moe_plugin.benchmarks.data.batches import Values, as_is
 from i2moe_plugin.benchmarks.data.cache import digest_of, digests
-from i2moe_plugin.benchmarks.data.contents import Modality, Preparation
+from i2moe_plugin.benchmarks.data.contents import Later, Modality, Preparation
 from i2moe_plugin.benchmarks.data.frozen import frozen_features, progress_bar
 from i2moe_plugin.benchmarks.data.layouts import Layout
-from i2moe_plugin.benchmarks.data.lazily import Later
 from i2moe_plugin.benchmarks.data.preview import Preview
 from i2moe_plugin.benchmarks.data.source import DataFolder
 from i2moe_plugin.benchmarks.encoders import EncoderSettings
@@ -34,7 +33,7 @@ from i2moe_plugin.benchmarks.encoders.pretrained import (
     TextTokens,
     VisionModel,
 )
-from i2moe_plugin.benchmarks.encoders.tokens import TokenEncoder
+from i2moe_plugin.benchmarks.encoders.sequences import TokenEncoder
 from i2moe_plugin.benchmarks.formats.reading import Rows
 
 #: For each row of a data set, which of the distinct texts or pictures it has.
@@ -92,6 +91,12 @@ class Padded:
     sequences: Any
     places: Places
     dtype: type[np.generic]
+
+    @property
+    def longest(self) -> int:
+        """The largest number of tokens."""
+        found = self.sequences.value if isinstance(self.sequences, Later) else self.sequences
+        return int(found.longest)
 
     def __getitem__(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         values, lengths = self.sequences[self.places[rows]]

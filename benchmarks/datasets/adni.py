@@ -21,8 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from i2moe_plugin.benchmarks.data.cards import Card, File, Key
-from i2moe_plugin.benchmarks.data.contents import Contents, Modality
-from i2moe_plugin.benchmarks.data.lazily import Later
+from i2moe_plugin.benchmarks.data.contents import Contents, Later, Modality
 from i2moe_plugin.benchmarks.data.open import dataloader_of
 from i2moe_plugin.benchmarks.data.registry import register_dataset
 from i2moe_plugin.benchmarks.data.source import DataFolder
@@ -144,7 +143,9 @@ def read(folder: DataFolder, common_ids: bool = True) -> Contents:
             and 3, or nibabel is not installed.
     """
     ids, labels = _read_labels(folder / "label.csv")
-    grey = _read_template(folder / TEMPLATE)
+    grey: NDArray[np.bool_] = read_volume(folder / TEMPLATE) == GREY  # [X, Y, Z]
+    if not grey.any():
+        raise DatasetError(f"{folder / TEMPLATE}: no voxel has the value {GREY}, grey matter's.")
     maps, scans = _read_image(folder, int(grey.sum()))
     genotypes, genotyped = read_h5ad(folder / FILES["genomic"])
     tables = [_read_table(folder / FILES[name]) for name in MODALITIES[2:]]
@@ -154,7 +155,8 @@ def read(folder: DataFolder, common_ids: bool = True) -> Contents:
     places = np.array([[where.get(one, -1) for where in rows_of] for one in ids])
     used = (np.all if common_ids else np.any)(places >= 0, axis=1)
     known = {one: row for row, one in enumerate(ids) if used[row]}
-    splits = folder.split(listed(folder / "PTID_splits.json", known), ids)
+    rows, notes = listed(folder / "PTID_splits.json", known)
+    splits = folder.split(rows, ids)
 
     def training(modality: int) -> NDArray[np.int64]:
         found: NDArray[np.int64] = places[splits["train"], modality]
@@ -183,6 +185,7 @@ def read(folder: DataFolder, common_ids: bool = True) -> Contents:
         target=torch.from_numpy(labels),
         task=Classification(len(DIAGNOSES), auroc="ovr"),
         class_names=DIAGNOSES,
+        notes=notes,
         decisive=lambda: {"common_ids": common_ids},
     )
 
@@ -192,14 +195,7 @@ get_dataloader = dataloader_of("adni")
 
 @dataclass(frozen=True)
 class Placed:
-    """A modality's column: its file has its own order of subjects, and may lack some.
-
-    Attributes:
-        where: for messages.
-        values: the file's rows.
-        places: each subject's row in the file; -1 where it is not.
-        transform: rows as float64 -> a batch.
-    """
+    """A modality's column; subjects have the place -1 where its file lacks them."""
 
     where: str
     values: Rows
@@ -236,11 +232,7 @@ class Volumes:
 def fit_volumes(
     grey: NDArray[np.bool_], where: str, maps: Rows, rows: NDArray[np.int64]
 ) -> Volumes:
-    """Mean and deviation of the training subjects' grey matter.
-
-    Raises:
-        DatasetError: it is not finite.
-    """
+    """Mean and deviation of the training subjects' grey matter."""
     sums = np.zeros(2)
     with np.errstate(over="ignore"):  # of damaged numbers
         for row in rows:
@@ -266,11 +258,7 @@ class Genotypes:
 
 
 def fit_genotypes(where: str, values: Matrix, rows: NDArray[np.int64]) -> Genotypes:
-    """Each genotype's mode and range on training subjects, some columns at a time.
-
-    Raises:
-        DatasetError: infinite values.
-    """
+    """Return each genotype's mode and range on training subjects, some columns at a time."""
     from sklearn.preprocessing import MinMaxScaler
 
     width = values.shape[1]
@@ -289,7 +277,7 @@ def fit_genotypes(where: str, values: Matrix, rows: NDArray[np.int64]) -> Genoty
 
 
 def fit_table(_: str, values: NDArray[np.float64], rows: NDArray[np.int64]) -> Any:
-    """What puts the training subjects' mean into empty cells."""
+    """Return what puts the training subjects' mean into empty cells."""
     from sklearn.impute import SimpleImputer
 
     return SimpleImputer(keep_empty_features=True).fit(values[rows]).transform
@@ -309,16 +297,8 @@ def modes(values: NDArray[Any]) -> NDArray[Any]:
     return np.nan_to_num(found)
 
 
-def _read_template(path: Path) -> NDArray[np.bool_]:
-    """Where the template's grey matter is: [X, Y, Z]."""
-    grey: NDArray[np.bool_] = read_volume(path) == GREY
-    if not grey.any():
-        raise DatasetError(f"{path}: no voxel has the value {GREY}, grey matter's.")
-    return grey
-
-
 def _read_image(folder: DataFolder, voxels: int) -> tuple[Rows, dict[str, int]]:
-    """The maps [S, V], and the row of each subject's latest scan."""
+    """Return the maps [S, V], and the row of each subject's latest scan."""
     path, listed_scans = folder / FILES["image"], folder / "image/ADNI_subj.txt"
     maps = read_npy(path)
     where = f"{path}, one column for each voxel of grey matter in {TEMPLATE},"
@@ -333,7 +313,7 @@ def _read_image(folder: DataFolder, voxels: int) -> tuple[Rows, dict[str, int]]:
 
 
 def _read_scans(path: Path) -> list[tuple[str, Any]]:
-    """The subject and the date of each line, ``002_S_0295_2006-04-18``."""
+    """Return the subject and the date of each line, ``002_S_0295_2006-04-18``."""
     import pandas as pd
 
     lines = read_lines(path, "list of scans")
@@ -352,7 +332,7 @@ def _read_scans(path: Path) -> list[tuple[str, Any]]:
 
 
 def _read_labels(path: Path) -> tuple[list[str], NDArray[np.int64]]:
-    """The subjects, and their diagnoses from 0 to 2."""
+    """Return the subjects, and their diagnoses from 0 to 2."""
     table = read_csv(path, ("PTID", "DIAGNOSIS"))
     ids = [cell.strip() for cell in table["PTID"]]
     check_ids(str(path), ids)
@@ -364,7 +344,7 @@ def _read_labels(path: Path) -> tuple[list[str], NDArray[np.int64]]:
 
 
 def _read_table(path: Path) -> tuple[NDArray[np.float64], list[str], tuple[str, ...]]:
-    """A table's values [N, F], NaN where a cell is empty; its subjects; its columns' names.
+    """Return a table's values [N, F], NaN where a cell is empty; its subjects; its columns' names.
 
     The columns that tell the diagnosis are left out.
     """

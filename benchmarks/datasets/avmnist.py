@@ -83,11 +83,6 @@ CARD = Card(
 )
 
 
-def draw(folder: Path, seed: int = 0, train: int = 420, test: int = 100) -> None:
-    """Draw so many rows of the training and the test files."""
-    drawn.write(folder, {"train": train, "test": test}, seed)
-
-
 def _from_checkout(
     checkout: Checkout, folder: DataFolder, settings: Mapping[str, Any], batch_size: int
 ) -> Loaders:
@@ -100,7 +95,7 @@ def _from_checkout(
     "avmnist",
     card=CARD,
     modalities=tuple(SIZES),
-    draw=draw,
+    draw=drawn.write,
     checkout=CheckoutLoader(_from_checkout),
 )
 def read(folder: DataFolder) -> Contents:
@@ -194,14 +189,14 @@ def get_dataloader(
     """
     if generate_sample:
         raise ConfigError("generate_sample=True (pictures of samples as files) is not offered.")
-    told = {"image": (flatten_image, normalize_image), "audio": (flatten_audio, normalize_audio)}
+    forms = {"image": (flatten_image, normalize_image), "audio": (flatten_audio, normalize_audio)}
     transforms = [
         partial(
             _scaled,
             shape=(1,) * unsqueeze_channel + ((prod(SIZES[name]),) if flat else SIZES[name]),
             divisor=255.0 if normalised else 1.0,
         )
-        for name, (flat, normalised) in told.items()
+        for name, (flat, normalised) in forms.items()
     ]
 
     def make(split: SplitDataset) -> SplitDataset:

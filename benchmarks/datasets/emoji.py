@@ -10,7 +10,6 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from pydantic import Field
 
 from i2moe_plugin.benchmarks.data.batches import Values
@@ -18,11 +17,12 @@ from i2moe_plugin.benchmarks.data.cards import Card
 from i2moe_plugin.benchmarks.data.contents import Contents, Modality
 from i2moe_plugin.benchmarks.data.open import dataloader_of
 from i2moe_plugin.benchmarks.data.packaged import Packaged, located, read_packaged
+from i2moe_plugin.benchmarks.data.preprocessing import silence_constant
 from i2moe_plugin.benchmarks.data.registry import register_dataset
 from i2moe_plugin.benchmarks.data.source import DataFolder
 from i2moe_plugin.benchmarks.datasets.embedded import EMBEDDED
 from i2moe_plugin.benchmarks.encoders import feature_encoder, picture_encoder
-from i2moe_plugin.benchmarks.formats.pictures import open_picture
+from i2moe_plugin.benchmarks.formats.pictures import open_picture, upright
 from i2moe_plugin.benchmarks.formats.reading import same_length
 from i2moe_plugin.errors import DatasetError
 
@@ -77,7 +77,7 @@ get_dataloader = dataloader_of("emoji")
 
 
 def _pictures(data: Packaged) -> NDArray[np.uint8]:
-    """All pictures on white, [N, 3, 48, 48]."""
+    """Return all pictures on white, [N, 3, 48, 48]."""
     stream, offset = data.arrays["image_webp"], data.arrays["image_offset"]
     if (
         stream.dtype != np.uint8
@@ -95,29 +95,20 @@ def _pictures(data: Packaged) -> NDArray[np.uint8]:
         with open_picture(content, f"{data.path}: picture {row}", ["WEBP"]) as image:
             if image.size != (SIZE, SIZE):
                 raise ValueError(f"size {image.size}, expected {(SIZE, SIZE)}")
-            colours = image.convert("RGBA")
-        white = Image.new("RGBA", colours.size, "white")
-        picture = Image.alpha_composite(white, colours).convert("RGB")
-        pictures[row] = np.asarray(picture).transpose(2, 0, 1)
+            pictures[row] = np.asarray(upright(image)).transpose(2, 0, 1)
     return pictures
 
 
 @dataclass(frozen=True)
 class WordMeans:
-    """Texts as the means of their words' vectors, standardised: float32 [B, F].
-
-    Attributes:
-        vectors: the vector of each word of the training texts.
-        width: F.
-        scaler: scikit-learn's, fitted.
-    """
+    """Texts as the means of their words' vectors, standardised: float32 [B, F]."""
 
     vectors: dict[str, NDArray[np.float32]]
     width: int
     scaler: Any = None
 
     def means(self, texts: Sequence[str]) -> NDArray[np.float64]:
-        """The means [B, F]; a text without a known word has zeros."""
+        """Return the means [B, F]; a text without a known word has zeros."""
         means = np.zeros((len(texts), self.width))
         for row, text in enumerate(texts):
             known = [self.vectors[w] for w in text.lower().split() if w in self.vectors]
@@ -147,4 +138,6 @@ def fit_word_means(texts: Sequence[str], width: int) -> WordMeans:
         seed=0,
     )
     words = WordMeans({word: model.wv[word] for word in model.wv.index_to_key}, width)
-    return WordMeans(words.vectors, width, StandardScaler().fit(words.means(texts)))
+    return WordMeans(
+        words.vectors, width, silence_constant(StandardScaler().fit(words.means(texts)))
+    )

@@ -9,7 +9,6 @@ https://github.com/luileito/enrico
 
 from __future__ import annotations
 
-import hashlib
 import random
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -21,7 +20,7 @@ from torch import Tensor, nn
 
 from i2moe_plugin.benchmarks.data.cards import Card, Download, File, Key
 from i2moe_plugin.benchmarks.data.contents import Contents
-from i2moe_plugin.benchmarks.data.frozen_pictures import FrozenPictures, missing_weights
+from i2moe_plugin.benchmarks.data.frozen import FrozenPictures, missing_weights
 from i2moe_plugin.benchmarks.data.open import dataloader_of
 from i2moe_plugin.benchmarks.data.packaged import check_trained
 from i2moe_plugin.benchmarks.data.registry import register_dataset
@@ -119,28 +118,19 @@ CARD = Card(
 
 
 def draw(folder: Path, seed: int = 0, per_topic: int = 8) -> None:
-    """Draw a small data set in the published format.
-
-    Args:
-        folder: an empty folder.
-        seed: of the drawing.
-        per_topic: screens of each of the 20 topics.
-
-    Raises:
-        ConfigError: fewer than 2 screens a topic.
-    """
+    """Draw so many screens of each of the 20 topics."""
     if per_topic < 2:
         raise ConfigError(f"a sample needs at least 2 screens a topic, not {per_topic}.")
     # Topics are dealt out split by split, so that each has its share of every split.
     rows = np.concatenate(list(split_rows(len(TOPICS) * per_topic).values())).tolist()
     topics = [""] * len(rows)
-    for turn, row in enumerate(rows):
-        topics[row] = TOPICS[turn % len(TOPICS)]
+    for place, row in enumerate(rows):
+        topics[row] = TOPICS[place % len(TOPICS)]
     drawn.write(folder, topics, seed)
 
 
 def missing(folder: DataFolder) -> Iterable[str]:
-    """What keeps a run from starting although the folders are there."""
+    """Return what keeps a run from starting although the folders are there."""
     if not folder.missing():
         try:
             folder.check_files(_pictures(folder, _read_topics(folder)[0]), TABLE)
@@ -186,8 +176,8 @@ def read(folder: DataFolder, augment: bool = False, weights: str | Path = "auto"
         ImageFiles(paths, SIZE),
         vgg.VGG11,
         weights,
-        transform=f"RGB, PIL bilinear {SIZE}, [0, 1]",
-        digest=partial(_digest, paths),
+        transform=f"upright RGB over white, PIL bilinear {SIZE}, [0, 1]",
+        digest=partial(folder.digest, paths),
     )
     change = augmented if augment else None
     return Contents(
@@ -228,7 +218,7 @@ def augmented(image: Tensor, seed: int) -> Tensor:
 
 
 def _read_topics(folder: DataFolder) -> tuple[list[str], list[str]]:
-    """The screens that are used, and the topic of each."""
+    """Return the screens that are used, and the topic of each."""
     path = folder / TABLE
     table = read_csv(path, ("screen_id", "topic"))
     if not table["topic"]:
@@ -253,19 +243,8 @@ def _read_topics(folder: DataFolder) -> tuple[list[str], list[str]]:
 
 
 def _pictures(folder: DataFolder, ids: Sequence[str]) -> list[Path]:
-    """The screenshots, then the wireframes, in the csv's order."""
+    """Return the screenshots, then the wireframes, in the csv's order."""
     return [folder / f"{name}/{one}{ending}" for name, ending in FOLDERS.items() for one in ids]
-
-
-def _digest(paths: Sequence[Path]) -> str:
-    digest = hashlib.sha256()
-    for path in paths:
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise DatasetError(f"{path}: cannot be read ({error.strerror}).") from error
-        digest.update(f"{path.name} {len(content)}\n".encode() + content)
-    return digest.hexdigest()
 
 
 def _projection(settings: EncoderSettings) -> nn.Module:

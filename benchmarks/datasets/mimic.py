@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -94,13 +93,15 @@ def read(folder: DataFolder) -> Contents:
         raise DatasetError(f"{path}: one_year_mortality is 0 or 1; it holds {wrong[:5]}.")
     tensors = {f"{name}_x.pt": _features(folder / f"{name}_x.pt") for name in MODALITIES}
     same_length(folder.path, {"labels.csv": labels, **tensors})
-    rows = listed(folder / "PTID_splits_mimic.json", {one: row for row, one in enumerate(ids)})
+    rows, notes = listed(
+        folder / "PTID_splits_mimic.json", {one: row for row, one in enumerate(ids)}
+    )
     return Contents(
         splits=folder.split(rows, ids),
         modalities=[
             Modality(
                 name,
-                Values.in_memory(values, _filled),
+                Values.in_memory(values, np.nan_to_num),
                 partial(feature_encoder, values.shape[1]),
                 tabular=True,
             )
@@ -109,6 +110,7 @@ def read(folder: DataFolder) -> Contents:
         target=torch.from_numpy(labels.astype(np.int64)),
         task=Classification(2, class_weights=CLASS_WEIGHTS),
         class_names=("survived", "died"),
+        notes=notes,
     )
 
 
@@ -116,14 +118,10 @@ get_dataloader = dataloader_of("mimic")
 
 
 def _features(path: Path) -> NDArray[np.float32]:
-    """A tensor [N, F]."""
+    """Return a tensor [N, F]."""
     values = read_tensor(path)
     check_array(str(path), values, ("N", "F"))
     values = single(values)
     if np.isinf(values).any():
         raise DatasetError(f"{path}: holds infinite or huge values.")
     return values
-
-
-def _filled(values: NDArray[np.float32]) -> NDArray[Any]:
-    return np.where(np.isnan(values), np.float32(0), values)

@@ -21,9 +21,10 @@ from i2moe_plugin.adapters.checkout import Checkout
 from i2moe_plugin.benchmarks.data.batches import Loaders, Values
 from i2moe_plugin.benchmarks.data.cards import Card, File, Key
 from i2moe_plugin.benchmarks.data.contents import Contents, Modality
-from i2moe_plugin.benchmarks.data.convert import converted
+from i2moe_plugin.benchmarks.data.convert import converted, named_after
 from i2moe_plugin.benchmarks.data.multibench import CheckoutLoader
 from i2moe_plugin.benchmarks.data.open import open_dataset
+from i2moe_plugin.benchmarks.data.preprocessing import silence_constant
 from i2moe_plugin.benchmarks.data.registry import register_dataset
 from i2moe_plugin.benchmarks.data.source import DataFolder
 from i2moe_plugin.benchmarks.data.splits import SplitRows
@@ -127,11 +128,12 @@ def read(
     """
     path, group = folder / "im.pk", _group(task)
     file = converted(path)
-    stored = {name: H5Array(file, name) for name in SHAPES}
-    for name, array in stored.items():
+    with named_after(path, file):
+        on_disk = {name: H5Array(file, name) for name in SHAPES}
+    for name, array in on_disk.items():
         check_array(f"{path}: {name}", array, SHAPES[name])
-    count = same_length(path, stored)
-    arrays = {name: np.asarray(array[:], np.float64) for name, array in stored.items()}
+    count = same_length(path, on_disk)
+    arrays = {name: np.asarray(array[:], np.float64) for name, array in on_disk.items()}
     splits = folder.split(split_rows(count), [str(row) for row in range(count)])
 
     def modality(name: str, key: str, width: int, encoder: Any, flatten: bool = False) -> Modality:
@@ -168,14 +170,14 @@ def split_rows(count: int) -> SplitRows:
 
 
 def _group(task: int | str) -> int:
-    """The number of a task; -1 is mortality."""
+    """Return the number of a task; -1 is mortality."""
     return -1 if task == "mortality" else int(task)
 
 
 def _targets(
     path: Path, arrays: Mapping[str, NDArray[np.float64]], group: int
 ) -> NDArray[np.int64]:
-    """The class of each row: of MultiBench's spans the first that is set, or the group's."""
+    """Return the class of each row: of MultiBench's spans the first that is set, or the group's."""
     name = "adm_labels_all" if group < 0 else "y_icd9"
     check_finite(f"{path}: {name}", arrays[name])
     if group >= 0:
@@ -196,7 +198,8 @@ def _fit_scaler(train: NDArray[np.float64]) -> Any:
     from sklearn.preprocessing import StandardScaler
 
     with np.errstate(over="ignore", invalid="ignore"):  # of damaged numbers
-        return StandardScaler().fit(_finite(train).reshape(-1, train.shape[-1]))
+        scaler = StandardScaler().fit(_finite(train).reshape(-1, train.shape[-1]))
+    return silence_constant(scaler)
 
 
 def _scaled(

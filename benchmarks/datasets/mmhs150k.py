@@ -16,16 +16,16 @@ from torch import nn
 from i2moe_plugin.benchmarks.data.batches import Values
 from i2moe_plugin.benchmarks.data.cache import digests
 from i2moe_plugin.benchmarks.data.cards import Card, File, Key
-from i2moe_plugin.benchmarks.data.contents import Contents, Modality
-from i2moe_plugin.benchmarks.data.frozen_pictures import middles_by_vgg16, missing_weights
-from i2moe_plugin.benchmarks.data.lazily import Later
+from i2moe_plugin.benchmarks.data.contents import Contents, Later, Modality
+from i2moe_plugin.benchmarks.data.frozen import middles_by_vgg16, missing_weights
 from i2moe_plugin.benchmarks.data.open import dataloader_of
-from i2moe_plugin.benchmarks.data.preprocessing import fit_tf_idf
 from i2moe_plugin.benchmarks.data.registry import register_dataset
 from i2moe_plugin.benchmarks.data.source import DataFolder
 from i2moe_plugin.benchmarks.data.splits import SPLITS, SplitName, Splits, consecutive
+from i2moe_plugin.benchmarks.data.words import fit_tf_idf
 from i2moe_plugin.benchmarks.datasets.samples import mmhs150k as drawn
 from i2moe_plugin.benchmarks.encoders import EncoderSettings, feature_encoder, vgg
+from i2moe_plugin.benchmarks.formats.reading import is_file
 from i2moe_plugin.benchmarks.formats.tables import (
     check_number,
     read_json,
@@ -117,7 +117,7 @@ def read(
         DatasetError: missing or damaged files, or no weights.
     """
     vectors = Path(words).expanduser() if words else None
-    if vectors is not None and not vectors.is_file():
+    if vectors is not None and not is_file(vectors):
         raise DatasetError(f"word vectors {vectors} do not exist.")
     parts = [_listed(folder / name) for name in LISTS.values()]
     ids = [one for part in parts for one in part]
@@ -199,7 +199,7 @@ get_dataloader = dataloader_of("mmhs150k", weights="none")
 
 
 def _listed(path: Path) -> list[str]:
-    """The ids of a list."""
+    """Return the ids of a list."""
     ids = [check_number(str(path), one) for one in read_lines(path, "list of ids")]
     if not ids:
         raise DatasetError(f"{path}: lists no tweets.")
@@ -207,7 +207,7 @@ def _listed(path: Path) -> list[str]:
 
 
 def _read_tweets(path: Path, ids: list[str]) -> tuple[list[str], list[list[int]]]:
-    """The tweets' texts, and their annotators' labels."""
+    """Return the tweets' texts, and their annotators' labels."""
     tweets = read_json(path)
     if not isinstance(tweets, dict):
         raise DatasetError(f"{path}: holds {type(tweets).__name__}; expected an object.")
@@ -229,14 +229,14 @@ def _read_tweets(path: Path, ids: list[str]) -> tuple[list[str], list[list[int]]
 
 
 def _lost(splits: Splits) -> Iterable[str]:
-    """What is not published in these numbers."""
+    """Give a sentence for each split that has not as many tweets as are published."""
     for name, count in PUBLISHED.items():
         if len(splits[name]) != count:
             yield f"split {name} has {len(splits[name])} tweets; {count} are published"
 
 
 def _plain(text: str) -> str:
-    """A tweet without links and without names of who is addressed."""
+    """Return a tweet without links and without names of who is addressed."""
     return NO_WORDS.sub(" ", text.lower())
 
 

@@ -136,7 +136,7 @@ def draw(folder: Path, seed: int = 0, films: int = 320) -> None:
 
 
 def locate(root: Path | None, card: Card) -> tuple[Path, Card]:
-    """The folder told, or that of the file told."""
+    """Return the folder told, or that of the file told."""
     folder = root or Path("data/mmimdb")
     return (folder.parent if folder.is_file() and folder.name == HDF5 else folder), card
 
@@ -192,12 +192,12 @@ def read(folder: DataFolder, image: Literal["vgg_features", "images"] = "vgg_fea
         return made
 
     def plot(row: int) -> Any:
-        """The plot, where the raw archive lies beside the file."""
+        """Return the plot, where the raw archive lies beside the file."""
         film = folder / f"dataset/{ids[row]}.json"
         return read_film(film)[0] if film.is_file() else arrays["features"][row]
 
     def poster(row: int) -> Any:
-        """The poster, where it is in the file."""
+        """Return the poster, where it is in the file."""
         with suppress(DatasetError):
             found = H5Array(path, "images")[row][::-1] + MEANS[::-1, None, None]
             return found.round().clip(0, 255).astype(np.uint8)
@@ -228,7 +228,7 @@ def read(folder: DataFolder, image: Literal["vgg_features", "images"] = "vgg_fea
 
 
 def _genre_names(path: Path) -> list[str]:
-    """The genres as the file names them, where it does."""
+    """Return the genres as the file names them, where it does."""
     with open_hdf5(path) as file:
         said = file["genres"].attrs.get("target_names")
     with suppress(ValueError, TypeError):
@@ -244,11 +244,7 @@ def _blocks(array: Rows) -> Iterator[NDArray[Any]]:
 
 
 def read_film(path: Path) -> tuple[str, list[str]]:
-    """A film's plot, the longest of those told, and its genres.
-
-    Raises:
-        DatasetError: damaged, or without one of them.
-    """
+    """Return a film's plot, the longest of those told, and its genres."""
     film = read_json(path)
     for key in ("plot", "genres"):
         values = film.get(key) if isinstance(film, dict) else None

@@ -15,9 +15,8 @@ from torch import nn
 from i2moe_plugin.benchmarks.data.batches import Values
 from i2moe_plugin.benchmarks.data.cache import digests
 from i2moe_plugin.benchmarks.data.cards import Card, Download, File, Key
-from i2moe_plugin.benchmarks.data.contents import Contents, Modality
-from i2moe_plugin.benchmarks.data.frozen_pictures import middles_by_vgg16, missing_weights
-from i2moe_plugin.benchmarks.data.lazily import Later
+from i2moe_plugin.benchmarks.data.contents import Contents, Later, Modality
+from i2moe_plugin.benchmarks.data.frozen import middles_by_vgg16, missing_weights
 from i2moe_plugin.benchmarks.data.open import dataloader_of
 from i2moe_plugin.benchmarks.data.registry import register_dataset
 from i2moe_plugin.benchmarks.data.source import DataFolder
@@ -122,7 +121,7 @@ def read(folder: DataFolder, words: str | Path = "", weights: str | Path = "auto
     vectors_digest = cache(lambda: digests(vectors.parent, [vectors])[vectors.name])
 
     def kept(what: str, compute: Callable[[], Iterator[NDArray[Any]]], **key: str) -> Rows:
-        """What takes reading every film's json, which are a gigabyte: done once."""
+        """Return what takes reading every film's json, which are a gigabyte: done once."""
         key |= {"films": films_digest(), "what": what, "genres": ",".join(GENRES)}
         return folder.kept(what, len(films), compute, **key)
 
@@ -171,13 +170,13 @@ def _find_vectors(folder: DataFolder, words: str | Path) -> Path:
 
 
 def _genres(films: list[Path]) -> Iterator[NDArray[np.uint8]]:
-    """Each film's row of 0 and 1."""
+    """Give each film's row of 0 and 1."""
     for path in films:
         yield np.array([[genre in read_film(path)[1] for genre in GENRES]], dtype=np.uint8)
 
 
 def _ids(path: Path, split: Any, key: str) -> list[str]:
-    """The ids of a split."""
+    """Return the ids of a split."""
     ids = split.get(key) if isinstance(split, dict) else None
     if not isinstance(ids, list):
         raise DatasetError(f"{path}: lacks the list {key!r}.")

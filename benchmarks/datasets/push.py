@@ -126,7 +126,7 @@ def draw(folder: Path, seed: int = 0, train: int = 16, valid: int = 4, test: int
 
 
 class Place(NamedTuple):
-    """Where a subsequence lies."""
+    """The place of a subsequence in the files, and in the arrays of all time steps."""
 
     path: Path
     trajectory: str
@@ -213,7 +213,7 @@ def _encoder(name: str, settings: EncoderSettings) -> nn.Module:
 
 
 def _trajectories(path: Path, files: H5Files) -> list[str]:
-    """The trajectories' groups in a file, by number."""
+    """Return the trajectories' groups in a file, by number."""
     names = files.names(path)
     numbers = sorted(int(n[10:]) for n in names if re.fullmatch(r"trajectory[0-9]{1,9}", n))
     if not numbers or numbers != list(range(len(numbers))):
@@ -227,7 +227,7 @@ def _trajectories(path: Path, files: H5Files) -> list[str]:
 def _read_trajectory(
     path: Path, trajectory: str, files: H5Files, length: int
 ) -> dict[str, NDArray[np.float32]]:
-    """What is held in memory of one trajectory, normalised."""
+    """Return what is held in memory of one trajectory, normalised."""
     shapes = {f"{trajectory}/{key}": shape for key, (shape, *_) in ARRAYS.items()}
     steps = files.check(path, shapes)
     if steps < length:
@@ -251,7 +251,7 @@ def _read_trajectory(
 
 
 def starts(steps: int, length: int) -> list[int]:
-    """Where subsequences of a trajectory start: from 0, then from half a length; none left over."""
+    """Return where subsequences of a trajectory start: from 0, then from half a length."""
     return [
         start for offset in (0, length // 2) for start in range(offset, steps - length + 1, length)
     ]

@@ -7,7 +7,7 @@ in place of its downloads, which the service no longer answers.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,7 @@ from i2moe_plugin.benchmarks.data.cards import Card, File, Key
 from i2moe_plugin.benchmarks.data.contents import Contents, Modality
 from i2moe_plugin.benchmarks.data.open import dataloader_of
 from i2moe_plugin.benchmarks.data.registry import register_dataset
-from i2moe_plugin.benchmarks.data.source import DataFolder
+from i2moe_plugin.benchmarks.data.source import MARKER, DataFolder
 from i2moe_plugin.benchmarks.data.splits import consecutive
 from i2moe_plugin.benchmarks.datasets.samples import stocks as drawn
 from i2moe_plugin.benchmarks.encoders import EncoderSettings, recurrent_encoder
@@ -72,10 +72,10 @@ CARD = Card(
 )
 
 
-def _day(told: str) -> str:
-    """A day in ISO's form."""
+def _day(given: str) -> str:
+    """Return a day in ISO's form."""
     try:
-        return datetime.date.fromisoformat(told).isoformat()
+        return datetime.date.fromisoformat(given).isoformat()
     except ValueError:
         raise ValueError("expected a day YYYY-MM-DD") from None
 
@@ -131,12 +131,18 @@ def read(
     start, end = _day(start_date), _day(end_date)
     paths = {path.stem: path for path in folder.found()}
     names = _chosen(tickers, sorted(paths), folder)
+    notes = [] if tickers else list(_passed_over(folder, paths))
     if len(names) < 2:
-        raise DatasetError(f"{folder}: at least 2 tickers are needed; {names[0]} alone is told.")
+        raise DatasetError(f"{folder}: at least 2 tickers are needed; {names[0]} alone is given.")
     predicted, *_ = _chosen(target, names, folder)
     prices = [_prices(paths[name], price, start, end) for name in names]
     every = set().union(*prices)
     days = sorted(every.intersection(*prices))
+    if len(days) < len(every):
+        notes.append(
+            f"{len(every) - len(days)} of {len(every)} days are left out, since a ticker "
+            "has no price on them."
+        )
     windows = len(days) - 1 - window_size
     if windows <= test_split:
         raise DatasetError(
@@ -182,12 +188,7 @@ def read(
         target=torch.from_numpy(moves.astype(np.float32))[:, None],
         task=Regression(1, criterion="mse"),
         class_names=[f"squared return of {predicted}"],
-        notes=(
-            f"{len(every) - len(days)} of {len(every)} days are left out, since a ticker "
-            "has no price on them.",
-        )
-        if len(days) < len(every)
-        else (),
+        notes=tuple(notes),
         decisive=lambda: decisive,
     )
 
@@ -199,11 +200,8 @@ get_dataloader = dataloader_of("stocks")
 class RoundedWindows:
     """A ticker's column: windows of its returns, cut out when a batch asks for them.
 
-    Attributes:
-        returns: [days].
-        length: days of a window.
-        low, step: of each window: the least return of all tickers, and what returns are rounded to
-            multiples of, from there.
+    Returns of a window are rounded to multiples of its ``step`` from its ``low``, the least one of
+    all tickers.
     """
 
     returns: NDArray[np.float64]
@@ -219,7 +217,7 @@ class RoundedWindows:
 
 
 def _series(column: RoundedWindows, row: int) -> Tensor:
-    """A window as a series of one column, [length, 1]."""
+    """Return a window as a series of one column, [length, 1]."""
     return column[np.array([row])].T
 
 
@@ -259,9 +257,20 @@ def _prices(path: Path, column: str, start: str, end: str) -> dict[str, float]:
     return {day: p for day, p in prices.items() if start <= day <= end and not np.isnan(p)}
 
 
-def _chosen(told: str, known: Sequence[str], folder: DataFolder) -> tuple[str, ...]:
-    """Tickers told as text with commas, in alphabetical order; all known ones where empty."""
-    names = [name.strip() for name in told.split(",") if name.strip()] or list(known)
+def _passed_over(folder: DataFolder, paths: Mapping[str, Path]) -> Iterator[str]:
+    """What lies in the folder and is read as no ticker."""
+    read = {path.name for path in paths.values()} | {MARKER}
+    others = sorted(
+        p.name for p in folder.path.iterdir() if p.name[:1] != "." and p.name not in read
+    )
+    if others:
+        more = f" and {len(others) - 5} more" if len(others) > 5 else ""
+        yield f"not read as tickers, which are files TICKER.csv: {', '.join(others[:5])}{more}."
+
+
+def _chosen(given: str, known: Sequence[str], folder: DataFolder) -> tuple[str, ...]:
+    """Tickers given as text with commas, in alphabetical order; all known ones where empty."""
+    names = [name.strip() for name in given.split(",") if name.strip()] or list(known)
     unknown = [
         f"there is no {name}.csv in {folder}, or it is not among data.tickers."
         f"{did_you_mean(name, known)} Tickers: {', '.join(known)}."

@@ -108,7 +108,7 @@ CARD = Card(
 
 
 def locate(root: Path | None, card: Card) -> tuple[Path, Card]:
-    """The folder told, or the one in it that the published archive makes."""
+    """Return the folder told, or the one in it that the published archive makes."""
     folder = root or Path("data/vision-touch")
     return (folder / FOLDER if (folder / FOLDER).is_dir() else folder), card
 
@@ -241,11 +241,7 @@ def _encoder(name: str, settings: EncoderSettings) -> nn.Module:
 
 
 def run_of(path: Path) -> str:
-    """The run of a file, from its name ``RUN_PART_1000.h5``.
-
-    Raises:
-        DatasetError: another form of name.
-    """
+    """Return the run of a file, from its name ``RUN_PART_1000.h5``."""
     found = re.fullmatch(r"(.+)_[0-9]+_1000\.h5", path.name)
     if not found:
         raise DatasetError(
@@ -256,11 +252,7 @@ def run_of(path: Path) -> str:
 
 
 def split_runs(runs: Sequence[str], folder: Path) -> dict[str, SplitName]:
-    """The split of each run: a fifth to test, a fifth to valid, by ``random.Random(0)``.
-
-    Raises:
-        DatasetError: fewer than three runs.
-    """
+    """Return the split of each run: a fifth to test, a fifth to valid, by ``random.Random(0)``."""
     if len(runs) < 3:
         raise DatasetError(f"{folder}: has {len(runs)} runs; a split needs at least 3.")
     shuffled = list(runs)

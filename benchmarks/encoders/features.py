@@ -1,13 +1,34 @@
-"""Encoders of feature vectors."""
+"""How every encoder is built, and encoders of feature vectors."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from typing import Literal
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from i2moe_plugin.benchmarks.encoders.settings import EncoderSettings
+
+@dataclass(frozen=True)
+class EncoderSettings:
+    """How encoders are built.
+
+    Attributes:
+        latents: what the backbone takes.
+        dim: D, the latent's width.
+        hidden: width of an encoder's hidden layer (0: one linear layer).
+        dropout: on the hidden layer.
+        input_dropout: on the input features.
+        patches: number of tokens a vector is cut into, where tokens are wanted.
+    """
+
+    latents: Literal["vector", "tokens"] = "vector"
+    dim: int = 64
+    hidden: int = 128
+    dropout: float = 0.0
+    input_dropout: float = 0.0
+    patches: int = 4
 
 
 class MLPEncoder(nn.Sequential):

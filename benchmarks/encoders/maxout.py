@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from i2moe_plugin.benchmarks.encoders.features import PatchEmbedding, feature_encoder
-from i2moe_plugin.benchmarks.encoders.settings import EncoderSettings
+from i2moe_plugin.benchmarks.encoders.features import (
+    EncoderSettings,
+    PatchEmbedding,
+    feature_encoder,
+)
 
 
 class Maxout(nn.Module):
@@ -39,11 +42,7 @@ class RowNorm(nn.BatchNorm1d):
 class MaxoutMLP(nn.Sequential):
     """[B, F] -> [B, D]: batch norm, then Maxout, batch norm and dropout, twice; then linear.
 
-    Args:
-        in_features: F.
-        hidden: widths of the two Maxout layers.
-        dim: D; None: no linear layer, and D is the second width.
-        dropout: after each Maxout layer.
+    Without ``dim`` there is no linear layer, and D is the second of the two hidden widths.
     """
 
     def __init__(

@@ -19,7 +19,7 @@ class Residual(nn.Module):
         self.first, self.second = first, second
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any shape that both take."""
+        """Compute it for any shape that both modules take."""
         return F.relu(x + self.second(F.relu(self.first(x))))
 
 
@@ -28,12 +28,12 @@ def _residual_linear(units: int) -> nn.Module:
 
 
 def step_vector_layers(in_features: int, units: int) -> nn.Module:
-    """A time step's vector: [N, F] -> [N, units]."""
+    """Build the layers of a time step's vector: [N, F] -> [N, units]."""
     return nn.Sequential(nn.Linear(in_features, units), nn.ReLU(), _residual_linear(units))
 
 
 def step_image_layers(size: tuple[int, int], units: int) -> nn.Module:
-    """A time step's picture: [N, H, W] -> [N, units], without any pooling."""
+    """Build the layers of a time step's picture: [N, H, W] -> [N, units], without pooling."""
     return nn.Sequential(
         nn.Unflatten(1, (1, size[0])),
         nn.Conv2d(1, 32, 5, padding=2),
@@ -50,11 +50,7 @@ def step_image_layers(size: tuple[int, int], units: int) -> nn.Module:
 
 
 class PerStep(nn.Module):
-    """A network on each time step: [B, T, ...] -> [B, T, F].
-
-    Args:
-        network: [N, ...] -> [N, F].
-    """
+    """A network on each time step: [B, T, ...] -> [B, T, F]."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -67,13 +63,7 @@ class PerStep(nn.Module):
 
 
 class StridedCNN(nn.Sequential):
-    """Convolutions of stride 2 and one linear layer: [B, C, 128, 128] -> [B, F].
-
-    Args:
-        channels: C.
-        layers: (width, kernel) of each convolution; leaky ReLU (0.1) after it.
-        features: F.
-    """
+    """Convolutions (width, kernel) of stride 2, one linear layer: [B, C, 128, 128] -> [B, F]."""
 
     def __init__(
         self, channels: int, layers: Sequence[tuple[int, int]], features: int = 256
@@ -89,12 +79,7 @@ class StridedCNN(nn.Sequential):
 
 
 class CausalCNN(nn.Module):
-    """Causal convolutions over time, each halving it: [B, C, 2^layers] -> [B, F].
-
-    Args:
-        channels: C.
-        widths: of each convolution (kernel 2, stride 2, leaky ReLU 0.1); the last is F.
-    """
+    """Causal convolutions (kernel 2, stride 2) over time: [B, C, 2^layers] -> [B, widths[-1]]."""
 
     def __init__(self, channels: int, widths: Sequence[int]) -> None:
         super().__init__()
@@ -131,5 +116,5 @@ class DepthFilter(nn.Module):
     """Distances that are no measurement (at most 1e-7 or at least 2 metres) become 0."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any shape."""
+        """Filter distances of any shape."""
         return torch.where((x > 1e-7) & (x < 2), x, 0.0)

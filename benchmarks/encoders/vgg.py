@@ -68,15 +68,10 @@ VGG16 = Network(
 def find_weights(
     network: Network, choice: str | Path = "auto", *, random_allowed: bool = False
 ) -> Path | None:
-    """The file with a network's weights; None for random weights. Nothing is downloaded.
+    """Find a network's weights: ``auto`` (in the torch hub cache), ``none`` (random), or a file.
 
-    Args:
-        network: of :data:`VGG11` and :data:`VGG16`.
-        choice: ``auto`` (ImageNet weights in the torch hub cache), ``none`` (random), or a file.
-        random_allowed: with ``auto`` and no file in the cache, take random weights.
-
-    Raises:
-        DatasetError: there is no such file; says where to get it.
+    None stands for random weights, which ``auto`` takes where they are allowed without a file.
+    Nothing is downloaded.
     """
     if str(choice).lower() == "none":
         return None
@@ -98,11 +93,7 @@ def find_weights(
 
 
 def weights_fingerprint(network: Network, weights: Path | None) -> str:
-    """A hash of the weights; for random ones, what decides them.
-
-    Raises:
-        DatasetError: the published file's content does not have the checksum in its name.
-    """
+    """Return a hash of the weights; for random ones, what decides them."""
     if weights is None:
         return f"random, seed 0, torch {torch.__version__}"
     try:
@@ -116,7 +107,7 @@ def weights_fingerprint(network: Network, weights: Path | None) -> str:
 
 
 def random_note(network: Network) -> str:
-    """The sentence that stands beside every result of random features."""
+    """Return the sentence that stands beside every result of random features."""
     return (
         f"The {network.title} has random weights, not ImageNet's: figures are not comparable with "
         "published ones."
@@ -126,13 +117,8 @@ def random_note(network: Network) -> str:
 def frozen(network: Network, weights: Path | None) -> nn.Module:
     """A network with its weights, in evaluation mode: images [B, 3, H, W] in [0, 1] -> [B, F].
 
-    Args:
-        network: of :data:`VGG11` and :data:`VGG16`.
-        weights: a state dict in torchvision's names, as ``.safetensors`` or as a file of
-            ``torch.save``; None for random weights, always the same ones.
-
-    Raises:
-        DatasetError: the file is damaged, holds anything but tensors, or does not fit.
+    ``weights`` is a state dict in torchvision's names, as ``.safetensors`` or as a file of
+    ``torch.save``; None: random weights, always the same ones.
     """
     from torchvision import models
 
@@ -201,3 +187,26 @@ def _read_state(path: Path) -> dict[str, Tensor]:
     if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
         raise DatasetError(f"{path}: holds no state dict (a mapping of names to tensors).")
     return dict(state)
+
+
+class Frozen(nn.Module):
+    """A module that is never trained: evaluation mode whatever is asked, no gradient.
+
+    Its buffers (batch norm's running statistics) therefore stay as they are.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module.eval().requires_grad_(False)
+
+    def train(self, mode: bool = True) -> Frozen:
+        """Stay in evaluation mode."""
+        self.training = mode
+        self.module.eval()
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The module's output, without gradient."""
+        with torch.no_grad():
+            out: Tensor = self.module(x)
+            return out

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
 from i2moe_plugin.benchmarks.formats.reading import Rows, check_array, finite_single, reading
 from i2moe_plugin.errors import DatasetError
+
+FREELY_UNPACKED = 1 << 30  # bytes of an archive
+MOST_UNPACKED = 100  # times an archive's size, beyond that
 
 
 def read_npy(path: Path) -> NDArray[Any]:
@@ -18,46 +25,69 @@ def read_npy(path: Path) -> NDArray[Any]:
     Raises:
         DatasetError: missing, cut short, damaged, or of objects.
     """
-    with reading(path, "npy file"):
+    with reading(path, "npy file"), _refusing_objects(path, "the array"):
         array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     return array
 
 
 def read_npz(path: Path, keys: tuple[str, ...] | None = None) -> dict[str, NDArray[Any]]:
-    """The arrays of an npz file, without unpickling anything.
-
-    Args:
-        path: the file.
-        keys: those that are wanted; all by default.
-
-    Raises:
-        DatasetError: the file is missing, damaged, lacks a key, or holds objects.
-    """
+    """Read arrays of an npz file, all by default, without unpickling anything."""
     with (
         reading(path, "npz file"),
         # An open handle: numpy leaks the one it opens itself when the archive is damaged.
         path.open("rb") as handle,
         np.load(handle, allow_pickle=False) as archive,
     ):
+        if not isinstance(archive, NpzFile):
+            raise DatasetError(f"{path}: holds one array; expected an npz file, of several.")
+        assert archive.zip is not None  # open as long as the block
+        check_unpacked(path, archive.zip)
         wanted = archive.files if keys is None else keys
         missing = [key for key in wanted if key not in archive.files]
         if missing:
             raise DatasetError(
                 f"{path}: lacks {', '.join(missing)}; it holds {', '.join(archive.files)}."
             )
-        arrays = {key: archive[key] for key in wanted}
+        arrays = {}
+        for key in wanted:
+            with _refusing_objects(path, key):
+                arrays[key] = archive[key]
     return arrays
 
 
-def read_tensor(path: Path) -> NDArray[Any]:
-    """The one tensor of a ``torch.save`` file, read without unpickling code.
+@contextmanager
+def _refusing_objects(path: Path, key: str) -> Iterator[None]:
+    """Say what to do where an array is one of Python objects, which numpy would unpickle."""
+    try:
+        yield
+    except ValueError as error:
+        if "allow_pickle" not in str(error):
+            raise
+        raise DatasetError(
+            f"{path}: {key} holds Python objects, which are not read since reading them can run "
+            "code. Save numbers as numbers, and text with array.astype(str)."
+        ) from error
 
-    Raises:
-        DatasetError: damaged, or it holds anything but one tensor.
-    """
+
+def check_unpacked(path: Path, packed: zipfile.ZipFile) -> None:
+    """Raise DatasetError where an archive unpacks to far more than data does."""
+    size, stored = sum(item.file_size for item in packed.infolist()), path.stat().st_size
+    if size > max(FREELY_UNPACKED, MOST_UNPACKED * stored):
+        raise DatasetError(
+            f"{path}: {stored} bytes that unpack to {size}; refused. If they are yours, keep the "
+            "arrays unpacked: as npy files, or by numpy.savez."
+        )
+
+
+def read_tensor(path: Path) -> NDArray[Any]:
+    """Return the one tensor of a ``torch.save`` file, read without unpickling code."""
     import torch
 
     with reading(path, "torch file"):
+        if not zipfile.is_zipfile(path):  # older ones are read by a slower, less careful way
+            raise DatasetError(f"{path}: not written by torch 1.6 or newer; save it anew.")
+        with zipfile.ZipFile(path) as packed:
+            check_unpacked(path, packed)
         value = torch.load(path, map_location="cpu", weights_only=True)
         if not isinstance(value, torch.Tensor) or value.layout != torch.strided:
             raise DatasetError(f"{path}: holds {type(value).__name__}; expected one dense tensor.")
@@ -66,19 +96,7 @@ def read_tensor(path: Path) -> NDArray[Any]:
 
 
 class NpyArray:
-    """The numbers of an npy file, memory-mapped; mapped anew in each process that is given it.
-
-    Args:
-        path: the file.
-        shape: of one row.
-
-    Attributes:
-        shape, dtype: of the array.
-
-    Raises:
-        DatasetError: missing, damaged, not of numbers, of another shape; also when rows that are
-            read hold NaN or infinite values.
-    """
+    """The numbers of an npy file, memory-mapped; mapped anew in each process that is given it."""
 
     def __init__(self, path: Path, shape: tuple[int, ...] = ()) -> None:
         self.path = path
@@ -101,30 +119,21 @@ class NpyArray:
 
 
 class Section:
-    """Rows ``start`` to ``stop`` of an array, read when asked for.
+    """Rows of an array [N, ...], by their numbers, as an array of their own."""
 
-    Args:
-        array: [N, ...].
-        start, stop: 0 <= start <= stop <= N.
-    """
-
-    def __init__(self, array: Rows, start: int, stop: int) -> None:
-        self.array, self.start, self.stop = array, start, stop
-        self.shape, self.dtype = (stop - start, *array.shape[1:]), array.dtype
+    def __init__(self, array: Rows, numbers: NDArray[np.int64]) -> None:
+        self.array, self.numbers = array, numbers
+        self.shape, self.dtype = (len(numbers), *array.shape[1:]), array.dtype
 
     def __len__(self) -> int:
-        return self.stop - self.start
+        return len(self.numbers)
 
     def __getitem__(self, rows: Any) -> Any:
-        return self.array[np.arange(self.start, self.stop)[rows]]
+        return self.array[self.numbers[rows]]
 
 
 class Joined:
-    """Arrays one after the other, as one array of all their rows.
-
-    Args:
-        arrays: [N_1, ...], [N_2, ...], ...
-    """
+    """Arrays one after the other, as one array of all their rows."""
 
     def __init__(self, *arrays: Rows) -> None:
         self.arrays = arrays

@@ -15,23 +15,14 @@ from i2moe_plugin.errors import DatasetError
 
 
 class ArrayFacts(NamedTuple):
-    """An array as a file has it.
-
-    Attributes:
-        shape: its sizes.
-        dtype: numpy's name of its type; ``text`` for anything but numbers.
-    """
+    """An array's shape and numpy's name of its type; ``text`` is anything but numbers."""
 
     shape: tuple[int, ...]
     dtype: str
 
 
 def inspect_file(path: Path) -> dict[str, ArrayFacts]:
-    """The arrays of a file by their names, read by the file's ending.
-
-    Raises:
-        DatasetError: damaged, or of a kind that is not known.
-    """
+    """Return the arrays of a file by their names, read by the file's ending."""
     reader = READERS.get(path.suffix.lower())
     if reader is None:
         raise DatasetError(f"{path}: {path.suffix or 'no ending'} is not a kind of file read here.")
@@ -53,7 +44,7 @@ def _hdf5(path: Path) -> dict[str, ArrayFacts]:
 
 
 def _json(path: Path) -> dict[str, ArrayFacts]:
-    """The fields of an object; of a list its length."""
+    """Return the fields of an object; of a list its length."""
     content = read_json(path)
     if isinstance(content, list):
         return {"": ArrayFacts((len(content),), "text")}

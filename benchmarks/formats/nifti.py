@@ -16,11 +16,7 @@ LARGEST = 1 << 28  # bytes of an unpacked volume
 
 
 def import_nibabel() -> Any:
-    """The library nibabel.
-
-    Raises:
-        DatasetError: it is not installed.
-    """
+    """Return the library nibabel."""
     try:
         import nibabel
     except ImportError as error:
@@ -32,11 +28,7 @@ def import_nibabel() -> Any:
 
 
 def read_volume(path: Path) -> NDArray[Any]:
-    """The volume [X, Y, Z] of a packed NIfTI file (``.nii.gz``).
-
-    Raises:
-        DatasetError: damaged, larger than :data:`LARGEST`, or no volume.
-    """
+    """Return the volume [X, Y, Z] of a packed NIfTI file (``.nii.gz``)."""
     nibabel = import_nibabel()
     with reading(path, "NIfTI file"):
         with gzip.open(path) as file:  # all of it, so that its checksum is looked at

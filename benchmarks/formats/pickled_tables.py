@@ -88,7 +88,7 @@ class Slice(Said):
 
 
 def _manager(table: Said, resolve: Resolve) -> tuple[Any, Any, list[tuple[NDArray[Any], Any]]]:
-    """A table's columns, its index, and the blocks as (values, places)."""
+    """Return a table's columns, its index, and the blocks as (values, places)."""
     state = table.state if isinstance(table.state, dict) else {}
     manager = state.get("_mgr", state.get("_data"))
     if not isinstance(manager, Manager):
@@ -108,7 +108,7 @@ def _manager(table: Said, resolve: Resolve) -> tuple[Any, Any, list[tuple[NDArra
 
 
 def _places(said: Any, columns: Sequence[Any], resolve: Resolve) -> Any:
-    """Where a block's columns stand: from a slice, or an array of numbers."""
+    """Return where a block's columns stand: from a slice, or an array of numbers."""
     if isinstance(said, Slice):
         return range(len(columns))[slice(*said.args)]
     return _array(resolve(said)).tolist()

@@ -24,7 +24,7 @@ STAND_INS = {"link": "L", "number": "N"}
 
 
 def words_of(text: str) -> list[str]:
-    """The words of a text as MM-IMDb's features were made (``make_dataset.py``).
+    """Return the words of a text as MM-IMDb's features were made (``make_dataset.py``).
 
     Lower case; punctuation marks are words; a number is ``N``, a line that is a link is ``L``.
 
@@ -36,12 +36,7 @@ def words_of(text: str) -> list[str]:
 
 
 class Texts:
-    """N texts, each made when it is asked for.
-
-    Args:
-        make: gives the text of that number.
-        count: N.
-    """
+    """N texts, each made by its number when it is asked for."""
 
     def __init__(self, make: Callable[[int], str], count: int) -> None:
         self.make, self.count = make, count
@@ -54,16 +49,9 @@ class Texts:
 
 
 def mean_vectors(path: Path, texts: Texts) -> Iterator[NDArray[Any]]:
-    """The mean of the vectors of each text's known words, in blocks [<= 1024, F] of float32.
+    """Give the mean of the vectors of each text's known words, in blocks [<= 1024, F] of float32.
 
     A text without a known word has zeros, as in MultiBench. The file is held in memory meanwhile.
-
-    Args:
-        path: a word2vec file; see :func:`read_vectors`.
-        texts: N texts.
-
-    Raises:
-        DatasetError: see :func:`read_vectors`; and vectors that hold NaN or infinite values.
     """
     known = read_vectors(path)
     for start in range(0, len(texts), BLOCK):
@@ -77,14 +65,7 @@ def mean_vectors(path: Path, texts: Texts) -> Iterator[NDArray[Any]]:
 
 
 def read_vectors(path: Path) -> Any:
-    """A word2vec file as gensim's KeyedVectors: binary where it is called .bin, else text.
-
-    Args:
-        path: may be compressed (.gz).
-
-    Raises:
-        DatasetError: missing, cut short, damaged, or its first line claims more than it holds.
-    """
+    """Read a word2vec file (perhaps .gz) with gensim: binary where called .bin, else text."""
     from gensim.models import KeyedVectors
 
     claimed_vectors(path)
@@ -94,11 +75,7 @@ def read_vectors(path: Path) -> Any:
 
 
 def claimed_vectors(path: Path) -> tuple[int, int]:
-    """How many words a file has, and their vectors' width, by its first line.
-
-    Raises:
-        DatasetError: missing, damaged, or the line claims more than the file can hold.
-    """
+    """Say how many words a file has, and their vectors' width, by its first line."""
     import gzip
 
     packed = path.suffix == ".gz"

@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+import hashlib
+import importlib.metadata
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from i2moe_plugin import __version__
 from i2moe_plugin.benchmarks.data.open import OpenedDataset
 from i2moe_plugin.benchmarks.data.splits import SPLITS
-from i2moe_plugin.benchmarks.statistics.linear import logistic_regression
-from i2moe_plugin.tasks import Classification
+from i2moe_plugin.benchmarks.run.files import disk_errors_explained, read_json, write_json
+from i2moe_plugin.benchmarks.statistics.simple import SIMPLE_MODELS, Fitted, linear
+from i2moe_plugin.errors import RunError
+
+FOLDER = ".simple"
+#: Cells along each side that a picture, and a volume, are averaged in.
+PICTURE, VOLUME = 8, 4
+BATCH = 256
 
 
 @dataclass(frozen=True)
@@ -21,39 +38,114 @@ class Baseline:
         dataset: the data set's name.
         test: its metrics on test data, by name.
         chosen: what validation data chose, for instance the strength of a regularisation.
+        note: what to know of it, such as rows that were left out; empty: nothing.
+        alone: the modality that it read alone; empty: all of them.
     """
 
     name: str
     dataset: str
     test: Mapping[str, float]
     chosen: Mapping[str, Any]
+    note: str = ""
+    alone: str = ""
+
+    @property
+    def kind(self) -> Literal["constant", "alone", "simple"]:
+        """Whether it reads nothing, one modality, or all of them."""
+        if self.alone:
+            return "alone"
+        return "simple" if self.chosen else "constant"
 
 
-def fit_baselines(names: Sequence[str], data: OpenedDataset, metric: str) -> list[Baseline]:
-    """Fit those of the named baselines that the data set allows.
+def fit_baselines(
+    names: Sequence[str], data: OpenedDataset, metric: str, folder: Path
+) -> list[Baseline]:
+    """Fit simple models on all modalities, and the linear one on each alone; or read what was kept.
 
     Args:
-        names: of :data:`BASELINES`.
+        names: of :data:`SIMPLE_MODELS`; where ``linear`` is among them, each modality alone too.
         data: the opened data set.
         metric: what validation data chooses by.
+        folder: the runs'; what is fitted is kept in it.
+
+    Raises:
+        RunError: the folder cannot be written.
     """
-    fitted = ((name, BASELINES[name](data, metric)) for name in names)
-    return [
-        Baseline(name, data.name, found.pop("test"), found)
-        for name, found in fitted
-        if found is not None
-    ]
+    if not names:
+        return []
+    facts = [*names, metric, data.fingerprint(), data.split_hash(), data.task.describe()]
+    facts += [__version__, importlib.metadata.version("scikit-learn")]
+    key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
+    stem = data.name.replace(":", ".").replace("/", ".")
+    path = folder / FOLDER / f"{stem}-{key}.json"
+    try:
+        return [Baseline(**record) for record in read_json(path)["baselines"]]
+    except (RunError, OSError, KeyError, TypeError):
+        pass
+    found = _fit(names, data, metric)
+    with disk_errors_explained(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, {"baselines": [asdict(one) for one in found]})
+    return found
 
 
-def _logistic_regression(data: OpenedDataset, metric: str) -> dict[str, Any] | None:
-    splits = [(data.features(name), name) for name in SPLITS]
-    rows = [(features, data.labels(name)) for features, name in splits if features is not None]
-    if len(rows) < len(SPLITS) or not isinstance(data.task, Classification):
-        return None
-    return logistic_regression(data.task, metric, *rows)
+def _fit(names: Sequence[str], data: OpenedDataset, metric: str) -> list[Baseline]:
+    tables = {split: _features(data, split) for split in SPLITS}
+    targets = {split: data.labels(split) for split in SPLITS}
+
+    def rows(modalities: Sequence[int]) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
+        for split in SPLITS:
+            parts = [tables[split][modality] for modality in modalities]
+            yield np.concatenate(parts, 1), targets[split]
+
+    def baseline(fitted: Fitted, alone: str = "") -> Baseline:
+        name = f"{alone} alone (linear)" if alone else fitted.name
+        return Baseline(name, data.name, fitted.test, fitted.chosen, fitted.note, alone)
+
+    everything = list(rows(range(len(data.modalities))))
+    found = [baseline(SIMPLE_MODELS[name](data.task, metric, *everything)) for name in names]
+    if "linear" in names:
+        for number, modality in enumerate(data.modalities):
+            found.append(baseline(linear(data.task, metric, *rows([number])), modality))
+    return found
 
 
-#: Each gives ``{"test": metrics}`` and what it chose, or None where it does not fit the data.
-BASELINES: dict[str, Callable[[OpenedDataset, str], dict[str, Any] | None]] = {
-    "logistic regression": _logistic_regression,
-}
+def _features(data: OpenedDataset, split: Any) -> list[NDArray[Any]]:
+    """Each modality of a split as a table [N, F], in the split's order."""
+    batches = data.prepare().loader(split, batch_size=BATCH)
+    columns = [[flat(modality) for modality in inputs] for *inputs, _ in batches]
+    return [np.concatenate(parts) for parts in zip(*columns, strict=True)]
+
+
+def flat(batch: Tensor | tuple[Tensor, Tensor]) -> NDArray[np.float32]:
+    """One modality's batch as rows of plain numbers, which a simple model can read.
+
+    Features [B, F] stay as they are. Of sequences [B, T, F], each feature's mean and deviation over
+    the steps that are there, and its last value; of pictures [B, C, H, W] and volumes
+    [B, C, D, H, W], means over the cells of a coarse grid; text has become features before.
+
+    Args:
+        batch: a modality as a model reads it; a sequence may come with lengths [B], or with a mask
+            [B, T] that is true where a step is there.
+    """
+    values, extent = batch if isinstance(batch, (tuple, list)) else (batch, None)
+    values = torch.as_tensor(values).float()
+    if values.dim() == 3:
+        steps = torch.arange(values.shape[1])
+        if extent is None:
+            there = torch.ones(values.shape[:2], dtype=torch.bool)
+        elif torch.as_tensor(extent).dim() == 1:
+            there = steps < torch.as_tensor(extent)[:, None]
+        else:
+            there = torch.as_tensor(extent).bool()
+        weights = (there / there.sum(1, keepdim=True).clamp(min=1))[..., None]
+        mean = (values * weights).sum(1)
+        deviation = ((values - mean[:, None]) ** 2 * weights).sum(1).sqrt()
+        last = torch.where(there, steps, 0).amax(1)
+        values = torch.cat([mean, deviation, values[torch.arange(len(values)), last]], 1)
+    elif values.dim() == 4:
+        values = F.adaptive_avg_pool2d(values, PICTURE)
+    elif values.dim() == 5:
+        values = F.adaptive_avg_pool3d(values, VOLUME)
+    rows: NDArray[np.float32] = values.reshape(len(values), -1).nan_to_num().numpy()
+    return rows

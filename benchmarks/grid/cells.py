@@ -47,11 +47,7 @@ class Cell:
         return (self.settings.dataset, *self.row)
 
     def reference_key(self, reference: str | Mapping[str, Any] | None) -> tuple[str, ...] | None:
-        """Return the key of the cell it is compared with; None for itself, or where none can be.
-
-        Args:
-            reference: see :class:`SuiteFile`.
-        """
+        """Return the key of the cell it is compared with; None for itself, or where none can be."""
         if reference is None:
             return None
         change = {"method": reference} if isinstance(reference, str) else dict(reference)
@@ -76,7 +72,7 @@ class Grid:
         paper: the paper's figures stand beside ours.
         corrected: verdicts are corrected for the number of comparisons in the table.
         baselines: names of simple models that stand beside each data set's cells; see
-            :data:`i2moe_plugin.benchmarks.grid.baselines.BASELINES`.
+            :data:`i2moe_plugin.benchmarks.statistics.simple.SIMPLE_MODELS`.
     """
 
     name: str
@@ -116,18 +112,8 @@ def methods_grid(
 ) -> Grid:
     """Return the grid that compares methods of one backbone on one data set.
 
-    Args:
-        dataset: a name, or a folder with a ``dataset.yaml``.
-        fusion: the backbone's name.
-        methods: names; the others are compared with ``vanilla``, or with the first of them where
-            ``vanilla`` is not among them.
-        seeds: distinct seeds.
-        values: settings over the recipe's; see :func:`resolve`.
-        root: the data set's folder.
-
-    Raises:
-        ConfigError: unknown names and settings that cannot be used, all at once.
-        DatasetError: a folder that is no data set.
+    Methods are compared with ``vanilla``, or with the first where ``vanilla`` is not among them;
+    ``values`` are settings over the recipe's, see :func:`resolve`.
     """
     from i2moe_plugin.benchmarks.data.registry import find_dataset
     from i2moe_plugin.methods import find_method
@@ -152,5 +138,5 @@ def methods_grid(
         seeds=tuple(seeds),
         cells=cells,
         reference="vanilla" if "vanilla" in names else names[0],
-        baselines=("logistic regression",),
+        baselines=("constant", "linear", "boosting"),
     )

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from i2moe_plugin.benchmarks.run.files import disk_errors_explained, read_json, write_json
+from i2moe_plugin.benchmarks.run.files import read_json, write_json
 from i2moe_plugin.benchmarks.run.settings import RunSettings
 from i2moe_plugin.errors import I2MoEError, RunError
 
@@ -15,11 +15,7 @@ FAILED = ".failed"
 
 
 class Failures:
-    """The runs of a folder that failed: ``<runs>/.failed/<run>.json``.
-
-    Args:
-        folder: of the runs.
-    """
+    """The runs of a folder that failed: ``<runs>/.failed/<run>.json``."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder / FAILED
@@ -37,17 +33,8 @@ class Failures:
         return None if found is None else str(found["reason"])
 
     def add(self, run: str, identity: str, settings: RunSettings, error: Exception) -> str:
-        """Write a failure down.
-
-        Returns:
-            the reason in one line.
-
-        Raises:
-            RunError: it cannot be written.
-        """
+        """Write a failure down, and return its reason in one line."""
         reason = in_one_line(error)
-        with disk_errors_explained(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
         facts = {name: getattr(settings, name) for name in ("dataset", "fusion", "method", "seed")}
         when = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         failure = {"error": type(error).__name__, "reason": reason, "when": when}

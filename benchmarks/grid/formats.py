@@ -6,9 +6,11 @@ import csv
 import io
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from i2moe_plugin.benchmarks.grid.cautions import cautions
 from i2moe_plugin.benchmarks.grid.table import Entry, Table
 from i2moe_plugin.benchmarks.run.files import disk_errors_explained, json_ready, write_text
 from i2moe_plugin.benchmarks.statistics.metrics import (
@@ -18,6 +20,7 @@ from i2moe_plugin.benchmarks.statistics.metrics import (
     metric_heading,
 )
 from i2moe_plugin.benchmarks.statistics.paired import summarise
+from i2moe_plugin.errors import enumerated
 
 MARKS = {"better": "▲", "worse": "▼"}
 CSV_COLUMNS = (
@@ -81,7 +84,7 @@ def markdown(table: Table) -> str:
     if table.reasons:
         lines += ["", "Not finished, and not counted:", ""]
         for reason, where in table.reasons.items():
-            lines.append(f"- {reason} ({len(where)}: {_some(where)})")
+            lines.append(f"- {reason} ({len(where)}: {enumerated(where, 3)})")
     return "\n".join(lines) + "\n"
 
 
@@ -135,11 +138,7 @@ FORMATS: dict[str, Callable[[Table], str]] = {
 
 
 def write_tables(table: Table, folder: Path) -> list[Path]:
-    """Write every format as ``<folder>/suites/<name>.<ending>``.
-
-    Raises:
-        RunError: they cannot be written.
-    """
+    """Write every format as ``<folder>/suites/<name>.<ending>``."""
     place = folder / "suites"
     with disk_errors_explained(place):
         place.mkdir(parents=True, exist_ok=True)
@@ -150,14 +149,10 @@ def write_tables(table: Table, folder: Path) -> list[Path]:
 
 
 def methods_record(table: Table) -> dict[str, Any]:
-    """Return the table of one data set and backbone for JSON, method by method.
-
-    Args:
-        table: of :func:`i2moe_plugin.benchmarks.grid.cells.methods_grid`, with all runs finished.
-    """
+    """Return the finished table of a :func:`methods_grid` for JSON, method by method."""
     first, *_ = table.cells
     entries = {cell.settings.method: table.of(cell) for cell in table.cells}
-    baseline = next(iter(table.baselines), None)
+    linear = next((one for one in table.baselines if one.chosen.get("C") and not one.alone), None)
     return {
         "dataset": first.settings.dataset,
         "fusion": first.settings.fusion,
@@ -176,7 +171,8 @@ def methods_record(table: Table) -> dict[str, Any]:
             }
             for cell in table.cells
         },
-        "linear_baseline": {"test": baseline.test, **baseline.chosen} if baseline else None,
+        "linear_baseline": {"test": linear.test, **linear.chosen} if linear else None,
+        "simple_models": [asdict(one) for one in table.baselines],
         "reference": table.grid.reference,
         "comparison": {
             method: {item.metric: item.comparison.as_dict() for item in items if item.comparison}
@@ -189,12 +185,8 @@ def methods_record(table: Table) -> dict[str, Any]:
             if (weights := cell.expert_weights())
         },
         "notes": list(first.notes),
+        "cautions": cautions(table),
     }
-
-
-def _some(where: list[str], most: int = 3) -> str:
-    more = f" and {len(where) - most} more" if len(where) > most else ""
-    return ", ".join(where[:most]) + more
 
 
 def _pipes(cells: list[str]) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any
 
 from i2moe_plugin.backbones.create import misfit
@@ -18,13 +19,31 @@ from i2moe_plugin.benchmarks.grid.executors.processes import Processes, can_fork
 from i2moe_plugin.benchmarks.grid.executors.serial import Serial
 from i2moe_plugin.benchmarks.grid.failures import Failures, in_one_line
 from i2moe_plugin.benchmarks.grid.table import Attempt, CellRuns, State, Table, make_table
-from i2moe_plugin.benchmarks.run.environment import SMALL_MODEL, resolve_device
-from i2moe_plugin.benchmarks.run.execute import execute, finished, headline_metric, run_name
+from i2moe_plugin.benchmarks.run.defaults import fill_in
+from i2moe_plugin.benchmarks.run.environment import (
+    SMALL_MODEL,
+    load_what_runs_need,
+    resolve_device,
+)
+from i2moe_plugin.benchmarks.run.execute import (
+    execute,
+    finished,
+    headline_metric,
+    run_name,
+)
 from i2moe_plugin.benchmarks.run.model import build_model
+from i2moe_plugin.benchmarks.run.selection import check_selection
 from i2moe_plugin.benchmarks.run.settings import RunSettings
 from i2moe_plugin.benchmarks.run.store import Run, RunStore
 from i2moe_plugin.benchmarks.statistics.metrics import COSTS
-from i2moe_plugin.errors import BackboneError, ConfigError, I2MoEError, RunError, did_you_mean
+from i2moe_plugin.errors import (
+    BackboneError,
+    ConfigError,
+    DatasetError,
+    I2MoEError,
+    RunError,
+    did_you_mean,
+)
 from i2moe_plugin.training import count_parameters
 
 #: Called with a cell, an attempt of it, and the epoch's record where it is being trained.
@@ -32,15 +51,7 @@ OnEvent = Callable[[CellRuns, Attempt, dict[str, Any] | None], None]
 
 
 def open_cell(cell: Cell, *, cache: bool = True, sample: bool = False) -> OpenedDataset:
-    """Open a cell's data set.
-
-    Args:
-        cell: the cell.
-        cache, sample: see :func:`open_dataset`.
-
-    Raises:
-        I2MoEError: its files are not here, or damaged.
-    """
+    """Open a cell's data set; see :func:`open_dataset` for ``cache`` and ``sample``."""
     settings = cell.settings
     return open_dataset(
         settings.dataset,
@@ -78,13 +89,7 @@ class GridRunner:
     on_event: OnEvent = lambda *_: None
 
     def run(self, grid: Grid) -> Table:
-        """Run a grid; seeds go outside cells, so that one that is stopped has whole comparisons.
-
-        Raises:
-            ConfigError: the device is not there.
-            RunError: a process was killed.
-            Exception: what a run raised, where ``strict``.
-        """
+        """Run a grid; seeds go outside cells, so that one that is stopped has whole comparisons."""
         for name in {cell.settings.device for cell in grid.cells}:
             resolve_device(name)
         cells = [CellRuns.planned(cell, grid.seeds) for cell in grid.cells]
@@ -102,7 +107,7 @@ class GridRunner:
             if missing:
                 self._train(missing, data)
             if (cell := next((cell for cell in group if cell.runs), None)) is not None:
-                baselines += fit_baselines(grid.baselines, data, cell.metrics[0])
+                baselines += fit_baselines(grid.baselines, data, cell.metrics[0], self.store.folder)
         return make_table(grid, cells, baselines)
 
     def _missing(
@@ -179,6 +184,7 @@ class GridRunner:
             else:
                 self._settle(cell, attempt, state, content)
 
+        load_what_runs_need()  # once, and not in each process
         executor.run(tasks, receive)
 
     def _settle(
@@ -200,13 +206,9 @@ def train(
     strict: bool,
     **options: Any,
 ) -> None:
-    """Train one run, perhaps in another process, and send its states.
+    """Train one run, perhaps in another process, and send its states; see :func:`execute`.
 
-    Args:
-        settings, data, store: see :func:`execute`.
-        send: called with a state, and the epoch's record or the reason.
-        strict: raise what goes wrong, in place of sending it.
-        **options: of :func:`execute`.
+    Where ``strict``, what goes wrong is raised in place of being sent.
     """
     send(("running", None))
     try:
@@ -254,23 +256,23 @@ def _sharing_data(cells: Iterable[CellRuns]) -> list[list[CellRuns]]:
 
 
 def _describe(cell: CellRuns, data: OpenedDataset) -> None:
-    """Write down what the data set says of a cell."""
-    settings = cell.settings
+    """Write down what the data set says of a cell, and settle what its size decides."""
+    settings, sources = fill_in(cell.settings, cell.cell.sources, len(data.labels("train")))
+    cell.cell = replace(cell.cell, settings=settings, sources=sources)
+    for attempt in cell.attempts:
+        attempt.settings = settings.model_copy(update={"seed": attempt.seed})
     every = dict.fromkeys([headline_metric(settings, data), *data.task.metric_names])
     named = ([*every] if name == ALL else [name] for name in cell.cell.metrics)
     cell.metrics = tuple(name for names in named for name in names) or (data.metric,)
     cell.selection = settings.metric or data.selection or data.metric
     cell.notes = data.notes
+    with suppress(DatasetError):  # damage is told by the run that meets it
+        cell.notes += data.observations()
     cell.published = not data.is_sample
 
 
 def _check_fit(cell: CellRuns, data: OpenedDataset) -> None:
-    """Check a cell before it is trained.
-
-    Raises:
-        ConfigError: a metric that the data set does not have.
-        BackboneError: the backbone does not take so many modalities.
-    """
+    """Check a cell before it is trained."""
     for metric in set(cell.metrics) - set(COSTS):
         known = data.task.metric_names
         if metric not in known:
@@ -278,6 +280,7 @@ def _check_fit(cell: CellRuns, data: OpenedDataset) -> None:
                 f"{data.name} has no metric {metric!r}.{did_you_mean(metric, known)} "
                 f"It has: {', '.join((*known, *COSTS))}."
             )
+    check_selection(cell.settings, data)
     problem = misfit(backbones.get(cell.settings.fusion), len(data.modalities))
     if problem:
         raise BackboneError(problem)

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from i2moe_plugin.benchmarks.formats.tables import load_typed_yaml
 from i2moe_plugin.benchmarks.grid.cells import Cell, Grid
 from i2moe_plugin.benchmarks.run.settings import RunSettings, resolve, yaml_number
 from i2moe_plugin.errors import ConfigError, did_you_mean
@@ -102,15 +103,8 @@ def load_suite(
 ) -> Grid:
     """Read a suite's file, or one that ships, and expand it.
 
-    Args:
-        given: a path, or a name of :func:`shipped_suites`.
-        seeds: in place of the file's.
-        settings: over the file's.
-        roots: data set -> folder, over the file's.
-        only: these data sets, backbones or methods alone.
-
-    Raises:
-        ConfigError: everything that is wrong with the file, and with any cell's settings, at once.
+    Seeds, settings and roots (data set -> folder) stand over the file's; ``only`` names the data
+    sets, backbones or methods to take alone.
     """
     raw, name, folder, ships = read_suite(given)
     try:
@@ -123,17 +117,7 @@ def load_suite(
 
 
 def read_suite(given: str) -> tuple[dict[str, Any], str, Path, bool]:
-    """Read a suite's keys.
-
-    Args:
-        given: a path, or a name of :func:`shipped_suites`.
-
-    Returns:
-        the keys, the suite's name, the folder it lies in, and whether it ships.
-
-    Raises:
-        ConfigError: neither a file nor a name, or not readable.
-    """
+    """Return the keys of a suite (a path, or one that ships), its name, its folder, if it ships."""
     path = Path(given).expanduser()
     if path.is_file():
         try:
@@ -164,14 +148,7 @@ def expand(
 ) -> Grid:
     """Expand what a suite's file says to a grid; see :func:`load_suite`.
 
-    Args:
-        suite: what the file says.
-        name: the suite's name.
-        folder: what relative roots in it are relative to.
-        ships: it ships, so its own settings are the paper's.
-
-    Raises:
-        ConfigError: see :func:`load_suite`.
+    Relative roots are relative to ``folder``; the settings of a suite that ships are the paper's.
     """
     by_hand, roots = settings or {}, roots or {}
     problems: dict[str, str] = {}  # what is wrong -> where it was found first
@@ -221,9 +198,16 @@ def expand(
 
 def _filled(suite: SuiteFile, part: SuitePart) -> SuitePart:
     """Return a part with what it takes from the top, and with words for several spelled out."""
+    from i2moe_plugin.backbones.entry import backbones
+    from i2moe_plugin.benchmarks.data.registry import datasets
+
+    def embedded() -> list[str]:
+        cards = {name: datasets.get(name).card for name in datasets.names()}
+        return [name for name, card in cards.items() if card.embedded and not card.extra]
+
     return SuitePart(
-        datasets=_spelled_out(part.datasets or suite.datasets, EMBEDDED, _embedded_datasets),
-        fusions=_spelled_out(part.fusions or suite.fusions, EVERY, _all_backbones),
+        datasets=_spelled_out(part.datasets or suite.datasets, EMBEDDED, embedded),
+        fusions=_spelled_out(part.fusions or suite.fusions, EVERY, backbones.names),
         methods=part.methods or suite.methods or [],
         settings={**suite.settings, **part.settings},
         grid={**suite.grid, **part.grid},
@@ -238,19 +222,6 @@ def _spelled_out(
         for item in items or ()
         for name in (names() if item.name == word else [item.name])
     ]
-
-
-def _embedded_datasets() -> list[str]:
-    from i2moe_plugin.benchmarks.data.registry import datasets
-
-    cards = {name: datasets.get(name).card for name in datasets.names()}
-    return [name for name, card in cards.items() if card.embedded and not card.extra]
-
-
-def _all_backbones() -> list[str]:
-    from i2moe_plugin.backbones.entry import backbones
-
-    return backbones.names()
 
 
 def _wanted(
@@ -300,7 +271,7 @@ def _known_methods(names: Sequence[str], problems: dict[str, str]) -> list[str]:
 
 def _parse(text: str, name: str) -> dict[str, Any]:
     try:
-        raw = yaml.safe_load(text)
+        raw = load_typed_yaml(text)
     except yaml.YAMLError as error:
         raise ConfigError(f"{name}: not readable as YAML ({error}).") from error
     if not isinstance(raw, dict):

@@ -88,13 +88,19 @@ class CellRuns:
 
     @property
     def settings(self) -> RunSettings:
-        """Those of its runs, with seed 0."""
+        """The settings of its runs, with seed 0."""
         return self.cell.settings
 
     @property
     def runs(self) -> dict[int, Run]:
         """The finished runs, by seed; nothing else is counted."""
         return {a.seed: a.run for a in self.attempts if a.run is not None}
+
+    @property
+    def every_note(self) -> list[str]:
+        """The data set's notes, and what its runs say of themselves."""
+        of_runs = (note for run in self.runs.values() for note in run.result.get("notes", ()))
+        return list(dict.fromkeys([*self.notes, *of_runs]))
 
     @property
     def states(self) -> Counter[State]:
@@ -319,7 +325,7 @@ def _corrected(entries: dict[Any, Entry]) -> dict[Any, Entry]:
 
 def _notes(cells: Sequence[CellRuns], entries: Sequence[Entry]) -> Iterable[str]:
     for item in cells:
-        for note in item.notes:
+        for note in item.every_note:
             yield f"{item.settings.dataset}: {note}"
     tested = [entry.comparison for entry in entries if entry.comparison is not None]
     if tested:

@@ -15,7 +15,8 @@ from i2moe_plugin import __version__
 from i2moe_plugin.benchmarks.grid.cells import Grid
 from i2moe_plugin.benchmarks.grid.spec import SuiteFile, expand, read_suite
 from i2moe_plugin.benchmarks.regression.measuring import Measurement
-from i2moe_plugin.benchmarks.run.files import disk_errors_explained, write_json
+from i2moe_plugin.benchmarks.regression.probes import Probe
+from i2moe_plugin.benchmarks.run.files import write_json
 from i2moe_plugin.errors import ConfigError
 
 FORMAT = 1
@@ -59,6 +60,7 @@ class Baseline(_Strict):
         suite: the suite's file, as it was; relative roots in it are relative to the baseline.
         machine: versions and processor of the measuring.
         history: newest last.
+        probes: single parts; an older baseline has none, and they are then not measured.
     """
 
     format: int = FORMAT
@@ -67,16 +69,10 @@ class Baseline(_Strict):
     machine: dict[str, str]
     history: list[Change]
     cells: list[Measurement]
+    probes: list[Probe] = []
 
     def grid(self, path: Path) -> Grid:
-        """Expand the suite to what is to be measured.
-
-        Args:
-            path: where the baseline lies.
-
-        Raises:
-            ConfigError: it cannot be expanded any more, for instance a backbone is gone.
-        """
+        """Expand the suite of the baseline that lies at this path to what is to be measured."""
         try:
             return expand(SuiteFile(**self.suite), path.stem, path.parent)
         except ValidationError as error:
@@ -84,11 +80,7 @@ class Baseline(_Strict):
 
 
 def read_baseline(path: Path) -> Baseline:
-    """Read the baseline in a file.
-
-    Raises:
-        ConfigError: there is none, or it is not one; says what to do.
-    """
+    """Read the baseline in a file."""
     how = "i2moe-bench regress --baseline FILE --update --reason TEXT writes one."
     try:
         text = path.read_text(encoding="utf-8")
@@ -105,14 +97,7 @@ def read_baseline(path: Path) -> Baseline:
 
 
 def suite_for(given: str | None, baseline: Path) -> tuple[dict[str, Any], Grid]:
-    """Read the suite to write a baseline of: a file, a name, or the one that ships for this.
-
-    Returns:
-        its keys, with roots relative to the baseline; and the grid it expands to.
-
-    Raises:
-        ConfigError: see :func:`read_suite`.
-    """
+    """Return the keys and the grid of the suite to write a baseline of; one ships for this."""
     raw, _, folder, _ = read_suite(given or "regression")
     for part in [raw, *raw.get("parts", [])]:
         for item in part.get("datasets") or []:
@@ -125,18 +110,15 @@ def write_baseline(
     path: Path,
     suite: dict[str, Any],
     cells: list[Measurement],
+    probes: list[Probe],
     reason: str,
     before: Baseline | None,
 ) -> Baseline:
-    """Write a baseline; the history goes on, and tolerances stay.
-
-    Raises:
-        ConfigError: no reason, or a cell that could not be measured.
-        RunError: the file cannot be written.
-    """
+    """Write a baseline; the history goes on, and tolerances stay."""
     if not reason.strip():
         raise ConfigError("a baseline is rewritten with a reason: --update --reason TEXT.")
     broken = [f"{cell.cell}: {cell.error}" for cell in cells if cell.error]
+    broken += [f"{probe.name}: {probe.error}" for probe in probes if probe.error]
     if broken:
         raise ConfigError([f"no baseline of what fails: {problem}" for problem in broken])
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
@@ -149,9 +131,8 @@ def write_baseline(
             Change(when=now, reason=reason.strip(), version=__version__),
         ],
         cells=cells,
+        probes=probes,
     )
-    with disk_errors_explained(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, baseline.model_dump())
     return baseline
 

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
 from i2moe_plugin.benchmarks.regression.baseline import Tolerances
 from i2moe_plugin.benchmarks.regression.measuring import Measurement
+from i2moe_plugin.benchmarks.regression.probes import Probe
 from i2moe_plugin.benchmarks.statistics.equivalence import equivalent_pairs
 from i2moe_plugin.benchmarks.statistics.metrics import format_value, metric_title
 
 Outcome = Literal["same", "moved", "regression"]
+
+
+#: What stands in the place of a cell for what belongs to none.
+PARTS = "single parts"
 
 
 @dataclass(frozen=True)
@@ -33,20 +38,11 @@ class Check:
     outcome: Outcome
     text: str
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return everything, for JSON."""
-        return asdict(self)
-
 
 def compare_cells(
     before: Sequence[Measurement], now: Sequence[Measurement], tolerances: Tolerances
 ) -> list[Check]:
-    """Compare every cell, check by check, in order.
-
-    Args:
-        before, now: the baseline's cells, and the same ones measured anew.
-        tolerances: how far each may move.
-    """
+    """Compare the baseline's cells with the same ones measured anew, check by check, in order."""
     known = {cell.cell: cell for cell in before}
     checks = []
     for cell in now:
@@ -64,11 +60,29 @@ def compare_cells(
     return checks
 
 
+def compare_probes(
+    before: Sequence[Probe], now: Sequence[Probe], tolerances: Tolerances
+) -> list[Check]:
+    """Compare single parts with the baseline's, one check each; a new part is no regression."""
+    known, checks = {probe.name: probe for probe in before}, []
+    for new in now:
+        old = known.pop(new.name, None)
+        if old is None:
+            checks.append(Check(PARTS, new.name, "moved", "it is not in the baseline"))
+        elif new.error:
+            checks.append(Check(PARTS, new.name, "regression", f"it fails: {new.error}"))
+        else:
+            checks.append(_numbers(PARTS, new.name, old.values, new.values, tolerances))
+    gone = "it is in the baseline, and is gone"
+    return [*checks, *(Check(PARTS, name, "regression", gone) for name in known)]
+
+
 def _cell(old: Measurement, new: Measurement, tolerances: Tolerances) -> Iterator[Check]:
     name = new.cell
     yield _equal(name, "data and splits", old.data, new.data)
     yield _settings(old, new)
-    yield _score(old, new, tolerances.score)
+    for metric in dict.fromkeys([new.metric, *old.tests]):
+        yield _score(old, new, metric, tolerances.score)
     yield from _losses(old, new, tolerances)
     yield _equal(name, "parameters", f"{old.parameters:,}", f"{new.parameters:,}")
     yield _trained(old, new)
@@ -97,46 +111,62 @@ def _settings(old: Measurement, new: Measurement) -> Check:
     return Check(new.cell, "settings", "moved" if moved else "same", "; ".join(moved))
 
 
-def _score(old: Measurement, new: Measurement, margin: float) -> Check:
-    name = f"{metric_title(new.metric)} on test data"
-    if (old.metric, len(old.scores)) != (new.metric, len(new.scores)):
-        text = f"{len(old.scores)} x {old.metric} before, {len(new.scores)} x {new.metric} now"
+def _score(old: Measurement, new: Measurement, metric: str, margin: float) -> Check:
+    name = f"{metric_title(metric)} on test data"
+    before, now = _scores(old, metric), _scores(new, metric)
+    if len(before) != len(now):
+        text = f"{len(before)} values of {old.metric} before, {len(now)} of {new.metric} now"
         return Check(new.cell, name, "regression", text)
-    first, second = _array(old.scores), _array(new.scores)
-    means = [format_value(new.metric, float(values.mean())) for values in (first, second)]
+    first, second = _array(before), _array(now)
+    means = [format_value(metric, float(values.mean())) for values in (first, second)]
     if np.array_equal(first, second, equal_nan=True):
         return Check(new.cell, name, "same", means[1])
     found = equivalent_pairs(first.tolist(), second.tolist(), margin)
     shown = "shown" if found.outcome == "equivalent" else "not shown"
     text = (
         f"{means[0]} before, {means[1]} now; equivalence within "
-        f"{format_value(new.metric, margin)} is {shown} over {found.seeds} seeds"
+        f"{format_value(metric, margin)} is {shown} over {found.seeds} seeds"
     )
     within = abs(found.difference) <= margin  # not of NaN
     return Check(new.cell, name, "moved" if within else "regression", text)
 
 
+def _scores(cell: Measurement, metric: str) -> Sequence[float | None]:
+    return cell.scores if metric == cell.metric else cell.tests.get(metric, [])
+
+
 def _losses(old: Measurement, new: Measurement, tolerances: Tolerances) -> Iterator[Check]:
     for name in dict.fromkeys([*old.losses, *new.losses]):
-        first, second = _array(old.losses.get(name, [])), _array(new.losses.get(name, []))
-        title = f"loss, {name}"
-        if first.shape != second.shape:
-            text = f"{first.size} values before, {second.size} now"
-            yield Check(new.cell, title, "regression", text)
-            continue
-        if np.array_equal(first, second, equal_nan=True):
-            yield Check(new.cell, title, "same", f"{second.size} values")
-            continue
-        distance = np.abs(second - first)
-        allowed = tolerances.loss * np.abs(first) + tolerances.loss_floor
-        worst = int(np.nanargmax(distance / allowed)) if not np.isnan(distance).all() else 0
-        relative = distance[worst] / abs(first[worst]) if first[worst] else math.inf
-        text = (
-            f"{first[worst]:.6g} before, {second[worst]:.6g} now ({relative:.2g} relative, the "
-            f"worst of {second.size}; {tolerances.loss:g} is tolerated)"
-        )
-        fine = bool((distance <= allowed).all())  # not of NaN
-        yield Check(new.cell, title, "moved" if fine else "regression", text)
+        values = old.losses.get(name, []), new.losses.get(name, [])
+        yield _numbers(new.cell, f"loss, {name}", *values, tolerances)
+
+
+def _numbers(
+    cell: str,
+    title: str,
+    old: Sequence[float | None],
+    new: Sequence[float | None],
+    tolerances: Tolerances,
+) -> Check:
+    """Compare numbers that may move by rounding alone."""
+    first, second = _array(old), _array(new)
+    if first.shape != second.shape:
+        text = f"{first.size} values before, {second.size} now"
+        return Check(cell, title, "regression", text)
+    if np.array_equal(first, second, equal_nan=True):
+        return Check(cell, title, "same", f"{second.size} values")
+    distance = np.where(np.isnan(first) & np.isnan(second), 0.0, np.abs(second - first))
+    allowed = tolerances.loss * np.abs(np.nan_to_num(first)) + tolerances.loss_floor
+    over = distance / allowed
+    # What was a number and is none any more, or the other way round, is the worst.
+    worst = int(np.argmax(np.where(np.isnan(over), math.inf, over)))
+    relative = distance[worst] / abs(first[worst]) if first[worst] else math.inf
+    text = (
+        f"{first[worst]:.6g} before, {second[worst]:.6g} now ({relative:.2g} relative, the "
+        f"worst of {second.size}; {tolerances.loss:g} is tolerated)"
+    )
+    fine = bool((distance <= allowed).all())  # not of NaN
+    return Check(cell, title, "moved" if fine else "regression", text)
 
 
 def _trained(old: Measurement, new: Measurement) -> Check:

@@ -102,14 +102,8 @@ def parity(
 ) -> Parity:
     """Hold finished runs against the paper and against MultiBench's loop.
 
-    Args:
-        table: methods of one backbone on one data set, over seeds.
-        margin: what counts as the same, as our metrics are (0.02: two points of accuracy).
-        altered: settings that are not the recipe's, so not the paper's.
-        loop: gives ``{"test": metrics}`` of the same run in their loop.
-
-    Raises:
-        ConfigError: a margin that is not positive.
+    ``margin`` is what counts as the same, as our metrics are (0.02: two points of accuracy);
+    ``altered`` are settings that are not the paper's; ``loop`` gives ``{"test": metrics}``.
     """
     first = table.cells[0]
     settings, notes, reasons = first.settings, list(first.notes), []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -89,16 +90,12 @@ def as_json(checks: Sequence[Check], notes: Sequence[str], seconds: float) -> di
         "verdict": verdict(checks),
         "seconds": seconds,
         "notes": list(notes),
-        "checks": [check.as_dict() for check in checks],
+        "checks": [asdict(check) for check in checks],
     }
 
 
 def write(path: Path, text: str, *, append: bool = False) -> None:
-    """Write a report, or append it to a file.
-
-    Raises:
-        RunError: it cannot be written.
-    """
+    """Write a report, or append it to a file."""
     with disk_errors_explained(path), path.open("a" if append else "w", encoding="utf-8") as file:
         file.write(text)
 

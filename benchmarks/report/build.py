@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from i2moe_plugin import __version__
 from i2moe_plugin.benchmarks.grid.failures import Failures
 from i2moe_plugin.benchmarks.report.features import explained_note, feature_panels, seeds_panel
 from i2moe_plugin.benchmarks.report.groups import (
+    Group,
     comparison_rows,
     group_runs,
     verdict_sentence,
@@ -35,22 +37,19 @@ from i2moe_plugin.benchmarks.run.collect import FoundRuns, SampleViewer, find_ru
 from i2moe_plugin.benchmarks.run.files import write_text
 from i2moe_plugin.benchmarks.run.store import Run
 from i2moe_plugin.benchmarks.statistics.metrics import method_title
+from i2moe_plugin.errors import RunError
 from i2moe_plugin.interpretation import CAVEAT
 
 #: Bytes of a page, and of what every page has: plotly, and tables and words.
 LARGEST, PLOTLY_AND_PAGE = 19_500_000, 5_500_000
+#: How many runs have figures and samples in a page; tables and verdicts are about all. A page of
+#: more runs is kept smaller, since its tables are what is read.
+MOST_DRAWN, LARGEST_OF_MANY = 24, 9_800_000
 
 
 @dataclass(frozen=True)
 class Report:
-    """What was written.
-
-    Attributes:
-        path, size: the file, and its bytes.
-        runs: how many runs it is about.
-        problems: (name, reason) of runs that are not in it.
-        notes: what was left out, in sentences.
-    """
+    """What was written: the file, its bytes, its runs, and what is not in it and why."""
 
     path: Path
     size: int
@@ -67,20 +66,14 @@ def build(
     with_data: bool = True,
     progress: bool = False,
 ) -> Report:
-    """Write the page about all finished runs at these paths.
+    """Write the page about all finished runs at these paths: runs, or folders of runs.
 
-    Args:
-        paths: runs, or folders of runs.
-        output: the HTML file.
-        data_root: where the data set lies, if not where it lay when the runs were made.
-        with_data: show the samples' own modalities.
-        progress: show bars on a terminal.
-
-    Raises:
-        RunError: no finished run, or the file cannot be written.
+    ``data_root`` is where the data set lies, if it was moved; without ``with_data`` the samples'
+    own modalities are left out.
     """
     paths = list(paths)
     found = find_runs(paths)
+    _leave_out_unreadable(found)
     for path in paths:
         found.problems += [(one["run"], f"failed: {one['reason']}") for one in Failures(path)]
     groups = group_runs(found.runs)
@@ -88,16 +81,18 @@ def build(
     runs: list[dict[str, Any]] = []
     packed: dict[str, Any] = {}
     sets: list[dict[str, Any]] = []
-    limit = limit_for(sum(run.method != "vanilla" for run in found.runs))
-    with _bar("figures", len(found.runs), progress) as advance:
+    drawn = _drawn(groups)
+    limit = limit_for(sum(run.method != "vanilla" for run in drawn.values()))
+    with _bar("figures", len(drawn), progress) as advance:
         for index, group in enumerate(groups):
-            stability = stability_of(group)
+            shown = [run for run in group.runs() if run.path in drawn]
+            stability = stability_of(group) if shown else None
             if stability is not None:
                 figures[f"group-{index}"] = [stability_panel(stability)]
             faithful = seeds_panel([run for run in group.runs() if run.method == "fl-i2moe"])
             if faithful is not None:
                 figures.setdefault(f"group-{index}", []).append(faithful)
-            for run in group.runs():
+            for run in shown:
                 key = f"run-{len(runs)}"
                 figures[key], sentences = run_panels(
                     run, stability if run.method == "i2moe" else None
@@ -122,7 +117,15 @@ def build(
                     }
     # Pictures get the room that the rest leaves.
     rest = len(as_json([figures, packed, sets])) + PLOTLY_AND_PAGE
-    media, notes = Media(max(0, min(BUDGET, LARGEST - rest))), _sampled(packed)
+    largest = LARGEST if len(drawn) == len(found.runs) else LARGEST_OF_MANY
+    media, notes = Media(max(0, min(BUDGET, largest - rest))), _sampled(packed)
+    if len(drawn) < len(found.runs):
+        notes.insert(
+            0,
+            f"Figures and samples are of {len(drawn)} of {len(found.runs):,} runs, of every "
+            "group some where there is room; tables and verdicts are about all. "
+            "i2moe-bench report RUN shows any of them.",
+        )
     if with_data:
         notes += _collect(found, packed, media, data_root, progress)
     elif packed:
@@ -152,6 +155,30 @@ def build(
     write_text(output, page)
     size = output.stat().st_size
     return Report(output, size, len(found.runs), found.problems, notes)
+
+
+def _drawn(groups: list[Group]) -> dict[Path, Run]:
+    """Choose the runs that are drawn: one of each group's methods, then their next seeds."""
+    cells = [list(cell.runs.values()) for group in groups for cell in group.cells]
+    turns = itertools.zip_longest(*cells)
+    runs = [run for turn in turns for run in turn if run is not None]
+    return {run.path: run for run in runs[:MOST_DRAWN]}
+
+
+def _leave_out_unreadable(found: FoundRuns) -> None:
+    """Move runs whose outputs cannot be shown to the problems."""
+    kept = []
+    for run in found.runs:
+        try:
+            run.interpretable()
+        except RunError as error:
+            found.problems.append((run.name, str(error)))
+        else:
+            kept.append(run)
+    if not kept:
+        reasons = "".join(f"\n  - {name}: {reason}" for name, reason in found.problems)
+        raise RunError(f"no run that can be shown.{reasons}")
+    found.runs = kept
 
 
 def _heads(panels: list[Panel]) -> list[dict[str, Any]]:
@@ -190,7 +217,14 @@ def _word(value: Any) -> str:
 
 def _dataset_key(run: Run) -> str:
     settings = run.settings
-    return json.dumps([settings["dataset"], settings["data_settings"], settings.get("splits")])
+    return json.dumps(
+        [
+            settings["dataset"],
+            settings["data_settings"],
+            settings.get("splits"),
+            settings.get("data"),
+        ]
+    )
 
 
 def _sampled(packed: dict[str, Any]) -> list[str]:

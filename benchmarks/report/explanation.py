@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from i2moe_plugin.benchmarks.report.text import enumerated
 from i2moe_plugin.benchmarks.run.collect import find_runs, runs_of_other_seeds
 from i2moe_plugin.benchmarks.run.store import Run
-from i2moe_plugin.errors import ConfigError, RunError
+from i2moe_plugin.errors import ConfigError, RunError, enumerated
 from i2moe_plugin.interpretation import CAVEAT, Explanation, WeightVerdict, explain, weight_verdict
 
 if TYPE_CHECKING:
@@ -55,12 +54,7 @@ class ExplainedSample:
         return [*lines, CAVEAT]
 
     def as_dict(self, shown: Sequence[Preview] = (), missing: str = "") -> dict[str, Any]:
-        """Return everything, for JSON.
-
-        Args:
-            shown: the sample's modalities.
-            missing: why there are none.
-        """
+        """Return everything for JSON, with the sample's modalities, or why there are none."""
         one, settings = self.explanation, self.run.settings
         ranges: Sequence[tuple[float | None, float | None]]
         ranges = self.ranges or [(None, None)] * len(one.push)
@@ -102,16 +96,9 @@ class ExplainedSample:
 
 
 def explain_sample(path: Path, sample: str | None, classes: int) -> ExplainedSample:
-    """Take a sample of a run apart.
+    """Take a sample of a run (a directory, or a folder with one I2MoE run) apart.
 
-    Args:
-        path: the run's directory; or a folder with one I2MoE run.
-        sample: the sample's id.
-        classes: how many classes to tell of, besides those decided and true.
-
-    Raises:
-        RunError: no such run, or a damaged one.
-        ConfigError: a run without experts, a sample that is not there, or none named.
+    ``classes`` says how many classes to tell of, besides those decided and true.
     """
     run = the_run(path)
     outputs = run.interpretable()

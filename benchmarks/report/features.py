@@ -11,10 +11,10 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from i2moe_plugin.attribution.names import EXPLAINERS, MIXTURE, USUAL
-from i2moe_plugin.benchmarks.features.kept import all_kept
-from i2moe_plugin.benchmarks.features.picture import describe, named_tokens
-from i2moe_plugin.benchmarks.features.sample import top_pairs
-from i2moe_plugin.benchmarks.features.words import headline
+from i2moe_plugin.benchmarks.attribution.kept import all_kept
+from i2moe_plugin.benchmarks.attribution.picture import describe, named_tokens
+from i2moe_plugin.benchmarks.attribution.sample import top_pairs
+from i2moe_plugin.benchmarks.attribution.words import headline
 from i2moe_plugin.benchmarks.report.panels import Panel, panel
 from i2moe_plugin.benchmarks.report.text import without_controls
 from i2moe_plugin.benchmarks.run.store import Run

@@ -23,12 +23,7 @@ SCRIPTS = ("base.js", "explorer.js", "figures.js")
 
 
 def render(content: dict[str, Any], data: dict[str, Any]) -> str:
-    """Render the page.
-
-    Args:
-        content: what the template lays out.
-        data: what the scripts read, each part when it is needed: figures, runs, media.
-    """
+    """Render the page: what the template lays out, and the data that the scripts read."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader(PACKAGE, "."),
         autoescape=True,
@@ -37,8 +32,11 @@ def render(content: dict[str, Any], data: dict[str, Any]) -> str:
         lstrip_blocks=True,
     )
     # plotly after what can do without: tables and samples are there before figures.
-    ours = [_asset(name) for name in SCRIPTS]
-    scripts = [_script(text) for text in (*ours[:-1], _plotly(), ours[-1])]
+    *first, last = [_asset(name) for name in SCRIPTS]
+    plotly = resources.files("plotly").joinpath("package_data/plotly.min.js")
+    texts = (*first, plotly.read_text(encoding="utf-8"), last)
+    # A script's own strings cannot end it.
+    scripts = [text.replace("</script", "<\\/script").replace("<!--", "<\\!--") for text in texts]
     return environment.get_template("page.html.j2").render(
         **content,
         policy=_policy(scripts),
@@ -70,16 +68,5 @@ def _policy(scripts: list[str]) -> str:
     )
 
 
-def _script(text: str) -> str:
-    """Return a script's text as it stands in the page, where its own strings cannot end it."""
-    return text.replace("</script", "<\\/script").replace("<!--", "<\\!--")
-
-
 def _asset(name: str) -> str:
     return resources.files(PACKAGE).joinpath(name).read_text(encoding="utf-8")
-
-
-def _plotly() -> str:
-    return (
-        resources.files("plotly").joinpath("package_data/plotly.min.js").read_text(encoding="utf-8")
-    )

@@ -24,12 +24,7 @@ DIGITS = 5  # of the data beside a figure
 
 
 def run_panels(run: Run, stability: pd.DataFrame | None) -> tuple[list[Panel], list[str]]:
-    """Draw the figures of one run, and say what its weights are worth.
-
-    Args:
-        run: the run.
-        stability: that of its group's weights over seeds, where there are several.
-    """
+    """Draw a run's figures, and say what its weights are worth; ``stability`` is its group's."""
     outputs, metric = run.interpretable(), run_metrics(run)[0]
     name = metric_title(metric)
     experts = outputs.expert_labels
@@ -45,6 +40,7 @@ def run_panels(run: Run, stability: pd.DataFrame | None) -> tuple[list[Panel], l
         alone = interpret.expert_metrics(outputs, quick)
         sentences = interpret.worth(verdict, deletion, control, stability, metric=name)
         note = f"{verdict.sentence} {SHORT_CAVEAT}"
+        by_class = interpret.weight_summary(outputs, "class")
         panels += [
             panel(
                 "Weights of the experts",
@@ -58,7 +54,7 @@ def run_panels(run: Run, stability: pd.DataFrame | None) -> tuple[list[Panel], l
                 interpret.weight_summary(outputs, "correct"),
                 note,
             ),
-            *_by_class(outputs, note),
+            panel("Weights by class", figures.weights_by_class(by_class), by_class, note),
             panel("Deletion test", figures.deletion(deletion, name), deletion, _DELETION),
             panel("Permuted-label control", figures.control(control), control, _CONTROL),
             panel(
@@ -104,19 +100,15 @@ def panel(title: str, figure: Any, frame: pd.DataFrame, note: str = "") -> Panel
     """Return a figure with its data; ``note`` is read beside it."""
     content = json.loads(figure.to_json())
     meta = content["layout"].pop("meta")
+    rows = [[_plain(value) for value in row] for row in frame.itertuples(index=False)]
     return {
         "title": title,
         "note": note,
         "alt": meta["alt"],
         "columns": meta.get("columns", 0),
         "figure": content,
-        "table": {"columns": list(map(str, frame.columns)), "rows": list(_rows(frame))},
+        "table": {"columns": list(map(str, frame.columns)), "rows": rows},
     }
-
-
-def _by_class(outputs: interpret.Outputs, note: str) -> Iterator[Panel]:
-    frame = interpret.weight_summary(outputs, "class")
-    yield panel("Weights by class", figures.weights_by_class(frame), frame, note)
 
 
 def _agreement(outputs: interpret.Outputs) -> Iterator[Panel]:
@@ -142,11 +134,6 @@ def _similarity(outputs: interpret.Outputs) -> Iterator[Panel]:
         title = "Share of samples with the same decision"
         titled = same.reset_index(names="expert")
         yield panel(title, figures.similarity(same, title), titled)
-
-
-def _rows(frame: pd.DataFrame) -> Iterator[list[Any]]:
-    for row in frame.itertuples(index=False):
-        yield [_plain(value) for value in row]
 
 
 def _plain(value: Any) -> Any:

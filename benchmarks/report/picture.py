@@ -23,11 +23,7 @@ SERIES = 4
 
 
 def draw(explained: ExplainedSample, shown: Sequence[Preview], path: Path) -> None:
-    """Write the picture: the sample above, weights and products below, the caveat at the foot.
-
-    Raises:
-        RunError: the file cannot be written.
-    """
+    """Write the picture: the sample above, weights and products below, the caveat at the foot."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -44,10 +44,9 @@ def chosen_rows(ids: Sequence[str], limit: int) -> NDArray[np.intp]:
 
 
 def pack_run(run: Run, limit: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Pack a run's samples: lists of text, and numbers as base64 of little-endian arrays.
+    """Pack a run's samples, and apart from them what it shares with runs on the same samples.
 
-    Returns:
-        what is the run's own, and what it shares with other runs on the same samples.
+    Text goes into lists, numbers into base64 of little-endian arrays.
     """
     whole = run.interpretable()
     outputs = whole.rows(chosen_rows(whole.sample_id.tolist(), limit))
@@ -103,15 +102,7 @@ class Media:
         share: float = 1.0,
         advance: Callable[[int], None] = lambda steps: None,
     ) -> None:
-        """Take in a data set's samples in the order of their hash, as far as there is room.
-
-        Args:
-            dataset: a key.
-            ids: the samples' ids.
-            show: gives a sample's modalities.
-            share: how much of the room that is left it may take.
-            advance: called with 1 for each sample that is done.
-        """
+        """Take in samples in the order of their hash, within a share of the room that is left."""
         room = int(self._left * share)
         kept = self.samples.setdefault(dataset, {})
         for name in sorted(ids, key=_rank):

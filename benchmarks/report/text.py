@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
 
 
 def without_controls(text: str, limit: int | None = None) -> str:
@@ -23,13 +22,3 @@ def without_controls(text: str, limit: int | None = None) -> str:
         for character in text
     )
     return clean if limit is None or len(clean) <= limit else f"{clean[: limit - 1]}…"
-
-
-def enumerated(names: Sequence[str]) -> str:
-    """Write names in a sentence, the first ten of them.
-
-    >>> enumerated("abcdefghijklm")
-    'a, b, c, d, e, f, g, h, i, j and 3 more'
-    """
-    more = f" and {len(names) - 10} more" if len(names) > 10 else ""
-    return ", ".join(names[:10]) + more

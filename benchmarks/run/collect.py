@@ -5,11 +5,14 @@ Imports no torch until a data set is opened.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from i2moe_plugin.benchmarks.formats.reading import is_file
+from i2moe_plugin.benchmarks.run.records import check_result, check_settings
 from i2moe_plugin.benchmarks.run.store import MANIFEST, Run, RunStore
 from i2moe_plugin.errors import I2MoEError, RunError
 
@@ -23,27 +26,18 @@ _READ = ("settings.json", "result.json", "environment.json", "metrics.jsonl")
 
 @dataclass
 class FoundRuns:
-    """The runs at some paths.
-
-    Attributes:
-        runs: those that are finished and undamaged.
-        problems: (name, reason) of the others.
-    """
+    """The finished, undamaged runs at some paths, and (name, reason) of the others."""
 
     runs: list[Run] = field(default_factory=list)
     problems: list[tuple[str, str]] = field(default_factory=list)
 
 
 def find_runs(paths: Iterable[Path]) -> FoundRuns:
-    """Find the runs at these paths: each is a run's directory, or a folder of runs.
-
-    Raises:
-        RunError: a path that is neither, or no finished run at all.
-    """
+    """Find the runs at these paths: each is a run's directory, or a folder of runs."""
     found = FoundRuns()
     seen: set[Path] = set()
     for path in paths:
-        if (path / MANIFEST).is_file():
+        if is_file(path / MANIFEST):
             folders = [path]
         elif path.is_dir():
             folders = sorted(child.parent for child in path.glob(f"*/{MANIFEST}"))
@@ -56,12 +50,15 @@ def find_runs(paths: Iterable[Path]) -> FoundRuns:
         else:
             raise RunError(f"{path}: no such directory.")
         for folder in folders:
-            if folder.resolve() in seen:
+            place = Path(os.path.realpath(folder))  # also of a link in a circle
+            if place in seen:
                 continue
-            seen.add(folder.resolve())
+            seen.add(place)
             try:
                 run = Run.load(folder)
                 run.check([run.outputs_name, *_READ])
+                check_settings(run.path, run.settings)
+                check_result(run.path, run.result, run.history())
             except RunError as error:
                 found.problems.append((folder.name, str(error)))
             else:
@@ -80,22 +77,20 @@ def runs_of_other_seeds(run: Run) -> list[Run]:
             continue
         try:
             other = Run.load(path.parent)
+            check_settings(other.path, other.settings)
             if (other.method, other.configuration) == (run.method, run.configuration):
-                alike.append(other.check([other.outputs_name, "result.json"]))
+                other.check([other.outputs_name, *_READ])
+                check_result(other.path, other.result, other.history())
+                alike.append(other)
         except RunError:
             continue
     return sorted(alike, key=lambda other: other.seed)
 
 
 class SampleViewer:
-    """The test samples of a run's data set, for people; there are none where it is not at hand.
+    """The test samples of a run's data set, for people.
 
-    Args:
-        run: the run.
-        data_root: where the data set lies; where it lay when the run was made by default.
-
-    Attributes:
-        missing: why nothing can be shown; empty where it can.
+    ``missing`` says why nothing can be shown, for instance since the data set is not at hand.
     """
 
     def __init__(self, run: Run, data_root: str | Path | None = None) -> None:
@@ -119,6 +114,11 @@ class SampleViewer:
         if not same:
             self.missing = (
                 f"the data set {data.name} at hand has other samples than the run was tested on"
+            )
+            return
+        if run.settings.get("data", data.content_hash()) != data.content_hash():
+            self.missing = (
+                f"the data of {data.name} at hand are not those of the run: they have changed since"
             )
             return
         self._data = data

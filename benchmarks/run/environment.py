@@ -26,11 +26,7 @@ SMALL_MODEL = 2_000_000
 
 
 def resolve_device(name: str) -> torch.device:
-    """Return the device of that name; ``auto`` is the best there is.
-
-    Raises:
-        ConfigError: there is no such device here.
-    """
+    """Return the device of that name; ``auto`` is the best there is."""
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -77,17 +73,17 @@ def cpu_threads(count: int) -> Iterator[None]:
 def training_threads(
     settings: RunSettings, model: nn.Module, most: int | None = None
 ) -> Iterator[None]:
-    """Run the block on the CPU threads that the model is trained with.
-
-    Args:
-        settings: ``threads`` of them; 0: one for a small model, otherwise as many as there are.
-        model: what is trained.
-        most: no more than these, whatever the settings say.
-    """
+    """Run the block on ``settings.threads`` threads; 0: on one for a small model, else on all."""
     small = count_parameters(model) < SMALL_MODEL
     count = settings.threads or (1 if small else torch.get_num_threads())
     with cpu_threads(count if most is None else min(count, most)):
         yield
+
+
+def load_what_runs_need() -> None:
+    """Import what a run would import when it first needs it, so that no run's time counts that."""
+    import h5py  # noqa: F401
+    import sklearn.metrics  # noqa: F401
 
 
 def environment(settings: RunSettings) -> dict[str, Any]:

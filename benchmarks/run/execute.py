@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 import json
+import logging
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,25 +18,29 @@ from i2moe_plugin import __version__
 from i2moe_plugin.backbones.entry import backbones
 from i2moe_plugin.benchmarks.data.open import OpenedDataset
 from i2moe_plugin.benchmarks.run.checkpoints import load_state, save_state, save_tensors
+from i2moe_plugin.benchmarks.run.code import source_of
 from i2moe_plugin.benchmarks.run.environment import (
     create_fabric,
     environment,
+    load_what_runs_need,
     resolve_device,
     training_threads,
 )
 from i2moe_plugin.benchmarks.run.files import json_ready, write_json, write_text
 from i2moe_plugin.benchmarks.run.memory import keep_freed_memory
-from i2moe_plugin.benchmarks.run.model import create_trainer
+from i2moe_plugin.benchmarks.run.model import backbone_notes, check_last_batch, create_trainer
 from i2moe_plugin.benchmarks.run.outputs import write_outputs
+from i2moe_plugin.benchmarks.run.selection import check_selection
 from i2moe_plugin.benchmarks.run.settings import RunSettings
-from i2moe_plugin.benchmarks.run.store import Run, RunStore
-from i2moe_plugin.errors import RunError
+from i2moe_plugin.benchmarks.run.store import STATES, Run, RunStore
+from i2moe_plugin.errors import RunError, TrainingError
 from i2moe_plugin.model import I2MoE
 from i2moe_plugin.training import Predictions, Trainer, count_parameters
 
-#: Seconds between two saved states of a run under way.
-SAVE_EVERY = 30.0
-STATE = "state.safetensors"
+log = logging.getLogger(__name__)
+
+#: Seconds of work that a kill may cost, where an epoch does not take longer.
+SAVE_EVERY = 10.0
 
 EpochCallback = Callable[[dict[str, Any]], None]
 
@@ -44,20 +49,15 @@ def run_name(settings: RunSettings, data: OpenedDataset) -> tuple[str, str]:
     """Return a run's directory name and its identity.
 
     The identity covers the settings, the data, the device's kind, this package's version and the
-    source of the backbone: change any, and it is another run.
+    source of the backbone, with what it imports from its own folder: change any, and it is another
+    run.
     """
-    build = backbones.get(settings.fusion).build
-    try:
-        source = Path(inspect.getsourcefile(inspect.unwrap(build)) or "").read_text(
-            encoding="utf-8"
-        )
-    except (OSError, TypeError):
-        source = ""
+    entry = backbones.get(settings.fusion)
     identity = settings.identity(
         version=__version__,
         data=data.fingerprint(),
         device=resolve_device(settings.device).type,
-        source=source,
+        source=source_of(entry.build, entry.module),
     )
     stem = f"{settings.dataset}-{settings.fusion}-{settings.method}-seed{settings.seed}"
     return f"{stem.replace(':', '.').replace('/', '.')}-{identity[:8]}", identity
@@ -100,12 +100,17 @@ def execute(
 
     Raises:
         RunError: the run cannot be written, or another process computes it.
+        ConfigError: the metric that selects the epoch is undefined on the validation split.
         BackboneError, TrainingError: see :class:`Trainer`.
     """
     if not fresh and (found := finished(settings, data, store)) is not None:
         return found
+    check_selection(settings, data)
     name, identity = run_name(settings, data)
     with store.writing(name, identity, fresh=fresh) as folder:
+        if folder is None:  # finished by another process, or before a kill
+            return Run.load(store.folder / name)
+        load_what_runs_need()
         trainer = create_trainer(settings, data, create_fabric(settings))
         if trainer.fabric.device.type == "cpu":
             keep_freed_memory()
@@ -113,7 +118,7 @@ def execute(
             # torch's optimizers otherwise look for a driver on the disk at every step.
             os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
         with training_threads(settings, trainer.model, most_threads):
-            _train_and_test(settings, data, trainer, folder, on_epoch, sources or {})
+            _train_and_test(settings, data, trainer, folder, identity, on_epoch, sources or {})
     return Run.load(store.folder / name)
 
 
@@ -122,17 +127,21 @@ def _train_and_test(
     data: OpenedDataset,
     trainer: Trainer,
     folder: Path,
+    identity: str,
     on_epoch: EpochCallback | None,
     sources: Mapping[str, str],
 ) -> None:
     start = time.perf_counter()
-    _go_on(trainer, folder / STATE)
+    check_last_batch(settings, data, trainer.model)
+    notes = [*data.notes, *data.observations(), *backbone_notes(trainer.model)]
+    _go_on(trainer, folder, identity)
     last_save = time.perf_counter()
 
     def epoch_done(record: dict[str, Any]) -> None:
         nonlocal last_save
-        if time.perf_counter() - last_save > SAVE_EVERY:
-            save_state(folder / STATE, trainer.state_dict())
+        # Before another epoch as long as this one would make it too much.
+        if time.perf_counter() - last_save + record["seconds"] > SAVE_EVERY:
+            save_state(folder, trainer.state_dict(), identity)
             last_save = time.perf_counter()
         if on_epoch is not None:
             on_epoch(record)
@@ -157,16 +166,28 @@ def _train_and_test(
         "test": time.perf_counter() - test_start,
         "total": time.perf_counter() - start,
     }
-    _write(settings, data, folder, trainer, test, sources, seconds)
+    _write(settings, data, folder, trainer, test, sources, seconds, notes)
 
 
-def _go_on(trainer: Trainer, state: Path) -> None:
-    """Go on from a stopped run's last state; where it cannot be used, the run starts over."""
-    if state.exists():
-        try:
-            trainer.load_state_dict(load_state(state))
-        except (RunError, RuntimeError, KeyError, ValueError):
-            state.unlink()
+def _go_on(trainer: Trainer, folder: Path, identity: str) -> None:
+    """Go on from a stopped run's last state, or the one before; without any, it starts over."""
+    problems = []
+    for name in STATES:
+        if (folder / name).exists():
+            try:
+                trainer.load_state_dict(load_state(folder / name, identity))
+            except (RunError, TrainingError) as error:
+                problems.append(str(error))
+                (folder / name).unlink()
+            else:
+                break
+    done = len(trainer.history)
+    for problem in problems:
+        log.warning(
+            "a saved state cannot be used (%s); the run %s.",
+            problem.removesuffix("."),
+            f"goes on after epoch {done}, from the state before" if done else "starts over",
+        )
 
 
 def _write(
@@ -177,6 +198,7 @@ def _write(
     test: Predictions,
     sources: Mapping[str, str],
     seconds: dict[str, float],
+    notes: Sequence[str],
 ) -> None:
     result: dict[str, Any] = {
         "test": {"loss": test.loss, **trainer.model.task.metrics(test.prediction, test.target)},
@@ -189,8 +211,9 @@ def _write(
         - count_parameters(trainer.model.encoders),
         "seconds": seconds,
         "plan": trainer.plan,
-        "notes": data.notes,
+        "notes": notes,
         "task": trainer.model.task.describe(),
+        "target_scale": trainer.target_scale and asdict(trainer.target_scale),
         "class_names": data.class_names,
         "modalities": list(data.modalities),
         "data_root": None if data.root is None else str(data.root.absolute()),
@@ -208,7 +231,12 @@ def _write(
         arrays |= {"expert_outputs": test.outputs, "weights": test.weights}
     write_json(
         folder / "settings.json",
-        {**settings.model_dump(), "splits": data.split_hash(), "sources": dict(sources)},
+        {
+            **settings.model_dump(),
+            "splits": data.split_hash(),
+            "data": data.content_hash(),
+            "sources": dict(sources),
+        },
     )
     write_json(folder / "environment.json", environment(settings))
     write_json(folder / "result.json", result)
@@ -216,4 +244,3 @@ def _write(
     write_text(folder / "metrics.jsonl", "".join(lines))
     write_outputs(folder, arrays)
     save_tensors(folder / "weights.safetensors", trainer.model.state_dict())
-    (folder / STATE).unlink(missing_ok=True)

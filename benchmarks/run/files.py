@@ -6,6 +6,7 @@ import contextlib
 import errno
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,14 +26,7 @@ _ADVICE = {
 
 @contextlib.contextmanager
 def disk_errors_explained(path: Path) -> Iterator[None]:
-    """Turn an operating system error inside the block into one that says what to do.
-
-    Args:
-        path: what is written in the block.
-
-    Raises:
-        RunError: in place of any OSError.
-    """
+    """Turn an OSError in the block, which writes ``path``, into one that says what to do."""
     try:
         yield
     except OSError as error:
@@ -40,24 +34,40 @@ def disk_errors_explained(path: Path) -> Iterator[None]:
         raise RunError(f"cannot write {path}: {error.strerror or error}.{advice}") from error
 
 
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a neighbouring file to write, which takes the place of a file when the block ends.
+
+    So a reader never sees half of a file, and two processes may write the same one. A block that
+    ends with an error leaves the file as it was, and takes no room on a full disk.
+
+    Raises:
+        RunError: in place of any OSError.
+    """
+    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with disk_errors_explained(path):
+        try:
+            yield aside
+            aside.replace(path)
+        finally:
+            aside.unlink(missing_ok=True)
+
+
 def write_text(path: Path, text: str) -> Path:
-    """Write a file through a neighbouring one, so that a reader never sees half of it.
+    """Write a file whole; see :func:`replacing`.
 
     Raises:
         RunError: the file cannot be written.
     """
-    with disk_errors_explained(path):
-        aside = path.with_name(f".{path.name}.tmp")
+    with replacing(path) as aside:
         aside.write_text(text, encoding="utf-8")
-        return aside.replace(path)
+    return path
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON as :func:`write_text` writes; see :func:`json_ready` for what JSON lacks.
-
-    Raises:
-        RunError: the file cannot be written.
-    """
+    """Write JSON as :func:`write_text` writes, in a folder that is made where there is none."""
+    with disk_errors_explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, json.dumps(json_ready(value), indent=1, allow_nan=False) + "\n")
 
 
@@ -67,15 +77,21 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         RunError: the file is not there, not readable, or holds something else.
     """
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise RunError(f"{path}: not a file.")
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
     except FileNotFoundError as error:
         raise RunError(f"{path}: no such file; this is not a finished run.") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RunError(f"{path}: not readable ({error}).") from error
     if not isinstance(value, dict):
         raise RunError(f"{path}: an object was expected.")
     return value
+
+
+def _refuse(word: str) -> None:
+    raise ValueError(f"{word} is not JSON")
 
 
 def json_ready(value: Any) -> Any:

@@ -2,36 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from dataclasses import fields
 
+import torch
 from lightning_fabric import Fabric
+from lightning_fabric.utilities import move_data_to_device
 from torch import nn
 
 from i2moe_plugin.backbones.create import create_backbone
 from i2moe_plugin.backbones.entry import backbones
-from i2moe_plugin.backbones.latents import LatentSpec, latent_specs
-from i2moe_plugin.benchmarks.data.open import OpenedDataset, PreparedDataset
+from i2moe_plugin.backbones.latents import latent_specs
+from i2moe_plugin.backbones.soundness import NORM_OF_ONE, unsound
+from i2moe_plugin.backbones.wrapper import Backbone
+from i2moe_plugin.benchmarks.data.open import OpenedDataset
 from i2moe_plugin.benchmarks.encoders import EncoderSettings
 from i2moe_plugin.benchmarks.run.environment import cpu_threads, resolve_device
 from i2moe_plugin.benchmarks.run.settings import RunSettings
+from i2moe_plugin.errors import BackboneError
 from i2moe_plugin.execution.layers import quicken
 from i2moe_plugin.methods import PooledTokens, create_model, find_method
 from i2moe_plugin.model import MultimodalModel
+from i2moe_plugin.parts import ModelSettings
 from i2moe_plugin.seeding import seeded
+from i2moe_plugin.target_scale import TargetScale
+from i2moe_plugin.tasks import Regression
 from i2moe_plugin.training import Trainer, count_parameters
 
 
 def create_trainer(settings: RunSettings, data: OpenedDataset, fabric: Fabric) -> Trainer:
-    """Build the model of a run and put it into the trainer that trains it.
-
-    Args:
-        settings: of the run.
-        data: the opened data set.
-        fabric: the device and precision to train on.
-
-    Raises:
-        ConfigError, BackboneError, ShapeError: see :func:`build_model`.
-    """
+    """Build the model of a run and put it into the trainer that trains it."""
     model = build_model(settings, data)
     quicken(model)
     return Trainer(
@@ -41,9 +41,54 @@ def create_trainer(settings: RunSettings, data: OpenedDataset, fabric: Fabric) -
         weight_decay=settings.weight_decay,
         clip_grad_norm=settings.clip_grad_norm,
         seed=settings.seed,
+        patience=settings.patience,
+        target_scale=target_scale(settings, data),
         fabric=fabric,
-        compile=settings.compile,
     )
+
+
+def target_scale(settings: RunSettings, data: OpenedDataset) -> TargetScale | None:
+    """How a run standardises its targets, from training rows; None for other tasks than regression.
+
+    Args:
+        settings: of the run.
+        data: the opened data set.
+    """
+    if not settings.standardise_target or not isinstance(data.task, Regression):
+        return None
+    return TargetScale.fit(data.labels("train"), data.task.num_outputs)
+
+
+def backbone_notes(model: MultimodalModel) -> list[str]:
+    """Say what makes the figures of a model's backbone doubtful; see :func:`unsound`."""
+    backbone = next((part for part in model.modules() if isinstance(part, Backbone)), None)
+    return [] if backbone is None else unsound(backbone, backbone.latents)
+
+
+def check_last_batch(settings: RunSettings, data: OpenedDataset, model: MultimodalModel) -> None:
+    """Try one training sample where the last batch of an epoch holds no more.
+
+    Raises:
+        BackboneError: the model cannot be trained on it; names a batch size that leaves none.
+    """
+    count, size = len(data.labels("train")), settings.batch_size
+    if count % size != 1 and size != 1:
+        return
+    device = next(model.parameters()).device
+    *inputs, _ = next(iter(data.prepare(device).loader("train", batch_size=1)))
+    tried = copy.deepcopy(model).train()
+    try:
+        with torch.no_grad(), seeded(settings.seed, "last batch"):
+            tried(move_data_to_device(inputs, device))
+    except ValueError as error:
+        if NORM_OF_ONE not in str(error):
+            raise
+        other = next((b for b in range(size + 1, count) if count % b != 1), count)
+        raise BackboneError(
+            f"{count} training samples in batches of {size} leave a last batch of one sample, on "
+            f"which BatchNorm cannot be trained: choose another batch size (--batch-size {other}), "
+            "or take LayerNorm."
+        ) from error
 
 
 # Threads do not survive a fork: a process forked from one that has used them waits for ever where
@@ -53,9 +98,6 @@ def build_model(settings: RunSettings, data: OpenedDataset) -> MultimodalModel:
     """Build the model of a run, with initial weights from its seed.
 
     All methods of one seed start from the same encoders and the same backbone.
-
-    Raises:
-        ConfigError, BackboneError, ShapeError: the backbone does not fit the data.
     """
     if settings.method == "wide":
         return _widened(settings, data)
@@ -73,7 +115,9 @@ def build_model(settings: RunSettings, data: OpenedDataset) -> MultimodalModel:
         encoders = prepared.encoders(encoder_settings)
     if find_method(settings.method).pooled:
         encoders = [PooledTokens(encoder) for encoder in encoders]
-    latents = _measure(encoders, prepared)
+    latents = latent_specs(encoders, prepared.example())
+    chosen = {field.name: getattr(settings, field.name) for field in fields(ModelSettings)}
+    chosen["memory_budget"] = settings.memory_budget and settings.memory_budget * 1_000_000
     task = data.task
     built = 0
 
@@ -86,25 +130,7 @@ def build_model(settings: RunSettings, data: OpenedDataset) -> MultimodalModel:
             )
 
     with seeded(settings.seed, "init", "reweighting"):
-        return create_model(
-            settings.method,
-            encoders,
-            latents,
-            backbone,
-            task,
-            interaction_weight=settings.interaction_weight,
-            interaction_loss=settings.interaction_loss,
-            masking=settings.masking,
-            expert_init=settings.expert_init,
-            reweighting_hidden=settings.reweighting_hidden,
-            reweighting_layers=settings.reweighting_layers,
-            reweighting_dropout=settings.reweighting_dropout,
-            temperature=settings.temperature,
-            auxiliary_weight=settings.auxiliary_weight,
-            regularizer_weight=settings.regularizer_weight,
-            plan=settings.plan,
-            memory_budget=settings.memory_budget and settings.memory_budget * 1_000_000,
-        )
+        return create_model(settings.method, encoders, latents, backbone, task, **chosen)
 
 
 def _widened(settings: RunSettings, data: OpenedDataset) -> MultimodalModel:
@@ -133,8 +159,3 @@ def _widened(settings: RunSettings, data: OpenedDataset) -> MultimodalModel:
         (model("vanilla", width) for width in (low, high)),
         key=lambda one: abs(count_parameters(one) - goal),
     )
-
-
-def _measure(encoders: Sequence[nn.Module], data: PreparedDataset) -> list[LatentSpec]:
-    *inputs, _ = next(iter(data.loader("train", batch_size=2)))
-    return latent_specs(encoders, inputs)

@@ -21,7 +21,6 @@ from i2moe_plugin.benchmarks.data.splits import SPLITS
 from i2moe_plugin.benchmarks.run.environment import create_fabric, resolve_device, training_threads
 from i2moe_plugin.benchmarks.run.execute import run_name
 from i2moe_plugin.benchmarks.run.files import (
-    disk_errors_explained,
     read_json,
     sha256_of,
     write_json,
@@ -47,21 +46,8 @@ def loop_results(
 
     The model, its initial weights, the order of batches, learning rate, weight decay and clipping
     are those of our run of the same settings. The loop is theirs: optimiser steps, validation, and
-    which epoch is kept.
-
-    Args:
-        settings: with method and seed.
-        data: the opened data set.
-        store: what was measured is kept in ``<runs>/multibench-loop``.
-        root: the checkout.
-
-    Returns:
-        ``{"test": metrics, "checkout": its folder}``.
-
-    Raises:
-        ConfigError: their loop cannot take these batches or this task.
-        PluginError: the folder is no checkout, or a package it needs is not here.
-        TrainingError: their loop failed or kept no model.
+    which epoch is kept. Results, ``{"test": metrics, "checkout": its folder}``, are kept in
+    ``<runs>/multibench-loop``.
     """
     checkout = open_checkout(root)
     source = checkout.root / "training_structures" / "Supervised_Learning.py"
@@ -74,8 +60,6 @@ def loop_results(
         with contextlib.suppress(RunError):
             return read_json(place)
     found = _train(settings, data, checkout)
-    with disk_errors_explained(place):
-        place.parent.mkdir(parents=True, exist_ok=True)
     write_json(place, found)
     return found
 

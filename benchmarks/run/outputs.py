@@ -5,7 +5,6 @@ Runs of format 1 kept them as ``outputs.npz``, which is still read.
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from i2moe_plugin.benchmarks.run.files import disk_errors_explained
-from i2moe_plugin.errors import RunError
+from i2moe_plugin.benchmarks.formats.arrays import read_npz
+from i2moe_plugin.benchmarks.formats.hdf5 import check_storage, h5_dataset, open_hdf5
+from i2moe_plugin.benchmarks.formats.hdf5_writing import writing_hdf5
+from i2moe_plugin.benchmarks.run.files import replacing
+from i2moe_plugin.errors import DatasetError, RunError
 from i2moe_plugin.tasks import Classification, Multilabel, Regression, Task
 
 #: The file of the outputs, by the format of the run's manifest.
@@ -24,18 +26,10 @@ CHUNK = 1024
 
 
 def write_outputs(folder: Path, columns: Mapping[str, NDArray[Any]]) -> None:
-    """Write outputs as :func:`read_outputs` reads them: an HDF5 data set for each column.
-
-    Args:
-        folder: of the run.
-        columns: arrays [N, ...] of numbers or text, by name.
-
-    Raises:
-        RunError: the file cannot be written.
-    """
+    """Write arrays [N, ...] of numbers or text, by name: an HDF5 data set for each."""
     import h5py
 
-    with disk_errors_explained(folder), h5py.File(folder / OUTPUTS[2], "w") as file:
+    with replacing(folder / OUTPUTS[2]) as aside, writing_hdf5(aside) as file:
         for name, values in columns.items():
             text, filled = values.dtype.kind in "UO", len(values) > 0
             file.create_dataset(
@@ -62,15 +56,19 @@ def read_outputs(
     Raises:
         RunError: the file is not readable, or has no such column.
     """
+    chosen = slice(None) if rows is None else rows
     try:
-        with _open(path) as columns:
-            missing = [name for name in names if name not in columns]
-            if missing:
-                raise RunError(f"{path}: no {', '.join(missing)}; it holds {', '.join(columns)}.")
-            chosen = slice(None) if rows is None else rows
-            return {name: _text_as_str(columns[name][chosen]) for name in names or columns}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise RunError(f"{path}: not readable ({error}).") from error
+        if path.name == OUTPUTS[1]:
+            return {name: values[chosen] for name, values in read_npz(path, names or None).items()}
+        with open_hdf5(path, "file of outputs", locking=False) as file:
+            found = {}
+            for name in names or list(file):
+                column = h5_dataset(path, file, name)
+                check_storage(path, name, column)
+                found[name] = _text_as_str(column[chosen])
+            return found
+    except DatasetError as error:
+        raise RunError(str(error)) from error
 
 
 def task_of_outputs(columns: Mapping[str, NDArray[Any]]) -> Task:
@@ -85,14 +83,6 @@ def task_of_outputs(columns: Mapping[str, NDArray[Any]]) -> Task:
         return Classification(width)
     labels = target.ndim == 2 and bool(np.isin(target, (0, 1)).all())
     return Multilabel(width) if labels else Regression(width)
-
-
-def _open(path: Path) -> Any:
-    if path.name == OUTPUTS[1]:
-        return np.load(path, allow_pickle=False)
-    import h5py
-
-    return h5py.File(path, "r", locking=False)
 
 
 def _text_as_str(values: Any) -> NDArray[Any]:

@@ -20,6 +20,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from i2moe_plugin.backbones.entry import HEAD_SETTINGS
+from i2moe_plugin.deprecation import deprecated
 from i2moe_plugin.errors import ConfigError, did_you_mean
 
 #: A name of :data:`i2moe_plugin.methods.METHODS`, such as ``vanilla`` or ``i2moe``.
@@ -46,12 +47,18 @@ class RunSettings(BaseModel):
     seed: int = Field(0, ge=0, description="what everything random derives from")
 
     epochs: Short[int] = Field(50, ge=1, description="epochs; the best on validation is kept")
+    patience: Short[int | None] = Field(
+        None, ge=1, description="stop after so many epochs without a better one; by default never"
+    )
     batch_size: Short[int] = Field(32, ge=1, description="samples a step")
     lr: Short[float] = Field(1e-4, gt=0, description="learning rate of Adam")
     weight_decay: float = Field(0.0, ge=0, description="decoupled weight decay (AdamW)")
     clip_grad_norm: float | None = Field(None, gt=0, description="clip the gradient norm")
     metric: str | None = Field(
         None, description="metric that selects the epoch, or loss; the data set's own by default"
+    )
+    standardise_target: bool = Field(
+        True, description="train regression on targets with mean 0 and deviation 1"
     )
 
     latent_dim: int = Field(64, ge=1, description="width of every latent")
@@ -100,10 +107,10 @@ class RunSettings(BaseModel):
     precision: Short[Literal["32", "bf16-mixed", "16-mixed"]] = Field(
         "32", description="number format"
     )
-    plan: Short[Literal["auto", "fastest", "loop", "batched", "shared", "stacked"]] = Field(
-        "auto", description="how experts and views are run; fastest measures, and may vary"
+    plan: Short[Literal["auto", "loop", "batched", "shared", "stacked", "fastest"]] = Field(
+        "auto", description="how experts and views are run; fastest is deprecated and means auto"
     )
-    compile: Short[bool] = Field(False, description="compile a step with torch.compile")
+    compile: Short[bool] = Field(False, description="deprecated, without effect")
     memory_budget: Short[int | None] = Field(
         None, gt=0, description="MB for a step's activations; recomputes what exceeds it"
     )
@@ -119,6 +126,21 @@ class RunSettings(BaseModel):
 
             find_method(name)
         return name
+
+    @field_validator("plan")
+    @classmethod
+    def _not_by_a_clock(cls, name: str) -> str:
+        if name != "fastest":
+            return name
+        deprecated("plan=fastest", "plan=auto, which it is now")
+        return "auto"
+
+    @field_validator("compile")
+    @classmethod
+    def _not_compiled(cls, asked: bool) -> bool:
+        if asked:
+            deprecated("compile", "the same without it: steps are not compiled any more")
+        return False
 
     def identity(self, **facts: str) -> str:
         """Return a hash of what decides the numbers: most settings, and the given facts."""
@@ -141,9 +163,6 @@ def load_recipe(dataset: str) -> dict[str, Any]:
     """Read the recipe of a data set that the package ships; empty where there is none.
 
     ``like: NAME`` takes over the parts of another data set's recipe that it does not have itself.
-
-    Raises:
-        ConfigError: the file is not a recipe.
     """
     file = resources.files("i2moe_plugin.benchmarks.recipes").joinpath(f"{dataset}.yaml")
     if not file.is_file():
@@ -169,9 +188,6 @@ def resolve(
     Returns:
         the settings, with method and seed at their defaults; and the source of each value that is
         not a default, by key.
-
-    Raises:
-        ConfigError: every unknown name, unknown key and unusable value, all at once.
     """
     problems = _unknown_names(dataset, fusion)
     values: dict[str, Any] = {}
@@ -217,10 +233,6 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
 
     >>> parse_assignments(["lr=1e-3", "fusion.rank=8", "data.augment=true"])
     {'lr': 0.001, 'fusion.rank': 8, 'data.augment': True}
-
-    Raises:
-        ConfigError: an item without ``=``, an unreadable value, or a key that is given twice; all
-            at once.
     """
     values: dict[str, Any] = {}
     problems = []

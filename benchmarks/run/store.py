@@ -1,7 +1,8 @@
 """Run directories: written aside, renamed into place when finished, never half-read.
 
 <runs>/<name>/                  a finished run; its manifest lists each file with its sha256
-<runs>/.unfinished/<name>/      one that is under way or was stopped; goes on from its last state
+<runs>/.unfinished/<name>/      one that is under way or was stopped; goes on from its last state,
+                                or, where its manifest is there, is only put in its place
 <runs>/.unfinished/<name>.lock  held by the process that computes it
 """
 
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
+from i2moe_plugin.benchmarks.formats.reading import is_file
 from i2moe_plugin.benchmarks.run.files import (
     disk_errors_explained,
     read_json,
@@ -38,6 +40,8 @@ MANIFEST = "manifest.json"
 #: The format that is written; all of :data:`OUTPUTS` are read.
 FORMAT = 2
 UNFINISHED = ".unfinished"
+#: The last state of a run under way, and the one before it; no part of a finished run.
+STATES = ("state.safetensors", "state.previous.safetensors")
 #: What file systems say that have no locks; runs are then written without.
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 #: Settings that differ between the runs of one comparison, or say where a run came from.
@@ -66,7 +70,9 @@ class Run:
         """
         manifest = read_json(path / MANIFEST)
         known = " or ".join(map(str, OUTPUTS))
-        if manifest.get("format") not in OUTPUTS or not isinstance(manifest.get("files"), dict):
+        if manifest.get("format") not in list(OUTPUTS) or not isinstance(
+            manifest.get("files"), dict
+        ):
             raise RunError(f"{path / MANIFEST}: not a manifest of format {known}.")
         return cls(path, manifest)
 
@@ -86,10 +92,13 @@ class Run:
             file = self.path / name
             if name not in files:
                 raise RunError(f"{self.path}: its manifest lists no {name}.")
-            if not file.is_file():
-                raise RunError(f"{self.path}: {name} is missing, although the manifest lists it.")
-            facts = files[name]
-            if file.stat().st_size != facts["size"] or sha256_of(file) != facts["sha256"]:
+            if Path(name).name != name or file.is_symlink():
+                raise RunError(f"{self.path}: {name[:100]} is no file in the run's own folder.")
+            if not is_file(file):
+                raise RunError(
+                    f"{self.path}: {name[:100]} is missing, although the manifest lists it."
+                )
+            if {"size": file.stat().st_size, "sha256": sha256_of(file)} != files[name]:
                 raise RunError(f"{self.path}: {name} is not the file the manifest describes.")
             self._checked.add(name)
         return self
@@ -112,9 +121,20 @@ class Run:
         return read_json(self.file(name))
 
     def history(self) -> list[dict[str, Any]]:
-        """Read the records of all epochs, in order."""
-        text = self.file("metrics.jsonl").read_text(encoding="utf-8")
-        return [json.loads(line) for line in text.splitlines()]
+        """Read the records of all epochs, in order.
+
+        Raises:
+            RunError: see :meth:`check`, or the file is not readable.
+        """
+        path = self.file("metrics.jsonl")
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+            records = [json.loads(line) for line in lines]
+        except (OSError, ValueError, RecursionError) as error:
+            raise RunError(f"{path}: not readable ({error}).") from error
+        if not all(isinstance(record, dict) for record in records):
+            raise RunError(f"{path}: an object a line was expected.")
+        return records
 
     @property
     def outputs_name(self) -> str:
@@ -152,20 +172,23 @@ class Run:
         return self._interpretable(None)
 
     def _interpretable(self, rows: slice | NDArray[Any] | None) -> Outputs:
+        from i2moe_plugin.benchmarks.run.records import check_values
         from i2moe_plugin.interpretation import Outputs
         from i2moe_plugin.tasks import task_from
 
         result, columns = self.result, self.outputs(rows=rows)
         try:
             task = task_from(result["task"]) if "task" in result else task_of_outputs(columns)
-            return Outputs(
+            found = Outputs(
                 task=task,
                 class_names=tuple(result["class_names"]),
                 modalities=tuple(result["modalities"]),
                 experts=tuple(result.get("expert_weights", ())),
                 **columns,
             )
-        except (ConfigError, ShapeError, KeyError, TypeError) as error:
+            check_values(found)
+            return found
+        except (ConfigError, ShapeError, LookupError, TypeError, ValueError) as error:
             raise RunError(f"{self.path}: not a run's outputs ({error}).") from error
 
     @property
@@ -232,29 +255,45 @@ class RunStore:
         return {path.name: _is_held(path) for path in paths}
 
     @contextlib.contextmanager
-    def writing(self, name: str, identity: str, *, fresh: bool = False) -> Iterator[Path]:
+    def writing(self, name: str, identity: str, *, fresh: bool = False) -> Iterator[Path | None]:
         """Give a directory to write one run into; it is renamed into place when the block ends.
 
         It holds what an earlier, stopped attempt left, unless ``fresh``. A finished run of the
         same name is replaced at the very end, not before. A block that ends with an error leaves
         the directory as it is, for the next attempt.
 
+        Args:
+            name: the run's directory.
+            identity: the run's.
+            fresh: write it even where it is finished.
+
+        Yields:
+            the directory; None where nothing is left to do: the run was finished meanwhile, or by
+            an attempt that was killed before it could put it in its place.
+
         Raises:
             RunError: the folder cannot be written, is full, or another process writes this run.
         """
-        aside = self.folder / UNFINISHED / name
+        aside, final = self.folder / UNFINISHED / name, self.folder / name
         with disk_errors_explained(aside):
             lock = _lock(aside)
         if lock is None:
-            raise RunError(f"{aside}: another process is computing this run.")
+            raise RunError(
+                f"{aside}: another process is computing this run. Wait until it has finished, or "
+                "choose another folder with --out."
+            )
         try:
             with disk_errors_explained(aside):
-                if fresh:
-                    shutil.rmtree(aside, ignore_errors=True)
+                _clear(aside, final, fresh)
+                done = _put_in_place(aside, final, identity)
+                if done or (not fresh and _is_whole(final, identity)):
+                    yield None
+                    return
                 aside.mkdir(exist_ok=True)
             yield aside
             with disk_errors_explained(aside):
-                _finish(aside, self.folder / name, identity)
+                _describe(aside, identity)
+                _put_in_place(aside, final, identity)
         finally:
             if not aside.exists():
                 # Before another process can hold it. Where an open file cannot go, it stays.
@@ -265,26 +304,62 @@ class RunStore:
                 aside.parent.rmdir()
 
 
-def _finish(aside: Path, final: Path, identity: str) -> None:
-    """Write the manifest, and put the run in its place."""
-    files = {
-        file.name: {"sha256": sha256_of(file), "size": file.stat().st_size}
-        for file in sorted(aside.iterdir())
-        if file.name != MANIFEST and not file.name.startswith(".")
-    }
+def _clear(aside: Path, final: Path, fresh: bool) -> None:
+    """Remove what killed processes left, and with ``fresh`` what a stopped one did."""
+    old = _replaced(final)
+    if old.exists() and not final.exists():
+        old.rename(final)
+    for replaced in aside.parent.glob(_replaced(Path("*")).name):
+        if _replaces(replaced).exists():
+            shutil.rmtree(replaced, ignore_errors=True)
+    if fresh:
+        shutil.rmtree(aside, ignore_errors=True)
+    for half in aside.glob(".*"):
+        half.unlink()
+
+
+def _replaced(final: Path) -> Path:
+    """Return where a finished run stays for the moment in which another takes its place."""
+    return final.parent / UNFINISHED / f".{final.name}.old"
+
+
+def _replaces(old: Path) -> Path:
+    """Return the finished run whose place it had; see :func:`_replaced`."""
+    return old.parent.parent / old.name.removeprefix(".").removesuffix(".old")
+
+
+def _describe(aside: Path, identity: str) -> None:
+    """Write the manifest of a run whose files are all there: from here on it is whole."""
+    files = {}
+    for file in sorted(aside.iterdir()):
+        if file.name not in (MANIFEST, *STATES):
+            with file.open("rb") as handle:
+                os.fsync(handle.fileno())
+            files[file.name] = {"sha256": sha256_of(file), "size": file.stat().st_size}
     write_json(aside / MANIFEST, {"format": FORMAT, "identity": identity, "files": files})
-    for file in aside.iterdir():
-        if file.name.startswith("."):  # half of a file, of a process that was killed
-            file.unlink()
-            continue
-        with file.open("rb") as handle:
-            os.fsync(handle.fileno())
-    old = aside.with_name(f".{final.name}.old")
+
+
+def _is_whole(path: Path, identity: str) -> bool:
+    """Whether a directory holds a finished, undamaged run of that identity."""
+    try:
+        return Run.load(path).check().manifest.get("identity") == identity
+    except RunError:
+        return False
+
+
+def _put_in_place(aside: Path, final: Path, identity: str) -> bool:
+    """Rename a run that is whole into its place; False, and nothing is done, where it is not."""
+    if not _is_whole(aside, identity):
+        (aside / MANIFEST).unlink(missing_ok=True)
+        return False
+    for name in STATES:
+        (aside / name).unlink(missing_ok=True)
+    old = _replaced(final)
     if final.exists():  # replaced by --fresh, or damaged
-        shutil.rmtree(old, ignore_errors=True)
         final.rename(old)
     aside.rename(final)
     shutil.rmtree(old, ignore_errors=True)
+    return True
 
 
 def _lock(aside: Path) -> BaseFileLock | None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import FlopCounterMode, register_flop_formula
+from torch.utils.flop_counter import FlopCounterMode
 
 #: What starts nothing, beside views.
 IDLE = (
@@ -75,11 +75,3 @@ class _Counter(TorchDispatchMode):
 def _by_mask(args: Sequence[Any]) -> bool:
     places = args[1] if len(args) > 1 and isinstance(args[1], (list, tuple)) else ()
     return any(isinstance(x, torch.Tensor) and x.dtype == torch.bool for x in places)
-
-
-@register_flop_formula(torch.ops.mkldnn._linear_pointwise)
-def _linear(input_shape: Any, weight_shape: Any, *_: Any, out_shape: Any = None, **__: Any) -> int:
-    rows = 1
-    for size in input_shape[:-1]:
-        rows *= size
-    return 2 * rows * int(weight_shape[0]) * int(weight_shape[1])

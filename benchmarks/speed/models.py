@@ -10,12 +10,14 @@ from torch import Tensor, nn
 
 from i2moe_plugin.backbones.create import create_backbone
 from i2moe_plugin.backbones.latents import LatentSpec
-from i2moe_plugin.execution.layers import Dropout, Linear, quicken
+from i2moe_plugin.execution.layers import Dropout, quicken
 from i2moe_plugin.methods import create_model
 from i2moe_plugin.model import MultimodalModel, Vanilla
 from i2moe_plugin.tasks import Classification
 
-Variant = Literal["vanilla", "naive", "loop", "batched", "shared", "stacked", "auto"]
+Variant = Literal[
+    "vanilla", "naive", "loop", "batched", "shared", "stacked", "auto", "torch-dropout", "unkept"
+]
 
 
 @dataclass(frozen=True)
@@ -106,8 +108,9 @@ def build(
 ) -> Subject:
     """A model of a shape.
 
-    Variants: ``vanilla``; ``naive``: I2MoE one pass at a time with torch's own layers, as the
-    released code does it; otherwise the name of a plan.
+    Variants: ``vanilla``; the name of a plan of I2MoE; ``naive``: one pass at a time with torch's
+    own dropout, as the released code does it; ``torch-dropout``: ``auto`` with that;
+    ``unkept``: ``auto``, for a process that hands freed memory back.
     """
     latents = shape.latents
 
@@ -122,9 +125,10 @@ def build(
         model = Vanilla(encoders, latents, backbone(), task)
         quicken(model)
     else:
-        plan = "loop" if variant == "naive" else variant
+        plans: dict[Variant, Any] = {"naive": "loop", "torch-dropout": "auto", "unkept": "auto"}
+        plan = plans.get(variant, variant)
         model = create_model("i2moe", encoders, latents, backbone, task, plan=plan)
-        if variant == "naive":
+        if variant in ("naive", "torch-dropout"):
             _torchs_own(model)
         else:
             quicken(model)
@@ -139,7 +143,5 @@ def build(
 
 def _torchs_own(module: nn.Module) -> None:
     for layer in module.modules():
-        if type(layer) is Linear:
-            layer.__class__ = nn.Linear  # type: ignore[assignment]
-        elif type(layer) is Dropout:
+        if type(layer) is Dropout:
             layer.__class__ = nn.Dropout  # type: ignore[assignment]

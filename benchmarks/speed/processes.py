@@ -22,15 +22,15 @@ Ask = Callable[..., Any]
 
 @contextmanager
 def processes() -> Iterator[Ask]:
-    """Two processes: one for ``naive`` models, one, which keeps its memory, for the others."""
+    """Two processes: one, which keeps its memory, and one for ``naive`` and ``unkept`` models."""
     context, threads = multiprocessing.get_context("spawn"), torch.get_num_threads()
     with (
-        ProcessPoolExecutor(1, context, _start, (threads, False)) as naive,
+        ProcessPoolExecutor(1, context, _start, (threads, False)) as plain,
         ProcessPoolExecutor(1, context, _start, (threads, True)) as ours,
     ):
 
         def ask(variant: Variant, function: Callable[..., Any], *arguments: Any) -> Any:
-            pool = naive if variant == "naive" else ours
+            pool = plain if variant in ("naive", "unkept") else ours
             return pool.submit(function, variant, *arguments).result()
 
         yield ask

@@ -59,14 +59,22 @@ def format_value(metric: str, value: float | None, sign: str = "") -> str:
 
     >>> format_value("accuracy", 0.5), format_value("mae", 0.5, "+"), format_value("auroc", None)
     ('50.00', '+0.5000', 'undefined')
+    >>> format_value("mse", 2164.453), format_value("mae", -38.2453)
+    ('2164.5', '-38.245')
     >>> format_value("parameters", 12345.0), format_value("seconds", 1.234)
     ('12,345', '1.2')
+    >>> format_value("seconds", 0.0234)
+    '0.02'
     """
     if value is None or value != value:
         return "undefined"
     if metric in COSTS:
-        return f"{value:{sign},.{1 if metric == 'seconds' else 0}f}"
-    return f"{100 * value:{sign}.2f}" if metric in _PERCENT else f"{value:{sign}.4f}"
+        digits = 0 if metric != "seconds" else 1 if abs(value) >= 1 else 2
+        return f"{value:{sign},.{digits}f}"
+    if metric in _PERCENT:
+        return f"{100 * value:{sign}.2f}"
+    decimals = next((n for n, most in ((4, 10), (3, 100), (2, 1000)) if abs(value) < most), 1)
+    return f"{value:{sign}.{decimals}f}"
 
 
 def format_mean(metric: str, values: Sequence[float]) -> str:
@@ -91,12 +99,7 @@ def format_interval(comparison: Comparison) -> str:
 
 
 def verdict_words(comparison: Comparison, method: str, reference: str) -> str:
-    """Say what a comparison showed, without the full stop.
-
-    Args:
-        comparison: of ``method`` with ``reference``.
-        method, reference: names of methods.
-    """
+    """Say what a comparison of two methods showed, without the full stop."""
     one, other = method_title(method), method_title(reference)
     name = metric_title(comparison.metric)
     return {

@@ -30,13 +30,15 @@ class Comparison:
     Attributes:
         metric: its name.
         difference: mean over seeds of method - reference.
-        low, high: 95 % interval of that mean (paired t); None with fewer than 2 seeds.
+        low, high: 95 % interval of that mean (paired t); None with fewer than 3 seeds, where it
+            says nothing: of two, it is 13 times as wide as their difference.
         seeds: number of pairs.
         verdict: of the method; ``better`` or ``worse`` only where the interval excludes 0.
         p: of the paired t test, two-sided; None with fewer than 2 seeds or without any spread.
         p_permutation: of the paired permutation test (signs of the differences flipped), two-sided.
         p_smallest: the smallest p that this test can give with so many seeds.
-        bootstrap: 95 % percentile interval of the mean; too narrow for few seeds.
+        bootstrap: 95 % percentile interval of the mean; too narrow for few seeds, and None with
+            fewer than 3.
         effect: Cohen's d of the differences with Hedges' correction; None without any spread.
         cliffs_delta: share of pairs (any two seeds) where the method is above the reference, less
             the share where it is below: -1 to 1.
@@ -90,18 +92,19 @@ def compare(metric: str, reference: Sequence[float], values: Sequence[float]) ->
             "no difference shown" if count >= FEWEST_SEEDS else "too few seeds to tell"
         )
         return Comparison(metric, mean, None, None, count, verdict)
-    interval = t_interval(difference)
+    enough = count >= FEWEST_SEEDS
+    interval = t_interval(difference) if enough else None
     return Comparison(
         metric,
         mean,
         interval[0] if interval else None,
         interval[1] if interval else None,
         count,
-        _verdict(metric, mean, count, interval is not None and not _within(0.0, interval)),
+        _verdict(metric, mean, count, interval is not None and not interval[0] <= 0 <= interval[1]),
         p=_paired_t(difference),
         p_permutation=permutation_p(difference),
         p_smallest=min(1.0, 2.0 ** (1 - count)),
-        bootstrap=bootstrap_interval(difference),
+        bootstrap=bootstrap_interval(difference) if enough else None,
         effect=hedges_g(difference),
         cliffs_delta=float(np.sign(second[:, None] - first[None, :]).mean()),
     )
@@ -240,10 +243,6 @@ def _paired_t(difference: NDArray[Any]) -> float | None:
     if spread == 0:
         return None
     return float(2 * stats.t.sf(abs(difference.mean()) / (spread / count**0.5), count - 1))
-
-
-def _within(value: float, interval: Interval) -> bool:
-    return interval[0] <= value <= interval[1]
 
 
 def _verdict(metric: str, difference: float, seeds: int, shown: bool) -> Verdict:

@@ -33,22 +33,13 @@ class Figure:
 def find_figure(
     dataset: str, fusion: str, method: str, metric: str, variant: Mapping[str, Any] | None = None
 ) -> Figure | None:
-    """Find the paper's figure for a cell; None where it reports none.
-
-    Args:
-        dataset, fusion, method, metric: names.
-        variant: settings a suite's grid chose; only figures of just these count.
-    """
-    return _figures().get((dataset, fusion, method, metric, _frozen(variant or {})))
-
-
-def figures() -> Mapping[tuple[Any, ...], Figure]:
-    """Return all of them: (data set, backbone, method, metric, settings) -> figure."""
-    return _figures()
+    """Find the paper's figure for a cell with just these choices of a grid; None: there is none."""
+    return figures().get((dataset, fusion, method, metric, _frozen(variant or {})))
 
 
 @functools.cache
-def _figures() -> dict[tuple[Any, ...], Figure]:
+def figures() -> Mapping[tuple[Any, ...], Figure]:
+    """Return all of them: (data set, backbone, method, metric, settings) -> figure."""
     file = resources.files("i2moe_plugin.benchmarks.statistics").joinpath("paper.yaml")
     found: dict[tuple[Any, ...], Figure] = {}
     paper = yaml.safe_load(file.read_text(encoding="utf-8"))

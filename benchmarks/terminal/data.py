@@ -139,11 +139,17 @@ def show_verification(given: str, root: Path | None, as_json: bool) -> bool:
     problems = entry.verify(place)
     where = entry.status(place).where
     sizes: dict[str, int] = {}
+    notes: tuple[str, ...] = ()
     if not problems:
         data = open_dataset(name, place)
+        try:
+            notes = (*data.notes, *data.observations())
+        except DatasetError as error:
+            problems = [str(error)]
         sizes = {split: len(data.sample_ids(split)) for split in SPLITS}
     if as_json:
         record = {"name": name, "where": where, "problems": problems, "samples": sizes}
+        record["notes"] = list(notes)
         print_json(record)
     elif problems:
         click.echo(f"{name} in {where}: {len(problems)} differences")
@@ -154,17 +160,13 @@ def show_verification(given: str, root: Path | None, as_json: bool) -> bool:
     else:
         said = ", ".join(f"{count} {split}" for split, count in sizes.items())
         click.echo(f"{name} in {where}: as published ({said})")
-        for note in data.notes:
-            click.echo(note)
+        for note in notes:
+            click.echo(f"Note: {note}")
     return not problems
 
 
 def convert_pickles(given: str, root: Path | None) -> None:
-    """Write a data set's pickles as HDF5 beside them.
-
-    Raises:
-        DatasetError: it has none, or one cannot be read.
-    """
+    """Write a data set's pickles as HDF5 beside them."""
     from i2moe_plugin.benchmarks.data.convert import convert
 
     name, place = find_dataset(given, root)

@@ -24,7 +24,7 @@ EXPLANATIONS = {
 
 
 def show_features(console: Console, record: dict[str, Any], top: int = 5) -> None:
-    """Show one sample's record of :func:`~i2moe_plugin.benchmarks.features.sample`."""
+    """Show one sample's record of :func:`~i2moe_plugin.benchmarks.attribution.sample`."""
     target = ", ".join(without_controls(name) for name in record["target"])
     console.print(
         Text(f"What counts for {target}, by {record['explainer']}", style="bold"), soft_wrap=True

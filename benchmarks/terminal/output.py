@@ -1,15 +1,27 @@
-"""JSON on standard output, for all commands alike."""
+"""JSON on standard output, for all commands alike; and the lines that `report` prints."""
 
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from i2moe_plugin.benchmarks.run.files import json_ready
 
+if TYPE_CHECKING:
+    from i2moe_plugin.benchmarks.report.build import Report
+
 
 def print_json(value: Any) -> None:
     """Print a value as JSON; what JSON has no words for is made into what it has."""
     click.echo(json.dumps(json_ready(value), indent=1))
+
+
+def show_report(report: Report) -> None:
+    """Show where the page is; on standard error, what was left out of it."""
+    for name, reason in report.problems:
+        click.echo(f"not in it: {name}: {reason}", err=True)
+    for note in report.notes:
+        click.echo(f"note: {note}", err=True)
+    click.echo(f"wrote {report.path}: {report.runs} runs, {report.size / 1e6:.1f} MB")

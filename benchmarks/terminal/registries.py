@@ -1,12 +1,16 @@
-"""What the ``list`` commands show."""
+"""What `list` and `check` show of what is registered."""
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.padding import Padding
+from rich.table import Table
 from rich.text import Text
 
 from i2moe_plugin.backbones.entry import backbones as backbone_registry
@@ -14,6 +18,9 @@ from i2moe_plugin.backbones.entry import list_backbones
 from i2moe_plugin.benchmarks.data.registry import datasets
 from i2moe_plugin.benchmarks.run.settings import RunSettings, setting_names
 from i2moe_plugin.benchmarks.terminal.output import print_json
+
+if TYPE_CHECKING:
+    from i2moe_plugin.testing import CheckResult
 
 
 def show_backbones(as_json: bool) -> None:
@@ -101,3 +108,37 @@ def _show(rows: list[dict[str, str]], as_json: bool, broken: Mapping[str, str]) 
                 console.print(Padding(fact, (0, 0, 0, 4)))
     for name, reason in broken.items():
         console.print(f"{name} is installed but cannot be loaded: {reason}", markup=False)
+
+
+STYLE = {"passed": "green", "failed": "bold red", "skipped": "dim"}
+
+
+def show_checks(found: Mapping[str, Sequence[CheckResult]], as_json: bool) -> None:
+    """Show a table of checks for each backbone, or print all of them as JSON."""
+    if as_json:
+        print_json(
+            [
+                {"backbone": name, "checks": [dataclasses.asdict(result) for result in results]}
+                for name, results in found.items()
+            ]
+        )
+        return
+    for name, results in found.items():
+        _show_results(Console(), name, results)
+
+
+def _show_results(console: Console, name: str, results: Sequence[CheckResult]) -> None:
+    table = Table(title=f"Backbone {name}", show_lines=False)
+    table.add_column("check", no_wrap=True)
+    table.add_column("result", no_wrap=True)
+    table.add_column("what was found, and what to do", overflow="fold")
+    for result in results:
+        found = Text(result.detail)
+        if result.advice:
+            found.append(f"\n{result.advice}", style="yellow")
+        table.add_row(result.name, Text(result.outcome, STYLE[result.outcome]), found)
+    console.print(table)
+    counts = Counter[str](result.outcome for result in results)
+    console.print(
+        Text(f"{name}: " + ", ".join(f"{counts[outcome]} {outcome}" for outcome in STYLE))
+    )

@@ -18,9 +18,11 @@ from rich.progress import (
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from i2moe_plugin.benchmarks.grid.cautions import cautions
 from i2moe_plugin.benchmarks.grid.cells import Grid
 from i2moe_plugin.benchmarks.grid.runner import OnEvent
 from i2moe_plugin.benchmarks.grid.table import Attempt, CellRuns, Entry, Table
+from i2moe_plugin.benchmarks.run.defaults import said_of
 from i2moe_plugin.benchmarks.statistics.metrics import (
     format_interval,
     format_mean,
@@ -29,37 +31,43 @@ from i2moe_plugin.benchmarks.statistics.metrics import (
     metric_heading,
     verdict_words,
 )
+from i2moe_plugin.benchmarks.terminal.tables import print_in_parts
 
-METRICS_ABREAST = 3  # what 80 characters hold
 VERDICT_STYLE = {"better": "bold green", "worse": "bold red"}
 
 
 @contextmanager
 def epoch_progress(grid: Grid) -> Iterator[OnEvent]:
-    """Show a bar over all epochs of a grid; gives what :func:`GridRunner` calls."""
+    """Show a bar over all runs of a grid; gives what :func:`GridRunner` calls."""
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("epochs"),
+        TextColumn("runs"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         console=Console(stderr=True),
         transient=True,
     )
-    total = len(grid.seeds) * sum(cell.settings.epochs for cell in grid.cells)
+    total = len(grid.seeds) * len(grid.cells)
+    shares: dict[tuple[tuple[str, ...], int], float] = {}
     with bar:
         task = bar.add_task("starting", total=total)
 
         def update(cell: CellRuns, attempt: Attempt, epoch: dict[str, Any] | None) -> None:
             settings = cell.settings
-            label = f"{method_title(settings.method)} seed {attempt.seed}"
-            if attempt.reused:
-                bar.update(task, advance=settings.epochs, description=f"{label}: finished before")
-            elif epoch is not None:
+            text = f"{method_title(settings.method)} seed {attempt.seed}: "
+            share = shares.get(place := (cell.cell.key, attempt.seed), 0.0)
+            if epoch is not None:
+                share = epoch["epoch"] / settings.epochs
                 value = epoch["valid"].get(cell.selection, float("nan"))
-                name = metric_heading(cell.selection)
-                bar.update(task, advance=1, description=f"{label}: validation {name} {value:.3f}")
+                text += f"epoch {epoch['epoch']}, validation {metric_heading(cell.selection)} "
+                text += f"{value:.3f}"
+            elif attempt.state not in ("waiting", "running"):
+                share = 1.0
+                text += "finished before" if attempt.reused else attempt.state
+            shares[place] = share
+            bar.update(task, completed=sum(shares.values()), description=text)
 
         yield update
 
@@ -67,9 +75,9 @@ def epoch_progress(grid: Grid) -> Iterator[OnEvent]:
 def show_methods(table: Table) -> None:
     """Show the table of a backbone's methods, and what came out in sentences."""
     console, metrics = Console(), table.cells[0].metrics
-    for start in range(0, len(metrics), METRICS_ABREAST):
-        columns = slice(start, start + METRICS_ABREAST)
-        console.print(_metrics_table(table, columns, titled=not start))
+    print_in_parts(
+        console, len(metrics), lambda part: _metrics_table(table, part, titled=not part.start)
+    )
     for cell in table.cells:
         headline = table.of(cell)[0]
         if headline.comparison is not None:
@@ -83,8 +91,13 @@ def show_methods(table: Table) -> None:
             f"Mean weight of each expert{whose}: "
             + ", ".join(f"{name} {value:.2f}" for name, value in weights.items())
         )
+    for caution in cautions(table):
+        console.print(Text(f"Caution: {caution}", style="yellow"))
     console.print(f"Cost: {'; '.join(map(_cost, table.cells))}")
-    for note in table.cells[0].notes:
+    noted = (f"{one.name}: {one.note}." for one in table.baselines if one.note)
+    by_size = said_of(table.cells[0].settings, table.cells[0].cell.sources)
+    said = dict.fromkeys(note for cell in table.cells for note in cell.every_note)
+    for note in (*said, *noted, *([f"{by_size}."] if by_size else [])):
         console.print(Text(f"Note: {note}", style="yellow"))
     runs = [run for cell in table.cells for run in cell.runs.values()]
     again = f" ({table.reused} finished before)" if table.reused else ""
@@ -118,9 +131,9 @@ def _metrics_table(table: Table, columns: slice, titled: bool) -> RichTable:
                     for item in compared
                 ),
             )
-            shown.add_row(
-                "95 % interval", *(format_interval(item) if item else "" for item in compared)
-            )
+            intervals = [format_interval(item) if item else "" for item in compared]
+            if any(intervals):
+                shown.add_row("95 % interval", *intervals)
     return shown
 
 
@@ -135,7 +148,8 @@ def _reference(table: Table) -> str:
 def _cost(cell: CellRuns) -> str:
     parameters, seconds = (list(cell.values(cost).values()) for cost in ("parameters", "seconds"))
     mean = sum(seconds) / len(seconds)
-    return f"{_title(cell)} {parameters[0]:,.0f} parameters, {mean:.1f} s a run"
+    cost = format_value("seconds", mean)
+    return f"{_title(cell)} {parameters[0]:,.0f} parameters, {cost} s a run"
 
 
 def _verdict(entry: Entry) -> Text:

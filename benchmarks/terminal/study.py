@@ -9,11 +9,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from i2moe_plugin.benchmarks.features.words import headline
+from i2moe_plugin.benchmarks.attribution.words import headline
 
 
 def show_study(console: Console, record: dict[str, Any]) -> None:
-    """Show a record of :func:`~i2moe_plugin.benchmarks.features.study.study_features`."""
+    """Show a record of :func:`~i2moe_plugin.benchmarks.attribution.study.study_features`."""
     count = len(record["samples"])
     console.print(Text(f"{count} test samples; intervals are over samples (95 %).", style="dim"))
     console.print(Text(headline(record), style="bold"))

@@ -17,7 +17,7 @@ from i2moe_plugin.benchmarks.grid.formats import cell_text, column_name, row_nam
 from i2moe_plugin.benchmarks.grid.runner import OnEvent
 from i2moe_plugin.benchmarks.grid.table import Attempt, CellRuns, State, Table
 from i2moe_plugin.benchmarks.statistics.metrics import format_value
-from i2moe_plugin.benchmarks.terminal.run import METRICS_ABREAST
+from i2moe_plugin.benchmarks.terminal.tables import print_in_parts
 
 STYLES: dict[State, str] = {"failed": "red", "skipped": "yellow", "stopped": "yellow"}
 
@@ -91,16 +91,18 @@ def show_suite(table: Table, folder: Path) -> None:
     """Show the table, its notes, why what is missing is missing, and where files are."""
     console = Console()
     seeds = ", ".join(map(str, table.grid.seeds))
-    for start in range(0, len(table.columns), METRICS_ABREAST):
-        columns = table.columns[start : start + METRICS_ABREAST]
+
+    def part(columns: slice) -> RichTable:
         shown = RichTable(title=f"{table.grid.title}: mean ± deviation over seeds {seeds}")
         shown.add_column("")
-        for column in columns:
+        for column in table.columns[columns]:
             shown.add_column(column_name(column), justify="right")
         for row in table.rows:
-            cells = [cell_text(table.entries.get((row, column))) for column in columns]
-            shown.add_row(row_name(row), *map(Text, cells))
-        console.print(shown)
+            cells = [table.entries.get((row, column)) for column in table.columns[columns]]
+            shown.add_row(row_name(row), *map(Text, map(cell_text, cells)))
+        return shown
+
+    print_in_parts(console, len(table.columns), part)
     for note in table.notes:
         console.print(Text(note, style="dim"))
     for reason, where in table.reasons.items():

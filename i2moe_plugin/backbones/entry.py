@@ -7,6 +7,7 @@ decorator in a module that the entry point group ``i2moe_plugin.backbones`` name
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
@@ -38,6 +39,7 @@ class BackboneEntry:
         auxiliary: its forward returns ``(output, auxiliary loss)``.
         paper, upstream: where it comes from.
         description: the first line of the docstring of ``build``.
+        module: the name of the module that registered it.
     """
 
     name: str
@@ -50,6 +52,7 @@ class BackboneEntry:
     paper: str = ""
     upstream: str = ""
     description: str = field(default="", repr=False)
+    module: str = field(default="", repr=False)
 
     @property
     def parameters(self) -> dict[str, inspect.Parameter]:
@@ -111,6 +114,7 @@ def register_backbone(
         True
         >>> unregister_backbone("doctest-mean")
     """
+    module = str(sys._getframe(1).f_globals.get("__name__", ""))
 
     def decorate(build: BuildT) -> BuildT:
         if not callable(build):
@@ -137,6 +141,7 @@ def register_backbone(
                 paper=paper,
                 upstream=upstream,
                 description=(inspect.getdoc(build) or "").split("\n", 1)[0],
+                module=module,
             )
         )
         return build

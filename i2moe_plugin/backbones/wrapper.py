@@ -7,13 +7,11 @@ wrong with an output that breaks the contract.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.nn.parameter import is_lazy
 
 from i2moe_plugin.backbones.entry import BackboneEntry
@@ -45,21 +43,6 @@ class MLPHead(nn.Sequential):
             )
         else:
             super().__init__(nn.Linear(width, num_outputs))
-
-    def encode_part(self, part: Tensor, start: int) -> Tensor:
-        """Compute what the columns from ``start`` on, [B, K], add to the first layer."""
-        first = self[0]
-        assert isinstance(first, nn.Linear)
-        return F.linear(part, first.weight[:, start : start + part.shape[1]])
-
-    def combine_parts(self, parts: Sequence[Tensor]) -> Tensor:
-        """Compute the output from what all columns have added, [B, C]."""
-        first, *rest = self
-        assert isinstance(first, nn.Linear)
-        hidden = sum(parts[1:], start=parts[0]) + first.bias
-        for layer in rest:
-            hidden = layer(hidden)
-        return hidden
 
 
 class Backbone(nn.Module):
@@ -98,13 +81,16 @@ class Backbone(nn.Module):
                 f"backbone {entry.name!r} built a {type(fusion).__name__}; "
                 "a torch.nn.Module is expected."
             )
+        if any(isinstance(part, torch.jit.ScriptModule) for part in fusion.modules()):
+            raise BackboneError(
+                f"backbone {entry.name!r} is scripted (torch.jit.script or trace), and experts "
+                "cannot be copied from it or trained; return the module itself."
+            )
         self.repaired = register_hidden_parameters(fusion)
         self.entry, self.num_outputs = entry, num_outputs
-        self.fusion = fusion
+        self.fusion, self.latents = fusion, tuple(latents)
         self.head: MLPHead | None = None
         fused = self._dry_run(latents)
-        sizes = [math.prod(latent.shape) for latent in latents]
-        self._starts = [sum(sizes[:m]) for m in range(len(sizes))]
         if own_head:
             if fused.shape[1:] != (num_outputs,):
                 raise BackboneError(
@@ -137,12 +123,7 @@ class Backbone(nn.Module):
     @property
     def factored(self) -> bool:
         """Whether what is computed from one modality can be kept apart (``Factored``)."""
-        return isinstance(self.fusion, Factored) or self._splits_head
-
-    @property
-    def _splits_head(self) -> bool:
-        """Whether the fusion only concatenates: the head's first layer is then a sum of parts."""
-        return bool(getattr(self.fusion, "concatenates", False)) and self.head is not None
+        return isinstance(self.fusion, Factored)
 
     def encode_modality(
         self, modality: int, latent: Tensor, padding_mask: Tensor | None = None
@@ -159,11 +140,6 @@ class Backbone(nn.Module):
         """
         if padding_mask is not None and not self.entry.padding:
             latent, padding_mask = zero_padding([latent], [padding_mask])[0], None
-        if self._splits_head:
-            assert self.head is not None
-            flat, starts = latent.flatten(1), [*self._starts, self._fused]
-            self._check_width(flat.shape[1], starts[modality + 1] - starts[modality], [latent])
-            return (self.head.encode_part(flat, starts[modality]),)
         fusion: Any = self.fusion
         if self.entry.padding:
             return tuple(fusion.encode_modality(modality, latent, padding_mask))
@@ -176,10 +152,6 @@ class Backbone(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Make of the M modalities' encodings what :meth:`forward` returns."""
         batch = parts[0][0].shape[0]
-        if self._splits_head:
-            assert self.head is not None
-            output = self.head.combine_parts([part for (part,) in parts])
-            return output, output.new_zeros(())
         fusion: Any = self.fusion
         arguments: list[Any] = [list(parts)]
         if self.entry.padding:
@@ -270,6 +242,16 @@ class Backbone(nn.Module):
                 f"backbone {name!r} returned a {type(result).__name__}; a tensor, or a tuple whose "
                 "first item is one, is expected."
             )
+        if not result.is_floating_point():
+            advice = (
+                "take .real or .abs(), or torch.view_as_real"
+                if result.is_complex()
+                else "use .float()"
+            )
+            kind = "complex numbers" if result.is_complex() else str(result.dtype)
+            raise BackboneError(
+                f"backbone {name!r} returned {kind}; real numbers are expected: {advice}."
+            )
         if result.dim() < 2 or result.shape[0] != batch:
             raise BackboneError(
                 f"backbone {name!r} returned a tensor of shape {list(result.shape)}; expected "
@@ -300,9 +282,14 @@ class Backbone(nn.Module):
         except BackboneError:
             raise
         except Exception as error:
+            hint = ""
+            if "not list" in str(error) or "'list' object" in str(error):
+                hint = (
+                    " Is it no fusion? A fusion is given one list of all latents, not one tensor."
+                )
             raise BackboneError(
                 f"backbone {self.entry.name!r} failed on latents of shape {_shapes(example)}: "
-                f"{type(error).__name__}: {error}"
+                f"{type(error).__name__}: {error}.{hint}"
             ) from error
         finally:
             self.fusion.train(training)

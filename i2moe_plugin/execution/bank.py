@@ -6,21 +6,11 @@ import copy
 from collections.abc import Callable, Sequence
 from typing import Literal, get_args
 
-import torch
 from torch import Tensor, nn
 
 from i2moe_plugin.errors import BackboneError, ConfigError, ShapeError
 from i2moe_plugin.execution.layers import quicken
-from i2moe_plugin.execution.plans import (
-    VIEWS,
-    Latents,
-    Masks,
-    New,
-    Stack,
-    Views,
-    recomputed,
-    stacked,
-)
+from i2moe_plugin.execution.plans import Latents, Masks, run_experts
 from i2moe_plugin.execution.rule import Plan, PlanReport, choose, fit_budget
 
 ExpertInit = Literal["copies", "independent"]
@@ -36,8 +26,7 @@ class ExpertBank(nn.Module):
             built anew.
         plan: how the passes are run; the numbers are the same
             (:mod:`i2moe_plugin.execution.plans`).
-            ``auto`` takes, at the first batch, the first valid one by a fixed rule;
-            ``fastest`` measures them, so its choice may differ from run to run.
+            ``auto`` takes, at the first batch, the first valid one by a fixed rule.
         memory_budget: bytes that a training step's activations may take; experts, then views, are
             recomputed in the backward pass where more would be needed. None: no limit.
 
@@ -85,7 +74,6 @@ class ExpertBank(nn.Module):
         self.plan: Plan = plan
         self.memory_budget = memory_budget
         self.report: PlanReport | None = None
-        self._stack = Stack()
 
     def forward(
         self,
@@ -111,11 +99,19 @@ class ExpertBank(nn.Module):
         if replacements is not None:
             self._check(latents, replacements)
         report = self.settle(latents, padding_masks)
+        plan = report.plan
         # On a CPU, without views and gradients, stacking costs more than it saves.
-        alone = replacements is None and not self.training and latents[0].device.type == "cpu"
-        if report.plan == "stacked" and not alone:
-            return self.run_stacked(report.views, latents, replacements, padding_masks)
-        return self.run_each(report.views, latents, replacements, padding_masks, report.chunk)
+        if replacements is None and not self.training and latents[0].device.type == "cpu":
+            plan = "loop"
+        return run_experts(
+            self.experts,
+            plan,
+            report.views,
+            latents,
+            replacements,
+            padding_masks,
+            chunk=report.chunk,
+        )
 
     def settle(self, latents: Latents, padding_masks: Masks = None) -> PlanReport:
         """The plan in use; the first batch decides.
@@ -124,40 +120,10 @@ class ExpertBank(nn.Module):
             ConfigError: a plan that was asked for and is not valid for this backbone.
         """
         if self.report is None:
-            report = choose(self, latents, padding_masks)
-            self.report = fit_budget(self, report, latents, padding_masks)
+            report = choose(self.experts, self.plan, latents, padding_masks)
+            budget = self.memory_budget
+            self.report = fit_budget(self.experts, report, budget, latents, padding_masks)
         return self.report
-
-    def run_stacked(
-        self, views: Views, latents: Latents, replacements: New, masks: Masks
-    ) -> tuple[Tensor, Tensor]:
-        """All experts at once; see :meth:`forward`."""
-        experts = list(self.experts)
-        tensors = self._stack.tensors(experts)
-        outputs, auxiliary = stacked(experts, tensors, views, latents, replacements, masks)
-        return outputs, auxiliary.mean()
-
-    def run_each(
-        self,
-        views: Views,
-        latents: Latents,
-        replacements: New,
-        masks: Masks,
-        chunk: int = 0,
-    ) -> tuple[Tensor, Tensor]:
-        """One expert after another; see :meth:`forward`."""
-        run = VIEWS[views]
-        if chunk and torch.is_grad_enabled():
-            run = recomputed(run, chunk)
-        outputs, auxiliaries = [], []
-        for index, expert in enumerate(self.experts):
-            new = replacements
-            if replacements is not None:
-                new = [None if each is None else each[index] for each in replacements]
-            output, auxiliary = run(expert, latents, new, masks)
-            outputs.append(output)
-            auxiliaries.append(auxiliary)
-        return torch.stack(outputs), torch.stack(auxiliaries).mean()
 
     def _check(self, latents: Latents, replacements: Sequence[Tensor | None]) -> None:
         if len(replacements) != len(latents):

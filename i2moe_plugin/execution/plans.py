@@ -23,13 +23,15 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+#: E modules of one kind: latents -> ([B, C], auxiliary loss).
+Experts = nn.ModuleList
 Latents = Sequence[Tensor]
 Masks = Sequence[Tensor | None] | None
-#: What masks each modality, or None where no view masks it; None: the complete view alone.
-New = Sequence[Tensor | None] | None
-#: (expert, latents M x [B, ...], replacements M x [B, ...] or None, masks) ->
+#: What stands for each modality where a view masks it, or None where none does.
+Replacements = Sequence[Tensor | None]
+#: (expert, latents M x [B, ...], replacements M x [B, ...], masks) ->
 #: outputs [V, B, C], auxiliary loss (mean over views)
-ViewPlan = Callable[[nn.Module, Latents, New, Masks], tuple[Tensor, Tensor]]
+ViewPlan = Callable[[nn.Module, Latents, Replacements, Masks], tuple[Tensor, Tensor]]
 Views = Literal["loop", "batched", "shared", "mapped"]
 
 
@@ -78,38 +80,41 @@ def factors(expert: nn.Module) -> bool:
     return bool(getattr(expert, "factored", isinstance(expert, Factored)))
 
 
-def shares(expert: nn.Module) -> bool:
-    """Whether an expert's views can share work: the ``shared`` plan."""
-    return factors(expert) or _sees_views(expert)
-
-
-def _sees_views(expert: nn.Module) -> bool:
+def sees_views(expert: nn.Module) -> bool:
+    """Whether an expert takes all views at once."""
     return bool(getattr(expert, "sees_views", isinstance(expert, SeesViews)))
 
 
-def looped(expert: nn.Module, latents: Latents, new: New, masks: Masks) -> tuple[Tensor, Tensor]:
-    """One pass a view."""
+def shares(expert: nn.Module) -> bool:
+    """Whether an expert's views can share work: the ``shared`` plan."""
+    return factors(expert) or sees_views(expert)
+
+
+def looped(
+    expert: nn.Module, latents: Latents, new: Replacements, masks: Masks
+) -> tuple[Tensor, Tensor]:
+    """Run one pass a view."""
     # A list of its own for each view: a fusion that empties its list harms no other.
     results = [expert(view, masks) for view in _each_view(latents, new)]
     outputs, auxiliaries = zip(*results, strict=True)
     return torch.stack(outputs), torch.stack(auxiliaries).mean()
 
 
-def batched(expert: nn.Module, latents: Latents, new: New, masks: Masks) -> tuple[Tensor, Tensor]:
-    """All views in one pass, behind one another along the batch."""
-    if new is None:
-        return looped(expert, latents, new, masks)
+def batched(
+    expert: nn.Module, latents: Latents, new: Replacements, masks: Masks
+) -> tuple[Tensor, Tensor]:
+    """Run all views in one pass, behind one another along the batch."""
     return _group(expert, _each_view(latents, new), masks)
 
 
-def shared(expert: nn.Module, latents: Latents, new: New, masks: Masks) -> tuple[Tensor, Tensor]:
-    """Each modality encoded once clean and once masked; views are combined from the encodings.
+def shared(
+    expert: nn.Module, latents: Latents, new: Replacements, masks: Masks
+) -> tuple[Tensor, Tensor]:
+    """Encode each modality once clean and once masked, and combine views from the encodings.
 
     2M encodings instead of M(M+1). Or as the backbone does it, where it takes all views at once.
     """
-    if new is None:
-        return looped(expert, latents, new, masks)
-    if _sees_views(expert):
+    if sees_views(expert):
         return cast(Any, expert).forward_views(_each_view(latents, new), masks)
     module, batch = cast(Factored, expert), latents[0].shape[0]
     masked = [modality for modality, own in enumerate(new) if own is not None]
@@ -139,10 +144,10 @@ def shared(expert: nn.Module, latents: Latents, new: New, masks: Masks) -> tuple
     return output.unflatten(0, (views, -1)), auxiliary
 
 
-def mapped(expert: nn.Module, latents: Latents, new: New, masks: Masks) -> tuple[Tensor, Tensor]:
-    """All views at once, each with a batch of its own."""
-    if new is None:
-        return looped(expert, latents, new, masks)
+def mapped(
+    expert: nn.Module, latents: Latents, new: Replacements, masks: Masks
+) -> tuple[Tensor, Tensor]:
+    """Run all views at once, each with a batch of its own."""
     rows = [torch.stack(column) for column in zip(*_each_view(latents, new), strict=True)]
     run = torch.vmap(lambda *view: expert(list(view), masks), randomness="different")
     output, auxiliary = run(*rows)
@@ -150,14 +155,14 @@ def mapped(expert: nn.Module, latents: Latents, new: New, masks: Masks) -> tuple
 
 
 def recomputed(plan: ViewPlan, chunk: int) -> ViewPlan:
-    """A plan that keeps no activations: groups of ``chunk`` views are run again in the backward.
+    """Make a plan keep no activations: it runs ``chunk`` views at a time again in the backward.
 
     The same random numbers are drawn again. Groups smaller than all views are run as ``batched``.
     """
 
-    def run(expert: nn.Module, latents: Latents, new: New, masks: Masks) -> tuple[Tensor, Tensor]:
-        if new is None:
-            return plan(expert, latents, new, masks)
+    def run(
+        expert: nn.Module, latents: Latents, new: Replacements, masks: Masks
+    ) -> tuple[Tensor, Tensor]:
         if chunk > sum(own is not None for own in new):
             return checkpoint(plan, expert, latents, new, masks, use_reentrant=False)
         views = _each_view(latents, new)
@@ -187,104 +192,96 @@ VIEWS: dict[Views, ViewPlan] = {
 }
 
 
-def stacked(
-    experts: Sequence[nn.Module],
-    tensors: dict[str, Tensor],
+def run_experts(
+    experts: Experts,
+    plan: str,
     views: Views,
     latents: Latents,
-    replacements: New,
+    replacements: Replacements | None,
     masks: Masks,
+    *,
+    chunk: int = 0,
 ) -> tuple[Tensor, Tensor]:
-    """All experts at once, by ``torch.vmap`` over their stacked tensors.
+    """Run every expert on every view.
 
     Args:
-        experts: E modules of one structure.
-        tensors: their parameters and buffers by name, each [E, ...].
-        views: how each runs its views.
-        latents, replacements, masks: as :meth:`ExpertBank.forward` takes them.
+        experts: E modules.
+        plan: ``stacked``; with any other, one expert is run after another.
+        views: how an expert runs its views.
+        latents: M tensors [B, ...].
+        replacements: M tensors [E, B, ...], or None where no view masks a modality; without any,
+            only the complete view is run.
+        masks: the padding masks, None or [B, T] each.
+        chunk: views to recompute at a time in the backward pass; 0: none.
 
     Returns:
-        outputs [E, V, B, C]; auxiliary losses [E].
+        outputs [E, V, B, C]; the auxiliary loss, its mean over experts and views.
     """
-    module = _Views(experts[0], VIEWS[views])
-    named = {f"expert.{name}": tensor for name, tensor in tensors.items()}
+    run = VIEWS["loop" if replacements is None else views]
+    if chunk and replacements is not None and torch.is_grad_enabled():
+        run = recomputed(run, chunk)
+    if plan == "stacked":
+        return _stacked(experts, run, latents, replacements or (), masks)
+    outputs, auxiliaries = [], []
+    for index, expert in enumerate(experts):
+        new = [None if each is None else each[index] for each in replacements or ()]
+        output, auxiliary = run(expert, latents, new, masks)
+        outputs.append(output)
+        auxiliaries.append(auxiliary)
+    return torch.stack(outputs), torch.stack(auxiliaries).mean()
+
+
+def _stacked(
+    experts: Experts, views: ViewPlan, latents: Latents, replacements: Replacements, masks: Masks
+) -> tuple[Tensor, Tensor]:
+    """Run all experts at once, by ``torch.vmap`` over their stacked parameters and buffers."""
+    module = _Views(experts[0], views)
+    named = {f"expert.{name}": tensor for name, tensor in _joined(experts).items()}
 
     def run(
-        own: dict[str, Tensor], clean: list[Tensor], new: list[Tensor | None] | None
+        own: dict[str, Tensor], clean: list[Tensor], new: list[Tensor | None]
     ) -> tuple[Tensor, Tensor]:
         return torch.func.functional_call(module, own, (clean, new, masks))
 
-    new = None if replacements is None else list(replacements)
-    clean, each = list(latents), None
-    if new is None and module.training:
+    clean, new, each = list(latents), list(replacements), None
+    if not new and module.training:
         # Each expert draws its own noise, also for what it does to the latents themselves.
         clean, each = [x.expand(len(experts), *x.shape) for x in clean], 0
-    masked = None if new is None else [None if own is None else 0 for own in new]
-    over = (0, each, masked)
-    return torch.vmap(run, in_dims=over, randomness="different")(named, clean, new)
+    over = (0, each, [None if own is None else 0 for own in new])
+    outputs, auxiliary = torch.vmap(run, in_dims=over, randomness="different")(named, clean, new)
+    return outputs, auxiliary.mean()
 
 
-class _Views(nn.Module):
-    """An expert behind one of :data:`VIEWS`, so that a functional call covers all of them."""
+def _joined(experts: Experts) -> dict[str, Tensor]:
+    """Return parameters and buffers by name, each [E, ...]; gradients reach the experts' own.
 
-    def __init__(self, expert: nn.Module, views: ViewPlan) -> None:
-        super().__init__()
-        self.expert, self.views = expert, views
-        self.training = expert.training
-
-    def forward(self, latents: Latents, new: New, masks: Masks) -> tuple[Tensor, Tensor]:
-        """See :data:`ViewPlan`."""
-        return self.views(self.expert, latents, new, masks)
-
-
-class Stack:
-    """The parameters of E like modules, as [E, ...] tensors that autograd sees through.
-
-    The modules keep their own parameters, under their own names, for optimizers, checkpoints and
-    copies. Only where those lie changes: side by side in one tensor, so that nothing is copied at
-    a step. Where they have been moved since (to another device or type, or because the modules are
-    copies), they are laid side by side anew.
+    The experts keep their own parameters, under their own names, for optimizers, checkpoints and
+    copies. Only where those lie changes: side by side in one tensor, so that no step copies them.
     """
-
-    def __init__(self) -> None:
-        self._joined: dict[str, Tensor] = {}
-
-    def tensors(self, modules: Sequence[nn.Module]) -> dict[str, Tensor]:
-        """Parameters and buffers by name, each [E, ...]; gradients reach the modules' own."""
-        rows = [dict(module.named_parameters()) for module in modules]
-        names = list(rows[0])
-        parts: list[nn.Parameter] = []
-        for name in names:
-            column = [row[name] for row in rows]
-            if not _side_by_side(self._joined.get(name), column):
-                self._joined[name] = torch.stack([p.detach() for p in column])
-                for place, parameter in zip(self._joined[name], column, strict=True):
-                    parameter.data = place
-            parts += column
-        joined = _Join.apply(len(rows), *(self._joined[name] for name in names), *parts)
-        tensors = dict(zip(names, joined, strict=True))
-        buffers = [dict(module.named_buffers()) for module in modules]
-        for name in buffers[0]:
-            tensors[name] = torch.stack([row[name] for row in buffers])
-        return tensors
-
-    def __reduce__(self) -> tuple[type[Stack], tuple[()]]:
-        """A copy belongs to other modules, and starts empty."""
-        return Stack, ()
+    rows = [dict(expert.named_parameters()) for expert in experts]
+    columns = [[row[name] for row in rows] for name in rows[0]]
+    whole = map(_side_by_side, columns)
+    joined = _Join.apply(len(rows), *whole, *(p for column in columns for p in column))
+    tensors = dict(zip(rows[0], joined, strict=True))
+    buffers = [dict(expert.named_buffers()) for expert in experts]
+    return tensors | {name: torch.stack([row[name] for row in buffers]) for name in buffers[0]}
 
 
-def unlike(modules: Sequence[nn.Module]) -> str:
-    """Why modules cannot be stacked; empty where they can."""
-    forms = [
-        {
-            name: (tensor.shape, tensor.dtype, tensor.device, tensor.requires_grad)
-            for name, tensor in [*module.named_parameters(), *module.named_buffers()]
-        }
-        for module in modules
-    ]
-    if any(form != forms[0] for form in forms):
-        return "the experts' parameters differ in name, shape or type"
-    return "" if forms[0] else "the backbone has no parameters"
+def _side_by_side(column: Sequence[nn.Parameter]) -> Tensor:
+    """Return E like parameters as one tensor [E, ...] that they are views of, from now on."""
+    first, step = column[0].detach(), column[0].numel()
+    start, storage = first.storage_offset(), first.untyped_storage().data_ptr()
+    if all(
+        parameter.untyped_storage().data_ptr() == storage
+        and parameter.storage_offset() == start + place * step
+        and parameter.is_contiguous()
+        for place, parameter in enumerate(column)
+    ):
+        return first.as_strided((len(column), *first.shape), (step, *first.stride()))
+    joined = torch.stack([parameter.detach() for parameter in column])
+    for place, parameter in zip(joined, column, strict=True):
+        parameter.data = place
+    return joined
 
 
 class _Join(torch.autograd.Function):
@@ -306,21 +303,37 @@ class _Join(torch.autograd.Function):
         return tuple(parts)
 
 
-def _side_by_side(joined: Tensor | None, column: Sequence[nn.Parameter]) -> bool:
-    first = column[0]
-    if joined is None or joined.dtype != first.dtype or joined.device != first.device:
-        return False
-    start, step = joined.data_ptr(), first.numel() * first.element_size()
-    return all(
-        parameter.data_ptr() == start + place * step and parameter.is_contiguous()
-        for place, parameter in enumerate(column)
-    )
+class _Views(nn.Module):
+    """An expert behind one of :data:`VIEWS`, so that a functional call covers all of them."""
+
+    def __init__(self, expert: nn.Module, views: ViewPlan) -> None:
+        super().__init__()
+        self.expert, self.views = expert, views
+        self.training = expert.training
+
+    def forward(self, latents: Latents, new: Replacements, masks: Masks) -> tuple[Tensor, Tensor]:
+        """Run the views; see :data:`ViewPlan`."""
+        return self.views(self.expert, latents, new, masks)
 
 
-def _each_view(latents: Latents, new: New) -> list[list[Tensor]]:
-    """The complete view, then each modality replaced that has a replacement."""
+def unlike(modules: Experts) -> str:
+    """Why modules cannot be stacked; empty where they can."""
+    forms = [
+        {
+            name: (tensor.shape, tensor.dtype, tensor.device, tensor.requires_grad)
+            for name, tensor in [*module.named_parameters(), *module.named_buffers()]
+        }
+        for module in modules
+    ]
+    if any(form != forms[0] for form in forms):
+        return "the experts' parameters differ in name, shape or type"
+    return "" if forms[0] else "the backbone has no parameters"
+
+
+def _each_view(latents: Latents, new: Replacements) -> list[list[Tensor]]:
+    """List the complete view, then each modality replaced that has a replacement."""
     views = [list(latents)]
-    for modality, own in enumerate(new or ()):
+    for modality, own in enumerate(new):
         if own is not None:
             view = list(latents)
             view[modality] = own

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -38,11 +37,12 @@ class Objective:
 
     Attributes:
         name: as users write it.
-        uniqueness: an expert's views [V, B, C] (the complete one first) and the place of the view
-            that masks the expert's own player -> a scalar.
-        synergy, redundancy: an expert's views [V, B, C] -> a scalar.
-        together: the outputs [M+2, M+1, B, C] of all experts on all views -> their losses [M+2]:
-            the same numbers with fewer operators; None where there is no such way.
+        distance: views [..., V, B, C] -> what uniqueness looks at, [..., V-1, B]: the distance of
+            each masked view from the complete one.
+        likeness: views [..., V, B, C] -> what synergy and redundancy look at, [..., V-1, B] for
+            those of the method: cosines, or distances.
+        synergy, redundancy: the likeness of one expert's views -> a scalar.
+        margin: of uniqueness; None: without a margin, and so unbounded below.
         weight: lambda.
         on: what is compared: the experts' ``outputs``, or what their heads read (``fused``).
         detached: the losses have no gradient.
@@ -52,10 +52,11 @@ class Objective:
     """
 
     name: str
-    uniqueness: Callable[[Tensor, int], Tensor]
+    distance: Callable[[Tensor], Tensor]
+    likeness: Callable[[Tensor], Tensor]
     synergy: Callable[[Tensor], Tensor]
     redundancy: Callable[[Tensor], Tensor]
-    together: Callable[[Tensor], Tensor] | None = None
+    margin: float | None = MARGIN
     weight: float = 0.5
     on: Literal["outputs", "fused"] = "outputs"
     detached: bool = False
@@ -87,12 +88,20 @@ class Objective:
         if self.detached:
             outputs = outputs.detach()
         modalities = len(views) - 1
-        if (
-            self.together is not None
-            and tuple(experts) == interaction_experts(modalities)
-            and tuple(views) == (COMPLETE, *one_masked(modalities))
-        ):
-            return self.together(outputs)
+        if tuple(experts) == interaction_experts(modalities) and tuple(views) == (
+            COMPLETE,
+            *one_masked(modalities),
+        ):  # all experts of a kind at once: as many operators for 8 modalities as for 2
+            formulas = (self.distance, self.likeness, self.synergy, self.redundancy, self.margin)
+            if formulas == _CLASSIFICATION:
+                losses: Tensor = _Classification.apply(outputs)
+                return losses
+            distance = self.distance(outputs[:-2])  # [M, M, B]
+            unique = self._uniqueness(distance, distance.diagonal().t().unsqueeze(1))
+            synergy, redundancy = self.likeness(outputs[-2:])
+            return torch.cat(
+                [unique, torch.stack([self.synergy(synergy), self.redundancy(redundancy)])]
+            )
         each = zip(experts, outputs, strict=True)
         return torch.stack([self._loss(expert, own, views) for expert, own in each])
 
@@ -100,17 +109,33 @@ class Objective:
         """Compute one expert's loss on its views [V, B, C]."""
         positives = 1
         if expert.kind == "synergy":
-            loss = self.synergy(outputs)
+            loss = self.synergy(self.likeness(outputs))
         elif expert.kind == "redundancy":
-            loss = self.redundancy(outputs)
+            loss = self.redundancy(self.likeness(outputs))
         elif expert.player is None:
             raise ConfigError(f"the expert {expert.name} learns no interaction; it has no loss.")
         else:
-            masks = [view.player for view in views]
+            masks = [view.player for view in views[1:]]
             if expert.player not in masks:
                 return outputs.new_zeros(())
-            loss, positives = self.uniqueness(outputs, masks.index(expert.player)), len(views) - 2
+            distance, place = self.distance(outputs), masks.index(expert.player)
+            loss = self._uniqueness(distance, distance[place : place + 1])
+            positives = len(views) - 2
         return loss * positives * (len(views) + 1) if self.in_full else loss
+
+    def _uniqueness(self, distance: Tensor, own: Tensor) -> Tensor:
+        """Compute the mean over the other views of max(0, their distance - the own one's + margin).
+
+        Args:
+            distance: [..., V-1, B].
+            own: that of the view which masks the expert's own player, [..., 1, B].
+        """
+        gap, margin = distance - own, self.margin or 0.0
+        if self.margin is not None:
+            gap = (gap + margin).clamp_min(0)
+        # Of the mean over all views, what the own one adds is known and carries no gradient.
+        count = distance.shape[-2]
+        return (gap.mean((-2, -1)) * count - margin) / (count - 1)
 
 
 def interaction_losses(
@@ -220,97 +245,48 @@ class _Classification(torch.autograd.Function):
         return scaled
 
 
-def _triplet(views: Tensor, own: int) -> Tensor:
-    """Pull views that mask other players to the complete one, push the own one a margin further."""
-    anchor, negative, positives = _triple(views, own)
-    # eps as in the released code; torch adds it inside the distance.
-    return F.triplet_margin_loss(
-        anchor.expand_as(positives), positives, negative.expand_as(positives), MARGIN, eps=1e-7
-    )
+def _euclidean(views: Tensor) -> Tensor:
+    """Compute the distance of each masked view from the complete one."""
+    anchor, others = _split(views)
+    # The addend keeps the gradient finite where views are equal; as in the released code.
+    return torch.linalg.vector_norm(anchor - others + 1e-7, dim=-1)
 
 
-def _cosine(views: Tensor) -> Tensor:
-    """Compute the mean cosine between the complete view and each other."""
-    return _cosines(views).mean()
-
-
-def _cosine_gap(views: Tensor) -> Tensor:
-    """Compute the mean of 1 - cosine between the complete view and each other."""
-    return (1 - _cosines(views)).mean()
-
-
-def _cosines(views: Tensor) -> Tensor:
-    unit = F.normalize(views, dim=-1)
-    return (unit[0] * unit[1:]).sum(-1)
-
-
-def _hinge(views: Tensor, own: int) -> Tensor:
-    """The triplet loss with the squared difference as distance."""
-    return (_gap(views, own) + MARGIN).clamp_min(0).mean()
-
-
-def _mean_gap(views: Tensor, own: int) -> Tensor:
-    """The same without a margin: unbounded below, as released."""
-    return _gap(views, own).mean()
-
-
-def _gap(views: Tensor, own: int) -> Tensor:
-    anchor, negative, positives = _triple(views, own)
-    return _squared(anchor, positives) - _squared(anchor, negative)
-
-
-def _near(views: Tensor) -> Tensor:
-    """Compute how far masked views stay within a margin of the complete one."""
-    return (MARGIN - _squared(views[0], views[1:])).clamp_min(0).mean()
-
-
-def _distance(views: Tensor) -> Tensor:
-    """Compute the mean squared difference between the complete view and each other."""
-    return _squared(views[0], views[1:]).mean()
-
-
-def _triple(views: Tensor, own: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Split an expert's views: the complete one, the one that masks its own player, the rest."""
-    return views[0], views[own], torch.cat([views[1:own], views[own + 1 :]])
-
-
-def _squared(anchor: Tensor, others: Tensor) -> Tensor:
-    """Compute the squared difference, mean over outputs: [..., B]."""
+def _squared(views: Tensor) -> Tensor:
+    """Compute the squared difference between masked views and the complete one, mean over C."""
+    anchor, others = _split(views)
     return (anchor - others).square().mean(-1)
 
 
-def _squared_together(outputs: Tensor, *, released: bool) -> Tensor:
-    """Compute the regression losses of all experts at once, [M+2, M+1, B, C] -> [M+2]."""
-    unique, modalities = outputs[:-2], len(outputs) - 2
-    distance = _squared(unique[:, :1], unique[:, 1:])
-    gap = distance - distance.diagonal().t().unsqueeze(1)  # [M, M, B]; 0 where j = i
-    margin = 0.0 if released else MARGIN
-    if not released:
-        gap = (gap + margin).clamp_min(0)
-    # Of the mean over all j, what j = i adds is known and carries no gradient.
-    uniqueness = (gap.mean((1, 2)) * modalities - margin) / (modalities - 1)
-    synergy = _distance(outputs[-2]) if released else _near(outputs[-2])
-    return torch.cat([uniqueness, torch.stack([synergy, _distance(outputs[-1])])])
+def _cosine(views: Tensor) -> Tensor:
+    """Compute the cosine between masked views and the complete one."""
+    anchor, others = _split(F.normalize(views, dim=-1))
+    return (anchor * others).sum(-1)
 
 
-def _classification_together(outputs: Tensor) -> Tensor:
-    losses: Tensor = _Classification.apply(outputs)
-    return losses
+def _split(views: Tensor) -> tuple[Tensor, Tensor]:
+    """Split [..., V, B, C] into the complete view [..., 1, B, C] and the others."""
+    anchor, others = views.split([1, views.shape[-3] - 1], -3)
+    return anchor, others
 
 
+def _complement(cosine: Tensor) -> Tensor:
+    """Compute 1 - the mean cosine."""
+    return 1 - cosine.mean()
+
+
+def _near(distance: Tensor) -> Tensor:
+    """Compute how far masked views stay within a margin of the complete one."""
+    return (MARGIN - distance).clamp_min(0).mean()
+
+
+#: The formulas whose gradient :class:`_Classification` knows.
+_CLASSIFICATION = (_euclidean, _cosine, torch.mean, _complement, MARGIN)
 OBJECTIVES = {
     objective.name: objective
     for objective in (
-        Objective("classification", _triplet, _cosine, _cosine_gap, _classification_together),
-        Objective(
-            "regression", _hinge, _near, _distance, partial(_squared_together, released=False)
-        ),
-        Objective(
-            "regression-released",
-            _mean_gap,
-            _distance,
-            _distance,
-            partial(_squared_together, released=True),
-        ),
+        Objective("classification", *_CLASSIFICATION),
+        Objective("regression", _squared, _squared, _near, torch.mean),
+        Objective("regression-released", _squared, _squared, torch.mean, torch.mean, margin=None),
     )
 }

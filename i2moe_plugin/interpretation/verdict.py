@@ -120,18 +120,12 @@ def worth(
     """
     return [
         verdict.sentence,
-        _product(verdict),
+        f"In {verdict.moved:.0%} of the samples the expert with the largest weight is also the one "
+        "with the largest weight x output; in the others another expert moved the prediction more.",
         _deletion(deletion, metric),
         _stability(stability),
         _control(control),
     ]
-
-
-def _product(verdict: WeightVerdict) -> str:
-    return (
-        f"In {verdict.moved:.0%} of the samples the expert with the largest weight is also the one "
-        "with the largest weight x output; in the others another expert moved the prediction more."
-    )
 
 
 def _deletion(frame: pd.DataFrame, metric: str) -> str:

@@ -15,9 +15,8 @@ import torch
 from i2moe_plugin.backbones.entry import BackboneEntry, backbones
 from i2moe_plugin.errors import I2MoEError
 from i2moe_plugin.seeding import seeded
-from i2moe_plugin.testing.check import Check, Failed, Skipped
 from i2moe_plugin.testing.contract import CHECKS
-from i2moe_plugin.testing.subject import Subject
+from i2moe_plugin.testing.subject import Check, Failed, Skipped, Subject
 
 __all__ = ["CheckResult", "Subject", "assert_backbone", "check_backbone"]
 

@@ -1,9 +1,10 @@
-"""What a check of the contract is given: a backbone, and latents that it says it takes."""
+"""What a check of the contract is, and the backbone and latents that it is given."""
 
 from __future__ import annotations
 
+import inspect
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -98,3 +99,47 @@ class Subject:
 
 def _vectors(widths: Sequence[int], count: int) -> list[LatentSpec]:
     return [LatentSpec(widths[m % len(widths)]) for m in range(count)]
+
+
+Run = Callable[[Subject], str | None]
+
+
+class Failed(Exception):
+    """A finding: what does not hold."""
+
+
+class Skipped(Exception):
+    """The reason why a check says nothing here."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One property that every backbone has.
+
+    Attributes:
+        name: of the check.
+        run: looks for it; gives a remark or None, and raises :class:`Failed` or :class:`Skipped`.
+        advice: what to do where it fails.
+        needs: the checks without which this one says nothing.
+    """
+
+    name: str
+    run: Run
+    advice: str
+    needs: tuple[str, ...]
+
+
+#: Every check, in the order in which they run.
+CHECKS: list[Check] = []
+
+
+def check(*needs: str) -> Callable[[Run], Run]:
+    """Add a function to the checks, under its own name."""
+
+    def decorate(run: Run) -> Run:
+        name = run.__name__.removeprefix("_").replace("_", " ")
+        advice = (inspect.getdoc(run) or "").partition("\n\n")[2].replace("\n", " ")
+        CHECKS.append(Check(name, run, advice, needs))
+        return run
+
+    return decorate

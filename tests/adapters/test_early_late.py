@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import pytest
 import torch
 from torch.testing import assert_close
@@ -43,24 +41,18 @@ def released_state(parameters):
     return state
 
 
-def test_recorded_early_fusion_of_the_paper(recorded):
+@pytest.mark.parametrize("case", ["released_ef_2", "released_lf_2"])
+def test_recorded_fusions_of_the_paper(recorded, case):
     def build(facts, parameters):
         latents = [LatentSpec(dim, tokens) for tokens, dim in facts["input_shapes"]]
-        fusion = ReleasedEarlyFusion(latents, facts["output_dim"])
+        if case == "released_ef_2":
+            fusion = ReleasedEarlyFusion(latents, facts["output_dim"])
+        else:
+            fusion = ReleasedLateFusion(latents, facts["output_dim"], hidden_dim=facts["embed_dim"])
         fusion.load_state_dict(released_state(parameters))
         return fusion
 
-    recorded("released_ef_2", build)
-
-
-def test_recorded_late_fusion_of_the_paper(recorded):
-    def build(facts, parameters):
-        latents = [LatentSpec(dim, tokens) for tokens, dim in facts["input_shapes"]]
-        fusion = ReleasedLateFusion(latents, facts["output_dim"], hidden_dim=facts["embed_dim"])
-        fusion.load_state_dict(released_state(parameters))
-        return fusion
-
-    recorded("released_lf_2", build)
+    recorded(case, build)
 
 
 def test_released_late_fusion_is_as_wide_as_its_latents():

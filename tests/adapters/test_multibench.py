@@ -1,11 +1,7 @@
 """Classes of a checkout as backbones; against a real one where MULTIBENCH_ROOT names it."""
 
-from __future__ import annotations
-
-import copy
 import inspect
 import os
-import pickle
 import subprocess
 import sys
 import types
@@ -85,25 +81,9 @@ def draw(latents, batch=6):
 
 
 @every
-def test_a_class_is_a_backbone(name, latents, settings):
-    backbone = create_backbone(name, latents, 3, **settings)
-    x = draw(latents)
-    output, auxiliary = backbone.train()(x)
-    assert output.shape == (6, 3)
-    assert auxiliary == 0
-    output.square().sum().backward()
-    assert all(p.grad is not None and p.grad.isfinite().all() for p in backbone.parameters())
-    backbone.eval()
-    whole = backbone(x)[0]
-    for b in range(6):  # alone, and so a batch of one
-        assert_close(backbone([m[b : b + 1] for m in x])[0][0], whole[b], rtol=1e-4, atol=1e-5)
-    for twin in (copy.deepcopy(backbone), pickle.loads(pickle.dumps(backbone))):
-        assert torch.equal(twin(x)[0], whole)
-        twin.load_state_dict(backbone.state_dict())
-
-
-@every
 def test_a_class_becomes_experts(name, latents, settings):
+    output, auxiliary = create_backbone(name, latents, 3, **settings)(draw(latents))
+    assert (output.shape, auxiliary) == ((6, 3), 0)
     model = create_model(
         "i2moe",
         [torch.nn.Identity() for _ in latents],
@@ -125,23 +105,11 @@ def test_a_class_becomes_experts(name, latents, settings):
 
 
 @pytest.mark.parametrize(
-    ("name", "settings"),
-    [
-        ("Concat", {}),
-        ("ConcatEarly", {}),
-        ("Stack", {}),
-        ("ConcatWithLinear", {"output_dim": 5}),
-        ("TensorFusion", {}),
-        ("LowRankTensorFusion", {"rank": 2, "output_dim": 5}),
-        ("MultiplicativeInteractions2Modal", {"output_dim": 5, "output": "matrix"}),
-        ("MultiplicativeInteractions3Modal", {"output_dim": 5}),
-        ("NLgate", {"thw_dim": 2, "c_dim": 3, "tf_dim": 4}),
-        ("EarlyFusionTransformer", {}),
-        ("LateFusionTransformer", {}),
-    ],
+    ("name", "settings"), {name: settings for name, _, settings in reversed(CASES)}.items()
 )
 def test_the_contract(name, settings):
-    assert_backbone(COMMON + name, **settings)
+    """Each class, with the settings of its first case."""
+    assert_backbone(name, **settings)
 
 
 def test_low_rank_fusion_with_its_hidden_factors_is_ours():

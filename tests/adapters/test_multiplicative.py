@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch
@@ -18,29 +16,22 @@ from i2moe_plugin.adapters.multiplicative import (
 sizes = st.integers(1, 4)
 
 
-def loaded(module: nn.Module, parameters: dict[str, torch.Tensor]) -> nn.Module:
-    module.load_state_dict(parameters)
-    return module
+@pytest.mark.parametrize(
+    ("case", "fusion"),
+    [
+        ("mi2_matrix", MatrixInteraction([6, 5], 7)),
+        ("mi2_matrix3D", MatrixInteraction([6, 5], [3, 4])),
+        ("mi2_vector", VectorInteraction([6, 5])),
+        ("mi2_scalar", ScalarInteraction([6, 5])),
+        ("mi3_affect", ThreeWayInteraction([6, 5, 4], 7)),
+    ],
+)
+def test_recorded_output_and_gradients(recorded, case, fusion):
+    def build(_, parameters):
+        fusion.load_state_dict(parameters)
+        return fusion
 
-
-def test_recorded_matrix(recorded):
-    recorded("mi2_matrix", lambda _, p: loaded(MatrixInteraction([6, 5], 7), p))
-
-
-def test_recorded_matrix3d(recorded):
-    recorded("mi2_matrix3D", lambda _, p: loaded(MatrixInteraction([6, 5], [3, 4]), p))
-
-
-def test_recorded_vector(recorded):
-    recorded("mi2_vector", lambda _, p: loaded(VectorInteraction([6, 5]), p))
-
-
-def test_recorded_scalar(recorded):
-    recorded("mi2_scalar", lambda _, p: loaded(ScalarInteraction([6, 5]), p))
-
-
-def test_recorded_three_way(recorded):
-    recorded("mi3_affect", lambda _, p: loaded(ThreeWayInteraction([6, 5, 4], 7), p))
+    recorded(case, build)
 
 
 def numbers(module: nn.Module) -> dict[str, np.ndarray]:

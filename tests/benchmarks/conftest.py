@@ -1,7 +1,5 @@
 """Small data sets in real formats, so that whole runs take a second; ways to break their files."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Models over small latents of any kind, for M = 2..8."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """Injection into MultiBench's loop: the stand-in's, or a real one's with MULTIBENCH_ROOT."""
 
-from __future__ import annotations
-
 import copy
 import os
 import re
@@ -25,14 +23,10 @@ from i2moe_plugin import (
     Multilabel,
     Regression,
     Trainer,
-    Vanilla,
-    create_backbone,
     inject,
 )
 from i2moe_plugin.adapters.checkout import open_checkout
 from i2moe_plugin.benchmarks.cli import main
-from i2moe_plugin.benchmarks.datasets import open_dataset
-from i2moe_plugin.benchmarks.encoders import EncoderSettings
 from i2moe_plugin.errors import BackboneError, ConfigError, ShapeError
 from i2moe_plugin.injection import MultiBenchBatches
 
@@ -263,24 +257,6 @@ def test_a_named_backbone(theirs, loop, name):
     assert injection.model.bank.experts[0].entry.name == name
 
 
-def test_hidden_parameters_are_trained(theirs, loop):
-    fusion = theirs("fusions.common_fusions").LowRankTensorFusion
-    with pytest.warns(FutureWarning):
-        lrtf = fusion([4, 4], 6, 2)
-    task = Classification(2)
-    injection = inject(
-        encoders(theirs), lrtf, nn.Linear(6, 2), task=task, latents=[LatentSpec(4)] * 2
-    )
-    names = {name for name, _ in injection.fusion.named_parameters()}
-    experts = {name.split(".")[3] for name in names if name.endswith("fusion.factors.1")}
-    assert experts == {"0", "1", "2", "3"}
-    before = [p.detach().clone() for p in injection.fusion.parameters()]
-    loop(injection, drawn(task))
-    assert all(
-        (new != old).any() for new, old in zip(injection.fusion.parameters(), before, strict=True)
-    )
-
-
 def test_a_fusion_without_head_gets_one(theirs):
     injection = inject(
         encoders(theirs),
@@ -329,47 +305,6 @@ def test_their_batches_in_the_native_loop(theirs):
     trainer = Trainer(model, metric="accuracy")
     trainer.fit(ours, ours, 1)
     assert trainer.predict(ours).prediction.shape == (4, 2)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_training_parity(theirs, loop):
-    """Vanilla concat on htad by both loops: equivalent within 2 accuracy points, 10 seeds."""
-    weightstats = pytest.importorskip("statsmodels.stats.weightstats")
-    accuracies = np.array([parity_pair(theirs, loop, seed) for seed in range(10)])
-    p_value, *_ = weightstats.ttost_paired(accuracies[:, 0], accuracies[:, 1], -0.02, 0.02)
-    assert p_value < 0.05, accuracies
-
-
-def parity_pair(theirs, loop, seed, epochs=40):
-    """Test accuracies of their loop and ours, from equal encoders, fusion, head and settings."""
-    data = open_dataset("htad").prepare()
-    latents, task = [LatentSpec(64)] * 2, Classification(7)
-    torch.manual_seed(seed)
-    parts = data.encoders(EncoderSettings(dim=64, hidden=128, dropout=0.2, input_dropout=0.3))
-    backbone = create_backbone("concat", latents, 7, head_hidden=64)
-    ours = Vanilla(copy.deepcopy(parts), latents, copy.deepcopy(backbone), task)
-    fusion = theirs("fusions.common_fusions").Concat()
-
-    class Triple:
-        """What ``train`` takes, without injection."""
-
-        arguments = {"encoders": parts, "fusion": fusion, "head": backbone.head}  # noqa: RUF012
-
-    train = data.loader("train", batch_size=64, seed=seed, shuffle=True)
-    valid = data.loader("valid", batch_size=64)
-    test = data.loader("test", batch_size=64)
-    saved = loop(Triple(), train, valid, epochs, lr=2e-3, weight_decay=0.01)
-    single_test = theirs("training_structures.Supervised_Learning").single_test
-    trainer = Trainer(
-        ours, metric="accuracy", lr=2e-3, weight_decay=0.01, clip_grad_norm=8, seed=seed
-    )
-    trainer.fit(train, valid, epochs)
-    result = trainer.predict(test)
-    return (
-        single_test(saved, test)["Accuracy"],
-        task.metric("accuracy", result.prediction, result.target),
-    )
 
 
 def test_the_documentation_runs(tmp_path, monkeypatch):

@@ -1,7 +1,5 @@
 """Ablations and controls against naive restatements of what each changes."""
 
-from __future__ import annotations
-
 import copy
 from itertools import combinations
 
@@ -11,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from i2moe_plugin import Classification, ConfigError, I2MoE, LatentSpec, Regression, Vanilla
+from i2moe_plugin import Classification, ConfigError, I2MoE, LatentSpec, Regression
 from i2moe_plugin.backbones.create import create_backbone
 from i2moe_plugin.backbones.entry import backbones
 from i2moe_plugin.backbones.wrapper import MLPHead
@@ -330,15 +328,6 @@ def test_the_ensemble_is_a_mean_of_independent_backbones() -> None:
     trainer.fit(batches, batches, 2)
     weights = [expert.head[0].weight for expert in trained.bank.experts]
     assert all(not torch.equal(*pair) for pair in combinations(weights, 2))
-
-
-def test_vanilla_is_the_first_expert_of_the_others() -> None:
-    vanilla, full = built("vanilla"), built("i2moe")
-    assert isinstance(vanilla, Vanilla)
-    for one, other in zip(
-        vanilla.backbone.parameters(), full.bank.experts[0].parameters(), strict=True
-    ):
-        torch.testing.assert_close(one, other, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("name", list(PENALTIES))

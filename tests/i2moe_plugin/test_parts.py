@@ -1,11 +1,10 @@
 """I2MoE from parts of one's own, and the call of before."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest
 import torch
+from torch.nn import functional as F
 from torch.testing import assert_close
 
 from i2moe_plugin import (
@@ -122,16 +121,25 @@ def test_some_tokens_of_a_modality_are_masked(small):
     assert changed.tolist() == [False, True]
     assert torch.equal(first[1], complete[1])
     assert (second[2] != complete[2]).all()
-    loss = OBJECTIVES["classification"].uniqueness
-    expected = torch.stack([loss(output.outputs[0], 1), loss(output.outputs[1], 2)])
+    (anchor, own, other), (anchor_2, other_2, own_2) = output.outputs
+    expected = torch.stack(
+        [
+            F.triplet_margin_loss(anchor, other, own, eps=1e-7),
+            F.triplet_margin_loss(anchor_2, other_2, own_2, eps=1e-7),
+        ]
+    )
     assert_close(losses.interaction, expected)
     assert_close(losses.total, losses.task + 0.5 * expected.sum() / 5)
 
 
 def test_an_objective_may_be_ones_own(small):
     problem = small(2)
-    own = replace(OBJECTIVES["classification"], synergy=lambda views: views.sum(), weight=2.0,
-                  together=None)  # fmt: skip
+    own = replace(
+        OBJECTIVES["classification"],
+        likeness=lambda views: views,
+        synergy=lambda views: views.sum(),
+        weight=2.0,
+    )
     output, losses = step(I2MoE(**parts(problem, experts=4), objective=own), problem)
     assert_close(losses.interaction[2], output.outputs[2].sum())
     assert_close(losses.total, losses.task + 2.0 * losses.interaction.sum() / 4)

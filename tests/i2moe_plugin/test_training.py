@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import copy
 import dataclasses
 import math
@@ -29,9 +27,9 @@ from i2moe_plugin import (
     register_backbone,
 )
 from i2moe_plugin.benchmarks.encoders import Frozen
-from i2moe_plugin.execution.compiling import compiles_backward_at_once
 from i2moe_plugin.interactions.masking import MASKINGS
 from i2moe_plugin.seeding import seeded
+from i2moe_plugin.target_scale import TargetScale
 from i2moe_plugin.training import count_parameters
 
 LATENTS = [LatentSpec(4), LatentSpec(5)]
@@ -313,28 +311,6 @@ def test_e8_m5_the_best_epoch_is_kept(values, metric, best):
         assert not torch.equal(other["encoders.0.weight"], states[best - 1]["encoders.0.weight"])
 
 
-def test_e8_m5_accuracy_zero_in_every_epoch_still_yields_a_model():
-    model = model_of("vanilla", dropout=0.0)
-    one, two, _ = split(10).tensors
-    never = (model([one, two]).prediction.argmax(1) + 1) % 3
-    valid = DataLoader(TensorDataset(one, two, never), batch_size=4)
-    trainer = trainer_of(model, lr=1e-9)
-    trainer.fit(loaders()[0], valid, epochs=2)
-    assert [record["valid"]["accuracy"] for record in trainer.history] == [0.0, 0.0]
-    assert trainer.best_epoch == 1
-    assert trainer.predict(valid).prediction.shape == (10, 3)
-
-
-def test_auroc_that_is_undefined_selects_the_first_epoch():
-    one, two, target = split(40).tensors
-    keep = target != 2
-    valid = DataLoader(TensorDataset(one[keep], two[keep], target[keep]), batch_size=8)
-    trainer = trainer_of(model_of(), "auroc")
-    trainer.fit(loaders()[0], valid, epochs=2)
-    assert all(math.isnan(record["valid"]["auroc"]) for record in trainer.history)
-    assert trainer.best_epoch == 1
-
-
 @pytest.mark.parametrize("clip", [None, 1.0])
 @pytest.mark.parametrize("method", ["vanilla", "i2moe"])
 def test_divergence_is_told_and_not_reported_as_a_result(method, clip):
@@ -418,15 +394,6 @@ def test_e6_a_frozen_encoder_stays_as_it_is():
     trainer.fit(*loaders(), epochs=2)
     assert_same_state(frozen.state_dict(), before)
     assert not frozen.training
-
-
-def test_interaction_losses_are_not_computed_to_evaluate():
-    model, calls = model_of(), []
-    model.bank.plan = "loop"
-    model.bank.experts[0].register_forward_hook(lambda m, i, o: calls.append(m.training))
-    trainer = trainer_of(model)
-    trainer.predict(loaders()[1])
-    assert calls == [False] * 3
 
 
 @pytest.mark.parametrize("method", ["vanilla", "i2moe"])
@@ -575,14 +542,6 @@ def test_sampler_and_data_set_are_told_the_epoch():
     assert told == [(part, epoch) for epoch in (1, 2, 3) for part in ("sampler", "data")]
 
 
-def test_plain_lists_of_batches_will_do():
-    one, two, target = split(12).tensors
-    batches = [(one[:6], two[:6], target[:6]), [one[6:], two[6:], target[6:]]]
-    trainer = trainer_of(model_of())
-    trainer.fit(batches, batches, epochs=1)
-    assert trainer.predict(batches).prediction.shape == (12, 3)
-
-
 def test_batches_of_tokens_with_padding_masks():
     """A modality may be a tuple (x, mask), of another length in every batch."""
 
@@ -636,24 +595,6 @@ def test_bfloat16_trains_to_full_precision_results():
     assert_close(torch.from_numpy(result.weights).sum(1), torch.ones(23))
 
 
-@pytest.mark.skipif(not compiles_backward_at_once(), reason="this torch is older than 2.10")
-def test_a_step_that_cannot_be_compiled_runs_as_it_is_and_says_why(monkeypatch):
-    def refused(*arguments):
-        raise RuntimeError("no working compiler")
-
-    train, valid = loaders()
-    plain = Trainer(model_of(), metric="accuracy", fabric=CPU)
-    plain.fit(train, valid, 2)
-    monkeypatch.setattr(torch, "compile", lambda call, **options: refused)
-    compiled = Trainer(model_of(), metric="accuracy", fabric=CPU, compile=True)
-    compiled.fit(train, valid, 2)
-    assert compiled.plan["compiled"] is False
-    assert compiled.plan["compile_problem"] == "RuntimeError: no working compiler"
-    assert "compiled" not in plain.plan
-    for ours, theirs in zip(compiled.history, plain.history, strict=True):
-        assert ours["train"] == theirs["train"]
-
-
 def test_a_run_that_goes_on_keeps_its_plan():
     """Another plan adds in another order, and would not go on with the same digits."""
     train, valid = loaders()
@@ -667,3 +608,154 @@ def test_a_run_that_goes_on_keeps_its_plan():
     assert other.plan == stopped.plan
     stopped.fit(train, valid, 2)
     assert other.history[1]["train"] == stopped.history[1]["train"]
+
+
+class Loads(nn.Linear):
+    """A layer whose own way of loading raises after it has taken its tensors."""
+
+    def _load_from_state_dict(self, state, prefix, *rest):
+        super()._load_from_state_dict(state, prefix, *rest)
+        if self.weight.abs().max() > 50:
+            raise ZeroDivisionError("too large")
+
+
+def without(state, *path):
+    for key in path[:-1]:
+        state = state[key]
+    del state[path[-1]]
+
+
+UNFIT = {
+    "no plan": lambda state: without(state, "plan"),
+    "no model": lambda state: without(state, "model"),
+    "a tensor less": lambda state: without(state, "model", "encoders.0.bias"),
+    "a tensor of the best epoch less": lambda state: without(
+        state, "best_state", "encoders.0.bias"
+    ),
+    "another shape": lambda state: state["model"].update({"encoders.0.bias": torch.zeros(9)}),
+    "a parameter less": lambda state: state["optimizer"]["param_groups"][0]["params"].pop(),
+    "another moment": lambda state: state["optimizer"]["state"][0].update(
+        exp_avg=torch.ones(3, 99)
+    ),
+    "no groups": lambda state: without(state, "optimizer", "param_groups"),
+    "a gap": lambda state: state["history"].pop(0),
+    "no epochs": lambda state: state["history"].clear(),
+    "a plan of another version": lambda state: state.update(plan={"unknown": 1}),
+    "refused in the middle": lambda state: state["model"]["encoders.0.weight"].fill_(99.0),
+}
+
+
+@pytest.mark.parametrize("fitted", [False, True])
+@pytest.mark.parametrize("fault", UNFIT)
+def test_a_state_that_is_refused_changes_nothing(fault, fitted):
+    def trainer():
+        model = model_of()
+        model.encoders[0].__class__ = Loads
+        return trainer_of(model)
+
+    other = trainer_of(model_of(seed=5))
+    other.fit(*loaders(), epochs=2)
+    state = other.state_dict()
+    UNFIT[fault](state)
+    ours, undisturbed = trainer(), trainer()
+    if fitted:
+        for one in (ours, undisturbed):
+            one.fit(*loaders(), epochs=2)
+    before = copy.deepcopy(ours.model.state_dict())
+    with pytest.raises(TrainingError, match="does not fit the model"):
+        ours.load_state_dict(state)
+    assert_same_state(ours.model.state_dict(), before)
+    for one in (ours, undisturbed):
+        one.fit(*loaders(), epochs=3)
+    assert_same_training(ours, undisturbed)
+
+
+# Real targets, and stopping early.
+
+
+@pytest.mark.parametrize("method", ["vanilla", "i2moe"])
+def test_units_of_a_target_change_nothing_but_the_units_of_what_is_predicted(method):
+    """Standardised, y and 1000 y + 50000 are the same targets: the same model is trained."""
+    task, found = Regression(1), []
+    for scale, shift in ((1.0, 0.0), (1000.0, 5e4)):
+        parts = [split(count, task, seed) for count, seed in ((37, 0), (23, 1))]
+        one, two = (
+            TensorDataset(*part.tensors[:2], part.tensors[2] * scale + shift) for part in parts
+        )
+        trainer = trainer_of(
+            model_of(method, task),
+            "mae",
+            target_scale=TargetScale.fit(one.tensors[2].numpy(), 1),
+        )
+        trainer.fit(DataLoader(one, batch_size=8), DataLoader(two, batch_size=8), 3)
+        found.append((trainer.history, trainer.predict(DataLoader(two, batch_size=8))))
+    (small, ours), (large, theirs) = found
+    assert theirs.prediction == pytest.approx(ours.prediction * 1000 + 5e4, rel=1e-4)
+    assert theirs.loss == pytest.approx(ours.loss, rel=1e-3)
+    if method == "i2moe":
+        mixed = np.einsum("ne,nec->nc", theirs.weights, theirs.outputs)
+        assert mixed == pytest.approx(theirs.prediction, rel=1e-4)
+    for one, other in zip(small, large, strict=True):
+        assert other["train"]["loss"] == pytest.approx(one["train"]["loss"], rel=1e-3)
+        assert other["valid"]["mae"] == pytest.approx(1000 * one["valid"]["mae"], rel=1e-3)
+
+
+def test_a_scale_is_numpys_and_turns_back():
+    targets = np.random.default_rng(0).normal(3, 5, size=(50, 2))
+    targets[:, 1] = 1e9
+    scale = TargetScale.fit(targets, 2)
+    assert scale.mean == pytest.approx(tuple(targets.mean(0)))
+    assert scale.deviation == pytest.approx((targets[:, 0].std(), 1.0))
+    given = torch.tensor(targets)
+    assert_close(scale.standardise(given)[:, 0].std(correction=0), torch.tensor(1.0).double())
+    assert_close(scale.restore(scale.standardise(given)), given)
+
+
+class ScriptedTrainer(Trainer):
+    """A trainer whose validation says what a test writes down: (accuracy, loss) by epoch."""
+
+    script: list[tuple[float, float]]
+
+    def predict(self, batches, absent=()):
+        found = super().predict(batches, absent)
+        value, loss = self.script[len(self.history)]
+        self.model.task = ScriptedTask(3)
+        object.__setattr__(self.model.task, "value", value)
+        return dataclasses.replace(found, loss=loss)
+
+
+class ScriptedTask(Classification):
+    def metric(self, name, prediction, target):
+        return self.value
+
+
+@pytest.mark.parametrize(
+    ("patience", "script", "best", "trained"),
+    [
+        (None, [(0.5, 1), (0.7, 1), (0.7, 0.5), (0.6, 1), (0.6, 1), (0.6, 1)], 2, 6),
+        (2, [(0.5, 1), (0.7, 1), (0.7, 0.5), (0.6, 1), (0.6, 1), (0.9, 1)], 3, 5),
+        (2, [(0.5, 1), (0.7, 1), (0.7, 1), (0.6, 1), (0.9, 1), (0.9, 2)], 2, 4),
+        (3, [(0.5, 1), (0.7, 1), (0.7, 1), (0.6, 1), (0.9, 1), (0.9, 2)], 5, 6),
+    ],
+)
+def test_patience_counts_epochs_since_the_best_one(patience, script, best, trained):
+    trainer = ScriptedTrainer(model_of("vanilla"), metric="accuracy", fabric=CPU, patience=patience)
+    trainer.script = script
+    trainer.fit(*loaders(), 6)
+    assert (trainer.best_epoch, len(trainer.history)) == (best, trained)
+
+
+def test_a_run_that_goes_on_stops_where_one_in_a_piece_does():
+    whole = trainer_of(model_of("vanilla"), lr=0.1, patience=2)
+    whole.fit(*loaders(), 30)
+    assert len(whole.history) < 30
+    first = trainer_of(model_of("vanilla"), lr=0.1, patience=2)
+    first.fit(*loaders(), 2)
+    second = trainer_of(model_of("vanilla"), lr=0.1, patience=2)
+    second.load_state_dict(first.state_dict())
+    second.fit(*loaders(), 30)
+    assert without_time(second.history) == without_time(whole.history)
+    third = trainer_of(model_of("vanilla"), lr=0.1, patience=2)
+    third.load_state_dict(second.state_dict())
+    third.fit(*loaders(), 30)
+    assert len(third.history) == len(whole.history)

@@ -1,7 +1,5 @@
 """What a user's type checker sees of the package."""
 
-from __future__ import annotations
-
 import ast
 import os
 import re

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,13 @@ from numpy.typing import NDArray
 
 from i2moe_plugin.benchmarks.datasets.folder.description import ArrayPlace
 from i2moe_plugin.benchmarks.formats.arrays import read_npy, read_npz
+from i2moe_plugin.benchmarks.formats.cells import as_numbers
 from i2moe_plugin.benchmarks.formats.hdf5 import H5Array
 from i2moe_plugin.benchmarks.formats.reading import Rows
-from i2moe_plugin.benchmarks.formats.tables import numbers, read_csv, read_parquet
+from i2moe_plugin.benchmarks.formats.tables import read_csv, read_parquet, separator_hint
 from i2moe_plugin.errors import DatasetError, did_you_mean
+
+TABLES = (".csv", ".parquet")
 
 
 class FolderFiles:
@@ -27,12 +30,19 @@ class FolderFiles:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._tables: dict[Path, dict[str, list[str]]] = {}
+        self._tables: dict[Path, dict[str, NDArray[Any]]] = {}
+
+    def where(self, place: ArrayPlace) -> str:
+        """Name the file and the array in it, for messages."""
+        path, name = self.folder / place.file, place.column or place.key
+        if path.suffix.lower() in TABLES:
+            return f"{path}: column {name}" if name else str(path)
+        return f"{path}: {name}" if name else str(path)
 
     def open(self, place: ArrayPlace) -> Rows:
-        """The array: in memory, or read from disk by rows where the format allows it.
+        """Open the array: in memory, or read from disk by rows where the format allows it.
 
-        Numbers of tables are floats, an empty cell NaN; a column that is no number is text.
+        A column of a table has its cells as they are written or stored; several are numbers.
 
         Raises:
             DatasetError: the file is missing, damaged, or lacks the array.
@@ -45,48 +55,60 @@ class FolderFiles:
             array = read_npz(path, (str(place.key),))[str(place.key)]
         elif ending in (".h5", ".hdf5"):
             array = H5Array(path, str(place.key))
+        elif place.column is not None:
+            return self._column(path, place.column)
         else:
-            return self._from_table(path, place)
+            columns = [self._numbers(path, name) for name in self.columns(place)]
+            return np.stack(columns, 1)
         if not array.shape:
-            raise DatasetError(f"{path}: {place.key or 'the array'} is one number; expected rows.")
+            raise DatasetError(f"{self.where(place)} is one value; expected rows.")
         return array
 
     def lengths(self, place: ArrayPlace, name: str) -> Rows:
-        """The array of that name in the same file."""
-        return self.open(ArrayPlace(file=place.file, key=name))
+        """Open the array of that name in the same file."""
+        table = Path(place.file).suffix.lower() in TABLES
+        return self.open(ArrayPlace(file=place.file, **{"column" if table else "key": name}))
 
-    def _from_table(self, path: Path, place: ArrayPlace) -> Rows:
-        table = self._table(path)
-        if place.column is not None:
-            return _column(path, place.column, self._cells(path, table, place.column))
-        wanted = place.columns or []
+    def columns(self, place: ArrayPlace) -> list[str]:
+        """Name the several columns of a table that are one array; none for any other array.
+
+        Raises:
+            DatasetError: no column fits.
+        """
+        if not place.columns:
+            return []
+        path = self.folder / place.file
+        table, wanted = self._table(path), place.columns
         names = fnmatch.filter(table, wanted) if isinstance(wanted, str) else list(wanted)
         if not names:
             raise DatasetError(f"{path}: no column matches {wanted!r}; it has {_some(table)}.")
-        columns = [numbers(path, n, self._cells(path, table, n), missing=np.nan) for n in names]
-        return np.stack(columns, 1)
+        return names
 
-    def _cells(self, path: Path, table: dict[str, list[str]], name: str) -> list[str]:
+    def _numbers(self, path: Path, name: str) -> NDArray[Any]:
+        where = f"{path}: column {name}"
+        values = np.asarray(as_numbers(where, self._column(path, name))[:])
+        if values.ndim != 1:
+            raise DatasetError(f"{where} holds lists; give it alone, with column.")
+        return values
+
+    def _column(self, path: Path, name: str) -> NDArray[Any]:
+        table = self._table(path)
         if name not in table:
             raise DatasetError(
                 f"{path}: lacks the column {name!r}.{did_you_mean(name, table)} It has "
-                f"{_some(table)}."
+                f"{_some(table)}.{separator_hint(list(table))}"
             )
         return table[name]
 
-    def _table(self, path: Path) -> dict[str, list[str]]:
+    def _table(self, path: Path) -> dict[str, NDArray[Any]]:
         if path not in self._tables:
-            read = read_csv if path.suffix.lower() == ".csv" else read_parquet
-            self._tables[path] = read(path)
+            if path.suffix.lower() == ".csv":
+                cells = read_csv(path).items()
+                self._tables[path] = {name: np.array(column, object) for name, column in cells}
+            else:
+                self._tables[path] = read_parquet(path)
         return self._tables[path]
 
 
-def _some(names: Sequence[str] | dict[str, Any]) -> str:
+def _some(names: Mapping[str, Any]) -> str:
     return ", ".join(list(names)[:12]) or "nothing"
-
-
-def _column(path: Path, name: str, cells: list[str]) -> NDArray[Any]:
-    try:
-        return np.asarray(numbers(path, name, cells, missing=np.nan))
-    except DatasetError:
-        return np.array(cells, dtype=object)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +21,7 @@ class _Part(BaseModel):
 
 
 class ArrayPlace(_Part):
-    """Where an array lies.
+    """The place of an array: a file, and what of it.
 
     Attributes:
         file: relative to the folder; csv, parquet, npz, npy, h5 or hdf5.
@@ -109,14 +111,16 @@ class Description(_Part):
         target: class names or numbers; [N, C] of 0 and 1 for multilabel; numbers for regression.
         task: what is predicted.
         metric: what methods are compared by.
-        classes: names of the classes or outputs, in the order of their numbers.
+        classes: names of the classes or outputs, in the order of their numbers; where the target
+            holds none of these names, it holds their places, from 0.
         ids: the samples' names; their row numbers if not told.
         split: a column of train, valid and test; or fractions to draw it by.
+        drop_unlabelled: leave out rows whose target is missing, which are an error otherwise.
         standardise: give features, tokens and series mean 0 and deviation 1 on training rows.
         title, source, licence, citation: for people.
     """
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
+    name: str
     modalities: dict[str, ModalityEntry]
     target: ArrayPlace
     task: Literal["classification", "multilabel", "regression"]
@@ -124,11 +128,32 @@ class Description(_Part):
     classes: list[str] | None = None
     ids: ArrayPlace | None = None
     split: ArrayPlace | Fractions
+    drop_unlabelled: bool = False
     standardise: bool = True
     title: str = ""
     source: str = ""
     licence: str = ""
     citation: str = ""
+
+    @field_validator("name")
+    @classmethod
+    def _plain(cls, value: str) -> str:
+        if not re.fullmatch("[A-Za-z0-9][A-Za-z0-9_-]*", value):
+            raise ValueError(
+                f"{value!r} is not letters, digits, - and _ alone, beginning with one "
+                "of the first two"
+            )
+        return value
+
+    @field_validator("classes")
+    @classmethod
+    def _distinct(cls, value: list[str] | None) -> list[str] | None:
+        twice = [name for name, count in Counter(value or ()).items() if count > 1]
+        if twice:
+            raise ValueError(f"{', '.join(twice)} is listed twice")
+        if "" in (value or ()):
+            raise ValueError("a class has no name")
+        return value
 
     @field_validator("modalities")
     @classmethod
@@ -150,7 +175,7 @@ class Description(_Part):
 
 
 def read_description(folder: Path) -> Description:
-    """The ``dataset.yaml`` of a folder.
+    """Read the ``dataset.yaml`` of a folder, whose words are taken as they are written.
 
     Raises:
         DatasetError: missing, not YAML, or not of this form; all problems.
@@ -174,4 +199,6 @@ def _say(item: Any) -> str:
         return f"{where}: no such setting.{did_you_mean(place[-1], known)}"
     if item["type"] == "missing":
         return f"{where} is missing"
-    return f"{where or 'the file'}: {item['msg'].removeprefix('Value error, ').lower()}"
+    message = item["msg"].removeprefix("Value error, ")
+    hint = "; put null and ~ in quotes where they are names" if item["input"] is None else ""
+    return f"{where or 'the file'}: {message[:1].lower()}{message[1:]}{hint}"

@@ -3,4 +3,4 @@
 from i2moe_plugin.deprecation import held_now_by
 
 #: What said whether a folder holds a drawn sample lay here.
-__getattr__ = held_now_by(__name__, ["i2moe_plugin.benchmarks.data.drawn"])
+__getattr__ = held_now_by(__name__, ["i2moe_plugin.benchmarks.data.source"])

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from i2moe_plugin.benchmarks.datasets.samples.files import write_csv, write_id_lists
+from i2moe_plugin.benchmarks.formats.hdf5_writing import writing_hdf5
 from i2moe_plugin.benchmarks.formats.nifti import import_nibabel
 
 VOXELS = (12, 14, 12)
@@ -21,16 +22,7 @@ LACKING = 0.03  # of the subjects lack a modality, in each
 
 
 def write(folder: Path, seed: int = 0, count: int = 300) -> None:
-    """Write every file of so many subjects, with a template of 12 x 14 x 12 voxels.
-
-    Args:
-        folder: an empty folder.
-        seed: equal seeds draw equal subjects.
-        count: of subjects.
-
-    Raises:
-        DatasetError: nibabel is not installed.
-    """
+    """Write every file of so many subjects, with a template of 12 x 14 x 12 voxels."""
     import_nibabel()
     draw = np.random.default_rng(seed)
     diagnosis = draw.permutation(np.arange(count) % 3)
@@ -49,13 +41,13 @@ def write(folder: Path, seed: int = 0, count: int = 300) -> None:
 
 
 def _pattern(diagnosis: NDArray[np.int64], draw: np.random.Generator) -> NDArray[np.int64]:
-    """The diagnosis whose pattern a modality shows."""
+    """Return the diagnosis whose pattern a modality shows."""
     others = (diagnosis + draw.integers(1, 3, len(diagnosis))) % 3
     return np.where(draw.random(len(diagnosis)) < CONFUSED, others, diagnosis)
 
 
 def _some(count: int, draw: np.random.Generator) -> NDArray[np.int64]:
-    """The subjects that have a modality, in an order of its own."""
+    """Return the subjects that have a modality, in an order of its own."""
     return draw.permutation(count)[: round(count * (1 - LACKING))]
 
 
@@ -100,7 +92,7 @@ def _write_genotypes(
         "obs": [ids[subject] for subject in subjects],
         "var": [f"rs{number}" for number in draw.permutation(900_000)[:GENOTYPES] + 100_000],
     }
-    with h5py.File(path, "w", track_order=True) as file:
+    with writing_hdf5(path, track_order=True) as file:
         file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
         array = file.create_dataset("X", data=genotypes)
         array.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})

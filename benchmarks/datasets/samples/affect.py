@@ -28,13 +28,10 @@ WEIGHTS = (0.7, 0.7, 1.0, 1.0)
 
 @dataclass(frozen=True)
 class Drawing:
-    """What a drawn file is like.
+    """What a drawn file is like: widths F of vision, audio and text, and T steps.
 
-    Attributes:
-        widths: F of vision, audio and text.
-        steps: T.
-        label: score (about -3 to 3) -> labels in the published shape.
-        id: (split, clip numbers) -> ids in the published shape.
+    From a score (about -3 to 3) and from (split, clip numbers) come labels and ids in the published
+    shape.
     """
 
     widths: tuple[int, int, int]
@@ -59,7 +56,7 @@ def clips(split: str, numbers: NDArray[Any]) -> NDArray[Any]:
 
 
 def clip_names(split: str, numbers: NDArray[Any]) -> list[str]:
-    """A name each."""
+    """Return a name for each clip."""
     return [f"drawn_{split}_{n}" for n in numbers]
 
 
@@ -69,11 +66,7 @@ def digits(split: str, numbers: NDArray[Any]) -> NDArray[Any]:
 
 
 def draw(name: str, drawing: Drawing, folder: Path, seed: int = 0, clips: int = 192) -> None:
-    """Write the pickle of that name, of so many clips, into an empty folder.
-
-    Raises:
-        ConfigError: fewer than 24 clips.
-    """
+    """Write the pickle of that name, of so many clips, into an empty folder."""
     if clips < 24:
         raise ConfigError(f"a sample needs at least 24 clips, not {clips}.")
     dice = np.random.default_rng(derive_seed(seed, name))

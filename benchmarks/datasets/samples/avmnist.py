@@ -6,7 +6,6 @@ same in both modalities. So either modality alone leaves two digits open, and bo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,18 +38,12 @@ STROKES = (
 )
 
 
-def write(folder: Path, counts: Mapping[str, int], seed: int) -> None:
-    """Write the three files of each part.
-
-    Args:
-        folder: an empty folder.
-        counts: part (train, test) -> rows.
-        seed: equal seeds draw equal files.
-    """
+def write(folder: Path, seed: int = 0, train: int = 420, test: int = 100) -> None:
+    """Write the three files of each part with so many rows."""
     (folder / "image").mkdir()
     (folder / "audio").mkdir()
     draw = np.random.default_rng(seed)
-    for part, count in counts.items():
+    for part, count in (("train", train), ("test", test)):
         digits = draw.permutation(np.arange(count) % 10)
         confused = draw.random((2, count)) < CONFUSED
         written = np.where(confused[0], digits ^ 1, digits)
@@ -63,7 +56,7 @@ def write(folder: Path, counts: Mapping[str, int], seed: int) -> None:
 
 
 def _image(digit: int, draw: np.random.Generator) -> NDArray[Any]:
-    """A digit somewhere in [28, 28], float32, 0 to 255."""
+    """Return a digit somewhere in [28, 28], float32, 0 to 255."""
     image = np.zeros((28, 28))
     top, left = draw.integers(2, 9), draw.integers(4, 13)
     for stroke, drawn in zip(STROKES, SEGMENTS[digit], strict=True):
@@ -80,7 +73,7 @@ def _sound(digit: int, draw: np.random.Generator) -> NDArray[Any]:
     upper = 65 + 3 * ((3 * digit) % 10) + draw.normal(0, 1.5) + (digit % 2) * 14 * time
     rows = np.arange(112)[:, None]
     start, stop = draw.uniform(0, 0.25), draw.uniform(0.75, 1)
-    heard = (time > start) & (time < stop)
+    audible = (time > start) & (time < stop)
     ridges = sum(np.exp(-(((rows - ridge) / 2.5) ** 2)) for ridge in (lower, upper))
-    sound = 170 * ridges * heard + np.abs(draw.normal(0, 30, (112, 112)))
+    sound = 170 * ridges * audible + np.abs(draw.normal(0, 30, (112, 112)))
     return np.clip(sound, 0, 255).astype(np.uint8)

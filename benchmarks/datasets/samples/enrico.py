@@ -108,13 +108,7 @@ Box = tuple[str, float, float, float, float]  # component, x0, y0, x1, y1 in pix
 
 
 def write(folder: Path, topics: Sequence[str], seed: int = 0) -> None:
-    """Draw a screenshot and a wireframe for each of these topics, and list them in the csv.
-
-    Args:
-        folder: an empty folder.
-        topics: the topic of each screen, in the csv's order.
-        seed: equal seeds draw equal pictures.
-    """
+    """Draw a screenshot and a wireframe for each of these topics, and list them in the csv."""
     (folder / "screenshots").mkdir()
     (folder / "wireframes").mkdir()
     ids = random.Random(f"{seed} ids").sample(range(100, 50000), len(topics))

@@ -26,15 +26,7 @@ ERRS = 0.1
 
 
 def write(folder: Path, seed: int, count: int, tweets: str, lists: Sequence[str]) -> None:
-    """The published files, with so many tweets; equal seeds write equal ones.
-
-    Args:
-        folder: an empty folder.
-        seed: of the drawing.
-        count: of tweets.
-        tweets: name of the file of all tweets.
-        lists: names of the lists of ids, of the train, valid and test split.
-    """
+    """Write the published files, with so many tweets."""
     for part in ("img_resized", "img_txt", "splits"):
         (folder / part).mkdir()
     ids = [
@@ -68,7 +60,7 @@ def write(folder: Path, seed: int, count: int, tweets: str, lists: Sequence[str]
 
 
 def _picture(cross: bool, dice: random.Random) -> Image.Image:
-    """A picture with a cross or a ring; its shortest side has 500 pixels."""
+    """Return a picture with a cross or a ring; its shortest side has 500 pixels."""
     image = Image.new("RGB", (dice.randint(500, 640), 500), f"hsl({dice.randrange(360)}, 30%, 75%)")
     pen = ImageDraw.Draw(image)
     left, top = dice.randint(90, 150), dice.randint(60, 120)

@@ -12,12 +12,12 @@ import random
 from pathlib import Path
 from typing import NamedTuple
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from i2moe_plugin.benchmarks.data.splits import SplitRows
+from i2moe_plugin.benchmarks.formats.hdf5_writing import writing_hdf5
 
 #: Words that plots of a genre have, in the order of the published genres.
 VOCABULARY = {
@@ -62,20 +62,20 @@ class Film(NamedTuple):
 
 
 def draw(seed: int, count: int) -> list[Film]:
-    """So many films; equal seeds draw equal ones."""
+    """Draw so many films; equal seeds draw equal ones."""
     ids = random.Random(f"{seed} ids").sample(range(10000, 2000000), count)
     films = []
     for number in ids:
         dice = random.Random(f"{seed} {number}")
         genres = sorted(dice.sample(range(len(NAMES)), dice.choice((1, 2, 2, 3))))
-        plot = _plot([_told(genre, 1, dice) for genre in genres], dice)
-        poster = _poster([_told(genre, 11, dice) for genre in genres], dice)
+        plot = _plot([_genre_shown(genre, 1, dice) for genre in genres], dice)
+        poster = _poster([_genre_shown(genre, 11, dice) for genre in genres], dice)
         films.append(Film(f"{number:07d}", genres, plot, poster))
     return films
 
 
-def _told(genre: int, distance: int, dice: random.Random) -> int:
-    """The genre that is told: the film's, or its partner at that distance."""
+def _genre_shown(genre: int, distance: int, dice: random.Random) -> int:
+    """Return the genre that is shown: the film's, or its partner at that distance."""
     if dice.random() >= CONFUSED:
         return genre
     partner = genre + distance if genre // distance % 2 == 0 else genre - distance
@@ -106,11 +106,12 @@ def _poster(genres: list[int], dice: random.Random) -> Image.Image:
 
 
 def write_hdf5(path: Path, seed: int, count: int) -> None:
-    """The published file's keys, types and shapes; features that follow plots and posters."""
+    """Write the published file's keys, types and shapes, with features of plots and posters."""
     films = draw(seed, count)
     vectors = _vectors(seed)
-    with h5py.File(path, "w") as file:
-        features = np.stack([_mean(film.plot, vectors) for film in films])
+    with writing_hdf5(path) as file:
+        plots = [film.plot.lower().rstrip(".").split() for film in films]
+        features = np.stack([np.mean([vectors[word] for word in plot], axis=0) for plot in plots])
         file["features"] = features.astype(np.float32)
         file["vgg_features"] = _picture_features([film.poster for film in films], seed)
         genres = np.zeros((count, len(NAMES)), dtype=np.int32)
@@ -134,15 +135,7 @@ def write_hdf5(path: Path, seed: int, count: int) -> None:
 
 
 def write_raw(folder: Path, seed: int, count: int, vectors: str, splits: SplitRows) -> None:
-    """The raw archive's files.
-
-    Args:
-        folder: an empty folder.
-        seed: of the drawing.
-        count: of films.
-        vectors: name of the file of word vectors.
-        splits: the films of each split, by number.
-    """
+    """Write the raw archive's files; ``splits`` are the films of each split, by number."""
     films = draw(seed, count)
     (folder / "dataset").mkdir()
     for film in films:
@@ -167,14 +160,8 @@ def _vectors(seed: int) -> dict[str, NDArray[np.float32]]:
     return {word: generator.normal(0, 0.2, 300).astype(np.float32) for word in words}
 
 
-def _mean(plot: str, vectors: dict[str, NDArray[np.float32]]) -> NDArray[np.float32]:
-    words = plot.lower().rstrip(".").split()
-    mean: NDArray[np.float32] = np.mean([vectors[word] for word in words], axis=0)
-    return mean
-
-
 def _picture_features(posters: list[Image.Image], seed: int) -> NDArray[np.float32]:
-    """What a random layer of 4096 rectified units makes of thumbnails."""
+    """Return what a random layer of 4096 rectified units makes of thumbnails."""
     thumbs = np.stack([np.asarray(poster.resize((20, 32)), np.float32) for poster in posters])
     flat = thumbs.reshape(len(posters), -1) / 255 - 0.5
     weights = np.random.default_rng([seed, 4096]).normal(0, 1, (flat.shape[1], 4096))

@@ -13,22 +13,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from i2moe_plugin.benchmarks.formats.hdf5_writing import writing_hdf5
+
 STEPS = 80  # of a trajectory; a multiple of 16 leaves none over
 
 
 def write(folder: Path, counts: Mapping[str, int], seed: int) -> None:
-    """Write each file.
-
-    Args:
-        folder: an empty folder.
-        counts: file -> trajectories.
-        seed: equal seeds draw equal numbers.
-    """
-    import h5py
-
+    """Write each file with so many trajectories."""
     draw = np.random.default_rng(seed)
     for path, count in counts.items():
-        with h5py.File(folder / path, "w") as file:
+        with writing_hdf5(folder / path) as file:
             for number in range(count):
                 group = file.create_group(f"trajectory{number}")
                 for key, values in _trajectory(draw).items():
@@ -38,7 +32,7 @@ def write(folder: Path, counts: Mapping[str, int], seed: int) -> None:
 
 
 def _trajectory(draw: np.random.Generator) -> dict[str, NDArray[Any]]:
-    """One push; float32 as in the published files."""
+    """Return one push; float32 as in the published files."""
     velocity = draw.normal(0, 0.0012, 2) + draw.normal(0, 0.0008, (STEPS, 2))
     place = np.array([0.497, 0.0]) + draw.normal(0, [0.04, 0.05], 2) + np.cumsum(velocity, 0)
     near = np.concatenate([np.repeat(place[:1], 5, 0), place[:-5]])  # the finger lags behind

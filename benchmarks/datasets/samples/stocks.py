@@ -20,12 +20,7 @@ STAY = (0.97, 0.7, 0.9, 0.9)  # chance that a ticker's time goes on for another 
 
 
 def write(folder: Path, seed: int = 0) -> None:
-    """Write one csv a ticker, for the weekdays from 2000-06-01 to 2021-02-26.
-
-    Args:
-        folder: an empty folder.
-        seed: equal seeds draw equal prices.
-    """
+    """Write one csv a ticker, for the weekdays from 2000-06-01 to 2021-02-26."""
     draw = np.random.default_rng(seed)
     days = np.arange("2000-06-01", "2021-02-27", dtype="datetime64[D]")
     days = days[np.is_busday(days)]

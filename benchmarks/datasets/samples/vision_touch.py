@@ -13,25 +13,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from i2moe_plugin.benchmarks.formats.hdf5_writing import writing_hdf5
+
 PARTS, STEPS = 2, 6
 
 
 def write(folder: Path, seed: int = 0, runs: int = 40) -> None:
-    """Write the files of each run.
-
-    Args:
-        folder: an empty folder.
-        seed: equal seeds draw equal numbers.
-        runs: how many.
-    """
-    import h5py
-
+    """Write the files of each run."""
     draw = np.random.default_rng(seed)
     for run in range(runs):
         arrays = _run(draw)
         for part in range(PARTS):
             name = f"20190408_{100000 + run}_triangle_0_journal_0_{part}_1000.h5"
-            with h5py.File(folder / name, "w") as file:
+            with writing_hdf5(folder / name) as file:
                 for key, values in arrays.items():
                     file.create_dataset(
                         key,
@@ -43,7 +37,7 @@ def write(folder: Path, seed: int = 0, runs: int = 40) -> None:
 
 
 def _run(draw: np.random.Generator) -> dict[str, NDArray[Any]]:
-    """All time steps of a run; positions in metres, the table is 0.4 wide."""
+    """Return all time steps of a run; positions in metres, the table is 0.4 wide."""
     count = PARTS * STEPS
     block = draw.uniform(-0.1, 0.1, 2)
     action = draw.normal(0, [0.03, 0.03, 0.015, 0.1], (count, 4))

@@ -9,10 +9,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from i2moe_plugin.benchmarks.encoders.frozen import Frozen
 from i2moe_plugin.benchmarks.encoders.pretrained.folders import ModelFolder
 from i2moe_plugin.benchmarks.encoders.pretrained.requirements import needs_transformers
-from i2moe_plugin.benchmarks.encoders.tokens import TokenEncoder, padding_mask
+from i2moe_plugin.benchmarks.encoders.sequences import TokenEncoder, padding_mask
+from i2moe_plugin.benchmarks.encoders.vgg import Frozen
 from i2moe_plugin.errors import DatasetError, listed
 
 #: Parts of a network that states of tokens do not go through.

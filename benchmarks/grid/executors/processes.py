@@ -34,11 +34,7 @@ def count_cores() -> int:
 
 
 class Processes:
-    """Runs tasks in forked processes, several at a time.
-
-    Args:
-        workers: how many processes.
-    """
+    """Runs tasks in forked processes, several at a time."""
 
     threads: int | None = 1
 
@@ -116,8 +112,11 @@ def _serve(connection: Connection, others: Sequence[Connection], tasks: Sequence
     """Run the tasks whose places come in, until the connection closes or a task fails."""
     import torch
 
-    # Ctrl-C reaches all processes of a terminal; the first one ends this one.
+    # Ctrl-C reaches all processes of a terminal; the first one ends this one, by SIGTERM.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    # What shows progress in the first process may hold a lock at the moment of a fork.
+    sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
     torch.set_num_threads(1)
     for other in others:
         other.close()

@@ -1,7 +1,5 @@
 """``i2moe-bench data``: what it says, and what it returns."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

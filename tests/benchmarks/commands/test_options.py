@@ -83,8 +83,7 @@ def test_the_forms_that_scripts_rely_on():
 @pytest.mark.parametrize(
     ("short", "long"),
     [
-        (["--lr", "0.02", "--masking", "zero", "--compile"],
-         ["lr=0.02", "masking=zero", "compile=true"]),
+        (["--lr", "0.02", "--masking", "zero"], ["lr=0.02", "masking=zero"]),
         (["--batch-size", "7", "--plan", "loop", "--memory-budget", "9"],
          ["batch_size=7", "plan=loop", "memory_budget=9"]),
     ],
@@ -112,6 +111,7 @@ def test_a_short_form_is_the_setting(monkeypatch, short, long):
         (["--set", "lr=0.1", "--set", "lr=0.1"], 1, "--set lr is given twice"),
         (["--no-vanilla", "--method", "vanilla"], 2, "--no-vanilla leaves out"),
         (["--seed", "3", "--seeds", "3"], 2, "give --seeds alone"),
+        *((["--seeds", seeds], 2, "'--seeds'") for seeds in ("0", "x", "1,1", "-1", "")),
         (["--seeds", "3", "--seeds", "4"], 2, "--seeds is given twice"),
         (["--fusion", "concat", "--fusion", "lrtf"], 2, "--fusion is given twice"),
         (["--dataset", "htad", "--dataset=brca"], 2, "--dataset is given twice"),

@@ -1,7 +1,5 @@
 """A checkout of MultiBench that is written here, and a small data set that its loader reads."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """A data set written as a class, as the guide taught before, goes on working."""
 
-from __future__ import annotations
-
 import importlib
 
 import numpy as np
@@ -21,6 +19,7 @@ from i2moe_plugin import Classification
 from i2moe_plugin.benchmarks.datasets import Card, File, FileDataset, Key, LazySplit
 from i2moe_plugin.benchmarks.datasets import register_dataset
 from i2moe_plugin.benchmarks.datasets.readers import H5Array, same_length
+from i2moe_plugin.benchmarks.data.splits import SPLITS
 from i2moe_plugin.benchmarks.datasets.samples import writing_sample
 from i2moe_plugin.benchmarks.encoders import feature_encoder
 
@@ -31,26 +30,8 @@ KEYS = ("motion", "muscle", "label", "split")
 class Gestures(FileDataset):
     """Four gestures from motion and muscle activity."""
 
-    card = Card(
-        title="Gestures: motion and muscle activity",
-        source="my lab",
-        licence="CC BY 4.0",
-        citation="not published",
-        splits="by a column of the file: 0 train, 1 valid, 2 test",
-        files=(
-            File(
-                "gestures.h5",
-                "one row a gesture",
-                (
-                    Key("motion", ("N", 12), "f4", "acceleration in m/s2"),
-                    Key("muscle", ("N", 8), "f4", "surface EMG in mV"),
-                    Key("label", ("N",), "i", "0 to 3"),
-                    Key("split", ("N",), "i", "0, 1 or 2"),
-                ),
-            ),
-        ),
-        how_to_get="Ask the lab.",
-    )
+    keys = (Key("motion", ("N", 12), "f4"), Key("muscle", ("N", 8), "f4"), Key("split", ("N",)))
+    card = Card("Gestures", "my lab", "CC BY 4.0", files=(File("gestures.h5", "rows", keys),))
     modalities = ("motion", "muscle")
 
     def __init__(self, root=None):
@@ -60,9 +41,7 @@ class Gestures(FileDataset):
         count = same_length(path, self.arrays)
         self.target = torch.from_numpy(self.arrays["label"][:].astype(np.int64))
         code = self.arrays["split"][:]
-        rows = {
-            name: np.flatnonzero(code == i) for i, name in enumerate(("train", "valid", "test"))
-        }
+        rows = {name: np.flatnonzero(code == i) for i, name in enumerate(SPLITS)}
         self._set_splits(rows, [f"gesture {row}" for row in range(count)])
 
     @property

@@ -1,7 +1,5 @@
 """Pickles as HDF5: the same arrays, made once, and never half."""
 
-from __future__ import annotations
-
 import os
 import pickle
 import stat

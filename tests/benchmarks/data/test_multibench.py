@@ -1,16 +1,11 @@
 """Batches from a checkout's loader: one that is written here, and a real one if at hand."""
 
-from __future__ import annotations
-
-import json
 import os
 
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
 
-from i2moe_plugin.benchmarks.cli import main
 from i2moe_plugin.benchmarks.data.open import open_dataset
 from i2moe_plugin.benchmarks.data.registry import datasets
 from i2moe_plugin.errors import ConfigError, DatasetError, PluginError
@@ -25,18 +20,7 @@ def test_packed_batches_become_values_with_lengths(checkout, mosi) -> None:
         assert lengths.shape == (5,)
     assert target.shape == (5, 1)
     assert len(batches) == int(np.ceil(len(data.sample_ids("train")) / 5))
-    assert data.fingerprint() != open_dataset("mosi", mosi).fingerprint()
     assert any("MultiBench's own loader" in note for note in data.notes)
-
-
-def test_a_run_trains_from_it(checkout, mosi, tmp_path, monkeypatch) -> None:
-    arguments = ["run", "--dataset", "mosi", "--data-root", mosi, "--fusion", "concat"]
-    arguments += ["--loader", "multibench", "--multibench", checkout, "--seeds", 1, "--epochs", 1]
-    arguments += ["--device", "cpu", "--out", tmp_path / "runs", "--json"]
-    result = CliRunner().invoke(main, list(map(str, arguments)))
-    assert result.exit_code == 0, result.output
-    job = json.loads(result.stdout)
-    assert any("MultiBench's own loader" in note for note in job["notes"])
 
 
 def test_what_fails_there_is_said(checkout, tmp_path) -> None:

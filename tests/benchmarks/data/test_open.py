@@ -1,7 +1,5 @@
 """The one door for data: nothing behind it changes, and whatever trains goes through it."""
 
-from __future__ import annotations
-
 import ast
 import dataclasses
 from pathlib import Path
@@ -44,22 +42,6 @@ def test_preparing_changes_nothing_but_what_it_gives(tmp_path):
     assert (data.fingerprint(), data.split_hash(), data.notes) == facts
     for one, two in zip(before, data.preview("test", 0), strict=True):
         np.testing.assert_array_equal(one, two.value)
-
-
-def test_a_folder_with_dataset_yaml_is_a_name(tmp_path):
-    folder = tmp_path / "mine"
-    folder.mkdir()
-    np.savez(folder / "x.npz", a=np.eye(9, 3), b=np.eye(9, 2), y=np.arange(9) % 3)
-    source = {name: {"file": "x.npz", "key": name} for name in "aby"}
-    spec = {
-        "name": "nine",
-        "modalities": {name: source[name] | {"kind": "features"} for name in "ab"},
-        "target": source["y"],
-        "task": "classification",
-        "split": {"train": 0.6, "valid": 0.2, "test": 0.2, "seed": 3},
-    }
-    (folder / "dataset.yaml").write_text(yaml.safe_dump(spec))
-    assert open_dataset(str(folder)).name == "folder:nine"
 
 
 def test_options_are_checked_with_close_matches():

@@ -3,7 +3,6 @@ import pytest
 import torch
 
 from i2moe_plugin.benchmarks.data.preview import preview_of
-from i2moe_plugin.benchmarks.datasets import open_dataset
 
 
 @pytest.mark.parametrize("value", [np.float32(2.5), torch.tensor([1.0, 2.0]), np.arange(3)])
@@ -45,13 +44,3 @@ def test_of_a_volume_the_slice_in_the_middle():
     assert found.kind == "image"
     assert found.value.shape == (4, 6, 3)
     assert found.value.min() == 255
-
-
-def test_emoji_are_shown_as_picture_and_words():
-    data = open_dataset("emoji")
-    picture, words = data.preview("test", 0)
-    assert (picture.kind, picture.value.shape) == ("image", (48, 48, 3))
-    assert words.kind == "text"
-    assert len(words.value) > 2
-    pictures, *_ = next(iter(data.prepare().loader("test", batch_size=1)))
-    np.testing.assert_array_equal(picture.value, pictures[0].numpy().transpose(1, 2, 0))

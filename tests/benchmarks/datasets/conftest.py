@@ -1,7 +1,5 @@
 """Drawn samples of a module's data set; stand-ins for large frozen networks."""
 
-from __future__ import annotations
-
 import shutil
 from dataclasses import replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """ADNI: four kinds of files joined by subject, everything fitted on training subjects alone."""
 
-from __future__ import annotations
-
 import csv
 import gzip
 import json
@@ -25,11 +23,11 @@ from sklearn.metrics import roc_auc_score
 from i2moe_plugin.benchmarks.data.open import open_dataset
 from i2moe_plugin.benchmarks.data.registry import datasets
 from i2moe_plugin.benchmarks.data.splits import SPLITS
-from i2moe_plugin.benchmarks.datasets.adni import TEMPLATE, get_dataloader, modes
+from i2moe_plugin.benchmarks.datasets.adni import TEMPLATE, modes
 from i2moe_plugin.benchmarks.formats.anndata import read_h5ad
 from i2moe_plugin.benchmarks.run.model import build_model
 from i2moe_plugin.benchmarks.run.settings import resolve
-from i2moe_plugin.errors import ConfigError, DatasetError
+from i2moe_plugin.errors import DatasetError
 
 NAME = "adni"
 SIZES = {"count": 90}
@@ -223,9 +221,6 @@ def test_without_common_ids_minus_2_stands_for_what_is_missing(drawn):
                 assert gone == (subject not in there)
                 lacking += gone
     assert lacking
-    assert data.fingerprint() != common.fingerprint()
-    with pytest.raises(ConfigError, match=r"data\.common_ids='no' cannot be used"):
-        opened(drawn, common_ids="no")
 
 
 def test_people_see_a_slice_and_the_tables_columns(drawn):
@@ -236,16 +231,6 @@ def test_people_see_a_slice_and_the_tables_columns(drawn):
         path = drawn / shown.modality / f"{shown.modality}_merged_mean.csv"
         assert list(shown.names) == [n for n in rows_of(path)[0][1:] if n != "PTADDX_BIN0"]
         assert len(shown.names) == len(shown.value)
-
-
-def test_multibenchs_batches(drawn):
-    train, valid, test = get_dataloader(drawn, batch_size=5)
-    *inputs, y = next(iter(train))
-    assert [tuple(x.shape) for x in inputs] == [(5, 12, 14, 12), (5, 120), (5, 24), (5, 10)]
-    assert all(x.dtype == torch.float32 for x in inputs)
-    assert (y.shape, y.dtype) == ((5,), torch.int64)
-    assert len(train.dataset) > len(valid.dataset) > 0
-    assert len(test.dataset) > 0
 
 
 @pytest.mark.parametrize(("method", "count"), [("vanilla", 1_072_131), ("i2moe", 6_696_728)])
@@ -260,16 +245,19 @@ def test_the_recipes_model_has_the_papers_number_of_parameters(method, count, dr
 # AnnData
 
 
+def write_sparse(file, matrix, kind):
+    group = file.create_group("X")
+    group.attrs.update({"encoding-type": kind, "shape": matrix.shape})
+    for name in ("data", "indices", "indptr"):
+        group[name] = getattr(matrix, name)
+
+
 def rewrite_x(folder, kind):
     with h5py.File(folder / GENES, "r+") as file:
-        dense = file["X"][:]
+        dense = np.nan_to_num(file["X"][:])
         del file["X"]
-        matrix = getattr(sparse, kind)(np.nan_to_num(dense))
-        group = file.create_group("X")
-        group.attrs.update({"encoding-type": kind, "shape": matrix.shape})
-        for name in ("data", "indices", "indptr"):
-            group[name] = getattr(matrix, name)
-    return np.nan_to_num(dense)
+        write_sparse(file, getattr(sparse, kind)(dense), kind)
+    return dense
 
 
 @pytest.mark.parametrize("kind", ["csr_matrix", "csc_matrix"])
@@ -309,86 +297,43 @@ def test_row_names_in_every_form_that_anndata_writes(sample):
         read_h5ad(sample / GENES)
 
 
-def _no_obs(file):
-    del file["obs"]
+WILD = sparse.csr_matrix((np.ones(2), np.array([0, 1]), np.array([0, *[2] * 87])), (87, 120))
+WILD.indices[1] = 10**6  # beyond the columns
+ANNDATA = [
+    ("obs", None, "obs should be a group"),
+    ("obs", np.zeros(3, dtype=[("index", "S5")]), r"before 0\.7"),
+    ("obs/_index", None, "lacks obs/_index"),
+    ("obs/_index", lambda names: [names[1], *names[1:]], "listed twice"),
+    ("obs/_index", lambda names: names[:-1], "X has 87 rows, and obs 86 names"),
+    ("X", np.full((3, 3), "a", dtype=object), "X is .*; expected numbers"),
+    ("X", lambda matrix: matrix[0], "X is .*; expected numbers"),
+    ("X", None, "lacks the array 'X'"),
+    ("X", lambda matrix: matrix + np.inf, "infinite"),
+    ("X", WILD, "not a readable h5ad file"),
+]
 
 
-def _old_obs(file):
-    del file["obs"]
-    file["obs"] = np.zeros(3, dtype=[("index", "S5")])
-
-
-def _no_index(file):
-    del file["obs/_index"]
-
-
-def _twice(file):
-    names = file["obs/_index"][:]
-    names[1] = names[0]
-    file["obs/_index"][:] = names
-
-
-def _short(file):
-    names = file["obs/_index"][:-1]
-    del file["obs/_index"]
-    file["obs/_index"] = names
-
-
-def _text_matrix(file):
-    del file["X"]
-    file["X"] = np.full((3, 3), "a", dtype=object)
-
-
-def _vector(file):
-    row = file["X"][0]
-    del file["X"]
-    file["X"] = row
-
-
-def _no_x(file):
-    del file["X"]
-
-
-def _odd_group(file):
-    del file["X"]
-    file.create_group("X").attrs["encoding-type"] = "awkward"
-
-
-def _infinite(file):
-    file["X"][0, 0] = np.inf
-
-
-def _wild_indices(file):
-    shape = file["X"].shape
-    del file["X"]
-    group = file.create_group("X")
-    group.attrs.update({"encoding-type": "csr_matrix", "shape": shape})
-    group["data"], group["indices"] = np.ones(2), np.array([0, 10**6])
-    group["indptr"] = np.array([0, *[2] * shape[0]])
-
-
-ANNDATA = {
-    _no_obs: "obs should be a group",
-    _old_obs: r"before 0\.7",
-    _no_index: "lacks obs/_index",
-    _twice: "listed twice",
-    _short: "X has 87 rows, and obs 86 names",
-    _text_matrix: "X is .*; expected numbers",
-    _vector: "X is .*; expected numbers",
-    _no_x: "lacks the array 'X'",
-    _odd_group: "X is a group of kind 'awkward'",
-    _infinite: "infinite",
-    _wild_indices: "not a readable h5ad file",
-}
-
-
-@pytest.mark.parametrize("how", ANNDATA, ids=lambda how: how.__name__)
-def test_bad_anndata_files(how, sample):
+@pytest.mark.parametrize(("key", "value", "reason"), ANNDATA)
+def test_bad_anndata_files(key, value, reason, sample):
     with h5py.File(sample / GENES, "r+") as file:
-        how(file)
-    with pytest.raises(DatasetError, match=ANNDATA[how]) as error:
+        if callable(value):
+            value = value(file[key][:])
+        del file[key]
+        if sparse.issparse(value):
+            write_sparse(file, value, "csr_matrix")
+        elif value is not None:
+            file[key] = value
+    with pytest.raises(DatasetError, match=reason) as error:
         opened(sample).prepare()
     assert "genomic_merged.h5ad" in str(error.value)
+
+
+def test_a_matrix_of_another_kind(sample):
+    with h5py.File(sample / GENES, "r+") as file:
+        file.move("X", "before")
+        file.create_group("X").attrs["encoding-type"] = "awkward"
+    with pytest.raises(DatasetError, match="X is a group of kind 'awkward'"):
+        opened(sample).prepare()
 
 
 # Other bad files
@@ -451,10 +396,7 @@ def test_bad_maps(sample):
     for value, reason in (
         (maps[:, :-1], "one column for each voxel of grey matter"),
         (maps.astype(int), "expected floats"),
-        (maps[0], "expected floats"),
-        (maps[:-1], "differ in their number of rows"),
         (holed, "holds NaN"),
-        (maps * 1e300, "huge"),
     ):
         np.save(sample / MAPS, value)
         with pytest.raises(DatasetError, match=reason) as error:
@@ -493,10 +435,8 @@ def test_bad_lists_of_scans(line, reason, sample):
     ("row", "reason"),
     [
         ("0,002_S_1,4.0", "DIAGNOSIS is 1, 2 or 3; it holds 4.0"),
-        ("0,002_S_1,nan", "DIAGNOSIS is 1, 2 or 3; it holds nan"),
-        ("0,002_S_1,", "is not a number"),
+        ("0,002_S_1,nan", "DIAGNOSIS, row 1: 'nan' is not a number"),
         ("0,002_S_1,CN", "is not a number"),
-        ("0,002_S_1", "2 cells; the header has 3"),
     ],
 )
 def test_bad_labels(row, reason, sample):
@@ -513,10 +453,8 @@ def test_bad_labels(row, reason, sample):
         ("PTID\n002_S_1\n", "has no features"),
         ("PTID,PTADDX_BIN0\n002_S_1,1\n", "has no features"),
         ("PTID,A\n002_S_1,x\n", "column A, row 1: 'x' is not a number"),
-        ("PTID,A\n002_S_1,inf\n", "column A holds infinite values"),
+        ("PTID,A\n002_S_1,inf\n", "column A, row 1: 'inf' is not a number"),
         ("PTID,A\n1,1\n1,2\n", "listed twice"),
-        ("PTID,A,A\n1,1,2\n", "more than one column is called A"),
-        ("", "is empty"),
     ],
 )
 def test_bad_tables(content, reason, sample):

@@ -3,8 +3,6 @@
 Each is tried on its own drawn sample, or on a copy of the files that ship, made once a session.
 """
 
-from __future__ import annotations
-
 import json
 import pickle
 import random
@@ -15,12 +13,15 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points as _entry_points
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
+import h5py
 import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
 from torch.utils.data import DataLoader
 
 from i2moe_plugin.backbones.latents import encode_one
@@ -28,10 +29,10 @@ from i2moe_plugin.benchmarks.cli import main
 from i2moe_plugin.benchmarks.data import frozen
 from i2moe_plugin.benchmarks.data.cards import Download, File
 from i2moe_plugin.benchmarks.data.convert import convert
-from i2moe_plugin.benchmarks.data.drawn import MARKER
 from i2moe_plugin.benchmarks.data.multibench import CheckoutLoader
 from i2moe_plugin.benchmarks.data.open import OpenedDataset, open_dataset
 from i2moe_plugin.benchmarks.data.registry import DatasetEntry, datasets
+from i2moe_plugin.benchmarks.data.source import MARKER
 from i2moe_plugin.benchmarks.data.splits import SPLITS
 from i2moe_plugin.benchmarks.encoders import EncoderSettings
 from i2moe_plugin.errors import ConfigError, DatasetError
@@ -50,6 +51,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "mmimdb-raw": {"films": 20},
     **{key: {"clips": 36} for key in ("mosi", "mosi-regression", "mosei", "mustard", "urfunny")},
 }
+#: What makes a run on a data set's sample short, where it is long.
+QUICK = {"stocks": ("--set", "data.window_size=20")}
 PICTURES = {".jpg", ".jpeg", ".png", ".gz", ".txt"}  # their content has no keys
 
 each = pytest.mark.parametrize("name", ENTRIES)
@@ -116,6 +119,8 @@ def parts(column: Any) -> Iterator[torch.Tensor]:
 
 
 def same(one: Any, two: Any) -> bool:
+    if type(one) is not type(two):
+        return False
     if isinstance(one, (tuple, list)):
         return len(one) == len(two) and all(same(a, b) for a, b in zip(one, two, strict=True))
     return one.dtype == two.dtype and torch.equal(one, two)
@@ -180,6 +185,14 @@ def test_the_entry_says_the_same_as_the_opened_data_set(name, written):
         assert parameter.default is not parameter.empty, f"data.{key} has no default"
 
 
+#: What a setting with a default of that type never takes.
+WRONG_VALUES: dict[type, tuple[Any, ...]] = {
+    bool: (1, "yes"),
+    int: (True, -5, 2.5, "8"),
+    str: (True, 2.5),
+}
+
+
 @each
 def test_defaults_are_values_that_settings_may_have(name, written):
     entry = ENTRIES[name]
@@ -187,9 +200,10 @@ def test_defaults_are_values_that_settings_may_have(name, written):
     assert open_dataset(name, written(name), **defaults).fingerprint() == (
         open_dataset(name, written(name)).fingerprint()
     )
-    for key in defaults:
-        with pytest.raises(ConfigError, match=rf"data\.{key}"):
-            open_dataset(name, written(name), **{key: object()})
+    for key, default in defaults.items():
+        for value in (object(), None, *WRONG_VALUES[type(default)]):
+            with pytest.raises(ConfigError, match=rf"data\.{key}"):
+                open_dataset(name, written(name), **{key: value})
 
 
 @each
@@ -238,9 +252,10 @@ def test_a_sample_is_drawn_by_its_seed(name, tmp_path):
 def test_a_sample_is_not_written_over_anything(name, tmp_path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine").touch()
-    with pytest.raises(DatasetError, match="empty folder"):
-        ENTRIES[name].write_sample(tmp_path / "full")
-    assert [path.name for path in (tmp_path / "full").iterdir()] == ["mine"]
+    for place, reason in {"": "empty folder", "mine": "empty folder", "mine/x": "written"}.items():
+        with pytest.raises(DatasetError, match=reason):
+            ENTRIES[name].write_sample(tmp_path / "full" / place)
+    assert [path.name for path in tmp_path.rglob("*")] == ["full", "mine"]
 
 
 @pytest.mark.parametrize("name", EMBEDDED)
@@ -340,6 +355,8 @@ def test_multibenchs_call_gives_three_loaders(name, written):
     assert len(loaders) == 3
     for split, loader in zip(SPLITS, loaders, strict=True):
         assert isinstance(loader, DataLoader)
+        tensors = [part for column in next(iter(loader)) for part in parts(column)]
+        assert {part.dtype for part in tensors} <= {torch.float32, torch.int64, torch.uint8}
         sizes = [rows(batch[-1]) for batch in loader]
         assert max(sizes) <= 15
         assert sum(sizes) == len(data.sample_ids(split))
@@ -399,13 +416,14 @@ def test_batches_are_the_same_with_workers(name, written):
 @pytest.mark.parametrize("latents", ["vector", "tokens"])
 def test_encoders_give_finite_latents(name, latents, written):
     data = open_dataset(name, written(name))
-    settings = EncoderSettings(latents=latents, dim=6, hidden=5, patches=3)
-    for prepared in (data.prepare(frozen=False), data.prepare()):
-        *inputs, _ = next(iter(prepared.loader("train", batch_size=4)))
+    for frozen_too, hidden, size in ((False, 5, 4), (True, 0, 4), (True, 5, 1)):
+        settings = EncoderSettings(latents=latents, dim=6, hidden=hidden, patches=3)
+        prepared = data.prepare(frozen=frozen_too)
+        *inputs, _ = next(iter(prepared.loader("train", batch_size=size)))
         encoders = prepared.encoders(settings)
         for encoder, x in zip(encoders, inputs, strict=True):
-            latent, mask = encode_one(encoder.eval(), x)
-            assert latent.shape[0] == 4
+            latent, mask = encode_one(encoder.train(size == 1), x)  # an epoch may end in one row
+            assert latent.shape[0] == size
             assert latent.shape[-1] == 6
             assert latent.ndim == (2 if latents == "vector" else 3)
             assert mask is None or mask.shape == latent.shape[:2]
@@ -425,6 +443,38 @@ def test_what_takes_long_is_computed_once(name, written, monkeypatch):
 
 
 @each
+def test_frozen_features_are_what_the_network_makes_of_the_inputs(name, written, thumbnails):
+    """And a data set without a network is the same, frozen or not."""
+    data = open_dataset(name, written(name))
+    *inputs, target = next(iter(data.prepare(frozen=False).loader("valid", batch_size=4)))
+    *kept, same_target = next(iter(data.prepare().loader("valid", batch_size=4)))
+    assert torch.equal(target, same_target)
+    for x, found in zip(inputs, kept, strict=True):
+        if thumbnails and x.shape != found.shape:
+            assert found.dtype == torch.float32
+            torch.testing.assert_close(found, thumbnails[0](x), rtol=1e-3, atol=1e-3)
+        else:
+            assert same(x, found)
+    assert len(thumbnails) <= 1, "one network is built for all modalities, once"
+
+
+@pytest.mark.parametrize("name", [n for n, e in ENTRIES.items() if "weights" in e.settings])
+def test_published_files_are_not_read_with_random_weights_unasked(name, written, sample):
+    """A drawn sample is, and says so."""
+    assert any("random weights" in note for note in open_dataset(name, written(name)).notes)
+    folder = sample(name)
+    (folder / MARKER).unlink()
+    status = ENTRIES[name].status(folder)
+    assert not status.ready
+    assert any("ImageNet weights" in problem for problem in status.problems)
+    with pytest.raises(DatasetError, match=r"--weights none") as error:
+        open_dataset(name, folder)
+    assert ENTRIES[name].card.how_to_get not in str(error.value), "the data is there"
+    notes = open_dataset(name, folder, weights="none").notes
+    assert any("random weights" in note for note in notes)
+
+
+@each
 def test_plain_features_fit_the_linear_baseline(name, written):
     data = open_dataset(name, written(name))
     found = [data.features(split) for split in SPLITS]
@@ -434,6 +484,12 @@ def test_plain_features_fit_the_linear_baseline(name, written):
     assert all(part.ndim == 2 for part in found)
     assert len({part.shape[1] for part in found}) == 1
     assert [len(part) for part in found] == [len(data.sample_ids(split)) for split in SPLITS]
+    train, _, test = (data.labels(split) for split in SPLITS)
+    if train.ndim == 1:  # classes: what the features say of them is better than their shares
+        model = LogisticRegression(C=0.001, max_iter=500).fit(found[0], train)
+        shares = np.bincount(train)[np.unique(train)] / len(train)
+        said = model.predict_proba(found[2])
+        assert log_loss(test, said) < 0.99 * log_loss(test, np.tile(shares, (len(test), 1)))
 
 
 # A run
@@ -443,8 +499,9 @@ def test_plain_features_fit_the_linear_baseline(name, written):
 @pytest.mark.timeout(300)
 @each
 def test_a_run(name, written):
-    told = "--fusion concat --seeds 1 --epochs 1 --jobs 1 --device cpu --set latent_dim=8"
-    places = ["--dataset", name, "--data-root", str(written(name))]
+    told = "--fusion concat --seeds 1 --epochs 1 --jobs 1 --device cpu --set latent_dim=4"
+    told += " --set encoder_hidden=4 --set batch_size=256"
+    places = ["--dataset", name, "--data-root", str(written(name)), *QUICK.get(name, ())]
     done = CliRunner().invoke(main, ["run", *told.split(), *places, "--json"])
     assert done.exit_code == 0, done.output
     data = open_dataset(name, written(name))
@@ -474,6 +531,35 @@ def test_the_fingerprint_is_the_datas(name, written, sample, damage):
             sample(name)  # as it was
     assert read, "no file could be changed"
     assert open_dataset(name, copy).fingerprint() == first
+
+
+@each
+def test_a_setting_that_changes_the_data_changes_the_fingerprint(name, written):
+    plain = open_dataset(name, written(name))
+
+    def first(data: OpenedDataset) -> Any:
+        return next(iter(data.prepare(frozen=False).loader("train", batch_size=8)))
+
+    def ids(data: OpenedDataset) -> Any:
+        return [data.sample_ids(split) for split in SPLITS]
+
+    hints = get_type_hints(ENTRIES[name].read, include_extras=True)
+    for key, parameter in ENTRIES[name].settings.items():
+        value = _another(parameter.default, hints[key])
+        if value is not None:
+            data = open_dataset(name, written(name), **{key: value})
+            changed = ids(plain) != ids(data) or not same(first(plain), first(data))
+            assert data.fingerprint() != plain.fingerprint() or not changed, f"data.{key}={value}"
+
+
+def _another(default: Any, hint: Any) -> Any:
+    """A value that the setting may have beside its default; None where only the data tells."""
+    if isinstance(default, bool):
+        return not default
+    if isinstance(default, int):
+        return default - 1
+    choices = [one for one in get_args(hint) if isinstance(one, str) and one != default]
+    return choices[0] if choices else None
 
 
 # Missing and broken files
@@ -576,6 +662,79 @@ def test_a_broken_file_is_a_data_set_error_or_no_matter(name, how, sample, damag
                 assert path.stem in problem, "the file is not named"
             if as_hdf5:
                 path.unlink(missing_ok=True)
+
+
+WRONG: dict[str, Callable[[Any], Any]] = {
+    "absent": lambda values: None,
+    "another rank": lambda values: values[..., None],
+    "a row less": lambda values: values[:-1],
+    "no rows": lambda values: values[:0],
+    "no real numbers": lambda values: values.astype("c8"),
+    "not finite": lambda values: np.full(values.shape, np.inf),
+    "huge": lambda values: np.full(values.shape, 1e300),
+}
+
+
+@each
+@pytest.mark.parametrize("what", WRONG)
+def test_an_array_that_is_not_as_declared_is_a_data_set_error(name, what, sample, damage):
+    """Or, where it is of the right form, of no effect on what is finite."""
+    for file in ENTRIES[name].folder(sample(name)).card.files:
+        for key in file.keys:
+            suffix = Path(file.path).suffix
+            if key.optional or key.shape is None or suffix not in CHANGE:
+                continue
+            if (what == "absent" and not key.name) or (
+                key.dtype == "text" and what not in ("absent", "a row less")
+            ):
+                continue
+            folder = sample(name)
+            found = file.found(folder)
+            path = found[len(found) // 2]
+            damage.replace(path, path.read_bytes())  # a file of its own, not a link
+            CHANGE[suffix](path, key.name, WRONG[what])
+            problem = _use(name, folder)
+            if problem is not None:
+                assert path.stem in problem, f"{key.name}: the file is not named"
+            else:
+                assert what in ("not finite", "huge"), f"{path.name}: {key.name} is {what}"
+
+
+def _change_hdf5(path: Path, key: str, change: Callable[[Any], Any]) -> None:
+    with h5py.File(path, "a") as file:
+        values = change(file[key][()])
+        del file[key]
+        if values is not None:
+            file[key] = values
+
+
+def _change_npy(path: Path, key: str, change: Callable[[Any], Any]) -> None:
+    np.save(path, change(np.load(path)))
+
+
+def _change_tensor(path: Path, key: str, change: Callable[[Any], Any]) -> None:
+    torch.save(torch.from_numpy(change(torch.load(path).numpy())), path)
+
+
+def _change_pickle(path: Path, key: str, change: Callable[[Any], Any]) -> None:
+    content = part = pickle.loads(path.read_bytes())
+    *way, last = key.split("/")
+    for step in way:
+        part = part[step]
+    part[last] = change(np.asarray(part[last]))
+    if part[last] is None:
+        del part[last]
+    path.write_bytes(pickle.dumps(content))
+
+
+CHANGE = {
+    ".h5": _change_hdf5,
+    ".hdf5": _change_hdf5,
+    ".npy": _change_npy,
+    ".pt": _change_tensor,
+    ".pkl": _change_pickle,
+    ".pk": _change_pickle,
+}
 
 
 def _use(name: str, folder: Path) -> str | None:

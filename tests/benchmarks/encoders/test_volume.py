@@ -1,7 +1,5 @@
 """The encoder of volumes."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from torch import nn

@@ -1,7 +1,5 @@
 """Words of texts and their vectors: gensim's own writer is the oracle; broken files are refused."""
 
-from __future__ import annotations
-
 import gzip
 import re
 

@@ -105,7 +105,7 @@ def figure(monkeypatch):
     def put(value, deviation=None):
         found = paper.Figure(value, deviation, 3, "Table 7")
         key = ("htad", "concat", "i2moe", "accuracy", ())
-        monkeypatch.setattr(paper, "_figures", lambda: {key: found})
+        monkeypatch.setattr(paper, "figures", lambda: {key: found})
 
     return put
 
@@ -165,17 +165,3 @@ def test_the_command(small_htad, tmp_path, monkeypatch):
     assert "The paper reports no figure of concat on htad" in said
     found = json.loads(CliRunner().invoke(main, [*given, "--json"]).stdout)
     assert [claim["answer"] for claim in found["claims"]] == ["equivalent"] * 2
-
-
-def test_a_drawn_sample_is_said_to_be_one(tmp_path):
-    folder = tmp_path / "sample"
-    assert CliRunner().invoke(main, ["data", "sample", "mimic", str(folder)]).exit_code == 0
-    done = CliRunner(env={"MULTIBENCH_ROOT": ""}).invoke(
-        main, ["parity", "--dataset", "mimic", "--fusion", "lrtf", "--data-root", str(folder),
-               "--seeds", "1", "--device", "cpu", "--out", str(tmp_path / "runs"),
-               "--set", "epochs=1"],
-    )  # fmt: skip
-    assert done.exit_code == 0, done.output
-    said = " ".join(done.stdout.split())
-    assert "not comparable" in said
-    assert "this is a drawn sample, not mimic" in said

@@ -3,8 +3,8 @@ import time
 import pytest
 import torch
 
-from i2moe_plugin.benchmarks.regression import timing
-from i2moe_plugin.benchmarks.regression.timing import relative_time
+from i2moe_plugin.benchmarks.regression import measuring
+from i2moe_plugin.benchmarks.regression.measuring import relative_time
 
 
 def test_the_smallest_of_each_in_units_of_the_reference(monkeypatch):
@@ -14,9 +14,9 @@ def test_the_smallest_of_each_in_units_of_the_reference(monkeypatch):
     def spend(_=None):
         clock[0] += next(seconds)
 
-    monkeypatch.setattr(timing, "_reference", spend)
+    monkeypatch.setattr(measuring, "_reference", spend)
     monkeypatch.setattr(time, "process_time", lambda: clock[0])
-    monkeypatch.setattr(timing, "REPEATS", 2)
+    monkeypatch.setattr(measuring, "REPEATS", 2)
     assert relative_time(spend) == pytest.approx(11 / 2)
 
 

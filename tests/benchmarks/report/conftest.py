@@ -1,7 +1,5 @@
 """Stored runs of any size and kind, written as `run` writes them, without training."""
 
-from __future__ import annotations
-
 import os
 import shutil
 from collections.abc import Callable, Iterator

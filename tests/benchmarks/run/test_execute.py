@@ -5,19 +5,17 @@ import json
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
-from i2moe_plugin.backbones.entry import register_backbone
 from i2moe_plugin.benchmarks.datasets import open_dataset
-from i2moe_plugin.benchmarks.run import execute as experiment
 from i2moe_plugin.benchmarks.run import model as run_model
-from i2moe_plugin.benchmarks.run.checkpoints import load_state, load_tensors, save_tensors
+from i2moe_plugin.benchmarks.run.checkpoints import load_tensors
+from i2moe_plugin.benchmarks.run.collect import SampleViewer
 from i2moe_plugin.benchmarks.run.environment import resolve_device
 from i2moe_plugin.benchmarks.run.execute import execute, run_name
 from i2moe_plugin.benchmarks.run.model import build_model
 from i2moe_plugin.benchmarks.run.settings import resolve
 from i2moe_plugin.benchmarks.run.store import RunStore
-from i2moe_plugin.errors import BackboneError, ConfigError, RunError
+from i2moe_plugin.errors import ConfigError
 
 QUICK = {"epochs": 3, "latent_dim": 8, "encoder_hidden": 8, "device": "cpu", "lr": 1e-2}
 
@@ -46,6 +44,7 @@ def test_what_a_run_leaves_behind(tmp_path, data, method):
     stored = run.json("settings.json")
     assert stored.pop("sources") == {"lr": "given"}
     assert len(stored.pop("splits")) == 64
+    assert stored.pop("data") == data.fingerprint()
     assert stored == quick(method=method).model_dump()  # complete, with every default
     environment = run.json("environment.json")
     assert environment["packages"]["torch"] == torch.__version__.split("+")[0]
@@ -137,57 +136,6 @@ def test_independent_experts_differ(data):
     assert all(not torch.equal(weights[0], other) for other in weights[1:])
 
 
-def test_a_stopped_run_goes_on_and_ends_as_if_it_never_stopped(tmp_path, data, monkeypatch):
-    monkeypatch.setattr(experiment, "SAVE_EVERY", 0.0)
-    settings = quick(epochs=6, masking="matched")
-    whole = execute(settings, data, RunStore(tmp_path / "whole"))
-
-    def stop(record):
-        if record["epoch"] == 4:
-            raise KeyboardInterrupt
-
-    store, epochs = RunStore(tmp_path / "stopped"), []
-    with pytest.raises(KeyboardInterrupt):
-        execute(settings, data, store, on_epoch=stop)
-    assert list(store) == []
-    resumed = execute(settings, data, store, on_epoch=lambda record: epochs.append(record["epoch"]))
-    assert epochs == [5, 6]
-    np.testing.assert_array_equal(whole.outputs()["prediction"], resumed.outputs()["prediction"])
-    drop = {"seconds"}
-    assert [{k: v for k, v in r.items() if k not in drop} for r in whole.history()] == [
-        {k: v for k, v in r.items() if k not in drop} for r in resumed.history()
-    ]
-
-
-@pytest.mark.parametrize("damage", [b"", b"garbage", None])
-def test_a_damaged_state_is_started_over(tmp_path, data, monkeypatch, damage):
-    monkeypatch.setattr(experiment, "SAVE_EVERY", 0.0)
-
-    def stop(record):
-        if record["epoch"] == 2:
-            raise KeyboardInterrupt
-
-    store = RunStore(tmp_path)
-    with pytest.raises(KeyboardInterrupt):
-        execute(quick(), data, store, on_epoch=stop)
-    (state,) = tmp_path.rglob("state.safetensors")
-    state.write_bytes(state.read_bytes()[:-50] if damage is None else damage)
-    with pytest.raises(RunError):
-        load_state(state)
-    assert len(execute(quick(), data, store).history()) == 3
-
-
-def test_tensors_survive_a_failed_write(tmp_path):
-    path = tmp_path / "weights.safetensors"
-    save_tensors(path, {"a": torch.ones(2)}, {"x": 1})
-    path.with_name(".weights.safetensors.tmp").mkdir()
-    with pytest.raises(RunError, match="cannot write"):
-        save_tensors(path, {"a": torch.zeros(2)})
-    tensors, record = load_tensors(path)
-    assert torch.equal(tensors["a"], torch.ones(2))
-    assert record == {"x": 1}
-
-
 def test_identity_follows_data_and_source(tmp_path, data, small_htad):
     name, identity = run_name(quick(), data)
     assert name.startswith("htad-concat-i2moe-seed0-")
@@ -198,17 +146,6 @@ def test_identity_follows_data_and_source(tmp_path, data, small_htad):
     (tmp_path / "other").mkdir()
     np.savez(tmp_path / "other" / "htad.npz", **arrays)
     assert run_name(quick(), open_dataset("htad", tmp_path / "other"))[1] != identity
-
-
-def test_a_backbone_of_nan_is_named_before_training(tmp_path, data):
-    @register_backbone("test-nan")
-    class Nan(nn.Module):
-        def forward(self, latents):
-            return latents[0] * float("nan")
-
-    with pytest.raises(BackboneError, match="not finite"):
-        execute(quick("test-nan"), data, RunStore(tmp_path))
-    assert list(RunStore(tmp_path)) == []
 
 
 def test_batches_of_one_sample(tmp_path, small_htad, data):
@@ -282,3 +219,20 @@ def test_a_model_is_built_on_one_thread(data, monkeypatch):
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+def test_samples_of_changed_data_are_not_shown(tmp_path, data, small_htad):
+    """The ids are the same, the values are not."""
+    run = execute(quick(), data, RunStore(tmp_path))
+    name = data.sample_ids("test")[0]
+    assert SampleViewer(run).show(name)
+    with np.load(small_htad / "htad.npz") as archive:
+        arrays = dict(archive)
+    (small_htad / "htad.npz").unlink()
+    np.savez(small_htad / "htad.npz", **{**arrays, "audio": arrays["audio"][::-1]})
+    changed = SampleViewer(run)
+    assert changed.show(name) == []
+    assert "are not those of the run: they have changed since" in changed.missing
+    again = execute(quick(), open_dataset("htad", small_htad), RunStore(tmp_path))
+    assert again.configuration != run.configuration  # never compared, nor seeds of one thing
+    assert SampleViewer(again).show(name)

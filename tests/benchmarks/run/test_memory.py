@@ -1,7 +1,5 @@
 """Memory that a process keeps; each case in a process of its own, since it cannot be undone."""
 
-from __future__ import annotations
-
 import platform
 import subprocess
 import sys

@@ -76,6 +76,21 @@ def test_assignments_construct_nothing():
         parse_assignments(["x=!!python/object/apply:os.system ['true']"])
 
 
+@pytest.mark.parametrize(
+    ("given", "instead", "taken"),
+    [
+        ({"plan": "fastest"}, "plan=auto", {"plan": "auto"}),
+        ({"compile": True}, "not compiled", {"compile": False}),
+    ],
+)
+def test_what_goes_is_accepted_for_a_version_and_does_nothing(given, instead, taken):
+    plain, _ = resolve("htad", "lrtf", {})
+    with pytest.warns(DeprecationWarning, match=instead):
+        settings, _ = resolve("htad", "lrtf", given)
+    assert {key: getattr(settings, key) for key in taken} == taken
+    assert settings.identity() == plain.identity()
+
+
 def test_identity_covers_what_decides_the_numbers():
     settings = RunSettings(dataset="htad", fusion="lrtf")
     assert settings.identity() == RunSettings(dataset="htad", fusion="lrtf").identity()

@@ -66,7 +66,8 @@ def test_variants_are_compared_with_the_naive_one_and_with_the_loop():
     row = measure.compare(SMALL, variants, fake, seconds=0, ours={"batch": 4})
     assert row["milliseconds"] == {"naive": 600, "loop": 400, "auto": 200}
     assert row["faster"]["auto"]["median"] == pytest.approx(3)
-    assert row["against_loop"]["median"] == pytest.approx(2)
+    assert row["without"].keys() == {"loop"}
+    assert row["without"]["loop"]["median"] == pytest.approx(2)
     assert row["plan"] == "shared"
     built = [entry[1:] for entry in fake.log if entry[0] is build_here]
     ours = {"batch": 4}
@@ -79,6 +80,9 @@ def test_processes_build_time_and_tell_their_plan():
         for variant in ("naive", "loop", "auto"):
             ask(variant, build_here, SMALL, {"batch": 4})
         assert len(multiprocessing.active_children()) == 2
+        for variant in ("torch-dropout", "unkept"):
+            ask(variant, build_here, SMALL, {"batch": 4})
+            assert ask(variant, time_here, False) > 0
         assert ask("auto", time_here, False) > 0
         assert ask("auto", time_here, True) > 0
         assert ask("auto", plan_here)["plan"] == "stacked"
@@ -91,7 +95,7 @@ def test_processes_build_time_and_tell_their_plan():
 
 
 def test_counts_and_profile_of_a_step():
-    counts = measure.counts(SMALL)
+    counts = measure.counts(Shape("small", "lrtf", 3, None, 8, 3, {"rank": 2, "output_dim": 4}))
     assert counts["naive"]["operators"] > counts["stacked"]["operators"]
     assert counts["naive"]["gflop"] > counts["stacked"]["gflop"] > counts["vanilla"]["gflop"] > 0
     rows = measure.profile(SMALL, top=3)

@@ -158,3 +158,14 @@ def test_summary_uses_the_sample_deviation():
         "n": 3,
     }
     assert summarise([1.0])["deviation"] is None
+
+
+@pytest.mark.parametrize("seeds", [1, 2, 3, 5])
+def test_two_seeds_have_no_interval(seeds):
+    """Of two, Student's is 12.7 deviations wide to either side: it says nothing of a difference."""
+    found = compare(
+        "accuracy", [0.5, 0.6, 0.7, 0.5, 0.6][:seeds], [0.6, 0.8, 0.7, 0.5, 0.7][:seeds]
+    )
+    for interval in ((found.low, found.high), found.bootstrap or (None, None)):
+        assert (None in interval) == (seeds < 3)
+    assert (found.verdict == "too few seeds to tell") == (seeds < 3)

@@ -1,7 +1,5 @@
 """``i2moe-bench check``: what it finds in files, modules and names, and what it says."""
 
-from __future__ import annotations
-
 import json
 import sys
 

@@ -17,6 +17,8 @@ from i2moe_plugin import (
     ShapeError,
     create_backbone,
 )
+from i2moe_plugin.execution import rule
+from i2moe_plugin.execution.rule import saved_bytes
 
 
 class Probe(nn.Module):
@@ -278,13 +280,6 @@ def test_a_plan_that_was_asked_for_and_is_not_valid_is_refused():
             ExpertBank(module, 4, plan=plan)(latents, replacements(4, latents))
 
 
-def test_fastest_measures_every_valid_plan():
-    bank = ExpertBank(Plain, 4, plan="fastest")
-    report = bank.settle([torch.randn(6, 2), torch.randn(6, 3)])
-    assert set(report.seconds) == {"stacked", "batched", "loop"}
-    assert report.plan == min(report.seconds, key=report.seconds.get)
-
-
 @pytest.mark.parametrize("name", ["concat", "lrtf", "transformer"])
 def test_plans_give_the_same_outputs_and_gradients(name):
     tokens = name == "transformer"
@@ -322,7 +317,7 @@ def test_a_memory_budget_recomputes_and_gives_the_same_numbers(plan, views):
     for limited in (False, True):
         bank.report = None
         if limited:
-            one = fit_budget_bytes(bank, latents)
+            one = saved_bytes(bank.experts[0], latents, None)
             bank.memory_budget = max(one * views, 1)
         report = bank.settle(latents)
         torch.manual_seed(0)
@@ -336,12 +331,6 @@ def test_a_memory_budget_recomputes_and_gives_the_same_numbers(plan, views):
     if plan == "loop" or views == 3:  # otherwise noise is drawn for other groups of views
         for one, two in zip(*results, strict=True):
             assert_close(one, two)
-
-
-def fit_budget_bytes(bank, latents):
-    from i2moe_plugin.execution.rule import _saved_bytes
-
-    return _saved_bytes(bank, latents, None)
 
 
 def test_a_budget_that_is_enough_changes_nothing():
@@ -380,3 +369,84 @@ def test_stacked_parameters_stay_the_experts_own(change):
         ends.append([parameter.detach() for parameter in bank.parameters()])
     for loop, stacked in zip(*ends, strict=True):
         assert_close(loop, stacked, rtol=1e-5, atol=1e-5)
+
+
+class Switched(nn.Module):
+    """Looks at the batch's mean, or does not: a setting decides, and no shape."""
+
+    def __init__(self, mixes):
+        super().__init__()
+        self.mixes = mixes
+        self.linear = nn.Linear(5, 4)
+
+    def forward(self, latents, padding_masks=None):
+        x = torch.cat(latents, 1)
+        return self.linear(x - x.mean(0) * self.mixes), x.new_zeros(())
+
+
+@pytest.fixture
+def trials(monkeypatch):
+    """How many comparisons of plans were made, by one that forgets what was found before."""
+    made = []
+    real = rule._Trial.__init__
+    monkeypatch.setattr(rule, "_found", {})
+    monkeypatch.setattr(
+        rule._Trial, "__init__", lambda self, *args: (made.append(1), real(self, *args))[1]
+    )
+    return made
+
+
+def views_of(module, rows=6, widths=(2, 3), **options):
+    bank = ExpertBank(module, 4, **options)
+    return bank.settle([torch.randn(rows, width) for width in widths]).views
+
+
+def test_plans_are_compared_once_for_a_structure(trials):
+    for seed in range(3):  # other weights and other latents: the same structure
+        torch.manual_seed(seed)
+        assert views_of(Plain) == "batched"
+    assert len(trials) == 1
+    assert views_of(lambda: Switched(False)) == "batched"
+    assert views_of(lambda: Switched(True)) == "mapped"
+    assert views_of(lambda: Switched(False)) == "batched"
+    assert len(trials) == 3
+    views_of(Plain, rows=2)
+    views_of(lambda: Plain(outputs=5))
+    views_of(Plain, plan="batched")
+    assert len(trials) == 6
+    views_of(Plain, rows=6)
+    assert len(trials) == 6
+
+
+def test_what_cannot_be_told_apart_is_compared_each_time(trials):
+    """An attribute of an unknown class, or a function made on the spot, may behave in any way."""
+
+    class Strange(Plain):
+        def __init__(self):
+            super().__init__()
+            self.odd = object()
+
+    for _ in range(2):
+        views_of(Strange)
+    for _ in range(2):
+        bank = ExpertBank(Plain, 4)
+        bank.experts[0].scale = lambda x: x
+        bank.settle([torch.randn(6, 2), torch.randn(6, 3)])
+    assert len(trials) == 4
+    assert not rule._found
+
+
+def test_what_fails_in_training_alone_is_not_taken():
+    class Filling(Plain):
+        """Fills a tensor of its own with noise: vmap refuses that, in training only."""
+
+        def forward(self, latents, padding_masks=None):
+            if self.training:
+                latents = [latents[0] + 0.1 * torch.empty(2).normal_(), latents[1]]
+            return super().forward(latents, padding_masks)
+
+    latents = [torch.randn(6, 2), torch.randn(6, 3)]
+    bank = ExpertBank(Filling, 4)
+    assert bank.settle(latents).plan == "batched"
+    assert "randomness" in bank.report.refused["stacked"]
+    bank(latents, replacements(4, latents))

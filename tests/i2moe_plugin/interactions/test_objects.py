@@ -1,7 +1,5 @@
 """Players, views and experts: what they are, and their names."""
 
-from __future__ import annotations
-
 import pickle
 
 import pytest

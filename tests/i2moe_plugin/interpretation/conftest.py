@@ -1,7 +1,5 @@
 """Drawn outputs of every kind of task."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any

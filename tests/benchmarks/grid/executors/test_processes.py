@@ -1,7 +1,5 @@
 """Tasks in several processes: what is heard of them, and how they end."""
 
-from __future__ import annotations
-
 import functools
 import multiprocessing
 import os

@@ -1,0 +1,33 @@
+"""Tables as wide as the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
+
+
+def print_in_parts(console: Console, count: int, make: Callable[[slice], Table]) -> None:
+    """Print a table of many columns as several, each with as many as the console is wide for.
+
+    Args:
+        console: where to.
+        count: how many columns there are, beside the first.
+        make: gives the table of some of them.
+    """
+    start = 0
+    while start < count:
+        stop = count
+        while stop - start > 1 and _width(make(slice(start, stop))) > console.width:
+            stop -= 1
+        console.print(make(slice(start, stop)))
+        start = stop
+
+
+def _width(table: Table) -> int:
+    """Measure what a table takes where nothing is wrapped, without its title."""
+    table.title = None
+    wide = Console(width=10_000)
+    return Measurement.get(wide, wide.options, table).maximum

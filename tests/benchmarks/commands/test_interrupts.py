@@ -1,0 +1,60 @@
+"""SIGTERM, as a cluster's scheduler sends it: a sentence, no process left, and it goes on."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from i2moe_plugin.benchmarks.run.store import RunStore
+
+
+def command(out, root, jobs):
+    return [
+        sys.executable, "-m", "i2moe_plugin.benchmarks.cli", "run", "--dataset", "htad",
+        "--data-root", str(root), "--fusion", "concat", "--seeds", "2", "--epochs", "100000",
+        "--device", "cpu", "--jobs", str(jobs), "--out", str(out),
+    ]  # fmt: skip
+
+
+def in_group(group):
+    """The processes of a group that are not dead."""
+    found = []
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit():
+            try:
+                with open(f"{entry.path}/stat") as file:
+                    state, _, member = file.read().rpartition(")")[2].split()[:3]
+            except OSError:
+                continue
+            if int(member) == group and state != "Z":
+                found.append(int(entry.name))
+    return found
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_sigterm_ends_with_a_sentence_and_leaves_no_process(tmp_path, small_htad, jobs):
+    process = subprocess.Popen(
+        command(tmp_path / "runs", small_htad, jobs),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 120
+    while not any(RunStore(tmp_path / "runs").unfinished().values()):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert said.strip() == (
+        "terminated: finished runs are kept; the same command goes on from there."
+    )
+    assert in_group(process.pid) == []
+    assert not any(RunStore(tmp_path / "runs").unfinished().values())  # every lock is let go

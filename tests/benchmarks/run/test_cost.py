@@ -1,0 +1,38 @@
+"""What a run cost is its own work: nothing is imported while its clock runs."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+CODE = """
+import json, sys
+from i2moe_plugin.benchmarks.datasets import open_dataset
+from i2moe_plugin.benchmarks.run import execute as one
+from i2moe_plugin.benchmarks.run.settings import resolve
+from i2moe_plugin.benchmarks.run.store import RunStore
+
+known, timed = {}, one._train_and_test
+
+def watched(*arguments):
+    before = set(sys.modules)
+    timed(*arguments)
+    known["new"] = sorted(set(sys.modules) - before)
+
+one._train_and_test = watched
+dataset, root, out, method = sys.argv[1:]
+settings, _ = resolve("htad", "concat", {"epochs": 1, "latent_dim": 8, "device": "cpu"})
+settings = settings.model_copy(update={"method": method})
+one.execute(settings, open_dataset(dataset, root), RunStore(out))
+print(json.dumps(known["new"]))
+"""
+
+
+@pytest.mark.parametrize("method", ["vanilla", "i2moe"])
+def test_nothing_is_imported_while_the_clock_runs(tmp_path, small_htad, method):
+    """The first run of a process, whose validation would be the first to need scikit-learn."""
+    command = [sys.executable, "-c", CODE, "htad", str(small_htad), str(tmp_path / "runs"), method]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1]) == []
