@@ -21,7 +21,7 @@ from i2moe_plugin.benchmarks.run.environment import cpu_threads, resolve_device
 from i2moe_plugin.benchmarks.run.settings import RunSettings
 from i2moe_plugin.errors import BackboneError
 from i2moe_plugin.execution.layers import quicken
-from i2moe_plugin.methods import create_model
+from i2moe_plugin.methods import PooledTokens, create_model, find_method
 from i2moe_plugin.multimodal import MultimodalModel
 from i2moe_plugin.parts import ModelSettings
 from i2moe_plugin.seeding import seeded
@@ -111,13 +111,15 @@ def build_model(settings: RunSettings, data: OpenedDataset) -> MultimodalModel:
         patches=settings.patches,
     )
     prepared = data.prepare(resolve_device(settings.device))
+    pooled = find_method(settings.method).pooled
     sets = 0
 
     def new_encoders() -> list[nn.Module]:
         nonlocal sets
         sets += 1
         with seeded(settings.seed, "init", "encoders", *([sets] if sets > 1 else [])):
-            return prepared.encoders(encoder_settings)
+            built = prepared.encoders(encoder_settings)
+        return [PooledTokens(encoder) for encoder in built] if pooled else built
 
     encoders = new_encoders()
     latents = latent_specs(encoders, prepared.example())

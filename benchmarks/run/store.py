@@ -299,15 +299,18 @@ class RunStore:
         try:
             with disk_errors_explained(aside):
                 _clear(aside, final, fresh)
-                done = _put_in_place(aside, final, identity)
+                done = _is_whole(aside, identity)
+                if done:
+                    _put_in_place(aside, final)
                 if done or (not fresh and _is_whole(final, identity)):
                     yield None
                     return
                 aside.mkdir(exist_ok=True)
+                (aside / MANIFEST).unlink(missing_ok=True)
             yield aside
             with disk_errors_explained(aside):
                 _describe(aside, identity)
-                _put_in_place(aside, final, identity)
+                _put_in_place(aside, final)
         finally:
             if not aside.exists():
                 # Before another process can hold it. Where an open file cannot go, it stays.
@@ -361,11 +364,8 @@ def _is_whole(path: Path, identity: str) -> bool:
         return False
 
 
-def _put_in_place(aside: Path, final: Path, identity: str) -> bool:
-    """Rename a run that is whole into its place; False, and nothing is done, where it is not."""
-    if not _is_whole(aside, identity):
-        (aside / MANIFEST).unlink(missing_ok=True)
-        return False
+def _put_in_place(aside: Path, final: Path) -> None:
+    """Rename a run that is whole into its place."""
     for name in STATES:
         (aside / name).unlink(missing_ok=True)
     old = _replaced(final)
@@ -373,7 +373,6 @@ def _put_in_place(aside: Path, final: Path, identity: str) -> bool:
         final.rename(old)
     aside.rename(final)
     shutil.rmtree(old, ignore_errors=True)
-    return True
 
 
 def _lock(aside: Path) -> BaseFileLock | None:
