@@ -12,9 +12,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
-from i2moe_plugin.backbones.latents import LatentSpec, check_modalities
+from i2moe_plugin.backbones.latents import (
+    LatentSpec,
+    check_modalities,
+    encode_one,
+    pool_tokens,
+)
 from i2moe_plugin.errors import ConfigError, did_you_mean
 from i2moe_plugin.evidence import Evidence
 from i2moe_plugin.interactions.experts import Expert, interaction_experts
@@ -33,11 +38,33 @@ class Method:
         name: as users write it.
         description: what it changes.
         build: (encoders, latents, factory, task, settings) -> the model, see :func:`create_model`.
+        pooled: the caller gives each modality as one token, the mean of what the encoder gives;
+            see :class:`PooledTokens`.
+        fusion: the backbone that a command takes where none is told; empty: the command's own.
     """
 
     name: str
     description: str
     build: Callable[..., MultimodalModel] = field(repr=False)
+    pooled: bool = False
+    fusion: str = ""
+
+
+class PooledTokens(nn.Module):
+    """An encoder whose tokens are made one, their mean: a latent [B, 1, D] without padding.
+
+    Args:
+        encoder: gives a latent [B, D] or [B, T, D], or ``(latent, padding mask [B, T])``.
+    """
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Encode one modality: [B, 1, D]."""
+        latent, mask = encode_one(self.encoder, inputs)
+        return pool_tokens(latent, mask)[:, None]
 
 
 class Mixture(Recipe):
@@ -108,6 +135,9 @@ _ON_FUSED_RELEASED = Mixture(objective={"on": "fused", "detached": True})
 _ONE_WEIGHT = Mixture(reweighting="global")
 # Copies would get the same gradient at every step, and stay one model.
 _MEAN = Mixture(_members, masked=0, reweighting="uniform", expert_init="independent")
+_TOKENS = Mixture(reweighting="unit", objective={"on": "fused"}, tokens=True)
+_SPARSE = Mixture(_members, masked=0, reweighting="top2", expert_init="independent")
+_FOR_TOKENS = "token-transformer"
 METHODS = {
     method.name: method
     for method in (
@@ -134,6 +164,31 @@ METHODS = {
             for name, p in PENALTIES.items()
         ),
         Method("ensemble", "control: M+2 backbones averaged, no interaction losses", _MEAN),
+        Method(
+            "fl-i2moe",
+            "experts on tokens and patches themselves (Kim et al., arXiv 2603.13326)",
+            _TOKENS,
+            fusion=_FOR_TOKENS,
+        ),
+        Method(
+            "dense",
+            "control: the backbone alone, on one pooled token a modality",
+            _vanilla,
+            pooled=True,
+            fusion=_FOR_TOKENS,
+        ),
+        Method(
+            "i2moe-pooled",
+            "control: I2MoE on one pooled token a modality",
+            Mixture(),
+            pooled=True,
+            fusion=_FOR_TOKENS,
+        ),
+        Method(
+            "sparse-gate",
+            "control: M+2 backbones, two a sample by a sparse gate (GShard), no interaction losses",
+            _SPARSE,
+        ),
         # The caller makes the latents wider.
         Method("wide", "control: one backbone widened to as many parameters", _vanilla),
     )

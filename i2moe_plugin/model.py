@@ -171,6 +171,9 @@ class I2MoE(MultimodalModel):
             replacements = self._replacements(latents, masks, masked)
         outputs, auxiliary = self.bank(latents, replacements, masks)
         weights = self.reweighting(latents, masks)
+        balance: Tensor | None = getattr(self.reweighting, "balance", None)
+        if balance is not None:  # of a sparse gate, in training
+            auxiliary = auxiliary + balance
         fused, width = None, self.task.num_outputs
         if self._with_fused:
             outputs, fused = outputs[..., :width], outputs[..., width:]

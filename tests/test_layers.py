@@ -114,7 +114,7 @@ PACKAGES = [
     {"formats", "encoders", "statistics"},
     {"data"},
     {"datasets", "run"},
-    {"grid", "speed"},
+    {"grid", "speed", "attribution"},
     {"truth"},
     {"report", "regression"},
     {"experiments"},

@@ -8,11 +8,19 @@ from typing import Any
 import click
 
 from i2moe_plugin.benchmarks.commands.base import TrainingCommand
-from i2moe_plugin.benchmarks.commands.options import SUBJECT, training
+from i2moe_plugin.benchmarks.commands.options import (
+    DATA_ROOT,
+    DATASET,
+    OPTIONAL_FUSION,
+    USUAL_FUSION,
+    training,
+)
 
 
 @click.command(cls=TrainingCommand)
-@SUBJECT
+@OPTIONAL_FUSION
+@DATASET
+@DATA_ROOT
 @click.option(
     "--method",
     "methods",
@@ -29,7 +37,7 @@ from i2moe_plugin.benchmarks.commands.options import SUBJECT, training
 @click.option("--seed", type=click.IntRange(min=0), hidden=True)
 @training(jobs=0)
 def run(
-    fusion: str,
+    fusion: str | None,
     dataset: str,
     data_root: Path | None,
     seeds: tuple[int, ...] | None,
@@ -57,6 +65,7 @@ def run(
       i2moe-bench run --set fusion.rank=8 --set weight_decay=1e-3
       i2moe-bench run --dataset enrico --data-root ./enrico
       i2moe-bench run --method i2moe --method no-interaction --method ensemble
+      i2moe-bench run --method fl-i2moe --dataset icons --seeds 1
       i2moe-bench run --plugin my_fusion.py --fusion mine --json
     """
     if no_vanilla and "vanilla" in methods:
@@ -66,12 +75,13 @@ def run(
         values["data.weights"] = weights
 
     from i2moe_plugin.benchmarks.experiments import run as run_experiment
+    from i2moe_plugin.benchmarks.grid.cells import usual_fusion
     from i2moe_plugin.benchmarks.terminal.output import print_json
     from i2moe_plugin.benchmarks.terminal.run import show_methods
 
     experiment = run_experiment(
         dataset,
-        fusion,
+        usual_fusion(methods, USUAL_FUSION) if fusion is None else fusion,
         methods if no_vanilla else ("vanilla", *methods),
         seeds,
         settings=values,

@@ -64,7 +64,7 @@ def suite(
 
     \b
     Suites that ship:
-      embedded                 all data sets in the package, all backbones, vanilla and I2MoE
+      embedded                 packaged data that needs no extra, all backbones, vanilla and I2MoE
       table1 table2 table4     the paper's tables; their data sets have to be there,
       table5 table6            or --samples draws small ones (figures are then not comparable)
 

@@ -112,6 +112,7 @@ class Card:
         sizes: the published sizes of the words in shapes; not compared on a drawn sample.
         downloads: public addresses.
         access: ``public``, ``agreement`` (sign or register first), ``request``, or ``yours``.
+        extra: of this package, without which its encoders cannot be built.
     """
 
     title: str
@@ -125,6 +126,7 @@ class Card:
     sizes: tuple[tuple[str, int], ...] = ()
     downloads: tuple[Download, ...] = ()
     access: str = "public"
+    extra: str = ""
 
     @property
     def short_title(self) -> str:

@@ -88,6 +88,21 @@ class Grid:
     baselines: tuple[str, ...] = ()
 
 
+def usual_fusion(methods: Sequence[str], default: str) -> str:
+    """Return the backbone to take where none is told: the first that a method asks for.
+
+    Args:
+        methods: names.
+        default: where no method asks for one.
+
+    Raises:
+        ConfigError: no such method.
+    """
+    from i2moe_plugin.methods import find_method
+
+    return next((fusion for name in methods if (fusion := find_method(name).fusion)), default)
+
+
 def methods_grid(
     dataset: str,
     fusion: str,

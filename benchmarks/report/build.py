@@ -12,6 +12,7 @@ from typing import Any
 
 from i2moe_plugin import __version__
 from i2moe_plugin.benchmarks.grid.failures import Failures
+from i2moe_plugin.benchmarks.report.features import explained_note, feature_panels, seeds_panel
 from i2moe_plugin.benchmarks.report.groups import (
     Group,
     comparison_rows,
@@ -87,6 +88,9 @@ def build(
             shown = [run for run in group.runs() if run.path in drawn]
             stability = stability_of(group) if shown else None
             panels = group_panels(group, stability) if shown else []
+            faithful = seeds_panel([run for run in group.runs() if run.method == "fl-i2moe"])
+            if faithful is not None:
+                panels = [*panels, faithful]
             if panels:
                 figures[f"group-{index}"] = panels
             for run in shown:
@@ -94,6 +98,7 @@ def build(
                 figures[key], sentences = run_panels(
                     run, stability if run.method == "i2moe" else None
                 )
+                figures[key] += feature_panels(run, with_data)
                 advance(1)
                 title = f"{group.name}, {method_title(run.method)}, seed {run.seed}"
                 facts = _facts(run, key, title, sentences)
@@ -206,7 +211,7 @@ def _facts(run: Run, key: str, title: str, sentences: list[str]) -> dict[str, An
         else "What a weight is worth in this run",
         "settings": settings,
         "environment": [(name, _word(value)) for name, value in (environment | measured).items()],
-        "notes": result["notes"],
+        "notes": [*result["notes"], *filter(None, [explained_note(run)])],
     }
 
 

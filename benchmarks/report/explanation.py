@@ -111,7 +111,7 @@ def explain_sample(
 
     ``classes`` says how many classes to tell of, besides those decided and true.
     """
-    run = _choose(path)
+    run = the_run(path)
     outputs = run.interpretable()
     in_parts = EVIDENCE in run.files
     if not in_parts:
@@ -142,7 +142,12 @@ def explain_sample(
     )
 
 
-def _choose(path: Path) -> Run:
+def the_run(path: Path) -> Run:
+    """Find the one run at a path: its directory, or a folder with no other.
+
+    Raises:
+        RunError: no run there, or several.
+    """
     found = find_runs([path])
     if len(found.runs) == 1:
         return found.runs[0]

@@ -23,7 +23,7 @@ from i2moe_plugin.benchmarks.run.environment import cpu_threads, resolve_device
 from i2moe_plugin.benchmarks.run.settings import RunSettings
 from i2moe_plugin.errors import BackboneError
 from i2moe_plugin.execution.layers import quicken
-from i2moe_plugin.methods import create_model
+from i2moe_plugin.methods import PooledTokens, create_model, find_method
 from i2moe_plugin.multimodal import MultimodalModel
 from i2moe_plugin.parts import ModelSettings
 from i2moe_plugin.seeding import seeded
@@ -130,13 +130,15 @@ def assemble(
         input_dropout=settings.input_dropout,
         patches=settings.patches,
     )
+    pooled = find_method(settings.method).pooled
     sets = 0
 
     def next_encoders() -> list[nn.Module]:
         nonlocal sets
         sets += 1
         with seeded(settings.seed, "init", "encoders", *([sets] if sets > 1 else [])):
-            return new_encoders(encoder_settings)
+            built = new_encoders(encoder_settings)
+        return [PooledTokens(encoder) for encoder in built] if pooled else built
 
     encoders = next_encoders()
     latents = latent_specs(encoders, example)

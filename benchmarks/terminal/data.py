@@ -125,6 +125,7 @@ def show_description(given: str, as_json: bool) -> None:
         "source": card.source,
         "citation": card.citation,
         "how to get it": card.how_to_get,
+        "needs": card.extra and f"pip install 'i2moe-plugin[{card.extra}]'",
         "settings": ", ".join(f"data.{n}={p.default}" for n, p in entry.settings.items()),
         "published sizes": ", ".join(f"{word} = {size}" for word, size in card.sizes),
         **entry.more(),
@@ -143,8 +144,8 @@ def show_verification(given: str, root: Path | None, as_json: bool) -> bool:
     """Compare a data set's files with the published format; True where nothing differs."""
     name, place = find_dataset(given, root)
     entry = datasets.get(name)
-    problems = entry.verify(None if entry.card.embedded else place)
-    where = entry.status(None if entry.card.embedded else place).where
+    problems = entry.verify(place)
+    where = entry.status(place).where
     sizes: dict[str, int] = {}
     notes: tuple[str, ...] = ()
     if not problems:
