@@ -1,4 +1,4 @@
-"""The methods that are compared: vanilla, I2MoE, the paper's ablations, and dense controls.
+"""The methods that are compared: vanilla, I2MoE, evidence, ablations, and dense controls.
 
 Each is the same encoders and backbones with one thing changed. What the released ablations compute
 (``src/ablation`` of the I2MoE code) and how this differs is in docs/deviations.md.
@@ -6,6 +6,7 @@ Each is the same encoders and backbones with one thing changed. What the release
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,9 +21,11 @@ from i2moe_plugin.backbones.latents import (
     pool_tokens,
 )
 from i2moe_plugin.errors import ConfigError, did_you_mean
+from i2moe_plugin.evidence import Evidence
 from i2moe_plugin.interactions.experts import Expert, interaction_experts
 from i2moe_plugin.interactions.regularizers import PENALTIES
-from i2moe_plugin.model import I2MoE, MultimodalModel, Vanilla
+from i2moe_plugin.model import I2MoE, Vanilla
+from i2moe_plugin.multimodal import MultimodalModel
 from i2moe_plugin.parts import ModelSettings, Recipe
 from i2moe_plugin.tasks import Task
 
@@ -83,6 +86,27 @@ def _vanilla(
     return Vanilla(encoders, latents, factory(), task, auxiliary_weight=auxiliary_weight)
 
 
+def _evidence(
+    encoders: Sequence[nn.Module],
+    latents: Sequence[LatentSpec],
+    factory: Callable[..., nn.Module],
+    task: Task,
+    settings: ModelSettings,
+) -> Evidence:
+    return Evidence(
+        encoders,
+        latents,
+        factory,
+        task,
+        new_encoders=settings.new_encoders or (lambda: copy.deepcopy(list(encoders))),
+        copies=settings.evidence_copies,
+        joint=settings.evidence_joint,
+        auxiliary_weight=settings.auxiliary_weight,
+        plan=settings.plan,
+        memory_budget=settings.memory_budget,
+    )
+
+
 def _joint(modalities: int) -> Sequence[Expert]:
     return interaction_experts(modalities)[-2:]
 
@@ -119,6 +143,7 @@ METHODS = {
     for method in (
         Method("vanilla", "the backbone alone", _vanilla),
         Method("i2moe", "the method (Xin et al., ICML 2025)", Mixture()),
+        Method("evidence", "ours: parts of each prediction in bits that sum up", _evidence),
         Method("no-interaction", "ablation 1: no interaction losses", Mixture(masked=0)),
         Method("latent-contrastive", "ablation 2: losses on fused latents", _ON_FUSED),
         Method(
@@ -190,7 +215,7 @@ def create_model(
     name: str,
     encoders: Sequence[nn.Module],
     latents: Sequence[LatentSpec],
-    factory: Callable[[], nn.Module],
+    factory: Callable[..., nn.Module],
     task: Task,
     **settings: Any,
 ) -> MultimodalModel:
@@ -198,9 +223,10 @@ def create_model(
 
     Args:
         name: of the method; ``wide`` is ``vanilla`` on wider latents, for the caller to widen.
-        encoders: M modules, see :class:`~i2moe_plugin.model.MultimodalModel`.
+        encoders: M modules, see :class:`~i2moe_plugin.multimodal.MultimodalModel`.
         latents: the shapes of the latents.
-        factory: builds one backbone, latents -> ([B, C], auxiliary loss).
+        factory: builds one backbone, latents -> ([B, C], auxiliary loss); ``evidence`` tells it
+            ``num_outputs``, C or a multiple of it.
         task: what is predicted.
         **settings: see :class:`~i2moe_plugin.parts.ModelSettings`.
 

@@ -41,6 +41,9 @@ class ModelSettings:
             weights the experts.
         auxiliary_weight: weight of the backbone's own loss.
         regularizer_weight: of the penalty of a ``rep-`` method; None: the penalty's own.
+        evidence_joint, evidence_copies: joint experts and unimodal banks of ``evidence``.
+        new_encoders: builds M further encoders, for a method with several sets of them; None:
+            copies of the given ones, which start alike.
         plan, memory_budget: see :class:`~i2moe_plugin.execution.bank.ExpertBank`.
     """
 
@@ -54,6 +57,9 @@ class ModelSettings:
     temperature: float = 1.0
     auxiliary_weight: float = 0.01
     regularizer_weight: float | None = None
+    evidence_joint: int = 2
+    evidence_copies: int = 2
+    new_encoders: Callable[[], Sequence[nn.Module]] | None = None
     plan: Plan = "auto"
     memory_budget: int | None = None
 

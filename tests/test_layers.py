@@ -115,6 +115,7 @@ PACKAGES = [
     {"data"},
     {"datasets", "run"},
     {"grid", "speed", "attribution"},
+    {"truth"},
     {"report", "regression"},
     {"terminal"},
     {"commands"},

@@ -86,7 +86,8 @@ def explain(
 ) -> None:
     """Show what each expert said of one sample, how much it counted, and what came out.
 
-    RUN is the directory of a finished I2MoE run. Everything comes from its stored outputs; the data
+    RUN is the directory of a finished run of I2MoE, or of evidence: then the way from the prior to
+    the prediction is shown, in bits. Everything comes from its stored outputs; the data
     set is opened only to show the sample itself. With --features the model is run again, on the
     CPU, which needs a backbone that takes tokens and the data set; results are kept beside the run.
 
@@ -109,25 +110,29 @@ def explain(
     from rich.console import Console
 
     from i2moe_plugin.benchmarks.report.explanation import explain_sample
+    from i2moe_plugin.benchmarks.report.waterfall import ExplainedParts
 
     explained, console = explain_sample(run, sample, classes), Console()
     if not as_json:  # the answer first: opening the data takes longer
-        from i2moe_plugin.benchmarks.terminal.explain import show_explanation, show_modalities
+        from i2moe_plugin.benchmarks.terminal import explain as terminal
 
-        show_explanation(console, explained)
+        if isinstance(explained, ExplainedParts):
+            terminal.show_parts(console, explained)
+        else:
+            terminal.show_explanation(console, explained)
     shown, missing = [], "left out by --no-data"
     if not no_data:
         from i2moe_plugin.benchmarks.run.collect import SampleViewer
 
         viewer = SampleViewer(explained.run, data_root)
-        shown = viewer.show(explained.explanation.sample_id)
+        shown = viewer.show(explained.sample_id)
         missing = viewer.missing
     if as_json:
         from i2moe_plugin.benchmarks.terminal.output import print_json
 
         print_json(explained.as_dict(shown, missing))
     elif not no_data:
-        show_modalities(console, shown, missing)
+        terminal.show_modalities(console, shown, missing)
     if png is not None:
         from i2moe_plugin.benchmarks.report.picture import draw
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -74,9 +75,11 @@ def suite(
       i2moe-bench suite table6 --samples
       i2moe-bench suite my-suite.yaml --retry --json
     """
+    from i2moe_plugin.benchmarks.grid.cells import SIMPLE
     from i2moe_plugin.benchmarks.grid.spec import load_suite
 
     grid = load_suite(suite, seeds=seeds, settings=values, roots=roots, only=only)
+    grid = replace(grid, baselines=SIMPLE)
 
     from i2moe_plugin.benchmarks.grid.formats import json_text, write_tables
     from i2moe_plugin.benchmarks.grid.runner import GridRunner, open_cell

@@ -215,6 +215,23 @@ class PreparedDataset:
         )
         return train, valid, test
 
+    def features(self) -> list[dict[SplitName, NDArray[np.float64]] | None]:
+        """Return each modality's splits as matrices [N, F]; None where it is no plain features."""
+        datasets = {split: self.loader(split, batch_size=1).dataset for split in SPLITS}
+        if not all(isinstance(one, SplitDataset) for one in datasets.values()):
+            return []
+        found: list[dict[SplitName, NDArray[np.float64]] | None] = []
+        for place in range(len(datasets["train"].columns)):
+            column = datasets["train"].columns[place]
+            one = column[datasets["train"].rows[:1]]
+            plain = isinstance(one, Tensor) and one.dim() == 2 and one.is_floating_point()
+            found.append(
+                {split: column[data.rows].double().numpy() for split, data in datasets.items()}
+                if plain
+                else None
+            )
+        return found
+
     def example(self) -> list[Any]:
         """Two training samples as a batch, each modality as long as its longest sample anywhere.
 

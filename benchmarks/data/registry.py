@@ -66,6 +66,7 @@ class DatasetEntry:
         ready: what keeps a run from starting although all files are there, one sentence each;
             looks, and reads nothing large.
         checkout: MultiBench's loader of it, or why that is not taken.
+        more: further facts for people, by what they are about; computed when they are asked for.
     """
 
     name: str
@@ -80,6 +81,7 @@ class DatasetEntry:
     )
     ready: Callable[[DataFolder], Iterable[str]] = field(default=lambda _: (), repr=False)
     checkout: CheckoutLoader | str | None = field(default=None, repr=False)
+    more: Callable[[], Mapping[str, str]] = field(default=dict, repr=False)
 
     @property
     def settings(self) -> dict[str, inspect.Parameter]:

@@ -11,6 +11,8 @@ from i2moe_plugin.benchmarks.run.settings import RunSettings, resolve
 
 #: Stands for every metric of a task.
 ALL = "all"
+#: The simple models beside the methods of `run` and `suite`.
+SIMPLE = ("constant", "linear", "boosting")
 
 
 @dataclass(frozen=True)
@@ -138,5 +140,5 @@ def methods_grid(
         seeds=tuple(seeds),
         cells=cells,
         reference="vanilla" if "vanilla" in names else names[0],
-        baselines=("constant", "linear", "boosting"),
+        baselines=SIMPLE,
     )

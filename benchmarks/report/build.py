@@ -22,9 +22,9 @@ from i2moe_plugin.benchmarks.report.groups import (
 from i2moe_plugin.benchmarks.report.page import as_json, render
 from i2moe_plugin.benchmarks.report.panels import (
     Panel,
+    group_panels,
     run_panels,
     stability_of,
-    stability_panel,
 )
 from i2moe_plugin.benchmarks.report.samples import (
     BUDGET,
@@ -35,7 +35,7 @@ from i2moe_plugin.benchmarks.report.samples import (
 )
 from i2moe_plugin.benchmarks.run.collect import FoundRuns, SampleViewer, find_runs
 from i2moe_plugin.benchmarks.run.files import write_text
-from i2moe_plugin.benchmarks.run.store import Run
+from i2moe_plugin.benchmarks.run.store import EVIDENCE, Run
 from i2moe_plugin.benchmarks.statistics.metrics import method_title
 from i2moe_plugin.errors import RunError
 from i2moe_plugin.interpretation import CAVEAT
@@ -87,8 +87,9 @@ def build(
         for index, group in enumerate(groups):
             shown = [run for run in group.runs() if run.path in drawn]
             stability = stability_of(group) if shown else None
-            if stability is not None:
-                figures[f"group-{index}"] = [stability_panel(stability)]
+            panels = group_panels(group, stability) if shown else []
+            if panels:
+                figures[f"group-{index}"] = panels
             faithful = seeds_panel([run for run in group.runs() if run.method == "fl-i2moe"])
             if faithful is not None:
                 figures.setdefault(f"group-{index}", []).append(faithful)
@@ -205,6 +206,9 @@ def _facts(run: Run, key: str, title: str, sentences: list[str]) -> dict[str, An
         "title": title,
         "name": run.name,
         "sentences": sentences,
+        "heading": "What may be claimed of this run"
+        if EVIDENCE in run.files
+        else "What a weight is worth in this run",
         "settings": settings,
         "environment": [(name, _word(value)) for name, value in (environment | measured).items()],
         "notes": [*result["notes"], *filter(None, [explained_note(run)])],

@@ -22,7 +22,7 @@ from i2moe_plugin.benchmarks.run.settings import RunSettings
 from i2moe_plugin.errors import BackboneError
 from i2moe_plugin.execution.layers import quicken
 from i2moe_plugin.methods import PooledTokens, create_model, find_method
-from i2moe_plugin.model import MultimodalModel
+from i2moe_plugin.multimodal import MultimodalModel
 from i2moe_plugin.parts import ModelSettings
 from i2moe_plugin.seeding import seeded
 from i2moe_plugin.target_scale import TargetScale
@@ -111,22 +111,35 @@ def build_model(settings: RunSettings, data: OpenedDataset) -> MultimodalModel:
         patches=settings.patches,
     )
     prepared = data.prepare(resolve_device(settings.device))
-    with seeded(settings.seed, "init", "encoders"):
-        encoders = prepared.encoders(encoder_settings)
-    if find_method(settings.method).pooled:
-        encoders = [PooledTokens(encoder) for encoder in encoders]
+    sets, pooled = 0, find_method(settings.method).pooled
+
+    def new_encoders() -> list[nn.Module]:
+        nonlocal sets
+        sets += 1
+        with seeded(settings.seed, "init", "encoders", *([sets] if sets > 1 else [])):
+            made = prepared.encoders(encoder_settings)
+        return [PooledTokens(encoder) for encoder in made] if pooled else made
+
+    encoders = new_encoders()
     latents = latent_specs(encoders, prepared.example())
-    chosen = {field.name: getattr(settings, field.name) for field in fields(ModelSettings)}
-    chosen["memory_budget"] = settings.memory_budget and settings.memory_budget * 1_000_000
+    evidence = settings.evidence_settings
+    own = {
+        "evidence_joint": evidence.joint,
+        "evidence_copies": evidence.copies,
+        "new_encoders": new_encoders,
+        "memory_budget": settings.memory_budget and settings.memory_budget * 1_000_000,
+    }
+    names = [field.name for field in fields(ModelSettings) if field.name not in own]
+    chosen = {name: getattr(settings, name) for name in names} | own
     task = data.task
     built = 0
 
-    def backbone() -> nn.Module:
+    def backbone(num_outputs: int = task.num_outputs) -> nn.Module:
         nonlocal built
         with seeded(settings.seed, "init", "backbone", built):
             built += 1
             return create_backbone(
-                settings.fusion, latents, task.num_outputs, **settings.fusion_settings
+                settings.fusion, latents, num_outputs, **settings.fusion_settings
             )
 
     with seeded(settings.seed, "init", "reweighting"):

@@ -60,7 +60,7 @@ def read_outputs(
     try:
         if path.name == OUTPUTS[1]:
             return {name: values[chosen] for name, values in read_npz(path, names or None).items()}
-        with open_hdf5(path, "file of outputs", locking=False) as file:
+        with open_hdf5(path, locking=False) as file:
             found = {}
             for name in names or list(file):
                 column = h5_dataset(path, file, name)

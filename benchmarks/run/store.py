@@ -40,6 +40,8 @@ MANIFEST = "manifest.json"
 #: The format that is written; all of :data:`OUTPUTS` are read.
 FORMAT = 2
 UNFINISHED = ".unfinished"
+#: The calibrations of a run of the evidence method.
+EVIDENCE = "evidence.json"
 #: The last state of a run under way, and the one before it; no part of a finished run.
 STATES = ("state.safetensors", "state.previous.safetensors")
 #: What file systems say that have no locks; runs are then written without.
@@ -137,6 +139,11 @@ class Run:
         return records
 
     @property
+    def files(self) -> frozenset[str]:
+        """The names of its files."""
+        return frozenset(self.manifest["files"])
+
+    @property
     def outputs_name(self) -> str:
         """The name of the file that holds the outputs."""
         return OUTPUTS[self.manifest["format"]]
@@ -148,7 +155,8 @@ class Run:
 
         Args:
             names: of prediction [N, C], target [N] or [N, C], sample_id [N]; for I2MoE also
-                expert_outputs [N, E, C] and weights [N, E]. All there are by default.
+                expert_outputs [N, E, C] and weights [N, E]; for evidence also model_outputs
+                [N, models, C]. All there are by default.
             rows: which samples; increasing positions, or a slice.
 
         Raises:
@@ -173,12 +181,18 @@ class Run:
 
     def _interpretable(self, rows: slice | NDArray[Any] | None) -> Outputs:
         from i2moe_plugin.benchmarks.run.records import check_values
-        from i2moe_plugin.interpretation import Outputs
+        from i2moe_plugin.interactions.fitted import Fitted
+        from i2moe_plugin.interpretation import Outputs, Probe
         from i2moe_plugin.tasks import task_from
 
-        result, columns = self.result, self.outputs(rows=rows)
+        result = self.result
+        columns: dict[str, Any] = {**self.outputs(rows=rows)}
         try:
             task = task_from(result["task"]) if "task" in result else task_of_outputs(columns)
+            if EVIDENCE in self.files:
+                record = self.json(EVIDENCE)
+                columns["fitted"] = Fitted.read(task, record)
+                columns["probes"] = tuple(Probe(**one) for one in record["probes"])
             found = Outputs(
                 task=task,
                 class_names=tuple(result["class_names"]),
@@ -285,15 +299,18 @@ class RunStore:
         try:
             with disk_errors_explained(aside):
                 _clear(aside, final, fresh)
-                done = _put_in_place(aside, final, identity)
+                done = _is_whole(aside, identity)
+                if done:
+                    _put_in_place(aside, final)
                 if done or (not fresh and _is_whole(final, identity)):
                     yield None
                     return
                 aside.mkdir(exist_ok=True)
+                (aside / MANIFEST).unlink(missing_ok=True)
             yield aside
             with disk_errors_explained(aside):
                 _describe(aside, identity)
-                _put_in_place(aside, final, identity)
+                _put_in_place(aside, final)
         finally:
             if not aside.exists():
                 # Before another process can hold it. Where an open file cannot go, it stays.
@@ -347,11 +364,8 @@ def _is_whole(path: Path, identity: str) -> bool:
         return False
 
 
-def _put_in_place(aside: Path, final: Path, identity: str) -> bool:
-    """Rename a run that is whole into its place; False, and nothing is done, where it is not."""
-    if not _is_whole(aside, identity):
-        (aside / MANIFEST).unlink(missing_ok=True)
-        return False
+def _put_in_place(aside: Path, final: Path) -> None:
+    """Rename a run that is whole into its place."""
     for name in STATES:
         (aside / name).unlink(missing_ok=True)
     old = _replaced(final)
@@ -359,7 +373,6 @@ def _put_in_place(aside: Path, final: Path, identity: str) -> bool:
         final.rename(old)
     aside.rename(final)
     shutil.rmtree(old, ignore_errors=True)
-    return True
 
 
 def _lock(aside: Path) -> BaseFileLock | None:

@@ -121,6 +121,15 @@ def test_feature_interactions(icons_at_hand, monkeypatch, tmp_path):
     assert "Are the explanations faithful" in Path("report.html").read_text(encoding="utf-8")
 
 
+def test_evidence():
+    namespace: dict[str, object] = {}
+    for block in blocks("docs/evidence.md"):
+        execute(block, namespace)
+    outcomes = json.loads(Path("waterfall.json").read_text())["outcomes"]
+    assert len(outcomes) == 7
+    assert Path("waterfall.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_the_thresholds_of_the_guide_are_those_of_the_code():
     text = (ROOT / "docs/interpretation.md").read_text()
     for words in (

@@ -33,8 +33,9 @@ def built(name: str, modalities: int = 3, *, dropout: float = 0.0, **settings):
     latents = [LatentSpec(4 + m) for m in range(modalities)]
     encoders = [nn.Linear(5, spec.dim) for spec in latents]
 
-    def factory() -> nn.Module:
-        return create_backbone("concat", latents, C, head_hidden=7, head_dropout=dropout)
+    def factory(num_outputs: int = C) -> nn.Module:
+        options = {"head_hidden": 7, "head_dropout": dropout}
+        return create_backbone("concat", latents, num_outputs, **options)
 
     return create_model(name, encoders, latents, factory, Classification(C), **settings)
 
