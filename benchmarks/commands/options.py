@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 
 def _parse_seeds(
@@ -94,6 +95,23 @@ def _together(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
 SUBJECT = _together(_FUSION, _DATASET, DATA_ROOT)
 
 
+def _check_cluster(ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
+    """Refuse ``--jobs`` beside ``--cluster``, which says how many runs there are at a time."""
+    given = ctx.get_parameter_source("jobs") in (None, ParameterSource.DEFAULT)
+    if value is not None and not given:
+        raise click.BadParameter("says how many runs there are at a time; leave --jobs out.")
+    return value
+
+
+CLUSTER = click.option(
+    "--cluster",
+    metavar="PLACE",
+    callback=_check_cluster,
+    help="Train on dask's workers: local:N (processes here), tcp://HOST:PORT (a running scheduler) "
+    "or slurm[:N] (jobs).",
+)
+
+
 def training(jobs: int) -> Callable[[Any], Any]:
     """Return the options of commands that train; ``jobs`` is how many runs at a time by default."""
     workers = click.option(
@@ -104,4 +122,4 @@ def training(jobs: int) -> Callable[[Any], Any]:
         help="Runs at a time, in processes of their own; 0: one a core for small models on a CPU, "
         "otherwise 1.",
     )
-    return _together(_SEEDS, workers, _OUT, MULTIBENCH, PLUGIN, JSON)
+    return _together(_SEEDS, workers, CLUSTER, _OUT, MULTIBENCH, PLUGIN, JSON)

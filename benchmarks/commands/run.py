@@ -41,6 +41,7 @@ def run(
     no_cache: bool,
     weights: str | None,
     jobs: int,
+    cluster: str | None,
     out: str,
     as_json: bool,
     values: dict[str, Any],
@@ -58,6 +59,7 @@ def run(
       i2moe-bench run --set fusion.rank=8 --set weight_decay=1e-3
       i2moe-bench run --dataset enrico --data-root ./enrico
       i2moe-bench run --method i2moe --method no-interaction --method ensemble
+      i2moe-bench run --cluster local:4
       i2moe-bench run --plugin my_fusion.py --fusion mine --json
     """
     if no_vanilla and "vanilla" in methods:
@@ -71,6 +73,7 @@ def run(
     compared = methods if no_vanilla else ("vanilla", *methods)
     grid = methods_grid(dataset, fusion, compared, seeds, values=values, root=data_root)
 
+    from i2moe_plugin.benchmarks.grid.executors.dask import open_cluster
     from i2moe_plugin.benchmarks.grid.formats import methods_record
     from i2moe_plugin.benchmarks.grid.runner import GridRunner, open_cell
     from i2moe_plugin.benchmarks.run.store import RunStore
@@ -78,8 +81,9 @@ def run(
     from i2moe_plugin.benchmarks.terminal.run import epoch_progress, show_methods
 
     open_data = functools.partial(open_cell, cache=not no_cache)
-    with epoch_progress(grid) as on_event:
+    with open_cluster(cluster) as workers, epoch_progress(grid) as on_event:
         options: dict[str, Any] = {"strict": True, "progress": True, "on_event": on_event}
+        options["cluster"] = workers
         table = GridRunner(RunStore(out), open_data, jobs, fresh, **options).run(grid)
     if as_json:
         print_json(methods_record(table))

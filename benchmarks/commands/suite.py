@@ -50,6 +50,7 @@ def suite(
     samples: bool,
     retry: bool,
     jobs: int,
+    cluster: str | None,
     out: str,
     as_json: bool,
     values: dict[str, Any],
@@ -78,14 +79,16 @@ def suite(
 
     grid = load_suite(suite, seeds=seeds, settings=values, roots=roots, only=only)
 
+    from i2moe_plugin.benchmarks.grid.executors.dask import open_cluster
     from i2moe_plugin.benchmarks.grid.formats import json_text, write_tables
     from i2moe_plugin.benchmarks.grid.runner import GridRunner, open_cell
     from i2moe_plugin.benchmarks.run.store import RunStore
     from i2moe_plugin.benchmarks.terminal.suite import show_suite, suite_progress
 
     open_data, store = functools.partial(open_cell, sample=samples), RunStore(out)
-    with suite_progress(grid) as on_event:
-        table = GridRunner(store, open_data, jobs, retry=retry, on_event=on_event).run(grid)
+    with open_cluster(cluster) as workers, suite_progress(grid) as on_event:
+        runner = GridRunner(store, open_data, jobs, retry=retry, on_event=on_event, cluster=workers)
+        table = runner.run(grid)
     write_tables(table, store.folder)
     if as_json:
         click.echo(json_text(table), nl=False)

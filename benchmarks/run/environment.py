@@ -47,6 +47,11 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
+def device_kind(name: str) -> str:
+    """Return ``cpu``, ``cuda`` or ``mps``; a device that is named need not be here."""
+    return resolve_device(name).type if name == "auto" else name.partition(":")[0]
+
+
 def create_fabric(settings: RunSettings) -> Fabric:
     """Return Fabric on the settings' device and precision."""
     device = resolve_device(settings.device)
