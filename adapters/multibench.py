@@ -8,6 +8,7 @@ the others are settings. A class that cannot be a backbone is refused with the r
 from __future__ import annotations
 
 import inspect
+import math
 import os
 import types
 import warnings
@@ -22,10 +23,13 @@ from i2moe_plugin.adapters.concat import Concat
 from i2moe_plugin.adapters.early_late import ConcatEarly
 from i2moe_plugin.backbones.entry import BackboneEntry
 from i2moe_plugin.backbones.latents import LatentSpec
-from i2moe_plugin.errors import PluginError
+from i2moe_plugin.errors import BackboneError, PluginError
 
 PREFIX = "multibench:"
 ROOT = "MULTIBENCH_ROOT"
+#: The default of a setting that is computed from the latents unless it is told.
+AUTO = "auto"
+MOST_FUSED = 100_000  # columns of a fused tensor, as of our own tensor fusion
 Latents = Sequence[LatentSpec]
 Settings = Mapping[str, Any]
 
@@ -38,9 +42,11 @@ class Facts:
         refused: why it cannot be a backbone; empty where it can.
         latents, min_modalities, max_modalities: as in :class:`BackboneEntry`.
         supplied: constructor arguments computed from the latents and the user's settings. One that
-            has a default there stays a setting; what the user gives wins.
+            has a default there stays a setting, :data:`AUTO` where it is not told; what the user
+            gives wins.
         fixed: constructor arguments that only work one way, or not at all.
         front: what makes one tensor of the latents, for a class that takes one.
+        misfit: says why these latents and settings cannot be built; nothing where they can.
         head: the setting that holds the number of outputs, of a class with a head of its own.
     """
 
@@ -51,6 +57,7 @@ class Facts:
     supplied: Mapping[str, Callable[[Latents, Settings], Any]] = field(default_factory=dict)
     fixed: Settings = field(default_factory=dict)
     front: Callable[[], nn.Module] | None = None
+    misfit: Callable[[Latents, Settings], str] = lambda latents, settings: ""
     head: str = ""
 
 
@@ -74,6 +81,27 @@ def _total_width(latents: Latents, _: Settings) -> int:
 
 def _count(latents: Latents, _: Settings) -> int:
     return len(latents)
+
+
+def _too_wide(latents: Latents, _: Settings) -> str:
+    tokens = latents[0].tokens or 1  # each step of all modalities is fused by itself
+    width = tokens * math.prod(latent.dim + 1 for latent in latents)
+    if width <= MOST_FUSED:
+        return ""
+    return (
+        f"tensor fusion of latents of widths {[latent.dim for latent in latents]} is {width:,} "
+        f"wide; at most {MOST_FUSED:,} is built. Choose a smaller latent_dim, or the backbone "
+        "tensor with fusion.project_dim"
+    )
+
+
+def _not_two_widths(_: Latents, settings: Settings) -> str:
+    width = settings.get("output_dim", _DEFAULTS["output_dim"])
+    if settings.get("output") != "matrix3D" or (
+        isinstance(width, (list, tuple)) and len(width) == 2
+    ):
+        return ""
+    return f"output=matrix3D takes output_dim as two widths, such as [8, 8], not {width!r}"
 
 
 def _linear(modality: int, *factors: str) -> Callable[[Latents, Settings], Any]:
@@ -106,6 +134,7 @@ FACTS: dict[str, Facts] = {
     ),
     f"{_COMMON}MultiplicativeInteractions2Modal": Facts(
         max_modalities=2,
+        misfit=_not_two_widths,
         supplied={
             "input_dims": _sizes,
             "flatten": lambda latents, _: any(latent.tokens for latent in latents),
@@ -113,6 +142,7 @@ FACTS: dict[str, Facts] = {
         # Hooks on parameters are lost where a module is copied; clip_grad_norm does the same.
         fixed={"grad_clip": None},
     ),
+    f"{_COMMON}TensorFusion": Facts(misfit=_too_wide),
     f"{_COMMON}MultiplicativeInteractions3Modal": Facts(
         latents="vector",
         min_modalities=3,
@@ -220,6 +250,8 @@ class Builder:
             supplied = key in facts.supplied
             if key in hidden or (supplied and parameter.default is parameter.empty):
                 continue
+            if supplied:
+                parameter = parameter.replace(default=AUTO)
             hyper = _hyper_parameters(parameter.default)
             settings += [
                 inspect.Parameter(one, inspect.Parameter.KEYWORD_ONLY, default=default)
@@ -231,6 +263,10 @@ class Builder:
     def __call__(self, latents: Latents, num_outputs: int = 0, **settings: Any) -> nn.Module:
         """Build the module for these latents, with what it needs in front."""
         facts = self._facts
+        if reason := facts.misfit(latents, settings):
+            raise BackboneError(f"backbone {PREFIX + self.path!r}: {reason}.")
+        computed = {k for k in facts.supplied if isinstance(settings.get(k), str)}
+        settings = {k: v for k, v in settings.items() if k not in computed or v != AUTO}
         given = {**settings, **facts.fixed, **({facts.head: num_outputs} if facts.head else {})}
         arguments: dict[str, Any] = {}
         for key, parameter in self._arguments.items():

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from i2moe_plugin.backbones.attention import AttentionWeights
 from i2moe_plugin.backbones.latents import LatentSpec, pool_tokens, zero_padding
 from i2moe_plugin.errors import ConfigError, ShapeError
 
@@ -78,6 +79,7 @@ class Attention(nn.Module):
         self.key_value = nn.Linear(dim, 2 * dim, bias=bias)
         self.output = nn.Linear(dim, dim)
         self.dropout = nn.Dropout(dropout)
+        self.weights = AttentionWeights()
 
     def forward(self, queries: Tensor, context: Tensor, blocked: Tensor | None = None) -> Tensor:
         """Attend from queries to context.
@@ -112,7 +114,7 @@ class Attention(nn.Module):
             # The second fill matters where a whole row is blocked: its softmax would be uniform.
             weights = scores.masked_fill(blocked, torch.finfo(scores.dtype).min).softmax(-1)
             weights = weights.masked_fill(blocked, 0)
-        mixed = (self.dropout(weights) @ v).movedim(1, -2).flatten(-2)
+        mixed = (self.dropout(self.weights(weights)) @ v).movedim(1, -2).flatten(-2)
         return self.output(mixed)
 
 

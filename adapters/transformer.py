@@ -141,6 +141,54 @@ class Transformer(JointTokens):
         return output.unflatten(0, (-1, count)).transpose(0, 1)
 
 
+@register_backbone(
+    "token-transformer",
+    latents="tokens",
+    padding=True,
+    paper="Kim et al., FL-I2MoE, arXiv 2603.13326",
+)
+class TokenTransformer(Transformer):
+    """The transformer with sinusoidal positions, which fits long texts and pictures of patches.
+
+    As :class:`Transformer`, but the positions are those of Vaswani et al. (2017), counted over the
+    joined sequence, and nothing of them is learned. It is what FL-I2MoE puts in the place of each
+    expert, as far as its paper and its authors' later code say; see docs/feature_interactions.md.
+
+    Example:
+        >>> import torch
+        >>> fusion = TokenTransformer([LatentSpec(8, 3), LatentSpec(8, 5)], 2, num_heads=2)
+        >>> fusion([torch.zeros(6, 3, 8), torch.zeros(6, 5, 8)]).shape
+        torch.Size([6, 2])
+    """
+
+    def __init__(
+        self,
+        latents: Sequence[LatentSpec],
+        num_outputs: int,
+        *,
+        num_layers: int = 2,
+        num_heads: int = 4,
+        dropout: float = 0.5,
+    ) -> None:
+        super().__init__(
+            latents, num_outputs, num_layers=num_layers, num_heads=num_heads, dropout=dropout
+        )
+        del self.positions
+        table = sinusoids(sum(self.places), self.dim)[None]
+        self.register_buffer("positions", table, persistent=False)
+
+
+def sinusoids(length: int, dim: int) -> Tensor:
+    """Sinusoidal positions [length, dim] (Vaswani et al., 2017).
+
+    Of place p the numbers 2i and 2i + 1 are the sine and the cosine of p / 10000^(2i / dim).
+    """
+    place = torch.arange(length, dtype=torch.float64)[:, None]
+    pair = torch.arange(dim) // 2
+    angle = place / 10000 ** (2 * pair / dim)
+    return torch.where(torch.arange(dim) % 2 == 0, angle.sin(), angle.cos()).float()
+
+
 class ReleasedBlock(nn.Module):
     """The released block: a = attention(norm(x)); y = a + dropout(a); y + feed_forward(norm(y)).
 

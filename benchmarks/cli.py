@@ -10,10 +10,12 @@ import warnings
 import click
 
 from i2moe_plugin import __version__
+from i2moe_plugin.benchmarks.commands.audit import audit
 from i2moe_plugin.benchmarks.commands.base import Group
 from i2moe_plugin.benchmarks.commands.check import check
 from i2moe_plugin.benchmarks.commands.data import data
 from i2moe_plugin.benchmarks.commands.explain import explain
+from i2moe_plugin.benchmarks.commands.interactions import interactions
 from i2moe_plugin.benchmarks.commands.list import list_
 from i2moe_plugin.benchmarks.commands.parity import parity
 from i2moe_plugin.benchmarks.commands.regress import regress
@@ -50,7 +52,20 @@ def main() -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
-for command in (run, explain, report, check, list_, data, suite, speed, regress, parity):
+for command in (
+    run,
+    explain,
+    report,
+    check,
+    list_,
+    data,
+    suite,
+    audit,
+    interactions,
+    speed,
+    regress,
+    parity,
+):
     main.add_command(command)
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ import yaml
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+from i2moe_plugin.benchmarks.grid.baselines import KINDS
 from i2moe_plugin.benchmarks.grid.cells import methods_grid
 from i2moe_plugin.benchmarks.grid.runner import GridRunner
 from i2moe_plugin.benchmarks.grid.table import Table
@@ -153,7 +154,7 @@ def main(place: Path, chosen: list[str]) -> None:
         fixed = run(folder, place / "runs", FIXED)
         metric = table.cells[0].metrics[0]
         values = [np.mean([*cell.values(metric).values()]) for cell in table.cells]
-        simple = [one.test[metric] for one in table.baselines if one.kind == "simple"]
+        simple = [table.simple_rows[kind][table.columns[0]] for kind in KINDS[1:3]]
         sign = -1 if HIGHER_IS_BETTER[metric] else 1
         ranks.append(rankdata([sign * value for value in (*simple, *values)]))
         seconds = [

@@ -15,6 +15,7 @@ from .errors import RunError as RunError
 from .errors import ShapeError as ShapeError
 from .errors import TrainingError as TrainingError
 from .errors import UnknownNameError as UnknownNameError
+from .evidence import Evidence as Evidence
 from .execution.bank import ExpertBank as ExpertBank
 from .injection import inject as inject
 from .interactions.experts import Expert as Expert
@@ -25,8 +26,8 @@ from .interactions.players import Player as Player
 from .interactions.views import View as View
 from .methods import create_model as create_model
 from .model import I2MoE as I2MoE
-from .model import ModelOutput as ModelOutput
 from .model import Vanilla as Vanilla
+from .multimodal import ModelOutput as ModelOutput
 from .registry import load_plugin as load_plugin
 from .reweighting import GlobalReweighting as GlobalReweighting
 from .reweighting import MLPReweighting as MLPReweighting

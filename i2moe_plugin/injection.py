@@ -21,7 +21,7 @@ from i2moe_plugin.backbones.latents import LatentSpec, latent_specs
 from i2moe_plugin.backbones.wrapper import Backbone
 from i2moe_plugin.errors import ConfigError, ShapeError
 from i2moe_plugin.methods import create_model
-from i2moe_plugin.model import MultimodalModel
+from i2moe_plugin.multimodal import MultimodalModel
 from i2moe_plugin.tasks import Task
 
 
@@ -160,7 +160,7 @@ class InjectedFusion(nn.Module):
         self.model = model
 
     def forward(self, inputs: Sequence[Passing]) -> Passing:
-        """Compute the :class:`~i2moe_plugin.model.ModelOutput` of M inputs."""
+        """Compute the :class:`~i2moe_plugin.multimodal.ModelOutput` of M inputs."""
         return Passing(self.model([item.value for item in inputs]))
 
     def __getstate__(self) -> dict[str, Any]:

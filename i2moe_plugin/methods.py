@@ -1,4 +1,4 @@
-"""The methods that are compared: vanilla, I2MoE, the paper's ablations, and dense controls.
+"""The methods that are compared: vanilla, I2MoE, evidence, ablations, and dense controls.
 
 Each is the same encoders and backbones with one thing changed. What the released ablations compute
 (``src/ablation`` of the I2MoE code) and how this differs is in docs/deviations.md.
@@ -6,18 +6,26 @@ Each is the same encoders and backbones with one thing changed. What the release
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
-from i2moe_plugin.backbones.latents import LatentSpec, check_modalities
+from i2moe_plugin.backbones.latents import (
+    LatentSpec,
+    check_modalities,
+    encode_one,
+    pool_tokens,
+)
 from i2moe_plugin.errors import ConfigError, did_you_mean
+from i2moe_plugin.evidence import Evidence
 from i2moe_plugin.interactions.experts import Expert, interaction_experts
 from i2moe_plugin.interactions.regularizers import PENALTIES
-from i2moe_plugin.model import I2MoE, MultimodalModel, Vanilla
+from i2moe_plugin.model import I2MoE, Vanilla
+from i2moe_plugin.multimodal import MultimodalModel
 from i2moe_plugin.parts import ModelSettings, Recipe
 from i2moe_plugin.tasks import Task
 
@@ -30,11 +38,33 @@ class Method:
         name: as users write it.
         description: what it changes.
         build: (encoders, latents, factory, task, settings) -> the model, see :func:`create_model`.
+        pooled: the caller gives each modality as one token, the mean of what the encoder gives;
+            see :class:`PooledTokens`.
+        fusion: the backbone that a command takes where none is told; empty: the command's own.
     """
 
     name: str
     description: str
     build: Callable[..., MultimodalModel] = field(repr=False)
+    pooled: bool = False
+    fusion: str = ""
+
+
+class PooledTokens(nn.Module):
+    """An encoder whose tokens are made one, their mean: a latent [B, 1, D] without padding.
+
+    Args:
+        encoder: gives a latent [B, D] or [B, T, D], or ``(latent, padding mask [B, T])``.
+    """
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Encode one modality: [B, 1, D]."""
+        latent, mask = encode_one(self.encoder, inputs)
+        return pool_tokens(latent, mask)[:, None]
 
 
 class Mixture(Recipe):
@@ -54,6 +84,27 @@ def _vanilla(
 ) -> Vanilla:
     auxiliary_weight = settings.auxiliary_weight
     return Vanilla(encoders, latents, factory(), task, auxiliary_weight=auxiliary_weight)
+
+
+def _evidence(
+    encoders: Sequence[nn.Module],
+    latents: Sequence[LatentSpec],
+    factory: Callable[..., nn.Module],
+    task: Task,
+    settings: ModelSettings,
+) -> Evidence:
+    return Evidence(
+        encoders,
+        latents,
+        factory,
+        task,
+        new_encoders=settings.new_encoders or (lambda: copy.deepcopy(list(encoders))),
+        copies=settings.evidence_copies,
+        joint=settings.evidence_joint,
+        auxiliary_weight=settings.auxiliary_weight,
+        plan=settings.plan,
+        memory_budget=settings.memory_budget,
+    )
 
 
 def _joint(modalities: int) -> Sequence[Expert]:
@@ -84,11 +135,15 @@ _ON_FUSED_RELEASED = Mixture(objective={"on": "fused", "detached": True})
 _ONE_WEIGHT = Mixture(reweighting="global")
 # Copies would get the same gradient at every step, and stay one model.
 _MEAN = Mixture(_members, masked=0, reweighting="uniform", expert_init="independent")
+_TOKENS = Mixture(reweighting="unit", objective={"on": "fused"}, tokens=True)
+_SPARSE = Mixture(_members, masked=0, reweighting="top2", expert_init="independent")
+_FOR_TOKENS = "token-transformer"
 METHODS = {
     method.name: method
     for method in (
         Method("vanilla", "the backbone alone", _vanilla),
         Method("i2moe", "the method (Xin et al., ICML 2025)", Mixture()),
+        Method("evidence", "ours: parts of each prediction in bits that sum up", _evidence),
         Method("no-interaction", "ablation 1: no interaction losses", Mixture(masked=0)),
         Method("latent-contrastive", "ablation 2: losses on fused latents", _ON_FUSED),
         Method(
@@ -109,6 +164,31 @@ METHODS = {
             for name, p in PENALTIES.items()
         ),
         Method("ensemble", "control: M+2 backbones averaged, no interaction losses", _MEAN),
+        Method(
+            "fl-i2moe",
+            "experts on tokens and patches themselves (Kim et al., arXiv 2603.13326)",
+            _TOKENS,
+            fusion=_FOR_TOKENS,
+        ),
+        Method(
+            "dense",
+            "control: the backbone alone, on one pooled token a modality",
+            _vanilla,
+            pooled=True,
+            fusion=_FOR_TOKENS,
+        ),
+        Method(
+            "i2moe-pooled",
+            "control: I2MoE on one pooled token a modality",
+            Mixture(),
+            pooled=True,
+            fusion=_FOR_TOKENS,
+        ),
+        Method(
+            "sparse-gate",
+            "control: M+2 backbones, two a sample by a sparse gate (GShard), no interaction losses",
+            _SPARSE,
+        ),
         # The caller makes the latents wider.
         Method("wide", "control: one backbone widened to as many parameters", _vanilla),
     )
@@ -135,7 +215,7 @@ def create_model(
     name: str,
     encoders: Sequence[nn.Module],
     latents: Sequence[LatentSpec],
-    factory: Callable[[], nn.Module],
+    factory: Callable[..., nn.Module],
     task: Task,
     **settings: Any,
 ) -> MultimodalModel:
@@ -143,9 +223,10 @@ def create_model(
 
     Args:
         name: of the method; ``wide`` is ``vanilla`` on wider latents, for the caller to widen.
-        encoders: M modules, see :class:`~i2moe_plugin.model.MultimodalModel`.
+        encoders: M modules, see :class:`~i2moe_plugin.multimodal.MultimodalModel`.
         latents: the shapes of the latents.
-        factory: builds one backbone, latents -> ([B, C], auxiliary loss).
+        factory: builds one backbone, latents -> ([B, C], auxiliary loss); ``evidence`` tells it
+            ``num_outputs``, C or a multiple of it.
         task: what is predicted.
         **settings: see :class:`~i2moe_plugin.parts.ModelSettings`.
 

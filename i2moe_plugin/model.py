@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -16,9 +16,6 @@ from torch import Tensor, nn
 from i2moe_plugin.backbones.fused import WithFused
 from i2moe_plugin.backbones.latents import (
     LatentSpec,
-    check_latent,
-    check_modalities,
-    encode_one,
 )
 from i2moe_plugin.deprecation import held_now_by
 from i2moe_plugin.errors import ConfigError, ShapeError
@@ -28,160 +25,14 @@ from i2moe_plugin.interactions.experts import Expert, interaction_experts
 from i2moe_plugin.interactions.losses import Objective, find_objective
 from i2moe_plugin.interactions.masking import Masking
 from i2moe_plugin.interactions.views import COMPLETE, MaskedViews, View, one_masked
+from i2moe_plugin.multimodal import Losses, ModelOutput, MultimodalModel, in_full
 from i2moe_plugin.parts import takes_former_arguments
 from i2moe_plugin.tasks import Task
 
 if not TYPE_CHECKING:
-    __getattr__ = held_now_by(__name__, ["i2moe_plugin.backbones.latents"])
-
-
-class ModelOutput(NamedTuple):
-    """What a model says of a batch.
-
-    Attributes:
-        prediction: [B, C].
-        auxiliary: the backbone's own loss, a scalar.
-        outputs: expert outputs [E, V, B, C] (V = 1 outside training), or None for vanilla.
-        weights: [B, E], or None for vanilla.
-        views: the V views, the complete one first; none for vanilla.
-        fused: what the experts' heads read, [E, V, B, D], where the experts say it.
-    """
-
-    prediction: Tensor
-    auxiliary: Tensor
-    outputs: Tensor | None = None
-    weights: Tensor | None = None
-    views: tuple[View, ...] = ()
-    fused: Tensor | None = None
-
-
-class Losses(NamedTuple):
-    """The terms of one step's loss; ``total`` is what is minimised.
-
-    Attributes:
-        total: task + objective.weight * sum(interaction) / (M + 2) + auxiliary_weight * auxiliary,
-            and the objective's penalty.
-        task: of the prediction against the target.
-        interaction: [E], each expert's; None for vanilla and where only the complete view was run.
-        auxiliary: the backbone's own.
-    """
-
-    total: Tensor
-    task: Tensor
-    interaction: Tensor | None
-    auxiliary: Tensor
-
-
-class Encoded(NamedTuple):
-    """The encoded inputs of a batch.
-
-    Attributes:
-        latents: M tensors [B, D] or [B, T, D].
-        padding_masks: for each modality None or [B, T], True where a token is padding; None where
-            no modality is padded.
-    """
-
-    latents: list[Tensor]
-    padding_masks: list[Tensor | None] | None
-
-
-class MultimodalModel(nn.Module):
-    """The base of all models: encoders, and what is done with a prediction.
-
-    Args:
-        encoders: M modules; encoder m takes x_m (a tensor, or the items of a tuple) and returns a
-            latent [B, D] or [B, T, D], or ``(latent, padding mask [B, T])``.
-        latents: the shapes of the latents.
-        task: what is predicted.
-        auxiliary_weight: weight of the backbone's own loss.
-
-    Raises:
-        ConfigError: fewer than 2 modalities.
-        ShapeError: not as many encoders as latents.
-    """
-
-    def __init__(
-        self,
-        encoders: Sequence[nn.Module],
-        latents: Sequence[LatentSpec],
-        task: Task,
-        *,
-        auxiliary_weight: float = 0.01,
-    ) -> None:
-        super().__init__()
-        check_modalities(encoders, latents)
-        self.encoders = nn.ModuleList(encoders)
-        self.latents = tuple(latents)
-        self.task = task
-        self.auxiliary_weight = auxiliary_weight
-
-    @property
-    def expert_names(self) -> list[str]:
-        """The names of the experts that an output has, in order; none for vanilla."""
-        return []
-
-    def encode(self, inputs: Sequence[Any], absent: Sequence[int] = ()) -> Encoded:
-        """Encode the inputs of a batch.
-
-        Args:
-            inputs: M batches, one a modality; what stands at an absent place is not looked at.
-            absent: the modalities (0-based) that are absent from this batch.
-
-        Raises:
-            ShapeError: not M inputs, no modality left, or latents that differ from their specs.
-        """
-        if len(inputs) != len(self.encoders):
-            raise ShapeError(f"{len(self.encoders)} modalities expected, {len(inputs)} given.")
-        gone = set(absent)
-        if gone and not (gone < set(range(len(self.encoders)))):
-            raise ShapeError(
-                f"absent modalities {sorted(gone)}: give some but not all of 0..{len(inputs) - 1}."
-            )
-        latents: list[Tensor | None] = []
-        masks: list[Tensor | None] = []
-        for index, (encoder, x) in enumerate(zip(self.encoders, inputs, strict=True)):
-            latent, mask = None, None
-            if index not in gone:
-                latent, mask = encode_one(encoder, x)
-                check_latent(index, self.latents[index], latent, mask)
-            latents.append(latent)
-            masks.append(mask)
-        present = [latent for latent in latents if latent is not None]
-        sizes = [len(latent) for latent in present]
-        if len(set(sizes)) > 1:
-            raise ShapeError(f"the modalities' latents differ in batch size: {sizes}.")
-        filled = [
-            self._stand_in(present[0].new_zeros((sizes[0], *self.latents[index].shape)), index)
-            if latent is None
-            else latent
-            for index, latent in enumerate(latents)
-        ]
-        return Encoded(filled, masks if any(mask is not None for mask in masks) else None)
-
-    def _stand_in(self, like: Tensor, modality: int) -> Tensor:
-        """Make what stands for an absent modality's latent, a tensor of zeros like it."""
-        return like
-
-    @property
-    def plan(self) -> dict[str, Any] | None:
-        """How the experts are run, once that has been settled; None for vanilla.
-
-        A training that goes on from a saved state sets it, since another plan would not go on with
-        the same digits.
-        """
-        return None
-
-    @plan.setter
-    def plan(self, record: dict[str, Any] | None) -> None: ...
-
-    def set_epoch(self, epoch: int) -> None:
-        """Tell the model which epoch of training begins, from 1."""
-
-    def losses(self, output: ModelOutput, target: Tensor) -> Losses:
-        """Compute the loss terms of an output against the batch's target, at least in float32."""
-        task = self.task.loss(_full(output.prediction), self.task.prepare(target))
-        auxiliary = _full(output.auxiliary)
-        return Losses(task + self.auxiliary_weight * auxiliary, task, None, auxiliary)
+    __getattr__ = held_now_by(
+        __name__, ["i2moe_plugin.backbones.latents", "i2moe_plugin.multimodal"]
+    )
 
 
 class Vanilla(MultimodalModel):
@@ -320,6 +171,9 @@ class I2MoE(MultimodalModel):
             replacements = self._replacements(latents, masks, masked)
         outputs, auxiliary = self.bank(latents, replacements, masks)
         weights = self.reweighting(latents, masks)
+        balance: Tensor | None = getattr(self.reweighting, "balance", None)
+        if balance is not None:  # of a sparse gate, in training
+            auxiliary = auxiliary + balance
         fused, width = None, self.task.num_outputs
         if self._with_fused:
             outputs, fused = outputs[..., :width], outputs[..., width:]
@@ -335,12 +189,12 @@ class I2MoE(MultimodalModel):
         compared = output.outputs if objective.on == "outputs" else output.fused
         if compared is None or len(output.views) < 2:  # the complete view alone
             return plain
-        interaction = objective.losses(_full(compared), self.experts, output.views)
+        interaction = objective.losses(in_full(compared), self.experts, output.views)
         # The mean over the M + 2 experts of the method, also where there are fewer.
         mean = interaction.sum() / (len(self.encoders) + 2)
         total = plain.total + objective.weight * mean
         if objective.penalty is not None and output.fused is not None:
-            total = total + objective.penalty(_full(output.fused[:, 0]), self._epoch)
+            total = total + objective.penalty(in_full(output.fused[:, 0]), self._epoch)
         return plain._replace(total=total, interaction=interaction)
 
     @property
@@ -366,8 +220,3 @@ class I2MoE(MultimodalModel):
     def _stand_in(self, like: Tensor, modality: int) -> Tensor:
         with torch.no_grad():
             return self.masking.absent(like, modality)
-
-
-def _full(tensor: Tensor) -> Tensor:
-    """Raise half precision to float32."""
-    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor

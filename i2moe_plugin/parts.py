@@ -19,7 +19,12 @@ from i2moe_plugin.interactions.experts import Expert, interaction_experts
 from i2moe_plugin.interactions.losses import find_objective
 from i2moe_plugin.interactions.masking import create_masking
 from i2moe_plugin.interactions.views import MaskedViews, one_masked
-from i2moe_plugin.reweighting import GlobalReweighting, MLPReweighting, UniformReweighting
+from i2moe_plugin.reweighting import (
+    GlobalReweighting,
+    MLPReweighting,
+    TopTwoReweighting,
+    UniformReweighting,
+)
 from i2moe_plugin.tasks import Task
 
 
@@ -36,6 +41,9 @@ class ModelSettings:
             weights the experts.
         auxiliary_weight: weight of the backbone's own loss.
         regularizer_weight: of the penalty of a ``rep-`` method; None: the penalty's own.
+        evidence_joint, evidence_copies: joint experts and unimodal banks of ``evidence``.
+        new_encoders: builds M further encoders, for a method with several sets of them; None:
+            copies of the given ones, which start alike.
         plan, memory_budget: see :class:`~i2moe_plugin.execution.bank.ExpertBank`.
     """
 
@@ -49,6 +57,9 @@ class ModelSettings:
     temperature: float = 1.0
     auxiliary_weight: float = 0.01
     regularizer_weight: float | None = None
+    evidence_joint: int = 2
+    evidence_copies: int = 2
+    new_encoders: Callable[[], Sequence[nn.Module]] | None = None
     plan: Plan = "auto"
     memory_budget: int | None = None
 
@@ -79,17 +90,20 @@ class Recipe:
         experts: the number of modalities -> the experts.
         masked: how many modalities are masked at a training step, each in a view of its own, drawn
             anew each time; None: all.
-        reweighting: ``mlp``: each sample's own weights; ``global``: one learned weight an expert;
+        reweighting: ``mlp``: each sample's own weights; ``unit``: so, of latents scaled to length
+            1; ``top2``: so, for two experts a sample; ``global``: one learned weight an expert;
             ``uniform``: all the same, and nothing is learned.
         objective: what is changed in the objective, by the names of its attributes.
         expert_init: how experts must start, whatever the settings say.
+        tokens: latents must be tokens.
     """
 
     experts: Callable[[int], Sequence[Expert]] = interaction_experts
     masked: int | None = None
-    reweighting: Literal["mlp", "global", "uniform"] = "mlp"
+    reweighting: Literal["mlp", "unit", "top2", "global", "uniform"] = "mlp"
     objective: Mapping[str, Any] = field(default_factory=dict)
     expert_init: ExpertInit | None = None
+    tokens: bool = False
 
     def parts(
         self,
@@ -112,6 +126,11 @@ class Recipe:
             ConfigError: settings that cannot be used.
             BackboneError: a backbone that cannot become experts.
         """
+        if self.tokens and any(latent.kind != "tokens" for latent in latents):
+            raise ConfigError(
+                "this method gives experts the tokens themselves, but latents here are vectors: "
+                "choose a backbone that takes tokens, such as token-transformer."
+            )
         modalities = len(latents)
         experts = self.experts(modalities)
         objective = replace(
@@ -147,13 +166,15 @@ class Recipe:
             return GlobalReweighting(experts)
         if self.reweighting == "uniform":
             return UniformReweighting(experts)
-        return MLPReweighting(
+        kind = TopTwoReweighting if self.reweighting == "top2" else MLPReweighting
+        return kind(
             [latent.dim for latent in latents],
             experts,
             hidden_dim=settings.reweighting_hidden,
             num_layers=settings.reweighting_layers,
             temperature=settings.temperature,
             dropout=settings.reweighting_dropout,
+            unit=self.reweighting == "unit",
         )
 
 

@@ -19,8 +19,9 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from i2moe_plugin.best_epochs import BestEpochs, on_cpu
 from i2moe_plugin.errors import BackboneError, ConfigError, TrainingError, did_you_mean
-from i2moe_plugin.model import Losses, ModelOutput, MultimodalModel
+from i2moe_plugin.multimodal import Losses, ModelOutput, MultimodalModel, in_full
 from i2moe_plugin.seeding import seeded
 from i2moe_plugin.target_scale import TargetScale
 from i2moe_plugin.tasks import HIGHER_IS_BETTER
@@ -100,9 +101,7 @@ class Trainer:
         )
         self._wrapped, self._optimizer = self.fabric.setup(model, optimizer)
         self.history: list[dict[str, Any]] = []
-        self.best_epoch = 0
-        self._best_value = self._best_loss = math.nan
-        self._best_state: dict[str, Tensor] = {}
+        self._best = BestEpochs()
         self._last_state: dict[str, Tensor] = {}  # while the model holds the best epoch's
 
     def fit(
@@ -132,7 +131,7 @@ class Trainer:
         if not self.history:
             self._probe(train)
         for epoch in range(len(self.history) + 1, epochs + 1):
-            if self.patience is not None and epoch - 1 - self.best_epoch >= self.patience:
+            if self.patience is not None and epoch - 1 - self._best.last >= self.patience:
                 break
             start = time.perf_counter()
             self.model.set_epoch(epoch)
@@ -145,15 +144,26 @@ class Trainer:
             value = result.loss
             if self.metric != "loss":
                 value = self.model.task.metric(self.metric, result.prediction, result.target)
-            record["valid"] = {"loss": result.loss, self.metric: value}
+            apart = self.model.separate_losses(*self._in_training_units(result))
+            record["valid"] = {"loss": result.loss, self.metric: value, **apart}
             record["seconds"] = time.perf_counter() - start
             self.history.append(record)
-            self._keep_if_best(epoch, value, result.loss)
+            self._best.keep(
+                self.model,
+                epoch,
+                value,
+                result.loss,
+                apart,
+                higher=bool(HIGHER_IS_BETTER.get(self.metric)),  # the loss: lower
+                ties=self.patience is not None,
+            )
             if on_epoch is not None:
                 on_epoch(record)
-        if self._best_state:
-            self._last_state = _on_cpu(self.model.state_dict())
-            self.model.load_state_dict(self._best_state)
+        if self._best.state:
+            self._last_state = on_cpu(self.model.state_dict())
+            self.model.load_state_dict(self._best.state)
+            if self.model.separate_parts:
+                self.model.conclude(*self._in_training_units(self.predict(valid)))
 
     def predict(self, batches: Batches, absent: Sequence[int] = ()) -> Predictions:
         """Run the model over batches in evaluation mode, complete view only.
@@ -171,7 +181,7 @@ class Trainer:
             for *inputs, target in self._batches(batches):
                 output: ModelOutput = self._wrapped(inputs, absent)
                 row = {
-                    "prediction": output.prediction.float(),
+                    "prediction": in_full(output.prediction),
                     "target": self.model.task.prepare(target),
                 }
                 if output.outputs is not None:
@@ -203,10 +213,10 @@ class Trainer:
             {
                 "model": self._last_state or self.model.state_dict(),
                 "optimizer": self._optimizer.state_dict(),
-                "best_state": self._best_state,
-                "best_epoch": self.best_epoch,
-                "best_value": self._best_value,
-                "best_loss": self._best_loss,
+                "best_state": self._best.state,
+                "best_epochs": self._best.epochs,
+                "best_values": self._best.values,
+                "best_loss": self._best.loss,
                 "history": self.history,
                 "plan": self.model.plan,
                 "precision": self.fabric._precision.state_dict(),
@@ -229,7 +239,7 @@ class Trainer:
             self._take(before)
             if last:  # fitted: the model holds the best epoch
                 self._last_state = last
-                self.model.load_state_dict(self._best_state)
+                self.model.load_state_dict(self._best.state)
             reason = f"it has no {error}" if isinstance(error, KeyError) else error
             raise TrainingError(f"this state does not fit the model: {reason}") from error
 
@@ -239,11 +249,21 @@ class Trainer:
         self._optimizer.load_state_dict(state["optimizer"])
         if state["precision"]:
             self.fabric._precision.load_state_dict(state["precision"])
-        self._best_state = state["best_state"]
-        self.best_epoch, self._best_value = state["best_epoch"], state["best_value"]
-        self._best_loss = state["best_loss"]
+        self._best = BestEpochs(
+            **{name: state[f"best_{name}"] for name in ("epochs", "values", "loss", "state")}
+        )
         self.history = state["history"]
         self.model.plan = state["plan"]  # another one would not go on with the same digits
+
+    @property
+    def best_epochs(self) -> dict[str, int]:
+        """The best epoch of each part that is kept apart; of the whole model under no name."""
+        return self._best.epochs
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch that was kept; of parts that are kept apart, the last one's."""
+        return next(reversed(self.best_epochs.values()), 0)
 
     @property
     def plan(self) -> dict[str, Any]:
@@ -286,20 +306,20 @@ class Trainer:
             )
         return {"train": means}
 
+    def _in_training_units(self, found: Predictions) -> tuple[Any, NDArray[Any]]:
+        """Experts' outputs and targets as the model knows them: standardised, where they are."""
+        if self.target_scale is None or found.outputs is None:
+            return found.outputs, found.target
+        outputs, target = torch.from_numpy(found.outputs), torch.from_numpy(found.target)
+        scale = self.target_scale
+        prepared = self.model.task.prepare(target)
+        return scale.standardise(outputs).numpy(), scale.standardise(prepared).numpy()
+
     def _target(self, target: Tensor) -> Tensor:
         """Bring a batch's target to what the model is trained on."""
         if self.target_scale is None:
             return target
         return self.target_scale.standardise(self.model.task.prepare(target))
-
-    def _keep_if_best(self, epoch: int, value: float, loss: float) -> None:
-        sign = 1 if HIGHER_IS_BETTER.get(self.metric) else -1  # the loss: lower
-        better = sign * value > sign * self._best_value  # False where either is NaN
-        if self.patience is not None and value == self._best_value:
-            better = loss < self._best_loss  # few validation samples tie often
-        if not self._best_state or better or (math.isnan(self._best_value) and value == value):
-            self.best_epoch, self._best_value, self._best_loss = epoch, value, loss
-            self._best_state = _on_cpu(self.model.state_dict())
 
     def _batches(self, batches: Batches) -> Iterator[list[Any]]:
         for batch in batches:
@@ -326,10 +346,6 @@ class Trainer:
         raise BackboneError(
             "the backbone's output is not finite before training, although its latents are."
         )
-
-
-def _on_cpu(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {key: tensor.detach().to("cpu", copy=True) for key, tensor in state.items()}
 
 
 def _check_fits(

@@ -47,3 +47,60 @@ def golden() -> Golden:
             return index[case], {key: torch.from_numpy(arrays[key]) for key in arrays}
 
     return load
+
+
+def write_few_icons(folder: Path, keep=lambda row: row % 12 == 0, **changes) -> Path:
+    """An ``icons.npz`` of some packaged icons; ``changes`` replace arrays, None drops one."""
+    from i2moe_plugin.benchmarks.datasets.embedded import EMBEDDED
+    from i2moe_plugin.benchmarks.datasets.icons.collection import ARRAYS
+
+    folder.mkdir(exist_ok=True)
+    with np.load(EMBEDDED / "icons.npz") as archive:
+        data = {name: archive[name] for name in ARRAYS}
+    bases = np.unique(data["base"], return_inverse=True)[1]
+    rows = np.flatnonzero([keep(b) for b in bases])
+    ends = data["image_offset"]
+    pictures = [data["image_webp"][ends[r] : ends[r + 1]] for r in rows]
+    for name in ("collection", "base", "text", "style", "category", "split"):
+        data[name] = data[name][rows]
+    data["image_webp"] = np.concatenate(pictures)
+    data["image_offset"] = np.cumsum([0, *map(len, pictures)])
+    data |= changes
+    np.savez(folder / "icons.npz", **{k: v for k, v in data.items() if v is not None})
+    return folder
+
+
+@pytest.fixture(scope="session")
+def write_icons():
+    """What writes such a file into a folder."""
+    return write_few_icons
+
+
+@pytest.fixture(scope="session")
+def tiny_models(tmp_path_factory) -> Path:
+    """A text model and a picture model of the real kinds, tiny; not to be changed."""
+    transformers = pytest.importorskip("transformers", reason="needs the extra pretrained")
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+    folder = tmp_path_factory.mktemp("models")
+    letters = [chr(code) for code in range(33, 127)]
+    pieces = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", *letters]
+    made = Tokenizer(models.BPE({p: n for n, p in enumerate(pieces)}, [], unk_token="[UNK]"))
+    made.pre_tokenizer = pre_tokenizers.Whitespace()
+    made.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)]
+    )
+    transformers.PreTrainedTokenizerFast(
+        tokenizer_object=made, pad_token="[PAD]", unk_token="[UNK]"
+    ).save_pretrained(folder / "text")
+    torch.manual_seed(0)
+    shape = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = transformers.BertConfig(
+        vocab_size=len(pieces), intermediate_size=8, max_position_embeddings=400, **shape
+    )
+    transformers.BertModel(config).save_pretrained(folder / "text")
+    config = transformers.Dinov2Config(image_size=112, patch_size=14, **shape)
+    transformers.Dinov2Model(config).save_pretrained(folder / "picture")
+    facts = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    (folder / "picture" / "preprocessor_config.json").write_text(json.dumps(facts))
+    return folder

@@ -115,7 +115,7 @@ def fetch(name: str, data_root: Path | None) -> None:
     from i2moe_plugin.errors import DatasetError
 
     card = datasets.get(name).card
-    if card.embedded:
+    if card.embedded and not card.downloads:
         raise DatasetError(f"{name} ships in the package; there is nothing to fetch.")
     folder = data_root if data_root is not None else Path("data", name)
     for path in fetch_files(name, card, folder):

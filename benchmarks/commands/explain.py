@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -25,6 +26,47 @@ from i2moe_plugin.benchmarks.commands.options import JSON, PLUGIN
 @click.option(
     "--png", type=click.Path(path_type=Path), metavar="FILE", help="Also draw it into FILE."
 )
+@click.option(
+    "--features",
+    is_flag=True,
+    help="Which words and patches each expert goes by, and which pairs of them; without --sample: "
+    "whether that is faithful, over many test samples.",
+)
+@click.option(
+    "--explainer",
+    metavar="NAME",
+    default="gradient-rollout",
+    show_default=True,
+    help="With --features: gradient-rollout, rollout, integrated-gradients or random.",
+)
+@click.option(
+    "--samples",
+    default=200,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="With --features and without --sample: how many test samples are looked at.",
+)
+@click.option(
+    "--pairs",
+    default=50,
+    show_default=True,
+    type=click.IntRange(min=0),
+    help="With --features: pairs of a word piece and a patch that are probed.",
+)
+@click.option(
+    "--draws",
+    default=64,
+    show_default=True,
+    type=click.IntRange(min=4),
+    help="With --features: contexts in which each pair is probed; an even number.",
+)
+@click.option(
+    "--memory-budget",
+    type=click.IntRange(min=1),
+    metavar="MB",
+    help="With --features and without --sample: what a pass with gradients may keep.  "
+    "[default: 1074]",
+)
 @PLUGIN
 @JSON
 def explain(
@@ -34,43 +76,128 @@ def explain(
     data_root: str | None,
     no_data: bool,
     png: Path | None,
+    features: bool,
+    explainer: str,
+    samples: int,
+    pairs: int,
+    draws: int,
+    memory_budget: int | None,
     as_json: bool,
 ) -> None:
     """Show what each expert said of one sample, how much it counted, and what came out.
 
-    RUN is the directory of a finished I2MoE run. Everything comes from its stored outputs; the data
-    set is opened only to show the sample itself.
+    RUN is the directory of a finished run of I2MoE, or of evidence: then the way from the prior to
+    the prediction is shown, in bits. Everything comes from its stored outputs; the data
+    set is opened only to show the sample itself. With --features the model is run again, on the
+    CPU, which needs a backbone that takes tokens and the data set; results are kept beside the run.
 
     \b
     Examples:
       i2moe-bench explain runs/htad-lrtf-i2moe-seed0-cdb70ae7 --sample htad-31
       i2moe-bench explain runs/RUN --sample ID --json
       i2moe-bench explain runs/RUN --sample ID --png sample.png
+      i2moe-bench explain runs/RUN --sample ID --features --png heat.png
+      i2moe-bench explain runs/RUN --features --samples 200
     """
+    if features:
+        told = {"pairs": pairs, "draws": draws}
+        if sample is None:
+            budget = {} if memory_budget is None else {"memory_budget": memory_budget * 1_000_000}
+            _study(run, data_root, png, as_json, {"samples": samples, **told, **budget})
+        else:
+            _features(run, sample, data_root, png, as_json, {"explainer": explainer, **told})
+        return
     from rich.console import Console
 
     from i2moe_plugin.benchmarks.report.explanation import explain_sample
+    from i2moe_plugin.benchmarks.report.waterfall import ExplainedParts
 
     explained, console = explain_sample(run, sample, classes), Console()
     if not as_json:  # the answer first: opening the data takes longer
-        from i2moe_plugin.benchmarks.terminal.explain import show_explanation, show_modalities
+        from i2moe_plugin.benchmarks.terminal import explain as terminal
 
-        show_explanation(console, explained)
+        if isinstance(explained, ExplainedParts):
+            terminal.show_parts(console, explained)
+        else:
+            terminal.show_explanation(console, explained)
     shown, missing = [], "left out by --no-data"
     if not no_data:
         from i2moe_plugin.benchmarks.run.collect import SampleViewer
 
         viewer = SampleViewer(explained.run, data_root)
-        shown = viewer.show(explained.explanation.sample_id)
+        shown = viewer.show(explained.sample_id)
         missing = viewer.missing
     if as_json:
         from i2moe_plugin.benchmarks.terminal.output import print_json
 
         print_json(explained.as_dict(shown, missing))
     elif not no_data:
-        show_modalities(console, shown, missing)
+        terminal.show_modalities(console, shown, missing)
     if png is not None:
         from i2moe_plugin.benchmarks.report.picture import draw
 
         draw(explained, shown, png)
         click.echo(f"wrote {png}", err=True)
+
+
+def _features(
+    path: Path,
+    sample: str,
+    data_root: str | None,
+    png: Path | None,
+    as_json: bool,
+    told: dict[str, Any],
+) -> None:
+    """Show one sample by its tokens."""
+    from rich.console import Console
+
+    from i2moe_plugin.benchmarks.attribution.sample import explain_features
+    from i2moe_plugin.benchmarks.attribution.trained import TrainedRun
+    from i2moe_plugin.benchmarks.report.explanation import the_run
+
+    trained = TrainedRun.open(the_run(path), data_root)
+    record = explain_features(trained, sample, **told)
+    if as_json:
+        from i2moe_plugin.benchmarks.terminal.output import print_json
+
+        print_json(record)
+    else:
+        from i2moe_plugin.benchmarks.terminal.features import show_features
+
+        show_features(Console(), record)
+    if png is not None:
+        from i2moe_plugin.benchmarks.attribution.picture import draw_features
+
+        (row,) = trained.rows([sample])
+        alternative = draw_features(record, trained.data.preview("test", row), png)
+        click.echo(f"wrote {png}: {alternative}", err=True)
+
+
+def _study(
+    path: Path, data_root: str | None, png: Path | None, as_json: bool, told: dict[str, Any]
+) -> None:
+    """Show whether a run's explanations are faithful."""
+    from rich.console import Console
+
+    from i2moe_plugin.benchmarks.attribution.study import study_features
+    from i2moe_plugin.benchmarks.attribution.subject import StudyOptions
+    from i2moe_plugin.benchmarks.attribution.trained import TrainedRun
+    from i2moe_plugin.benchmarks.data.frozen import progress_bar
+    from i2moe_plugin.benchmarks.report.explanation import the_run
+
+    trained, options = TrainedRun.open(the_run(path), data_root), StudyOptions(**told)
+    total = 2 * min(options.samples, len(trained.ids)) * bool(options.pairs)
+    with progress_bar("pairs", total, True) as advance:
+        record = study_features(trained, options, advance)
+    if as_json:
+        from i2moe_plugin.benchmarks.terminal.output import print_json
+
+        print_json(record)
+    else:
+        from i2moe_plugin.benchmarks.terminal.study import show_study
+
+        show_study(Console(), record)
+    if png is not None:
+        from i2moe_plugin.benchmarks.attribution.curves_picture import draw_curves
+
+        click.echo(f"wrote {png}: {draw_curves(record, png)}", err=True)

@@ -69,13 +69,20 @@ DATA_ROOT = click.option(
     type=click.Path(path_type=Path),
     help="Folder of the data set's files.  [default: data/NAME]",
 )
-_DATASET = click.option(
+DATASET = click.option(
     "--dataset",
     default="htad",
     show_default=True,
     help="Name of a data set, or a folder with dataset.yaml.",
 )
-_FUSION = click.option("--fusion", default="lrtf", show_default=True, help="Name of a backbone.")
+USUAL_FUSION = "lrtf"
+_FUSION = click.option(
+    "--fusion", default=USUAL_FUSION, show_default=True, help="Name of a backbone."
+)
+OPTIONAL_FUSION = click.option(
+    "--fusion",
+    help=f"Name of a backbone.  [default: {USUAL_FUSION}; of methods on tokens: token-transformer]",
+)
 _SEEDS = click.option(
     "--seeds",
     callback=_parse_seeds,
@@ -92,7 +99,7 @@ def _together(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 #: What one backbone is trained on: ``fusion``, ``dataset``, ``data_root``.
-SUBJECT = _together(_FUSION, _DATASET, DATA_ROOT)
+SUBJECT = _together(_FUSION, DATASET, DATA_ROOT)
 
 
 def _check_cluster(ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:

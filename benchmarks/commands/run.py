@@ -9,11 +9,19 @@ from typing import Any
 import click
 
 from i2moe_plugin.benchmarks.commands.base import TrainingCommand
-from i2moe_plugin.benchmarks.commands.options import SUBJECT, training
+from i2moe_plugin.benchmarks.commands.options import (
+    DATA_ROOT,
+    DATASET,
+    OPTIONAL_FUSION,
+    USUAL_FUSION,
+    training,
+)
 
 
 @click.command(cls=TrainingCommand)
-@SUBJECT
+@OPTIONAL_FUSION
+@DATASET
+@DATA_ROOT
 @click.option(
     "--method",
     "methods",
@@ -30,7 +38,7 @@ from i2moe_plugin.benchmarks.commands.options import SUBJECT, training
 @click.option("--seed", type=click.IntRange(min=0), hidden=True)
 @training(jobs=0)
 def run(
-    fusion: str,
+    fusion: str | None,
     dataset: str,
     data_root: Path | None,
     seeds: tuple[int, ...] | None,
@@ -60,6 +68,7 @@ def run(
       i2moe-bench run --dataset enrico --data-root ./enrico
       i2moe-bench run --method i2moe --method no-interaction --method ensemble
       i2moe-bench run --cluster local:4
+      i2moe-bench run --method fl-i2moe --dataset icons --seeds 1
       i2moe-bench run --plugin my_fusion.py --fusion mine --json
     """
     if no_vanilla and "vanilla" in methods:
@@ -68,8 +77,9 @@ def run(
     if weights is not None:
         values["data.weights"] = weights
 
-    from i2moe_plugin.benchmarks.grid.cells import methods_grid
+    from i2moe_plugin.benchmarks.grid.cells import methods_grid, usual_fusion
 
+    fusion = usual_fusion(methods, USUAL_FUSION) if fusion is None else fusion
     compared = methods if no_vanilla else ("vanilla", *methods)
     grid = methods_grid(dataset, fusion, compared, seeds, values=values, root=data_root)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -64,7 +65,7 @@ def suite(
 
     \b
     Suites that ship:
-      embedded                 all data sets in the package, all backbones, vanilla and I2MoE
+      embedded                 packaged data that needs no extra, all backbones, vanilla and I2MoE
       table1 table2 table4     the paper's tables; their data sets have to be there,
       table5 table6            or --samples draws small ones (figures are then not comparable)
 
@@ -75,9 +76,11 @@ def suite(
       i2moe-bench suite table6 --samples
       i2moe-bench suite my-suite.yaml --retry --json
     """
+    from i2moe_plugin.benchmarks.grid.cells import SIMPLE
     from i2moe_plugin.benchmarks.grid.spec import load_suite
 
     grid = load_suite(suite, seeds=seeds, settings=values, roots=roots, only=only)
+    grid = replace(grid, baselines=SIMPLE)
 
     from i2moe_plugin.benchmarks.grid.executors.dask import open_cluster
     from i2moe_plugin.benchmarks.grid.formats import json_text, write_tables

@@ -170,6 +170,11 @@ class Sequences:
     max_pad: bool
     z_norm: bool
 
+    @property
+    def longest(self) -> int:
+        """How many steps a sequence has at most."""
+        return min(self.max_seq_len, self.parts.shape[1])
+
     def __getitem__(self, rows: NDArray[np.int64]) -> Tensor | tuple[Tensor, Tensor]:
         values, lengths = self.cut(rows)
         return values if self.max_pad else (values, lengths)

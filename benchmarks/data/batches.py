@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -164,6 +164,8 @@ class PreparedDataset:
 
     _loader: Callable[..., Any] = field(repr=False)
     _encoders: Callable[[EncoderSettings], list[nn.Module]] = field(repr=False)
+    _known: Mapping[int, int] = field(default_factory=dict, repr=False)
+    _memo: dict[int, int] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def loader(
         self,
@@ -213,9 +215,64 @@ class PreparedDataset:
         )
         return train, valid, test
 
+    def features(self) -> list[dict[SplitName, NDArray[np.float64]] | None]:
+        """Return each modality's splits as matrices [N, F]; None where it is no plain features."""
+        datasets = {split: self.loader(split, batch_size=1).dataset for split in SPLITS}
+        if not all(isinstance(one, SplitDataset) for one in datasets.values()):
+            return []
+        found: list[dict[SplitName, NDArray[np.float64]] | None] = []
+        for place in range(len(datasets["train"].columns)):
+            column = datasets["train"].columns[place]
+            one = column[datasets["train"].rows[:1]]
+            plain = isinstance(one, Tensor) and one.dim() == 2 and one.is_floating_point()
+            found.append(
+                {split: column[data.rows].double().numpy() for split, data in datasets.items()}
+                if plain
+                else None
+            )
+        return found
+
+    def example(self) -> list[Any]:
+        """Two training samples as a batch, each modality as long as its longest sample anywhere.
+
+        A batch is padded to its own longest one, so others may be longer than the first. Where a
+        column does not say how long its longest is (``longest``), all batches are read once.
+        """
+        *inputs, _ = next(iter(self.loader("train", batch_size=2)))
+        varying = [m for m, x in enumerate(inputs) if _with_lengths(x)]
+        self._memo.update(self._known)
+        if not all(m in self._memo for m in varying):
+            found = dict.fromkeys(varying, 1)
+            for split in SPLITS:
+                for *batch, _ in self.loader(split, batch_size=256):
+                    found = {m: max(most, batch[m][0].shape[1]) for m, most in found.items()}
+            self._memo.update({**found, **self._known})
+        return [_padded(x, self._memo[m]) if m in varying else x for m, x in enumerate(inputs)]
+
     def encoders(self, settings: EncoderSettings) -> list[nn.Module]:
         """Return one untrained encoder for each modality, for the batches of :meth:`loader`."""
         return self._encoders(settings)
+
+
+def _with_lengths(x: Any) -> bool:
+    """Whether a modality's batch is sequences [B, T, ...] with their lengths [B]."""
+    if not isinstance(x, (tuple, list)) or len(x) != 2 or not all(isinstance(i, Tensor) for i in x):
+        return False
+    values, lengths = x
+    return (
+        values.dim() > 1 and lengths.shape == values.shape[:1] and not lengths.is_floating_point()
+    )
+
+
+def _padded(x: Sequence[Tensor], steps: int) -> tuple[Tensor, Tensor]:
+    """Sequences [B, T, ...] with zeros behind them up to so many steps, and their lengths."""
+    values, lengths = x
+    missing = steps - values.shape[1]
+    if missing <= 0:
+        return values, lengths
+    return torch.cat(
+        [values, values.new_zeros(len(values), missing, *values.shape[2:])], 1
+    ), lengths
 
 
 def remade_loaders(

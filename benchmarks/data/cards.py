@@ -6,6 +6,8 @@ from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 
+from i2moe_plugin.benchmarks.formats.reading import is_file
+
 Shape = tuple[int | str, ...]
 
 
@@ -68,11 +70,11 @@ class File:
     def found(self, folder: Path) -> list[Path]:
         """Return the files that are there."""
         if self.pattern:
-            return sorted(path for path in folder.glob(self.pattern) if path.is_file())
+            return sorted(path for path in folder.glob(self.pattern) if is_file(path))
         path = folder / self.path
-        if self.is_pickle and not path.is_file():
+        if self.is_pickle and not is_file(path):
             path = path.with_suffix(".h5")  # what was made from it does as well
-        return [path] if path.is_file() else []
+        return [path] if is_file(path) else []
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,7 @@ class Card:
         sizes: the published sizes of the words in shapes; not compared on a drawn sample.
         downloads: public addresses.
         access: ``public``, ``agreement`` (sign or register first), ``request``, or ``yours``.
+        extra: of this package, without which its encoders cannot be built.
     """
 
     title: str
@@ -123,6 +126,7 @@ class Card:
     sizes: tuple[tuple[str, int], ...] = ()
     downloads: tuple[Download, ...] = ()
     access: str = "public"
+    extra: str = ""
 
     @property
     def short_title(self) -> str:

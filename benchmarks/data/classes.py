@@ -32,6 +32,7 @@ from i2moe_plugin.benchmarks.data.batches import (
 )
 from i2moe_plugin.benchmarks.data.cards import Card
 from i2moe_plugin.benchmarks.data.contents import Preparation
+from i2moe_plugin.benchmarks.data.layouts import Layout
 from i2moe_plugin.benchmarks.data.preview import Preview, preview_of
 from i2moe_plugin.benchmarks.data.source import DataFolder
 from i2moe_plugin.benchmarks.data.splits import SplitName, Splits, split_hash
@@ -206,12 +207,18 @@ class LazySplit(BatchSplit):
 class ClassContents:
     """An opened class as the door takes it; it offers what ``Contents`` does."""
 
+    carried_by = ""
+
     def __init__(self, data: MultimodalDataset) -> None:
         self.data = data
         self.task, self.class_names, self.metric = data.task, data.class_names, data.metric
         self.notes, self.modality_names = tuple(data.notes), tuple(data.modalities)
         self.sample_ids, self.labels = data.sample_ids, data.labels
         self.features, self.preview = data.features, data.show
+
+    def layouts(self, split: SplitName, index: int) -> list[Layout | None]:
+        """Give none: classes do not say what tokens stand for."""
+        return [None] * len(self.modality_names)
 
     def fingerprint(self, folder: DataFolder) -> str:
         """Give the fingerprint that the class computes."""

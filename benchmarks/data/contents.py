@@ -21,6 +21,7 @@ from i2moe_plugin.benchmarks.data.batches import (
     SplitDataset,
     first_of,
 )
+from i2moe_plugin.benchmarks.data.layouts import Layout
 from i2moe_plugin.benchmarks.data.preview import Preview, preview_of
 from i2moe_plugin.benchmarks.data.source import DataFolder
 from i2moe_plugin.benchmarks.data.splits import SplitName, Splits, split_hash
@@ -58,6 +59,7 @@ class Modality:
         augment: changes a training image as a seed draws it, anew each epoch.
         prepare: computes what takes long before batches are read, and may give the modality that a
             model reads in this one's place.
+        layout: a row's number -> what its tokens stand for, where a model reads tokens.
     """
 
     name: str
@@ -68,6 +70,7 @@ class Modality:
     tabular: bool = False
     augment: Augment | None = None
     prepare: Callable[[Preparation], Modality | None] | None = None
+    layout: Callable[[int], Layout] | None = None
 
     def show(self, row: int) -> Preview:
         """Return the sample of that row for people.
@@ -94,6 +97,8 @@ class Contents:
         class_names: of the outputs, in order.
         notes: sentences that must stand beside every result.
         metric: what methods are compared by, where the settings decide it.
+        carried_by: the expert that ought to carry the label, such as ``synergy``, where the data is
+            made so; empty where that is not known.
         decisive: gives what, beside files and splits, decides the data: settings, weights.
         beside: the files that the card's files name, such as pictures of a table.
         problems: gives what is wrong with the data beyond what opening it finds; for ``verify``.
@@ -106,6 +111,7 @@ class Contents:
     class_names: Sequence[str]
     notes: tuple[str, ...] = ()
     metric: str = ""
+    carried_by: str = ""
     decisive: Callable[[], Mapping[str, Any]] = dict
     beside: Sequence[Path] | None = None
     problems: Callable[[], Iterable[str]] = tuple
@@ -137,6 +143,11 @@ class Contents:
         row = int(self.splits[split][index])
         return [modality.show(row) for modality in self.modalities]
 
+    def layouts(self, split: SplitName, index: int) -> list[Layout | None]:
+        """What the tokens of each of a sample's modalities stand for, where it has any."""
+        row = int(self.splits[split][index])
+        return [modality.layout and modality.layout(row) for modality in self.modalities]
+
     def prepare(self, preparation: Preparation) -> PreparedDataset:
         """Return what a model reads."""
         modalities = [
@@ -153,7 +164,8 @@ class Contents:
         def encoders(settings: EncoderSettings) -> list[nn.Module]:
             return [modality.encoder(settings) for modality in modalities]
 
-        return PreparedDataset(loader, encoders)
+        longest = {m: getattr(column, "longest", 0) for m, column in enumerate(columns)}
+        return PreparedDataset(loader, encoders, {m: most for m, most in longest.items() if most})
 
     def fingerprint(self, folder: DataFolder) -> str:
         """Return a hash of the files, of the splits and of what else decides the data."""

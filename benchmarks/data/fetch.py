@@ -25,6 +25,8 @@ TIMEOUT = (15.0, 60.0)  # seconds to connect, and between two pieces
 PIECE = 1 << 16
 BUSY = {408, 429, *range(500, 600)}  # answers that may be others next time
 MOST_UNPACKED = 100  # times an archive's size: images and tables stay far below
+LARGEST = 1 << 37  # bytes of a download whose size the card does not state
+SLOWEST, PATIENCE = 1000, 60.0  # bytes a second, over so many seconds; a slower server is left
 
 
 def fetch(name: str, card: Card, folder: Path, *, progress: bool = True) -> list[Path]:
@@ -44,42 +46,55 @@ def _fetch_one(item: Download, folder: Path, progress: bool) -> Path:
     target = folder / (item.unpack or item.path)
     if item.unpack not in (None, ".") and target.is_dir() and any(target.iterdir()):
         return target
-    try:
-        archive = Path(
-            pooch.retrieve(
-                item.url,
-                known_hash=f"sha256:{item.sha256}" if item.sha256 else None,
-                fname=Path(item.path).name,
-                path=(folder / item.path).parent,
-                downloader=_Resuming(folder / (item.path + ".part"), progress),
+    part, largest = folder / (item.path + ".part"), 2 * item.size or LARGEST
+    archive: Path | None = None
+    for attempt in range(2):  # a file that is not the published one is asked for once more
+        try:
+            archive = Path(
+                pooch.retrieve(
+                    item.url,
+                    known_hash=f"sha256:{item.sha256}" if item.sha256 else None,
+                    fname=Path(item.path).name,
+                    path=(folder / item.path).parent,
+                    downloader=_Resuming(part, progress, largest),
+                )
             )
-        )
-    except DatasetError:
-        raise
-    except ValueError as error:  # pooch on a checksum that differs
-        _forget(folder / (item.path + ".part"))
-        raise DatasetError(
-            f"{item.url}: the file's sha256 is not {item.sha256[:16]}...: it was damaged on the "
-            "way, or another version is published now. It was deleted; try again."
-        ) from error
-    except OSError as error:
-        raise DatasetError(
-            f"{folder / item.path}: cannot be written ({error.strerror or error})."
-        ) from error
+            break
+        except DatasetError:
+            raise
+        except ValueError as error:  # pooch on a checksum that differs
+            _forget(part)
+            if attempt:
+                raise DatasetError(
+                    f"{item.url}: the file's sha256 is not {item.sha256[:16]}...: it was damaged "
+                    "on the way, or another version is published now. It was deleted; try again."
+                ) from error
+        except OSError as error:
+            raise DatasetError(
+                f"{folder / item.path}: cannot be written ({error.strerror or error})."
+            ) from error
+    assert archive is not None
     if item.unpack:
         _unpack(archive, target)
     return target
 
 
 class _Resuming:
-    """A downloader as pooch calls it; bytes are kept in ``part`` until all are there."""
+    """A downloader as pooch calls it: puts the content of an address into a file.
 
-    def __init__(self, part: Path, progress: bool) -> None:
-        self.part, self.progress = part, progress
+    Args:
+        part: where bytes are kept until all are there.
+        progress: show a bar on a terminal.
+        largest: bytes; what is more is not taken.
+    """
+
+    def __init__(self, part: Path, progress: bool, largest: int = LARGEST) -> None:
+        self.part, self.progress, self.largest = part, progress, largest
         self.facts = part.with_suffix(part.suffix + ".json")
 
     def __call__(self, url: str, output_file: Any, pooch: Any, check_only: bool = False) -> None:
         import requests
+        from urllib3.exceptions import HTTPError
 
         self.part.parent.mkdir(parents=True, exist_ok=True)
         for attempt in range(ATTEMPTS):
@@ -88,12 +103,13 @@ class _Resuming:
             try:
                 self._transfer(url)
                 break
-            except (requests.RequestException, EOFError) as error:
+            except (requests.RequestException, HTTPError, EOFError) as error:
                 reason = error
                 answer = getattr(error, "response", None)
                 if answer is not None and answer.status_code not in BUSY:
+                    said = _printable(str(answer.reason))
                     raise DatasetError(
-                        f"{url}: the server answers {answer.status_code} {answer.reason}."
+                        f"{url}: the server answers {answer.status_code} {said}."
                     ) from error
         else:
             kept = self.part.stat().st_size if self.part.is_file() else 0
@@ -118,14 +134,39 @@ class _Resuming:
                 raise EOFError("the part that was kept does not fit the file")
             answer.raise_for_status()
             resumed = answer.status_code == 206
+            if resumed and not _goes_on(answer.headers.get("Content-Range"), have, known):
+                _forget(self.part)
+                raise EOFError("the server sent another part of the file than it was asked for")
+            self._check_answer(url, answer)
             if not resumed:
                 have = 0
             self._remember(url, answer.headers.get("ETag") or answer.headers.get("Last-Modified"))
-            left = int(answer.headers.get("Content-Length") or 0)
+            stated = answer.headers.get("Content-Length") or ""
+            left = int(stated) if stated.isascii() and stated.isdigit() else 0
+            self._check_size(url, have + left)
             self._save(answer, "ab" if resumed else "wb", have, left)
             size = self.part.stat().st_size
             if left and size != have + left:
                 raise EOFError(f"the connection ended after {size} of {have + left} bytes")
+
+    def _check_answer(self, url: str, answer: Any) -> None:
+        """Refuse what is not the file's own bytes."""
+        packed = answer.headers.get("Content-Encoding", "identity").strip().lower()
+        if packed not in ("", "identity"):
+            raise DatasetError(
+                f"{url}: the server sends the file packed ({_printable(packed)}), which it was "
+                "asked not to do; download it by hand."
+            )
+        kind = answer.headers.get("Content-Type", "").lower()
+        if "text/html" in kind and self.part.suffixes[-2:-1] not in ([".html"], [".htm"]):
+            raise EOFError("the server answers with a web page in place of the file")
+
+    def _check_size(self, url: str, size: int) -> None:
+        if size > self.largest:
+            _forget(self.part)
+            raise DatasetError(
+                f"{url}: the server sends {size} bytes or more; at most {self.largest} are taken."
+            )
 
     def _save(self, answer: Any, mode: str, have: int, left: int) -> None:
         from rich.console import Console
@@ -139,9 +180,16 @@ class _Resuming:
             Progress(*columns, console=console, transient=True, disable=not show) as bar,
         ):
             task = bar.add_task(self.part.stem, total=have + left or None, completed=have)
-            for piece in answer.iter_content(PIECE):
+            size, since, before = have, time.monotonic(), have
+            for piece in answer.raw.stream(PIECE, decode_content=False):
                 file.write(piece)
+                size += len(piece)
                 bar.advance(task, len(piece))
+                self._check_size(str(answer.url), size)
+                if (waited := time.monotonic() - since) > PATIENCE:
+                    if size - before < SLOWEST * waited:
+                        raise EOFError(f"fewer than {SLOWEST} bytes a second arrive")
+                    since, before = time.monotonic(), size
 
     def _known(self, url: str) -> str | None:
         """Return what the server called the version whose first bytes we have."""
@@ -172,7 +220,10 @@ def _unpack(archive: Path, target: Path) -> None:
                     packed.extractall(aside)
             else:
                 with tarfile.open(archive) as tar:
-                    _check_size(archive, sum(member.size for member in tar))
+                    size = 0
+                    for member in tar:  # the next one is not looked for behind one too large
+                        size += member.size
+                        _check_size(archive, size)
                     tar.extractall(aside, filter="data")
             content = Path(aside)
             inside = [path for path in content.iterdir() if path.name != "__MACOSX"]
@@ -181,8 +232,10 @@ def _unpack(archive: Path, target: Path) -> None:
             target.mkdir(exist_ok=True)
             for part in content.iterdir():
                 part.rename(target / part.name)
-    except (OSError, EOFError, zipfile.BadZipFile, tarfile.TarError) as error:
-        raise DatasetError(f"{archive}: cannot be unpacked ({error}).") from error
+    except DatasetError:
+        raise
+    except Exception as error:  # damaged archives raise nearly any exception
+        raise DatasetError(f"{archive}: cannot be unpacked ({_first_line(error)}).") from error
     archive.unlink()
 
 
@@ -192,4 +245,14 @@ def _check_size(archive: Path, size: int) -> None:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+    return _printable((str(error).splitlines() or [type(error).__name__])[0])[:200]
+
+
+def _printable(text: str) -> str:
+    """A server's words without what a terminal would obey."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)[:200]
+
+
+def _goes_on(stated: str | None, have: int, asked: str | None) -> bool:
+    """Whether a partial answer is the one that was asked for."""
+    return asked is not None and (stated or "").strip().startswith(f"bytes {have}-")

@@ -237,7 +237,11 @@ class FrozenPictures:
             return replace(raw, column=Values(features), encoder=encoder)
 
         def picture(row: int) -> Preview:
-            return Preview(name, "image", read_picture(self.files.paths[start + row]))
+            return Preview(
+                name,
+                "image",
+                read_picture(self.files.paths[start + row], formats=self.files.formats),
+            )
 
         raw = Modality(
             name,

@@ -16,6 +16,7 @@ from i2moe_plugin.benchmarks.data.cache import cache_dir
 from i2moe_plugin.benchmarks.data.cards import Card
 from i2moe_plugin.benchmarks.data.classes import ClassContents
 from i2moe_plugin.benchmarks.data.contents import Contents, Preparation
+from i2moe_plugin.benchmarks.data.layouts import Layout
 from i2moe_plugin.benchmarks.data.multibench import NOTE, CheckoutLoader
 from i2moe_plugin.benchmarks.data.observed import observe
 from i2moe_plugin.benchmarks.data.preview import Preview
@@ -81,6 +82,15 @@ class OpenedDataset:
             DatasetError: the sample cannot be read.
         """
         return self._contents.preview(split, index)
+
+    @property
+    def carried_by(self) -> str:
+        """The expert that ought to carry the label by the data's construction; else empty."""
+        return self._contents.carried_by
+
+    def layouts(self, split: SplitName, index: int) -> list[Layout | None]:
+        """What the tokens of each of a sample's modalities stand for, where it has any."""
+        return self._contents.layouts(split, index)
 
     def fingerprint(self) -> str:
         """Return a hash of the data and of every setting that changes it: equal data, equal hash.

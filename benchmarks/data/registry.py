@@ -18,6 +18,7 @@ from i2moe_plugin.benchmarks.data.contents import Contents
 from i2moe_plugin.benchmarks.data.differences import differences
 from i2moe_plugin.benchmarks.data.multibench import CheckoutLoader
 from i2moe_plugin.benchmarks.data.source import DataFolder, writing_sample
+from i2moe_plugin.benchmarks.formats.reading import check_name, is_file
 from i2moe_plugin.benchmarks.formats.tables import read_yaml
 from i2moe_plugin.deprecation import deprecated
 from i2moe_plugin.errors import ConfigError, DatasetError, RegistrationError, did_you_mean, listed
@@ -65,6 +66,7 @@ class DatasetEntry:
         ready: what keeps a run from starting although all files are there, one sentence each;
             looks, and reads nothing large.
         checkout: MultiBench's loader of it, or why that is not taken.
+        more: further facts for people, by what they are about; computed when they are asked for.
     """
 
     name: str
@@ -79,6 +81,7 @@ class DatasetEntry:
     )
     ready: Callable[[DataFolder], Iterable[str]] = field(default=lambda _: (), repr=False)
     checkout: CheckoutLoader | str | None = field(default=None, repr=False)
+    more: Callable[[], Mapping[str, str]] = field(default=dict, repr=False)
 
     @property
     def settings(self) -> dict[str, inspect.Parameter]:
@@ -87,8 +90,15 @@ class DatasetEntry:
         return {parameter.name: parameter for parameter in parameters}
 
     def folder(self, root: str | Path | None = None, cache: bool = True) -> DataFolder:
-        """Return the data set's folder, if it is there or not; ``data/NAME`` by default."""
+        """Return the data set's folder, if it is there or not; ``data/NAME`` by default.
+
+        Raises:
+            DatasetError: the user's own folder does not describe itself, or there can be none of
+                that name.
+        """
         place = None if root is None else Path(root).expanduser()
+        if place is not None:
+            check_name(place)
         if self.locate is not None:
             path, card = self.locate(place, self.card)
         else:
@@ -191,12 +201,12 @@ def find_dataset(given: str, root: str | Path | None = None) -> tuple[str, Path 
     place = None if root is None else Path(root).expanduser()
     path = Path(given).expanduser()
     described = path / SELF_DESCRIBED
-    if not (path.is_dir() and described.exists()) and not set("/\\") & set(given):
+    if not is_file(described) and not set("/\\") & set(given):
         return given, place
-    if not described.is_file():
+    if not is_file(described):
         raise DatasetError(
-            f"{path}: no {SELF_DESCRIBED} there. It says which files hold the modalities, the "
-            "target and the split; docs/adding_a_dataset.md shows one."
+            f"{str(path)[:300]}: no {SELF_DESCRIBED} there. It says which files hold the "
+            "modalities, the target and the split; docs/adding_a_dataset.md shows one."
         )
     content = read_yaml(described)
     name = content.get("name") if isinstance(content, dict) else None

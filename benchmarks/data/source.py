@@ -16,7 +16,7 @@ from i2moe_plugin.benchmarks.data.cache import digest_of, digests, kept_rows
 from i2moe_plugin.benchmarks.data.cards import Card
 from i2moe_plugin.benchmarks.data.convert import source_digest
 from i2moe_plugin.benchmarks.data.splits import SplitRows, Splits
-from i2moe_plugin.benchmarks.formats.reading import Rows
+from i2moe_plugin.benchmarks.formats.reading import Rows, is_file
 from i2moe_plugin.errors import DatasetError, enumerated
 
 #: The file that says that a folder holds a drawn sample.
@@ -66,7 +66,7 @@ class DataFolder:
     def found(self) -> list[Path]:
         """Return the files that are there: the card's; in the user's own folder all."""
         if self.card.access == "yours":
-            return [path for path in self.path.rglob("*") if path.is_file()]
+            return [path for path in self.path.rglob("*") if is_file(path)]
         return [path for file in self.card.files for path in file.found(self.path)]
 
     def split(self, rows: SplitRows, ids: Sequence[str]) -> Splits:
@@ -91,9 +91,11 @@ class DataFolder:
         """
         sizes: dict[Path, int] = {}
         for parent in {path.parent for path in paths}:
-            if parent.is_dir():
-                with os.scandir(parent) as entries:  # by far faster than to ask for each
-                    sizes |= {parent / e.name: e.stat().st_size for e in entries if e.is_file()}
+            with suppress(OSError), os.scandir(parent) as entries:  # faster than to ask for each
+                for entry in entries:
+                    with suppress(OSError):  # a link that leads in a circle
+                        if entry.is_file():
+                            sizes[parent / entry.name] = entry.stat().st_size
         lost = [path for path in paths if not sizes.get(path)]
         if lost:
             names = enumerated([str(path.relative_to(self.path)) for path in lost])

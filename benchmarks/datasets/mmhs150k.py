@@ -25,6 +25,7 @@ from i2moe_plugin.benchmarks.data.splits import SPLITS, SplitName, Splits, conse
 from i2moe_plugin.benchmarks.data.words import fit_tf_idf
 from i2moe_plugin.benchmarks.datasets.samples import mmhs150k as drawn
 from i2moe_plugin.benchmarks.encoders import EncoderSettings, feature_encoder, vgg
+from i2moe_plugin.benchmarks.formats.reading import is_file
 from i2moe_plugin.benchmarks.formats.tables import (
     check_number,
     read_json,
@@ -116,7 +117,7 @@ def read(
         DatasetError: missing or damaged files, or no weights.
     """
     vectors = Path(words).expanduser() if words else None
-    if vectors is not None and not vectors.is_file():
+    if vectors is not None and not is_file(vectors):
         raise DatasetError(f"word vectors {vectors} do not exist.")
     parts = [_listed(folder / name) for name in LISTS.values()]
     ids = [one for part in parts for one in part]

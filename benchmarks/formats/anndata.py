@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from i2moe_plugin.benchmarks.formats.arrays import SparseRows
-from i2moe_plugin.benchmarks.formats.hdf5 import H5Array, open_hdf5
+from i2moe_plugin.benchmarks.formats.hdf5 import H5Array, check_storage, h5_dataset, open_hdf5
 from i2moe_plugin.benchmarks.formats.reading import Rows, check_array, check_ids, reading
 from i2moe_plugin.errors import DatasetError
 
@@ -55,7 +55,7 @@ class DenseRows(H5Array):
     def columns(self, start: int, stop: int) -> NDArray[Any]:
         """Read the columns from ``start`` to ``stop`` of all rows, [N, stop - start]."""
         with open_hdf5(self.path, "h5ad file") as file:
-            found = np.asarray(file[self.key][:, start:stop])
+            found = np.asarray(h5_dataset(self.path, file, self.key)[:, start:stop])
         return found
 
 
@@ -86,18 +86,25 @@ def _names(path: Path, file: Any) -> list[str]:
     column = str(table.attrs["_index"])
     found = table.get(column)
     if isinstance(found, h5py.Group) and "categories" in found:  # a categorical column
-        labels, codes = _text(found["categories"]), found["codes"][:]
+        labels, codes = _text(path, found, "categories"), _values(path, found, "codes")
         if (codes < 0).any():
             raise DatasetError(f"{path}: obs/{column} lacks some names.")
         return [labels[code] for code in codes]
     if isinstance(found, h5py.Group) and "values" in found:  # a column that may lack values
-        if "mask" in found and found["mask"][:].any():
+        if "mask" in found and _values(path, found, "mask").any():
             raise DatasetError(f"{path}: obs/{column} lacks some names.")
-        found = found["values"]
+        return _text(path, found, "values")
     if not isinstance(found, h5py.Dataset):
         raise DatasetError(f"{path}: lacks obs/{column}, the names of the rows.")
-    return _text(found)
+    return _text(path, table, column)
 
 
-def _text(array: Any) -> list[str]:
-    return [i.decode("utf-8") if isinstance(i, bytes) else str(i) for i in array[:].tolist()]
+def _values(path: Path, group: Any, key: str) -> NDArray[Any]:
+    array = h5_dataset(path, group, key)
+    check_storage(path, f"{group.name}/{key}", array)
+    return np.asarray(array[:])
+
+
+def _text(path: Path, group: Any, key: str) -> list[str]:
+    names = _values(path, group, key).tolist()
+    return [i.decode("utf-8") if isinstance(i, bytes) else str(i) for i in names]

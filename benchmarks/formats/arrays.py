@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
 from i2moe_plugin.benchmarks.formats.reading import Rows, check_array, finite_single, reading
 from i2moe_plugin.errors import DatasetError
+
+FREELY_UNPACKED = 1 << 30  # bytes of an archive
+MOST_UNPACKED = 100  # times an archive's size, beyond that
 
 
 def read_npy(path: Path) -> NDArray[Any]:
@@ -33,6 +38,10 @@ def read_npz(path: Path, keys: tuple[str, ...] | None = None) -> dict[str, NDArr
         path.open("rb") as handle,
         np.load(handle, allow_pickle=False) as archive,
     ):
+        if not isinstance(archive, NpzFile):
+            raise DatasetError(f"{path}: holds one array; expected an npz file, of several.")
+        assert archive.zip is not None  # open as long as the block
+        check_unpacked(path, archive.zip)
         wanted = archive.files if keys is None else keys
         missing = [key for key in wanted if key not in archive.files]
         if missing:
@@ -60,11 +69,25 @@ def _refusing_objects(path: Path, key: str) -> Iterator[None]:
         ) from error
 
 
+def check_unpacked(path: Path, packed: zipfile.ZipFile) -> None:
+    """Raise DatasetError where an archive unpacks to far more than data does."""
+    size, stored = sum(item.file_size for item in packed.infolist()), path.stat().st_size
+    if size > max(FREELY_UNPACKED, MOST_UNPACKED * stored):
+        raise DatasetError(
+            f"{path}: {stored} bytes that unpack to {size}; refused. If they are yours, keep the "
+            "arrays unpacked: as npy files, or by numpy.savez."
+        )
+
+
 def read_tensor(path: Path) -> NDArray[Any]:
     """Return the one tensor of a ``torch.save`` file, read without unpickling code."""
     import torch
 
     with reading(path, "torch file"):
+        if not zipfile.is_zipfile(path):  # older ones are read by a slower, less careful way
+            raise DatasetError(f"{path}: not written by torch 1.6 or newer; save it anew.")
+        with zipfile.ZipFile(path) as packed:
+            check_unpacked(path, packed)
         value = torch.load(path, map_location="cpu", weights_only=True)
         if not isinstance(value, torch.Tensor) or value.layout != torch.strided:
             raise DatasetError(f"{path}: holds {type(value).__name__}; expected one dense tensor.")

@@ -26,17 +26,42 @@ MOST_UNWRITTEN = 1 << 28  # bytes
 
 
 @contextmanager
-def open_hdf5(path: Path, kind: str = "HDF5 file") -> Iterator[Any]:
-    """Open a file for the time of the block; what goes wrong in it is a DatasetError."""
-    with reading(path, kind), _open(path) as file:
+def open_hdf5(path: Path, kind: str = "HDF5 file", *, locking: bool | None = None) -> Iterator[Any]:
+    """Open a file for the time of the block; what goes wrong in it is a DatasetError.
+
+    Args:
+        path: the file.
+        kind: what it is expected to be, for messages.
+        locking: of the file, while it is read; None: as HDF5 does by default.
+    """
+    with reading(path, kind), _open(path, locking) as file:
         yield file
 
 
-def _open(path: Path) -> Any:
-    """Open a data set's HDF5 file; nothing else in the package does."""
+def _open(path: Path, locking: bool | None = None) -> Any:
+    """Open an HDF5 file from outside; nothing else in the package does."""
     import h5py
 
-    return h5py.File(path, "r")
+    file = h5py.File(path, "r", locking=locking)
+    try:
+        _check_links(path, file)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def _check_links(path: Path, file: Any) -> None:
+    """Raise DatasetError where a link leads out of the file; HDF5 would follow it on its own."""
+    import h5py
+
+    inside = (h5py.h5l.TYPE_HARD, h5py.h5l.TYPE_SOFT)
+
+    def leads_out(name: bytes, link: Any) -> bytes | None:
+        return None if link.type in inside else name
+
+    if found := file.id.links.visit(leads_out, info=True):
+        raise DatasetError(f"{path}: {h5_name(found)} points to another file; that is not read.")
 
 
 class H5Array:
@@ -199,13 +224,19 @@ class H5Rows:
 
 
 def h5_dataset(path: Path, file: Any, key: str) -> Any:
-    """Return the array of that key in an open HDF5 file."""
+    """Return the array of that key in an open HDF5 file, or in a group of one.
+
+    Raises:
+        DatasetError: there is none, or its values lie in other files.
+    """
     import h5py
 
     array = file.get(key)
     if not isinstance(array, h5py.Dataset):
         held = ", ".join(map(h5_name, list(file)[:12]))
         raise DatasetError(f"{path}: lacks the array {key!r}; it holds {held or 'nothing'}.")
+    if array.is_virtual or array.external:
+        raise DatasetError(f"{path}: {key} points to other files; that is not read.")
     return array
 
 

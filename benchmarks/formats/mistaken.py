@@ -81,6 +81,8 @@ def check_text(path: Path, kind: str) -> None:
     if found and found != "empty":
         raise DatasetError(f"{path}: expected a {kind}, but it is {found}.")
     with path.open("rb") as file:
-        start = file.read(4)
+        start = file.read(1 << 16)
     if start.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise DatasetError(f"{path}: is text in UTF-16; save it as UTF-8.")
+    if b"\0" in start:  # of a file of gigabytes, all would be read as one line
+        raise DatasetError(f"{path}: holds NUL characters: it is no UTF-8 text.")

@@ -9,10 +9,12 @@ here, since numpy believes the flags of a type, with which bytes could be taken 
 
 from __future__ import annotations
 
+import math
 import pickle
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,9 @@ NUMPY = ("numpy", "numpy.core.multiarray", "numpy._core.multiarray", "numpy.core
          "numpy._core.numeric")  # fmt: skip
 BUILTINS = ("builtins", "__builtin__")
 MOST_DEPTH = 32
+MOST_AXES = 32
+SIZED = (str, bytes, bytearray, list, tuple, dict, set, frozenset)
+MEMBERS = (type(None), bool, int, float, str, bytes, np.generic)  # of sets; complex share hashes
 TYPE = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248]|c8|c16|O[48]?|[SU]\d{1,9})")
 PLAIN = (type(None), bool, int, float, complex, str, bytes, bytearray, np.generic)
 
@@ -66,9 +71,8 @@ def _build(shape: Any, dtype: Any, fortran: Any, content: Any) -> NDArray[Any]:
         raise pickle.UnpicklingError("a numpy array with an unknown state")
     if not all(type(size) is int and size >= 0 for size in shape):
         raise pickle.UnpicklingError("a numpy array with an unknown shape")
-    count = 1
-    for size in shape:
-        count *= size
+    _spend(content, shape)
+    count = math.prod(shape) if len(shape) <= MOST_AXES else -1
     order: Any = "F" if fortran else "C"
     if dtype.type.kind == "O":
         if not isinstance(content, list) or len(content) != count:
@@ -124,6 +128,7 @@ class _Callable:
         object.__setattr__(self, "_function", function)
 
     def __call__(self, *args: Any) -> Any:
+        _spend(*args)
         return self._function(*args)
 
     def __setstate__(self, state: Any) -> None:
@@ -133,19 +138,47 @@ class _Callable:
         raise pickle.UnpicklingError("a function cannot be changed")
 
 
-def _of_items(kind: type) -> _Callable:
-    return _Callable(lambda *args: kind(*args))
+#: How much all calls and arrays of one stream may copy, in bytes or items; set anew for each.
+_ROOM: ContextVar[list[int]] = ContextVar("room")
+
+
+def _spend(*values: Any) -> None:
+    """Count what is copied: a stream of a few bytes may name the same long value many times."""
+    room = _ROOM.get()
+    room[0] -= 8 + sum(len(value) for value in values if isinstance(value, SIZED))
+    if room[0] < 0:
+        raise pickle.UnpicklingError("it copies the same values over and over")
+
+
+def _collection(kind: Callable[..., Any]) -> _Callable:
+    """Stands for a set: its members are hashed, which takes long for nested or crafted ones."""
+
+    def build(items: Any = ()) -> Any:
+        if not isinstance(items, (list, tuple, set)):
+            raise pickle.UnpicklingError("a set that is not made of a list")
+        if not all(isinstance(item, MEMBERS) for item in items):
+            raise pickle.UnpicklingError("a mapping or set of something else than numbers and text")
+        return kind(items)
+
+    return _Callable(build)
+
+
+def _ordered(items: Any = ()) -> dict[Any, Any]:
+    """Stands for ``OrderedDict``: of nothing, or in old streams of a list of pairs."""
+    pairs = [tuple(item) for item in items if isinstance(item, (list, tuple)) and len(item) == 2]
+    if not isinstance(items, (list, tuple)) or len(pairs) != len(items):
+        raise pickle.UnpicklingError("an OrderedDict that is not made of pairs")
+    if not all(isinstance(key, MEMBERS) for key, _ in pairs):
+        raise pickle.UnpicklingError("a mapping or set of something else than numbers and text")
+    return OrderedDict(pairs)
 
 
 _ALLOWED: dict[tuple[str, str], Any] = {
     **TABLES,
-    ("collections", "OrderedDict"): _of_items(OrderedDict),
+    ("collections", "OrderedDict"): _Callable(_ordered),
     ("_codecs", "encode"): _Callable(_encode),
-    **{
-        (module, kind.__name__): _of_items(kind)
-        for module in BUILTINS
-        for kind in (set, frozenset, complex)
-    },
+    **{(module, name): _collection(set) for module in BUILTINS for name in ("set", "frozenset")},
+    **{(module, "complex"): _Callable(complex) for module in BUILTINS},
     **{(module, "bytes"): _Callable(_bytes) for module in BUILTINS},
     **{
         (module, "bytearray"): _Callable(lambda *args: bytearray(_bytes(*args)))
@@ -182,9 +215,10 @@ def read_pickle(path: Path) -> Any:
         size = path.stat().st_size
         try:
             scan(path)
+            _ROOM.set([8 * size + (1 << 20)])
             with path.open("rb") as file:
                 value = _Reader(Bounded(file, size), encoding="latin-1").load()
-            return _Plain(32 * size + (64 << 20)).resolve(value)
+            return _Plain(32 * size + (64 << 20), 4 * size + 100_000).resolve(value)
         except pickle.UnpicklingError as error:
             raise DatasetError(f"{path}: refused, or not a pickle: {error}.") from error
 
@@ -192,22 +226,24 @@ def read_pickle(path: Path) -> Any:
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     """Return every array of a pickle, by its path: ``train/vision``."""
     value = read_pickle(path)
-    try:
-        return flatten(value)
-    except DatasetError as error:
-        raise DatasetError(f"{path}: {error}") from error
+    with reading(path, "pickle of arrays"):
+        try:
+            return flatten(value)
+        except DatasetError as error:
+            raise DatasetError(f"{path}: {error}") from error
 
 
 class _Plain:
     """Arrays in place of what stood for them.
 
     Args:
+        steps: how many values may be looked at.
         room: bytes, about, that the values may take in all: a stream that names one value many
             times would become many.
     """
 
-    def __init__(self, room: int) -> None:
-        self.room = room
+    def __init__(self, room: int, steps: int) -> None:
+        self.room, self.steps = room, steps
 
     def resolve(self, value: Any, depth: int = 0) -> Any:
         """Plain data; refuses what is none."""
@@ -248,7 +284,8 @@ class _Plain:
 
     def _take(self, size: int) -> None:
         self.room -= size
-        if self.room < 0:
+        self.steps -= 1
+        if self.room < 0 or self.steps < 0:
             raise pickle.UnpicklingError("it names the same values so often that they grow huge")
 
     def _key(self, key: Any) -> Any:

@@ -12,11 +12,21 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from i2moe_plugin.benchmarks.formats.mistaken import mistaken_file
+from i2moe_plugin.benchmarks.formats.reading import check_file
 from i2moe_plugin.errors import DatasetError
+
+#: What data sets are published in, by Pillow's names. It knows others, of which some hand the file
+#: to another program, whatever the file is called.
+FORMATS = ("JPEG", "PNG")
+#: What a user's own pictures may be.
+OWN_FORMATS = (*FORMATS, "WEBP", "BMP", "GIF", "TIFF", "PPM")
+LARGEST_FILE = 1 << 28  # bytes
+MOST_PIXELS = 100_000_000
+LONGEST_SIDE = 65_500  # what JPEG can hold; resizing takes memory in proportion to it
 
 #: The values of deep pictures that become 0 and 1.
 Bounds = tuple[float, float]
@@ -27,35 +37,58 @@ LOOKED_AT = 256  # pictures
 
 @contextmanager
 def open_picture(
-    source: Path | bytes, where: str, formats: list[str] | None = None
+    source: Path | bytes, where: str, formats: Sequence[str] = FORMATS
 ) -> Iterator[Image.Image]:
     """Open a picture for the time of the block; the one place where one is opened.
 
     Args:
         source: a file, or a file's content.
         where: what messages call it.
-        formats: Pillow's names of the formats that are read; all that it knows by default.
+        formats: Pillow's names of the formats that are read.
 
     Raises:
-        DatasetError: it is missing, empty, cut short, damaged, of another format, or large enough
-            to be a decompression bomb; also what goes wrong with it in the block.
+        DatasetError: it is missing, empty, cut short, damaged, of another format, of several
+            pictures, or large enough to be a decompression bomb; also what goes wrong with it in
+            the block.
     """
+    if isinstance(source, Path):
+        check_file(source, "picture", LARGEST_FILE)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the bound is ours
             file = io.BytesIO(source) if isinstance(source, bytes) else source
-            with Image.open(file, formats=formats) as image:
+            with Image.open(file, formats=list(formats)) as image:
+                _check(image)
                 yield image
     except Exception as error:  # Pillow meets damage with nearly any exception
         instead = mistaken_file(source, "image") if isinstance(source, Path) else ""
         if instead:
-            raise DatasetError(f"{where}: expected an image, but it is {instead}.") from error
+            raise DatasetError(f"{where}: not a readable image (it is {instead}).") from error
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        if isinstance(error, UnidentifiedImageError):
+            reason = f"expected {', '.join(formats)}"
         raise DatasetError(f"{where}: not a readable image ({reason}).") from error
 
 
+def _check(image: Image.Image) -> None:
+    """Raise ValueError on what would take too much memory, or is more than one picture."""
+    width, height = image.size
+    if width * height > MOST_PIXELS or max(width, height) > LONGEST_SIDE:
+        raise ValueError(
+            f"{width} x {height} pixels; at most {MOST_PIXELS} in all and {LONGEST_SIDE} a side "
+            "are read"
+        )
+    # MPO: a JPEG of a camera that keeps a second view behind the first.
+    if image.format != "MPO" and getattr(image, "is_animated", False):
+        raise ValueError("several frames; one picture is expected")
+
+
 def read_image(
-    path: Path, size: tuple[int, int], crop: bool = False, bounds: Bounds | None = None
+    path: Path,
+    size: tuple[int, int],
+    crop: bool = False,
+    bounds: Bounds | None = None,
+    formats: Sequence[str] = FORMATS,
 ) -> Tensor:
     """An image file as [3, H, W] in [0, 1]: what torchvision's Resize and ToTensor make of it.
 
@@ -69,7 +102,7 @@ def read_image(
         DatasetError: see :func:`open_picture`.
     """
     bilinear = Image.Resampling.BILINEAR
-    with open_picture(path, str(path)) as image:
+    with open_picture(path, str(path), formats) as image:
         colours = upright(image, bounds)
         width, height = size[::-1]
         if crop:
@@ -82,13 +115,15 @@ def read_image(
     return pixels.permute(2, 0, 1).contiguous().float().div(255)
 
 
-def read_picture(path: Path, longest: int = 512) -> NDArray[np.uint8]:
+def read_picture(
+    path: Path, longest: int = 512, formats: Sequence[str] = FORMATS
+) -> NDArray[np.uint8]:
     """An image file for people: uint8 [H, W, 3] in its proportions, neither side over ``longest``.
 
     Raises:
         DatasetError: see :func:`open_picture`.
     """
-    with open_picture(path, str(path)) as image:
+    with open_picture(path, str(path), formats) as image:
         colours = upright(image)
         colours.thumbnail((longest, longest))
     pixels = np.array(colours)
@@ -170,8 +205,10 @@ class ImageFiles:
         size: tuple[int, int],
         crop: bool = False,
         bounds: Bounds | None = None,
+        formats: Sequence[str] = FORMATS,
     ) -> None:
         self.paths, self.size, self.crop, self.bounds = paths, size, crop, bounds
+        self.formats = formats
         self.shape, self.dtype = (len(paths), 3, *size), np.dtype(np.float32)
 
     def __len__(self) -> int:
@@ -180,11 +217,13 @@ class ImageFiles:
     def __getitem__(self, rows: Any) -> Tensor:
         """One image [3, H, W] by its number, or a batch of them by an array of numbers."""
         if isinstance(rows, (int, np.integer)):
-            return read_image(self.paths[int(rows)], self.size, self.crop, self.bounds)
+            return read_image(
+                self.paths[int(rows)], self.size, self.crop, self.bounds, self.formats
+            )
         return torch.stack([self[row] for row in rows.tolist()])
 
 
-def fit_bounds(paths: Sequence[Path]) -> Bounds | None:
+def fit_bounds(paths: Sequence[Path], formats: Sequence[str] = FORMATS) -> Bounds | None:
     """Find the range of deep pictures in common, so that their brightness compares; None if none.
 
     Args:
@@ -196,7 +235,7 @@ def fit_bounds(paths: Sequence[Path]) -> Bounds | None:
     chosen = [paths[place] for place in spread(len(paths), LOOKED_AT)]
     extremes: list[NDArray[Any]] = []
     for path in chosen:
-        with open_picture(path, str(path)) as image:
+        with open_picture(path, str(path), formats) as image:
             if is_deep(image):
                 values = _deep_values(image)
                 extremes.append(np.array([values.min(), values.max()]))

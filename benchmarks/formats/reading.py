@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,11 +30,67 @@ class Rows(Protocol):
     def __getitem__(self, rows: Any, /) -> Any: ...
 
 
+LARGEST_TEXT = 2 << 30  # bytes of a table or a json file, which are held in memory
+
+
+def is_file(path: Path) -> bool:
+    """Whether a file is there: no folder, pipe or device, and no link that leads nowhere."""
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long, a folder that may not be entered
+        return False
+
+
+def check_name(path: Path) -> os.stat_result | None:
+    """Ask for a path; None where nothing is there.
+
+    Raises:
+        DatasetError: nothing can be there: a name that is too long, a link in a circle.
+    """
+    try:
+        return path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise DatasetError(f"{_shown(path)}: cannot be read ({reason}).") from error
+
+
+def _shown(path: Path) -> str:
+    return str(path) if len(str(path)) < 400 else f"{str(path)[:200]}..."
+
+
+def check_file(path: Path, kind: str = "file", largest: int | None = None) -> None:
+    """Check that a file can be opened and is no larger than its kind may be.
+
+    Args:
+        path: the file.
+        kind: what it is expected to be, for messages.
+        largest: bytes; None: any size.
+
+    Raises:
+        DatasetError: there is none, something else is in its place, or it is too large.
+    """
+    name, facts = _shown(path), check_name(path)
+    if facts is None:
+        raise DatasetError(f"{name}: no such file.")
+    if not stat.S_ISREG(facts.st_mode):
+        what = "a folder" if stat.S_ISDIR(facts.st_mode) else "a pipe, a socket or a device"
+        raise DatasetError(f"{name}: is {what}, not a {kind}.")
+    if largest is not None and facts.st_size > largest:
+        raise DatasetError(
+            f"{name}: has {facts.st_size} bytes; a {kind} of more than {largest} is not read."
+        )
+
+
 @contextmanager
-def reading(path: Path, kind: str = "file") -> Iterator[None]:
-    """Turn whatever a reader raises on a damaged file into a DatasetError that names it."""
-    if not path.is_file():
-        raise DatasetError(f"{path}: no such file.")
+def reading(path: Path, kind: str = "file", largest: int | None = None) -> Iterator[None]:
+    """Turn whatever a reader raises on a damaged file into a DatasetError that names it.
+
+    Args:
+        path, kind, largest: see :func:`check_file`.
+    """
+    check_file(path, kind, largest)
     try:
         yield
     except Exception as error:  # readers meet damage with nearly any exception

@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 
 from i2moe_plugin.benchmarks.formats.cells import read_numbers
 from i2moe_plugin.benchmarks.formats.mistaken import check_text
-from i2moe_plugin.benchmarks.formats.reading import reading
+from i2moe_plugin.benchmarks.formats.reading import LARGEST_TEXT, reading
 from i2moe_plugin.errors import DatasetError
 
 MOST_YAML = 1_000_000  # bytes of a YAML file
+MOST_CELLS = 50_000_000  # of a parquet file: a few bytes of one can stand for any number of rows
 LONGEST_CELL = 1 << 28  # characters of a cell of a csv file
 
 
@@ -33,7 +34,7 @@ def read_json(path: Path) -> Any:
     Raises:
         DatasetError: missing, not UTF-8, not json.
     """
-    with reading(path, "json file"):
+    with reading(path, "json file", LARGEST_TEXT):
         check_text(path, "json file")
         content = json.loads(path.read_text(encoding="utf-8-sig"))
     return content
@@ -49,7 +50,7 @@ def read_lines(path: Path, what: str) -> list[str]:
     Raises:
         DatasetError: missing, or not UTF-8.
     """
-    with reading(path, what):
+    with reading(path, what, LARGEST_TEXT):
         check_text(path, what)
         lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
     return [line for line in lines if line]
@@ -106,9 +107,7 @@ def read_yaml(path: Path) -> Any:
         DatasetError: missing, larger than :data:`MOST_YAML`, another kind of file, a key written
             twice, or not readable.
     """
-    if path.is_file() and path.stat().st_size > MOST_YAML:
-        raise DatasetError(f"{path}: larger than {MOST_YAML} bytes.")
-    with reading(path, "YAML file"):
+    with reading(path, "YAML file", MOST_YAML):
         check_text(path, "YAML file")
         content = yaml.load(path.read_text(encoding="utf-8-sig"), Loader=_AsWritten)
     return content
@@ -125,7 +124,7 @@ def read_csv(path: Path, columns: Sequence[str] = ()) -> dict[str, list[str]]:
         DatasetError: missing, another kind of file, not UTF-8, no header, a name twice, rows of
             another length, or columns that are not there.
     """
-    with reading(path, "csv file"), _cells_of_any_length():
+    with reading(path, "csv file", LARGEST_TEXT), _cells_of_any_length():
         check_text(path, "csv file")
         with path.open(encoding="utf-8-sig", newline="") as file:
             header, cells = _read_cells(path, csv.reader(file, strict=True))
@@ -193,7 +192,15 @@ def read_parquet(path: Path) -> dict[str, NDArray[Any]]:
         raise DatasetError(
             f"{path}: parquet files need pyarrow: pip install 'i2moe-plugin[parquet]'"
         ) from error
-    with reading(path, "parquet file"):
+    with reading(path, "parquet file", LARGEST_TEXT):
+        facts = parquet.read_metadata(path)
+        count = facts.num_rows * facts.num_columns
+        size = sum(facts.row_group(i).total_byte_size for i in range(facts.num_row_groups))
+        if count > MOST_CELLS or size > LARGEST_TEXT:
+            raise DatasetError(
+                f"{path}: {count} cells of {size} bytes; at most {MOST_CELLS} cells of "
+                f"{LARGEST_TEXT} bytes are read. Keep large arrays as npy or HDF5."
+            )
         table = parquet.ParquetFile(path).read()
         twice = sorted(name for name, count in Counter(table.column_names).items() if count > 1)
         if twice:

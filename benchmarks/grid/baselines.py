@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,6 +27,8 @@ FOLDER = ".simple"
 #: Cells along each side that a picture, and a volume, are averaged in.
 PICTURE, VOLUME = 8, 4
 BATCH = 256
+#: Kinds of simple models, as they are called where different data sets share a table.
+KINDS = ("a constant", "linear model", "gradient boosting", "best modality alone (linear)")
 
 
 @dataclass(frozen=True)
@@ -50,11 +52,12 @@ class Baseline:
     alone: str = ""
 
     @property
-    def kind(self) -> Literal["constant", "alone", "simple"]:
-        """Whether it reads nothing, one modality, or all of them."""
+    def kind(self) -> str:
+        """One of :data:`KINDS`: what it reads, and how."""
+        constant, linear, boosting, alone = KINDS
         if self.alone:
-            return "alone"
-        return "simple" if self.chosen else "constant"
+            return alone
+        return constant if not self.chosen else boosting if "trees" in self.chosen else linear
 
 
 def fit_baselines(

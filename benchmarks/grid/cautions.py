@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 
-from i2moe_plugin.benchmarks.grid.baselines import Baseline
+from i2moe_plugin.benchmarks.grid.baselines import KINDS, Baseline
 from i2moe_plugin.benchmarks.grid.table import CellRuns, Table
 from i2moe_plugin.benchmarks.statistics.metrics import format_value, method_title, metric_title
 from i2moe_plugin.interpretation.verdict import COLLAPSED
 from i2moe_plugin.tasks import HIGHER_IS_BETTER
 
+_CONSTANT, _LINEAR, _BOOSTING, _ALONE = KINDS
+#: What is said of the best simple model of some kinds.
 SENTENCES = {
-    "constant": "Predicting the same for every sample is better than what was trained",
-    "alone": "One modality alone is better, with a linear model,",
-    "simple": "A simple model of all modalities is better",
+    (_CONSTANT,): "Predicting the same for every sample is better than what was trained",
+    (_ALONE,): "One modality alone is better, with a linear model,",
+    (_LINEAR, _BOOSTING): "A simple model of all modalities is better",
 }
 
 
@@ -46,8 +48,8 @@ def _simple_is_better(cells: Sequence[CellRuns], baselines: Sequence[Baseline]) 
     metric = cells[0].metrics[0]
     sign = 1 if HIGHER_IS_BETTER[metric] else -1
     ours = {_name(cell): _mean(cell.values(metric).values()) for cell in cells}
-    for kind in ("constant", "alone", "simple"):
-        rows = [one for one in baselines if one.kind == kind and not math.isnan(one.test[metric])]
+    for kinds, sentence in SENTENCES.items():
+        rows = [one for one in baselines if one.kind in kinds and not math.isnan(one.test[metric])]
         best = max(rows, key=lambda one: sign * one.test[metric], default=None)
         if best is None:
             continue
@@ -55,7 +57,7 @@ def _simple_is_better(cells: Sequence[CellRuns], baselines: Sequence[Baseline]) 
         if beaten:
             figures = ", ".join(f"{name} {format_value(metric, v)}" for name, v in beaten.items())
             yield (
-                f"{SENTENCES[kind]} on {cells[0].settings.dataset}, by {metric_title(metric)} on "
+                f"{sentence} on {cells[0].settings.dataset}, by {metric_title(metric)} on "
                 f"test data: {best.name} {format_value(metric, best.test[metric])}, {figures}."
             )
 

@@ -11,6 +11,8 @@ from i2moe_plugin.benchmarks.run.settings import RunSettings, resolve
 
 #: Stands for every metric of a task.
 ALL = "all"
+#: The simple models beside the methods of `run` and `suite`.
+SIMPLE = ("constant", "linear", "boosting")
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,21 @@ class Grid:
     baselines: tuple[str, ...] = ()
 
 
+def usual_fusion(methods: Sequence[str], default: str) -> str:
+    """Return the backbone to take where none is told: the first that a method asks for.
+
+    Args:
+        methods: names.
+        default: where no method asks for one.
+
+    Raises:
+        ConfigError: no such method.
+    """
+    from i2moe_plugin.methods import find_method
+
+    return next((fusion for name in methods if (fusion := find_method(name).fusion)), default)
+
+
 def methods_grid(
     dataset: str,
     fusion: str,
@@ -123,5 +140,5 @@ def methods_grid(
         seeds=tuple(seeds),
         cells=cells,
         reference="vanilla" if "vanilla" in names else names[0],
-        baselines=("constant", "linear", "boosting"),
+        baselines=SIMPLE,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -71,6 +71,14 @@ def column_name(column: tuple[str, str]) -> str:
     return f"{dataset}: {metric_heading(metric)}"
 
 
+def simple_cells(table: Table, columns: Sequence[tuple[str, str]]) -> list[list[str]]:
+    """Write the rows of simple models: the kind of model, then a cell for each of these columns."""
+    return [
+        [kind, *(format_value(c[1], values[c]) if c in values else "" for c in columns)]
+        for kind, values in table.simple_rows.items()
+    ]
+
+
 def markdown(table: Table) -> str:
     """Write a pipe table, notes, and why what is not finished is not."""
     head = ["", *map(column_name, table.columns)]
@@ -80,7 +88,9 @@ def markdown(table: Table) -> str:
     for row in table.rows:
         cells = [cell_text(table.entries.get((row, column))) for column in table.columns]
         lines.append(_pipes([row_name(row), *cells]))
-    lines += ["", *(f"- {note}" for note in table.notes)]
+    lines += [_pipes(cells) for cells in simple_cells(table, table.columns)]
+    notes = [*table.notes, *(f"Caution: {caution}" for caution in cautions(table))]
+    lines += ["", *(f"- {note}" for note in notes)]
     if table.reasons:
         lines += ["", "Not finished, and not counted:", ""]
         for reason, where in table.reasons.items():
@@ -121,12 +131,16 @@ def latex(table: Table) -> str:
     for row in table.rows:
         cells = [cell_text(table.entries.get((row, column))) for column in table.columns]
         lines.append(_ampersands([row_name(row), *cells]))
+    if simple := simple_cells(table, table.columns):
+        lines += [r"\midrule", *map(_ampersands, simple)]
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
 
 def json_text(table: Table) -> str:
     """Write everything; undefined figures are null."""
-    return json.dumps(json_ready(table.as_dict()), indent=1, allow_nan=False) + "\n"
+    simple = [asdict(one) for one in table.baselines]
+    record = {**table.as_dict(), "simple_models": simple, "cautions": cautions(table)}
+    return json.dumps(json_ready(record), indent=1, allow_nan=False) + "\n"
 
 
 FORMATS: dict[str, Callable[[Table], str]] = {
@@ -183,6 +197,11 @@ def methods_record(table: Table) -> dict[str, Any]:
             cell.settings.method: weights
             for cell in table.cells
             if (weights := cell.expert_weights())
+        },
+        "evidence": {
+            cell.settings.method: [one.as_dict() for one in found]
+            for cell in table.cells
+            if (found := cell.evidence())
         },
         "notes": list(first.notes),
         "cautions": cautions(table),

@@ -202,7 +202,8 @@ def _filled(suite: SuiteFile, part: SuitePart) -> SuitePart:
     from i2moe_plugin.benchmarks.data.registry import datasets
 
     def embedded() -> list[str]:
-        return [name for name in datasets.names() if datasets.get(name).card.embedded]
+        cards = {name: datasets.get(name).card for name in datasets.names()}
+        return [name for name, card in cards.items() if card.embedded and not card.extra]
 
     return SuitePart(
         datasets=_spelled_out(part.datasets or suite.datasets, EMBEDDED, embedded),

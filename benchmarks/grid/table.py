@@ -10,12 +10,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from i2moe_plugin.benchmarks.grid.baselines import Baseline
+from i2moe_plugin.benchmarks.grid.baselines import KINDS, Baseline
 from i2moe_plugin.benchmarks.grid.cells import Cell, Grid
 from i2moe_plugin.benchmarks.run.settings import RunSettings
-from i2moe_plugin.benchmarks.run.store import Run
+from i2moe_plugin.benchmarks.run.store import EVIDENCE, Run
 from i2moe_plugin.benchmarks.statistics.metrics import COSTS
 from i2moe_plugin.benchmarks.statistics.paired import (
     FEWEST_SEEDS,
@@ -27,6 +27,9 @@ from i2moe_plugin.benchmarks.statistics.paired import (
 )
 from i2moe_plugin.benchmarks.statistics.paper import Figure, find_figure
 from i2moe_plugin.tasks import HIGHER_IS_BETTER
+
+if TYPE_CHECKING:
+    from i2moe_plugin.interpretation import Evidence
 
 State = Literal["waiting", "running", "finished", "failed", "skipped", "stopped"]
 #: A data set and a metric.
@@ -97,6 +100,12 @@ class CellRuns:
         return {a.seed: a.run for a in self.attempts if a.run is not None}
 
     @property
+    def every_note(self) -> list[str]:
+        """The data set's notes, and what its runs say of themselves."""
+        of_runs = (note for run in self.runs.values() for note in run.result.get("notes", ()))
+        return list(dict.fromkeys([*self.notes, *of_runs]))
+
+    @property
     def states(self) -> Counter[State]:
         """How many attempts are in each state."""
         return Counter(attempt.state for attempt in self.attempts)
@@ -111,6 +120,14 @@ class CellRuns:
         found = [result["expert_weights"] for result in results if "expert_weights" in result]
         names = found[0] if found else ()
         return {name: sum(row[name] for row in found) / len(found) for name in names}
+
+    def evidence(self) -> list[Evidence]:
+        """Return mean parts in bits over runs, of each predicted thing; none: no such method."""
+        from i2moe_plugin.interpretation import evidence
+
+        outputs = [run.interpretable() for run in self.runs.values() if EVIDENCE in run.files]
+        outputs = [one for one in outputs if len(one)]
+        return evidence(outputs) if outputs else []
 
 
 @dataclass(frozen=True)
@@ -218,6 +235,19 @@ class Table:
         row, dataset = cell.cell.row, cell.settings.dataset
         return [self.entries[row, (dataset, metric)] for metric in cell.metrics]
 
+    @cached_property
+    def simple_rows(self) -> dict[str, dict[Column, float]]:
+        """What simple models reach, by kind of model and column; of modalities alone, the best."""
+        found: dict[str, dict[Column, float]] = {}
+        for dataset, metric in self.columns:
+            better = -1 if HIGHER_IS_BETTER.get(metric) else 1
+            known = [one for one in self.baselines if one.dataset == dataset]
+            known = [one for one in known if not math.isnan(one.test.get(metric, math.nan))]
+            # The best first, which alone is kept of each kind.
+            for one in sorted(known, key=lambda one: better * one.test[metric]):
+                found.setdefault(one.kind, {}).setdefault((dataset, metric), one.test[metric])
+        return {kind: found[kind] for kind in KINDS if kind in found}
+
     @property
     def states(self) -> Counter[State]:
         """How many runs are in each state."""
@@ -319,7 +349,7 @@ def _corrected(entries: dict[Any, Entry]) -> dict[Any, Entry]:
 
 def _notes(cells: Sequence[CellRuns], entries: Sequence[Entry]) -> Iterable[str]:
     for item in cells:
-        for note in item.notes:
+        for note in item.every_note:
             yield f"{item.settings.dataset}: {note}"
     tested = [entry.comparison for entry in entries if entry.comparison is not None]
     if tested:

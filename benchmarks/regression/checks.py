@@ -156,7 +156,7 @@ def _numbers(
     if np.array_equal(first, second, equal_nan=True):
         return Check(cell, title, "same", f"{second.size} values")
     distance = np.where(np.isnan(first) & np.isnan(second), 0.0, np.abs(second - first))
-    allowed = tolerances.loss * np.abs(first) + tolerances.loss_floor
+    allowed = tolerances.loss * np.abs(np.nan_to_num(first)) + tolerances.loss_floor
     over = distance / allowed
     # What was a number and is none any more, or the other way round, is the worst.
     worst = int(np.argmax(np.where(np.isnan(over), math.inf, over)))

@@ -30,7 +30,7 @@ from i2moe_plugin.benchmarks.run.settings import RunSettings
 from i2moe_plugin.benchmarks.run.store import RunStore
 from i2moe_plugin.benchmarks.speed.counting import count
 from i2moe_plugin.errors import RunError
-from i2moe_plugin.model import MultimodalModel
+from i2moe_plugin.multimodal import MultimodalModel
 
 #: Batches of the step that is counted and timed.
 STEPS = 3

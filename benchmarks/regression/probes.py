@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -94,27 +95,27 @@ def measure_probes() -> list[Probe]:
 
 def _all() -> Iterator[tuple[str, Callable[[], Numbers]]]:
     for name, task in TASKS.items():
-        yield f"task: {name}", lambda task=task: _judged(task)
+        yield f"task: {name}", partial(_judged, task)
     for name in MASKINGS:
-        yield f"masking: {name}", lambda name=name: _masked(name)
+        yield f"masking: {name}", partial(_masked, name)
     for name in OBJECTIVES:
-        yield f"objective: {name}", lambda name=name: _objective(name)
+        yield f"objective: {name}", partial(_objective, name)
     for name, penalty in PENALTIES.items():
-        yield f"penalty: {name}", lambda penalty=penalty: _penalty(penalty)
+        yield f"penalty: {name}", partial(_penalty, penalty)
     for entry in backbones:
         subject = Subject(entry)
         if all(p.default is not p.empty for p in entry.settings.values() if p.kind < p.VAR_KEYWORD):
             for kind in subject.kinds:
                 yield (
                     f"backbone: {entry.name}, {kind}",
-                    lambda subject=subject, kind=kind: _fused(subject, kind),
+                    partial(_fused, subject, kind),
                 )
     for name, options in _trainings():
-        yield f"training: {name}", lambda options=options: _trained(**options)
+        yield f"training: {name}", partial(_trained, **options)
     for name, measure in _STATISTICS.items():
         yield f"statistics: {name}", measure
     for name, read in _READINGS.items():
-        yield f"interpretation: {name}", lambda read=read: _numbers_of(read(_outputs()))
+        yield f"interpretation: {name}", partial(_read, read)
 
 
 def _trainings() -> Iterator[tuple[str, dict[str, Any]]]:
@@ -131,18 +132,17 @@ def _trainings() -> Iterator[tuple[str, dict[str, Any]]]:
         yield f"masking {masking}", {"masking": masking, "absent": (1,)}
     for task in (Classification(3, auprc=True), SignedRegression()):
         for metric in (*task.metric_names, "loss"):
-            options = {"task": task, "metric": metric, "lr": 0.2}
-            yield f"{task.name} selected by {metric}", options
+            yield f"{task.name} selected by {metric}", {"task": task, "metric": metric, "lr": 0.2}
     for plan in ("loop", "batched", "shared", "stacked"):
-        yield f"plan {plan}", {"plan": plan}
+        yield f"plan {plan}", {"plan": plan, "fusion": "lrtf"}  # which can be run by each
     yield "memory budget", {"memory_budget": 1}
     yield "three modalities", {"latents": [*LATENTS, LatentSpec(5)]}
     tokens = [LatentSpec(8, 3), LatentSpec(8, 2)]
     yield "tokens", {"latents": tokens, "fusion": "transformer"}
     for entry in backbones:
         if entry.auxiliary and entry.latents != "vector":
-            options = {"latents": tokens, "fusion": entry.name, "auxiliary_weight": 1.0}
-            yield f"auxiliary loss of {entry.name}", options
+            name = f"auxiliary loss of {entry.name}"
+            yield name, {"latents": tokens, "fusion": entry.name, "auxiliary_weight": 1.0}
     for key, value in (
         ("clip_grad_norm", 0.05),
         ("weight_decay", 0.5),
@@ -240,8 +240,8 @@ def _trained(
 ) -> Numbers:
     """Return what a few epochs on drawn data give: losses, the best epoch, and its predictions."""
 
-    def build() -> nn.Module:
-        return create_backbone(fusion, latents, task.num_outputs)
+    def build(num_outputs: int = task.num_outputs) -> nn.Module:
+        return create_backbone(fusion, latents, num_outputs)
 
     encoders = [nn.Linear(spec.dim, spec.dim) for spec in latents]
     model = create_model(method, encoders, latents, build, task, **settings)
@@ -285,7 +285,10 @@ def _target(task: Task, rows: int) -> Tensor:
         scores[::6] = 0.0
         return scores
     if isinstance(task, Classification):
-        return torch.arange(rows)[torch.randperm(rows)] % task.num_outputs
+        label = torch.arange(rows)[torch.randperm(rows)] % task.num_outputs
+        if task.class_weights is not None:  # of equal classes, ovo and ovr are the same AUROC
+            label[(label == 1) & (torch.arange(rows) % 3 > 0)] = 0
+        return label
     return torch.randn(rows, task.num_outputs)
 
 
@@ -307,15 +310,18 @@ def _outputs() -> interpret.Outputs:
     )
 
 
+def _read(read: Callable[[interpret.Outputs], Any]) -> Numbers:
+    return _numbers_of(read(_outputs()))
+
+
+def _compared(metric: str) -> Numbers:
+    return _numbers_of(compare(metric, _FIRST, _SECOND).as_dict())
+
+
 _FIRST = (0.61, 0.64, 0.58, 0.66, 0.63)
 _SECOND = (0.66, 0.65, 0.64, 0.71, 0.62)
 _STATISTICS: dict[str, Callable[[], Numbers]] = {
-    **{
-        f"comparison on {metric}": lambda metric=metric: _numbers_of(
-            compare(metric, _FIRST, _SECOND).as_dict()
-        )
-        for metric in ("accuracy", "mae")
-    },
+    **{f"comparison on {metric}": partial(_compared, metric) for metric in ("accuracy", "mae")},
     "verdicts": lambda: [
         ["worse", "no difference shown", "better", "too few seeds to tell"].index(
             compare(metric, [x + shift for x in _FIRST[:seeds]], _FIRST[:seeds]).verdict

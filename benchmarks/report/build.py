@@ -12,6 +12,7 @@ from typing import Any
 
 from i2moe_plugin import __version__
 from i2moe_plugin.benchmarks.grid.failures import Failures
+from i2moe_plugin.benchmarks.report.features import explained_note, feature_panels, seeds_panel
 from i2moe_plugin.benchmarks.report.groups import (
     Group,
     comparison_rows,
@@ -21,9 +22,9 @@ from i2moe_plugin.benchmarks.report.groups import (
 from i2moe_plugin.benchmarks.report.page import as_json, render
 from i2moe_plugin.benchmarks.report.panels import (
     Panel,
+    group_panels,
     run_panels,
     stability_of,
-    stability_panel,
 )
 from i2moe_plugin.benchmarks.report.samples import (
     BUDGET,
@@ -34,8 +35,9 @@ from i2moe_plugin.benchmarks.report.samples import (
 )
 from i2moe_plugin.benchmarks.run.collect import FoundRuns, SampleViewer, find_runs
 from i2moe_plugin.benchmarks.run.files import write_text
-from i2moe_plugin.benchmarks.run.store import Run
+from i2moe_plugin.benchmarks.run.store import EVIDENCE, Run
 from i2moe_plugin.benchmarks.statistics.metrics import method_title
+from i2moe_plugin.errors import RunError
 from i2moe_plugin.interpretation import CAVEAT
 
 #: Bytes of a page, and of what every page has: plotly, and tables and words.
@@ -71,6 +73,7 @@ def build(
     """
     paths = list(paths)
     found = find_runs(paths)
+    _leave_out_unreadable(found)
     for path in paths:
         found.problems += [(one["run"], f"failed: {one['reason']}") for one in Failures(path)]
     groups = group_runs(found.runs)
@@ -84,13 +87,18 @@ def build(
         for index, group in enumerate(groups):
             shown = [run for run in group.runs() if run.path in drawn]
             stability = stability_of(group) if shown else None
-            if stability is not None:
-                figures[f"group-{index}"] = [stability_panel(stability)]
+            panels = group_panels(group, stability) if shown else []
+            faithful = seeds_panel([run for run in group.runs() if run.method == "fl-i2moe"])
+            if faithful is not None:
+                panels = [*panels, faithful]
+            if panels:
+                figures[f"group-{index}"] = panels
             for run in shown:
                 key = f"run-{len(runs)}"
                 figures[key], sentences = run_panels(
                     run, stability if run.method == "i2moe" else None
                 )
+                figures[key] += feature_panels(run, with_data)
                 advance(1)
                 title = f"{group.name}, {method_title(run.method)}, seed {run.seed}"
                 facts = _facts(run, key, title, sentences)
@@ -158,6 +166,22 @@ def _drawn(groups: list[Group]) -> dict[Path, Run]:
     return {run.path: run for run in runs[:MOST_DRAWN]}
 
 
+def _leave_out_unreadable(found: FoundRuns) -> None:
+    """Move runs whose outputs cannot be shown to the problems."""
+    kept = []
+    for run in found.runs:
+        try:
+            run.interpretable()
+        except RunError as error:
+            found.problems.append((run.name, str(error)))
+        else:
+            kept.append(run)
+    if not kept:
+        reasons = "".join(f"\n  - {name}: {reason}" for name, reason in found.problems)
+        raise RunError(f"no run that can be shown.{reasons}")
+    found.runs = kept
+
+
 def _heads(panels: list[Panel]) -> list[dict[str, Any]]:
     """Return what the template lays out of figures; their data goes with the scripts' data."""
     kept = ("title", "note", "alt", "columns")
@@ -182,9 +206,12 @@ def _facts(run: Run, key: str, title: str, sentences: list[str]) -> dict[str, An
         "title": title,
         "name": run.name,
         "sentences": sentences,
+        "heading": "What may be claimed of this run"
+        if EVIDENCE in run.files
+        else "What a weight is worth in this run",
         "settings": settings,
         "environment": [(name, _word(value)) for name, value in (environment | measured).items()],
-        "notes": result["notes"],
+        "notes": [*result["notes"], *filter(None, [explained_note(run)])],
     }
 
 

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from i2moe_plugin.benchmarks.report.previews import as_record
+from i2moe_plugin.benchmarks.report.waterfall import ExplainedParts, explain_parts
 from i2moe_plugin.benchmarks.run.collect import find_runs, runs_of_other_seeds
-from i2moe_plugin.benchmarks.run.store import Run
+from i2moe_plugin.benchmarks.run.store import EVIDENCE, Run
 from i2moe_plugin.errors import ConfigError, RunError, enumerated
 from i2moe_plugin.interpretation import CAVEAT, Explanation, WeightVerdict, explain, weight_verdict
 
@@ -39,6 +41,11 @@ class ExplainedSample:
     seeds: list[int]
     ranges: list[tuple[float, float]]
     decisions: list[str]
+
+    @property
+    def sample_id(self) -> str:
+        """Whose it is."""
+        return self.explanation.sample_id
 
     def sentences(self) -> list[str]:
         """Say what the weights are worth."""
@@ -90,23 +97,31 @@ class ExplainedSample:
                 "largest_weight_moved_most": self.verdict.moved,
             },
             "worth": self.sentences(),
-            "modalities": [_modality(item) for item in shown],
+            "modalities": [as_record(item) for item in shown],
             "modalities_missing": missing,
         }
 
 
-def explain_sample(path: Path, sample: str | None, classes: int) -> ExplainedSample:
+def explain_sample(
+    path: Path, sample: str | None, classes: int
+) -> ExplainedSample | ExplainedParts:
     """Take a sample of a run (a directory, or a folder with one I2MoE run) apart.
+
+    Of a run of I2MoE its experts and weights, of one of evidence its parts in bits.
 
     ``classes`` says how many classes to tell of, besides those decided and true.
     """
-    run = _choose(path)
+    run = the_run(path)
     outputs = run.interpretable()
-    outputs.mixture()
+    in_parts = EVIDENCE in run.files
+    if not in_parts:
+        outputs.mixture()
     if sample is None:
         raise ConfigError(
             f"no sample named: --sample ID, for instance {_ids_worth_a_look(outputs)}."
         )
+    if in_parts:
+        return explain_parts(run, sample, classes)
     explanation = explain(outputs, sample, classes)
     others, rows, decisions = runs_of_other_seeds(run), [], []
     for other in others:
@@ -127,7 +142,12 @@ def explain_sample(path: Path, sample: str | None, classes: int) -> ExplainedSam
     )
 
 
-def _choose(path: Path) -> Run:
+def the_run(path: Path) -> Run:
+    """Find the one run at a path: its directory, or a folder with no other.
+
+    Raises:
+        RunError: no run there, or several.
+    """
     found = find_runs([path])
     if len(found.runs) == 1:
         return found.runs[0]
@@ -138,7 +158,8 @@ def _choose(path: Path) -> Run:
 
 
 def _ids_worth_a_look(outputs: Outputs) -> str:
-    ids, correct, agree = outputs.sample_id, outputs.correct, outputs.agree
+    ids, correct = outputs.sample_id, outputs.correct
+    agree = outputs.agree if outputs.experts else correct
     chosen = {"": 0} if len(outputs) else {}
     if correct is not None and agree is not None:
         masks = {" (wrong)": ~correct, " (right, experts disagree)": correct & ~agree}
@@ -146,12 +167,3 @@ def _ids_worth_a_look(outputs: Outputs) -> str:
             words: int(mask.argmax()) for words, mask in masks.items() if mask.any()
         } or chosen
     return ", ".join(f"{ids[row]}{words}" for words, row in chosen.items()) or "none: it is empty"
-
-
-def _modality(item: Preview) -> dict[str, Any]:
-    value = item.value
-    if item.kind == "image":
-        value = {"height": value.shape[0], "width": value.shape[1]}
-    elif item.kind != "text":
-        value = np.asarray(value, dtype=float).tolist()
-    return {"modality": item.modality, "kind": item.kind, "names": list(item.names), "value": value}

@@ -10,16 +10,18 @@ import pandas as pd
 
 from i2moe_plugin import interpretation as interpret
 from i2moe_plugin.benchmarks.report.groups import Group, run_metrics
-from i2moe_plugin.benchmarks.run.store import Run
+from i2moe_plugin.benchmarks.run.store import EVIDENCE, Run
 from i2moe_plugin.benchmarks.statistics.metrics import metric_title
 from i2moe_plugin.errors import ConfigError
 from i2moe_plugin.interpretation import figures
+from i2moe_plugin.interpretation.bits import DEFINITION
 
 Panel = dict[str, Any]
 SHORT_CAVEAT = (
     "A weight is how much was mixed in: it does not show that the interaction is in the data, nor "
     "that this expert decided."
 )
+MOST_OUTPUTS = 5  # labels or values whose parts are told in words
 DIGITS = 5  # of the data beside a figure
 
 
@@ -67,6 +69,10 @@ def run_panels(run: Run, stability: pd.DataFrame | None) -> tuple[list[Panel], l
             *_agreement(outputs),
             *_similarity(outputs),
         ]
+    if outputs.fitted is not None and len(outputs):
+        panels += _parts(outputs)
+        told = interpret.evidence(outputs)[:MOST_OUTPUTS]
+        sentences = [line for one in told for line in one.sentences()]
     if len(outputs):
         calibration = interpret.calibration(outputs)
         panels.append(panel("Calibration", figures.calibration(calibration), calibration))
@@ -83,6 +89,21 @@ def stability_of(group: Group) -> pd.DataFrame | None:
         return interpret.stability(runs)
     except ConfigError:
         return None
+
+
+def group_panels(group: Group, stability: pd.DataFrame | None) -> list[Panel]:
+    """Draw what is told of several seeds together: parts in bits, then how stable weights are."""
+    panels = []
+    runs = [run.interpretable() for run in group.runs() if EVIDENCE in run.files]
+    if len(runs) > 1 and len(runs[0]):
+        title = f"What carried the prediction, mean over {len(runs)} seeds"
+        frame = interpret.part_summary(runs)
+        told = interpret.evidence(runs)[:MOST_OUTPUTS]
+        words = " ".join(line for one in told for line in one.sentences())
+        panels.append(panel(title, figures.parts(frame, title), frame, words))
+    if stability is not None:
+        panels.append(stability_panel(stability))
+    return panels
 
 
 def stability_panel(frame: pd.DataFrame) -> Panel:
@@ -109,6 +130,28 @@ def panel(title: str, figure: Any, frame: pd.DataFrame, note: str = "") -> Panel
         "figure": content,
         "table": {"columns": list(map(str, frame.columns)), "rows": rows},
     }
+
+
+def _parts(outputs: interpret.Outputs) -> Iterator[Panel]:
+    """Draw parts in bits: of all samples, by class, and of right and wrong predictions."""
+    note = (
+        "Mean log2 of probability over prior of what came true, taken apart by the "
+        f"{DEFINITION} definition. An outlined bar is not distinguishable from zero."
+    )
+    title = "What carried the prediction"
+    frames = {
+        title: interpret.part_summary(outputs),
+        f"{title}, by class": interpret.part_summary(outputs, "class"),
+        f"{title}, by correctness": interpret.part_summary(outputs, "correct"),
+    }
+    for name, frame in frames.items():
+        if len(frame):
+            yield panel(name, figures.parts(frame, name), frame, note)
+
+
+def _by_class(outputs: interpret.Outputs, note: str) -> Iterator[Panel]:
+    frame = interpret.weight_summary(outputs, "class")
+    yield panel("Weights by class", figures.weights_by_class(frame), frame, note)
 
 
 def _agreement(outputs: interpret.Outputs) -> Iterator[Panel]:

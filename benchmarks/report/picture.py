@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from i2moe_plugin.benchmarks.report.text import without_controls
+from i2moe_plugin.benchmarks.report.waterfall import ExplainedParts
 from i2moe_plugin.benchmarks.run.files import disk_errors_explained
-from i2moe_plugin.interpretation import CAVEAT
+from i2moe_plugin.interpretation import CAVEAT, Explanation, Waterfall
 from i2moe_plugin.interpretation.figures.drawing import expert_colours
 
 if TYPE_CHECKING:
@@ -20,14 +21,23 @@ if TYPE_CHECKING:
 
 TEXT_LIMIT = 500
 SERIES = 4
+WATERFALLS = 3
 
 
-def draw(explained: ExplainedSample, shown: Sequence[Preview], path: Path) -> None:
-    """Write the picture: the sample above, weights and products below, the caveat at the foot."""
+def draw(explained: ExplainedSample | ExplainedParts, shown: Sequence[Preview], path: Path) -> None:
+    """Write the picture: the sample above, below it what carried it, words at the foot.
+
+    Of a run of I2MoE weights and products are drawn, of one of evidence the way from the prior to
+    the prediction in bits.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    one = explained.explanation
+    one: Explanation | Waterfall
+    if isinstance(explained, ExplainedParts):
+        one, correct = explained.waterfall, explained.correct
+    else:
+        one, correct = explained.explanation, explained.explanation.correct
     figure = Figure(figsize=(10, 8.6 if shown else 5.6), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     lower: Any = figure
@@ -36,20 +46,52 @@ def draw(explained: ExplainedSample, shown: Sequence[Preview], path: Path) -> No
         upper, lower = parts
         for axes, item in zip(upper.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
             _modality(axes, item)
-    left, right = lower.subplots(1, 2, width_ratios=[1, 1.8])
-    _weights(left, explained)
-    _products(right, explained)
-    state = "" if one.correct is None else f", {'correct' if one.correct else 'wrong'}"
+    if isinstance(explained, ExplainedParts):
+        places = explained.shown[:WATERFALLS]
+        for axes, place in zip(
+            lower.subplots(1, len(places), squeeze=False)[0], places, strict=True
+        ):
+            _steps(axes, explained, place)
+        words = " ".join(explained.sentences())
+    else:
+        left, right = lower.subplots(1, 2, width_ratios=[1, 1.8])
+        _weights(left, explained)
+        _products(right, explained)
+        words = f"{explained.verdict.sentence} {CAVEAT}"
+    state = "" if correct is None else f", {'correct' if correct else 'wrong'}"
     settings = explained.run.settings
     title = (
         f"{one.sample_id}: predicted {one.decision}, label {one.label}{state}\n"
         f"{settings['fusion']} on {settings['dataset']}, seed {explained.run.seed}"
     )
     figure.suptitle(_text(title, 200), fontsize=12)
-    note = "\n".join(textwrap.wrap(f"{explained.verdict.sentence} {CAVEAT}", 130))
+    note = "\n".join(textwrap.wrap(words, 130))
     figure.supxlabel(_text(note), fontsize=8)
     with disk_errors_explained(path):
         figure.savefig(path, format="png")
+
+
+def _steps(axes: Any, explained: ExplainedParts, place: int) -> None:
+    """Draw one outcome's way from the prior to the prediction, a step for each part."""
+    row = explained.waterfall.steps.iloc[place]
+    bits = [float(row[part]) for part in explained.parts]
+    ends = np.cumsum([0.0, *bits])
+    places = np.arange(len(bits))
+    axes.barh(places, bits, left=ends[:-1], color=expert_colours(list(explained.parts)))
+    for number, end in enumerate(ends[1:-1]):
+        axes.plot([end, end], [number, number + 1], color="grey", linewidth=0.8)
+    axes.axvline(0, color="grey", linewidth=0.8)
+    axes.axvline(ends[-1], color="black", linewidth=1, linestyle=":")
+    names = [
+        f"{_text(part, 24)}\n{value:+.2f}"
+        for part, value in zip(explained.parts, bits, strict=True)
+    ]
+    axes.set(yticks=places, yticklabels=names, xlabel="bits")
+    title = _text(str(row["outcome"]), 24)
+    if not np.isnan(row["prior"]):
+        title += f"\n{row['prior']:.1%} to {row['probability']:.1%}"
+    axes.set_title(title, fontsize=10)
+    axes.invert_yaxis()
 
 
 def _weights(axes: Any, explained: ExplainedSample) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import io
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from i2moe_plugin.benchmarks.data.thumbnails import thumbnail
 from i2moe_plugin.benchmarks.report.page import as_json
 from i2moe_plugin.benchmarks.report.text import without_controls
 from i2moe_plugin.benchmarks.run.store import Run
@@ -26,7 +26,6 @@ SAMPLES, FEWEST = 16_000, 500
 #: Bytes of pictures, text and features that a page holds, where there is room for them.
 BUDGET = 9_000_000
 CLASSES, MOST_CLASSES = 5, 8
-THUMBNAIL = 112
 TEXT_LIMIT = 1200
 CHANNELS, STEPS, FEATURES = 6, 60, 64
 
@@ -116,17 +115,6 @@ class Media:
                     kept[without_controls(name)] = items
             advance(1)
         self.left_out[dataset] = len(ids) - len(kept)
-
-
-def thumbnail(picture: NDArray[Any]) -> str:
-    """Return a small WebP of a picture as a data address."""
-    from PIL import Image
-
-    image = Image.fromarray(picture)
-    image.thumbnail((THUMBNAIL, THUMBNAIL))
-    stream = io.BytesIO()
-    image.save(stream, "WEBP", quality=55, method=4)
-    return "data:image/webp;base64," + base64.b64encode(stream.getvalue()).decode()
 
 
 def _item(shown: Preview) -> dict[str, Any]:

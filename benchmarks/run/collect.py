@@ -5,11 +5,14 @@ Imports no torch until a data set is opened.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from i2moe_plugin.benchmarks.formats.reading import is_file
+from i2moe_plugin.benchmarks.run.records import check_result, check_settings
 from i2moe_plugin.benchmarks.run.store import MANIFEST, Run, RunStore
 from i2moe_plugin.errors import I2MoEError, RunError
 
@@ -34,7 +37,7 @@ def find_runs(paths: Iterable[Path]) -> FoundRuns:
     found = FoundRuns()
     seen: set[Path] = set()
     for path in paths:
-        if (path / MANIFEST).is_file():
+        if is_file(path / MANIFEST):
             folders = [path]
         elif path.is_dir():
             folders = sorted(child.parent for child in path.glob(f"*/{MANIFEST}"))
@@ -47,12 +50,15 @@ def find_runs(paths: Iterable[Path]) -> FoundRuns:
         else:
             raise RunError(f"{path}: no such directory.")
         for folder in folders:
-            if folder.resolve() in seen:
+            place = Path(os.path.realpath(folder))  # also of a link in a circle
+            if place in seen:
                 continue
-            seen.add(folder.resolve())
+            seen.add(place)
             try:
                 run = Run.load(folder)
                 run.check([run.outputs_name, *_READ])
+                check_settings(run.path, run.settings)
+                check_result(run.path, run.result, run.history())
             except RunError as error:
                 found.problems.append((folder.name, str(error)))
             else:
@@ -71,8 +77,11 @@ def runs_of_other_seeds(run: Run) -> list[Run]:
             continue
         try:
             other = Run.load(path.parent)
+            check_settings(other.path, other.settings)
             if (other.method, other.configuration) == (run.method, run.configuration):
-                alike.append(other.check([other.outputs_name, "result.json"]))
+                other.check([other.outputs_name, *_READ])
+                check_result(other.path, other.result, other.history())
+                alike.append(other)
         except RunError:
             continue
     return sorted(alike, key=lambda other: other.seed)

@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -28,12 +28,14 @@ from i2moe_plugin.benchmarks.run.environment import (
 )
 from i2moe_plugin.benchmarks.run.files import json_ready, write_json, write_text
 from i2moe_plugin.benchmarks.run.memory import keep_freed_memory
-from i2moe_plugin.benchmarks.run.model import create_trainer
+from i2moe_plugin.benchmarks.run.model import backbone_notes, check_last_batch, create_trainer
 from i2moe_plugin.benchmarks.run.outputs import write_outputs
+from i2moe_plugin.benchmarks.run.probes import compare_with_probes
 from i2moe_plugin.benchmarks.run.selection import check_selection
 from i2moe_plugin.benchmarks.run.settings import RunSettings
-from i2moe_plugin.benchmarks.run.store import STATES, Run, RunStore
+from i2moe_plugin.benchmarks.run.store import EVIDENCE, STATES, Run, RunStore
 from i2moe_plugin.errors import RunError, TrainingError
+from i2moe_plugin.evidence import Evidence
 from i2moe_plugin.model import I2MoE
 from i2moe_plugin.training import Predictions, Trainer, count_parameters
 
@@ -132,6 +134,8 @@ def _train_and_test(
     sources: Mapping[str, str],
 ) -> None:
     start = time.perf_counter()
+    check_last_batch(settings, data, trainer.model)
+    notes = [*data.notes, *data.observations(), *backbone_notes(trainer.model)]
     _go_on(trainer, folder, identity)
     last_save = time.perf_counter()
 
@@ -164,7 +168,7 @@ def _train_and_test(
         "test": time.perf_counter() - test_start,
         "total": time.perf_counter() - start,
     }
-    _write(settings, data, folder, trainer, test, sources, seconds)
+    _write(settings, data, folder, trainer, test, sources, seconds, notes)
 
 
 def _go_on(trainer: Trainer, folder: Path, identity: str) -> None:
@@ -196,19 +200,21 @@ def _write(
     test: Predictions,
     sources: Mapping[str, str],
     seconds: dict[str, float],
+    notes: Sequence[str],
 ) -> None:
     result: dict[str, Any] = {
         "test": {"loss": test.loss, **trainer.model.task.metrics(test.prediction, test.target)},
         "best_epoch": trainer.best_epoch,
+        **({"best_epochs": trainer.best_epochs} if len(trainer.best_epochs) > 1 else {}),
         "epochs": len(trainer.history),
         "metric": trainer.metric,
         "headline": headline_metric(settings, data),
         "parameters": count_parameters(trainer.model),
         "parameters_without_encoders": count_parameters(trainer.model)
-        - count_parameters(trainer.model.encoders),
+        - sum(map(count_parameters, trainer.model.every_encoder)),
         "seconds": seconds,
         "plan": trainer.plan,
-        "notes": [*data.notes, *data.observations()],
+        "notes": notes,
         "task": trainer.model.task.describe(),
         "target_scale": trainer.target_scale and asdict(trainer.target_scale),
         "class_names": data.class_names,
@@ -226,6 +232,16 @@ def _write(
             zip(names, test.weights.mean(0).astype(float).tolist(), strict=True)
         )
         arrays |= {"expert_outputs": test.outputs, "weights": test.weights}
+    fitted = trainer.model.fitted if isinstance(trainer.model, Evidence) else None
+    if fitted is not None and test.outputs is not None:
+        if trainer.target_scale is not None:
+            scale = trainer.target_scale
+            fitted = fitted.rescaled(np.array(scale.mean), np.array(scale.deviation))
+        # In double precision, from what is stored: so parts sum to what is stored.
+        arrays |= {"model_outputs": test.outputs, "prediction": fitted.predict(test.outputs)}
+        device = trainer.fabric.device
+        probes = compare_with_probes(fitted, test.outputs, data, device, settings.seed)
+        write_json(folder / EVIDENCE, {**fitted.record(), "probes": probes})
     write_json(
         folder / "settings.json",
         {

@@ -72,16 +72,26 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object."""
+    """Read a JSON object.
+
+    Raises:
+        RunError: the file is not there, not readable, or holds something else.
+    """
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise RunError(f"{path}: not a file.")
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
     except FileNotFoundError as error:
         raise RunError(f"{path}: no such file; this is not a finished run.") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RunError(f"{path}: not readable ({error}).") from error
     if not isinstance(value, dict):
         raise RunError(f"{path}: an object was expected.")
     return value
+
+
+def _refuse(word: str) -> None:
+    raise ValueError(f"{word} is not JSON")
 
 
 def json_ready(value: Any) -> Any:

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import fields
 
+import torch
 from lightning_fabric import Fabric
+from lightning_fabric.utilities import move_data_to_device
 from torch import nn
 
 from i2moe_plugin.backbones.create import create_backbone
 from i2moe_plugin.backbones.entry import backbones
 from i2moe_plugin.backbones.latents import latent_specs
+from i2moe_plugin.backbones.soundness import NORM_OF_ONE, unsound
+from i2moe_plugin.backbones.wrapper import Backbone
 from i2moe_plugin.benchmarks.data.open import OpenedDataset
 from i2moe_plugin.benchmarks.encoders import EncoderSettings
 from i2moe_plugin.benchmarks.run.environment import cpu_threads, resolve_device
 from i2moe_plugin.benchmarks.run.settings import RunSettings
+from i2moe_plugin.errors import BackboneError
 from i2moe_plugin.execution.layers import quicken
-from i2moe_plugin.methods import create_model
-from i2moe_plugin.model import MultimodalModel
+from i2moe_plugin.methods import PooledTokens, create_model, find_method
+from i2moe_plugin.multimodal import MultimodalModel
 from i2moe_plugin.parts import ModelSettings
 from i2moe_plugin.seeding import seeded
 from i2moe_plugin.target_scale import TargetScale
@@ -53,6 +59,38 @@ def target_scale(settings: RunSettings, data: OpenedDataset) -> TargetScale | No
     return TargetScale.fit(data.labels("train"), data.task.num_outputs)
 
 
+def backbone_notes(model: MultimodalModel) -> list[str]:
+    """Say what makes the figures of a model's backbone doubtful; see :func:`unsound`."""
+    backbone = next((part for part in model.modules() if isinstance(part, Backbone)), None)
+    return [] if backbone is None else unsound(backbone, backbone.latents)
+
+
+def check_last_batch(settings: RunSettings, data: OpenedDataset, model: MultimodalModel) -> None:
+    """Try one training sample where the last batch of an epoch holds no more.
+
+    Raises:
+        BackboneError: the model cannot be trained on it; names a batch size that leaves none.
+    """
+    count, size = len(data.labels("train")), settings.batch_size
+    if count % size != 1 and size != 1:
+        return
+    device = next(model.parameters()).device
+    *inputs, _ = next(iter(data.prepare(device).loader("train", batch_size=1)))
+    tried = copy.deepcopy(model).train()
+    try:
+        with torch.no_grad(), seeded(settings.seed, "last batch"):
+            tried(move_data_to_device(inputs, device))
+    except ValueError as error:
+        if NORM_OF_ONE not in str(error):
+            raise
+        other = next((b for b in range(size + 1, count) if count % b != 1), count)
+        raise BackboneError(
+            f"{count} training samples in batches of {size} leave a last batch of one sample, on "
+            f"which BatchNorm cannot be trained: choose another batch size (--batch-size {other}), "
+            "or take LayerNorm."
+        ) from error
+
+
 # Threads do not survive a fork: a process forked from one that has used them waits for ever where
 # it needs some. Models are built before runs are handed to processes, and in them.
 @cpu_threads(1)
@@ -73,21 +111,36 @@ def build_model(settings: RunSettings, data: OpenedDataset) -> MultimodalModel:
         patches=settings.patches,
     )
     prepared = data.prepare(resolve_device(settings.device))
-    with seeded(settings.seed, "init", "encoders"):
-        encoders = prepared.encoders(encoder_settings)
-    *inputs, _ = next(iter(prepared.loader("train", batch_size=2)))
-    latents = latent_specs(encoders, inputs)
-    chosen = {field.name: getattr(settings, field.name) for field in fields(ModelSettings)}
-    chosen["memory_budget"] = settings.memory_budget and settings.memory_budget * 1_000_000
+    pooled = find_method(settings.method).pooled
+    sets = 0
+
+    def new_encoders() -> list[nn.Module]:
+        nonlocal sets
+        sets += 1
+        with seeded(settings.seed, "init", "encoders", *([sets] if sets > 1 else [])):
+            built = prepared.encoders(encoder_settings)
+        return [PooledTokens(encoder) for encoder in built] if pooled else built
+
+    encoders = new_encoders()
+    latents = latent_specs(encoders, prepared.example())
+    evidence = settings.evidence_settings
+    own = {
+        "evidence_joint": evidence.joint,
+        "evidence_copies": evidence.copies,
+        "new_encoders": new_encoders,
+        "memory_budget": settings.memory_budget and settings.memory_budget * 1_000_000,
+    }
+    names = [field.name for field in fields(ModelSettings) if field.name not in own]
+    chosen = {name: getattr(settings, name) for name in names} | own
     task = data.task
     built = 0
 
-    def backbone() -> nn.Module:
+    def backbone(num_outputs: int = task.num_outputs) -> nn.Module:
         nonlocal built
         with seeded(settings.seed, "init", "backbone", built):
             built += 1
             return create_backbone(
-                settings.fusion, latents, task.num_outputs, **settings.fusion_settings
+                settings.fusion, latents, num_outputs, **settings.fusion_settings
             )
 
     with seeded(settings.seed, "init", "reweighting"):

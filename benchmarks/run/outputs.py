@@ -5,7 +5,6 @@ Runs of format 1 kept them as ``outputs.npz``, which is still read.
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from i2moe_plugin.benchmarks.formats.arrays import read_npz
+from i2moe_plugin.benchmarks.formats.hdf5 import check_storage, h5_dataset, open_hdf5
 from i2moe_plugin.benchmarks.formats.hdf5_writing import writing_hdf5
 from i2moe_plugin.benchmarks.run.files import replacing
-from i2moe_plugin.errors import RunError
+from i2moe_plugin.errors import DatasetError, RunError
 from i2moe_plugin.tasks import Classification, Multilabel, Regression, Task
 
 #: The file of the outputs, by the format of the run's manifest.
@@ -49,16 +50,29 @@ def write_outputs(folder: Path, columns: Mapping[str, NDArray[Any]]) -> None:
 def read_outputs(
     path: Path, names: tuple[str, ...], rows: slice | NDArray[Any] | None
 ) -> dict[str, NDArray[Any]]:
-    """Read columns and rows (increasing positions or a slice) of ``outputs.h5`` or ``.npz``."""
+    """Read columns of an outputs file, whichever of the two it is.
+
+    Args:
+        path: ``outputs.h5`` or ``outputs.npz``.
+        names: the columns; all of them, if there are none.
+        rows: increasing positions or a slice; None: all of them.
+
+    Raises:
+        RunError: the file is not readable, or has no such column.
+    """
+    chosen = slice(None) if rows is None else rows
     try:
-        with _open(path) as columns:
-            missing = [name for name in names if name not in columns]
-            if missing:
-                raise RunError(f"{path}: no {', '.join(missing)}; it holds {', '.join(columns)}.")
-            chosen = slice(None) if rows is None else rows
-            return {name: _text_as_str(columns[name][chosen]) for name in names or columns}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise RunError(f"{path}: not readable ({error}).") from error
+        if path.name == OUTPUTS[1]:
+            return {name: values[chosen] for name, values in read_npz(path, names or None).items()}
+        with open_hdf5(path, locking=False) as file:
+            found = {}
+            for name in names or list(file):
+                column = h5_dataset(path, file, name)
+                check_storage(path, name, column)
+                found[name] = _text_as_str(column[chosen])
+            return found
+    except DatasetError as error:
+        raise RunError(str(error)) from error
 
 
 def task_of_outputs(columns: Mapping[str, NDArray[Any]]) -> Task:
@@ -73,14 +87,6 @@ def task_of_outputs(columns: Mapping[str, NDArray[Any]]) -> Task:
         return Classification(width)
     labels = target.ndim == 2 and bool(np.isin(target, (0, 1)).all())
     return Multilabel(width) if labels else Regression(width)
-
-
-def _open(path: Path) -> Any:
-    if path.name == OUTPUTS[1]:
-        return np.load(path, allow_pickle=False)
-    import h5py
-
-    return h5py.File(path, "r", locking=False)
 
 
 def _text_as_str(values: Any) -> NDArray[Any]:

@@ -25,11 +25,22 @@ from i2moe_plugin.errors import ConfigError, did_you_mean
 
 #: A name of :data:`i2moe_plugin.methods.METHODS`, such as ``vanilla`` or ``i2moe``.
 Method = str
-PREFIXES = ("fusion.", "data.")
+PREFIXES = ("fusion.", "data.", "evidence.")
 SHORT = "short"
 ValueT = TypeVar("ValueT")
 #: A setting that commands take as an option of its own too, such as ``--lr``.
 Short = Annotated[ValueT, SHORT]
+
+
+class EvidenceSettings(BaseModel):
+    """The settings of the evidence method."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    joint: int = Field(2, ge=1, description="evidence: joint experts, for accuracy and errors")
+    copies: int = Field(
+        2, ge=1, description="evidence: unimodal banks; 1 tells no error of training"
+    )
 
 
 class RunSettings(BaseModel):
@@ -104,6 +115,10 @@ class RunSettings(BaseModel):
         default_factory=dict, description="settings of the data set"
     )
 
+    evidence_settings: EvidenceSettings = Field(
+        default_factory=EvidenceSettings, description="settings of the evidence method"
+    )
+
     precision: Short[Literal["32", "bf16-mixed", "16-mixed"]] = Field(
         "32", description="number format"
     )
@@ -151,20 +166,30 @@ class RunSettings(BaseModel):
 
 def setting_names() -> dict[str, str]:
     """Return each plain setting's name and what it means."""
-    open_ended = {"fusion_settings", "data_settings", "dataset", "fusion", "method", "seed"}
-    return {
-        name: field.description or ""
-        for name, field in RunSettings.model_fields.items()
-        if name not in open_ended
+    nested = {"fusion_settings", "data_settings", "evidence_settings"}
+    kept_out = {*nested, "dataset", "fusion", "method", "seed"}
+    plain = {
+        name: field for name, field in RunSettings.model_fields.items() if name not in kept_out
     }
+    plain |= {f"evidence.{key}": field for key, field in EvidenceSettings.model_fields.items()}
+    return {name: field.description or "" for name, field in plain.items()}
+
+
+def default_of(name: str) -> Any:
+    """Return the default of one of :func:`setting_names`."""
+    prefix, _, key = name.rpartition(".")
+    return (EvidenceSettings if prefix else RunSettings).model_fields[key].default
 
 
 def load_recipe(dataset: str) -> dict[str, Any]:
     """Read the recipe of a data set that the package ships; empty where there is none.
 
     ``like: NAME`` takes over the parts of another data set's recipe that it does not have itself.
+    The sets of one source, such as ``synthetic:NAME``, share the recipe of that source.
     """
-    file = resources.files("i2moe_plugin.benchmarks.recipes").joinpath(f"{dataset}.yaml")
+    file = resources.files("i2moe_plugin.benchmarks.recipes").joinpath(
+        f"{dataset.partition(':')[0]}.yaml"
+    )
     if not file.is_file():
         return {}
     recipe = yaml.safe_load(file.read_text(encoding="utf-8"))
@@ -204,11 +229,17 @@ def resolve(
         "fusion": fusion,
         "fusion_settings": {},
         "data_settings": {},
+        "evidence_settings": {},
     }
     known = setting_names()
     for key, value in values.items():
         prefix = next((prefix for prefix in PREFIXES if key.startswith(prefix)), None)
-        if prefix:
+        if prefix == "evidence." and key not in known:
+            problems.append(
+                f"unknown setting {key!r}.{did_you_mean(key, known)} The evidence method has: "
+                f"{', '.join(name for name in known if name.startswith(prefix))}."
+            )
+        elif prefix:
             record[f"{prefix[:-1]}_settings"][key.removeprefix(prefix)] = value
         elif key in known:
             record[key] = value

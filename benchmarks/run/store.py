@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
+from i2moe_plugin.benchmarks.formats.reading import is_file
 from i2moe_plugin.benchmarks.run.files import (
     disk_errors_explained,
     read_json,
@@ -39,6 +40,8 @@ MANIFEST = "manifest.json"
 #: The format that is written; all of :data:`OUTPUTS` are read.
 FORMAT = 2
 UNFINISHED = ".unfinished"
+#: The calibrations of a run of the evidence method.
+EVIDENCE = "evidence.json"
 #: The last state of a run under way, and the one before it; no part of a finished run.
 STATES = ("state.safetensors", "state.previous.safetensors")
 #: What file systems say that have no locks; runs are then written without.
@@ -69,7 +72,9 @@ class Run:
         """
         manifest = read_json(path / MANIFEST)
         known = " or ".join(map(str, OUTPUTS))
-        if manifest.get("format") not in OUTPUTS or not isinstance(manifest.get("files"), dict):
+        if manifest.get("format") not in list(OUTPUTS) or not isinstance(
+            manifest.get("files"), dict
+        ):
             raise RunError(f"{path / MANIFEST}: not a manifest of format {known}.")
         return cls(path, manifest)
 
@@ -89,10 +94,13 @@ class Run:
             file = self.path / name
             if name not in files:
                 raise RunError(f"{self.path}: its manifest lists no {name}.")
-            if not file.is_file():
-                raise RunError(f"{self.path}: {name} is missing, although the manifest lists it.")
-            facts = files[name]
-            if file.stat().st_size != facts["size"] or sha256_of(file) != facts["sha256"]:
+            if Path(name).name != name or file.is_symlink():
+                raise RunError(f"{self.path}: {name[:100]} is no file in the run's own folder.")
+            if not is_file(file):
+                raise RunError(
+                    f"{self.path}: {name[:100]} is missing, although the manifest lists it."
+                )
+            if {"size": file.stat().st_size, "sha256": sha256_of(file)} != files[name]:
                 raise RunError(f"{self.path}: {name} is not the file the manifest describes.")
             self._checked.add(name)
         return self
@@ -115,9 +123,25 @@ class Run:
         return read_json(self.file(name))
 
     def history(self) -> list[dict[str, Any]]:
-        """Read the records of all epochs, in order."""
-        text = self.file("metrics.jsonl").read_text(encoding="utf-8")
-        return [json.loads(line) for line in text.splitlines()]
+        """Read the records of all epochs, in order.
+
+        Raises:
+            RunError: see :meth:`check`, or the file is not readable.
+        """
+        path = self.file("metrics.jsonl")
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+            records = [json.loads(line) for line in lines]
+        except (OSError, ValueError, RecursionError) as error:
+            raise RunError(f"{path}: not readable ({error}).") from error
+        if not all(isinstance(record, dict) for record in records):
+            raise RunError(f"{path}: an object a line was expected.")
+        return records
+
+    @property
+    def files(self) -> frozenset[str]:
+        """The names of its files."""
+        return frozenset(self.manifest["files"])
 
     @property
     def outputs_name(self) -> str:
@@ -131,7 +155,8 @@ class Run:
 
         Args:
             names: of prediction [N, C], target [N] or [N, C], sample_id [N]; for I2MoE also
-                expert_outputs [N, E, C] and weights [N, E]. All there are by default.
+                expert_outputs [N, E, C] and weights [N, E]; for evidence also model_outputs
+                [N, models, C]. All there are by default.
             rows: which samples; increasing positions, or a slice.
 
         Raises:
@@ -155,20 +180,29 @@ class Run:
         return self._interpretable(None)
 
     def _interpretable(self, rows: slice | NDArray[Any] | None) -> Outputs:
-        from i2moe_plugin.interpretation import Outputs
+        from i2moe_plugin.benchmarks.run.records import check_values
+        from i2moe_plugin.interactions.fitted import Fitted
+        from i2moe_plugin.interpretation import Outputs, Probe
         from i2moe_plugin.tasks import task_from
 
-        result, columns = self.result, self.outputs(rows=rows)
+        result = self.result
+        columns: dict[str, Any] = {**self.outputs(rows=rows)}
         try:
             task = task_from(result["task"]) if "task" in result else task_of_outputs(columns)
-            return Outputs(
+            if EVIDENCE in self.files:
+                record = self.json(EVIDENCE)
+                columns["fitted"] = Fitted.read(task, record)
+                columns["probes"] = tuple(Probe(**one) for one in record["probes"])
+            found = Outputs(
                 task=task,
                 class_names=tuple(result["class_names"]),
                 modalities=tuple(result["modalities"]),
                 experts=tuple(result.get("expert_weights", ())),
                 **columns,
             )
-        except (ConfigError, ShapeError, KeyError, TypeError) as error:
+            check_values(found)
+            return found
+        except (ConfigError, ShapeError, LookupError, TypeError, ValueError) as error:
             raise RunError(f"{self.path}: not a run's outputs ({error}).") from error
 
     @property
@@ -265,15 +299,18 @@ class RunStore:
         try:
             with disk_errors_explained(aside):
                 _clear(aside, final, fresh)
-                done = _put_in_place(aside, final, identity)
+                done = _is_whole(aside, identity)
+                if done:
+                    _put_in_place(aside, final)
                 if done or (not fresh and _is_whole(final, identity)):
                     yield None
                     return
                 aside.mkdir(exist_ok=True)
+                (aside / MANIFEST).unlink(missing_ok=True)
             yield aside
             with disk_errors_explained(aside):
                 _describe(aside, identity)
-                _put_in_place(aside, final, identity)
+                _put_in_place(aside, final)
         finally:
             if not aside.exists():
                 # Before another process can hold it. Where an open file cannot go, it stays.
@@ -327,11 +364,8 @@ def _is_whole(path: Path, identity: str) -> bool:
         return False
 
 
-def _put_in_place(aside: Path, final: Path, identity: str) -> bool:
-    """Rename a run that is whole into its place; False, and nothing is done, where it is not."""
-    if not _is_whole(aside, identity):
-        (aside / MANIFEST).unlink(missing_ok=True)
-        return False
+def _put_in_place(aside: Path, final: Path) -> None:
+    """Rename a run that is whole into its place."""
     for name in STATES:
         (aside / name).unlink(missing_ok=True)
     old = _replaced(final)
@@ -339,7 +373,6 @@ def _put_in_place(aside: Path, final: Path, identity: str) -> bool:
         final.rename(old)
     aside.rename(final)
     shutil.rmtree(old, ignore_errors=True)
-    return True
 
 
 def _lock(aside: Path) -> BaseFileLock | None:

@@ -12,7 +12,8 @@ from i2moe_plugin.backbones.create import create_backbone
 from i2moe_plugin.backbones.latents import LatentSpec
 from i2moe_plugin.execution.layers import Dropout, quicken
 from i2moe_plugin.methods import create_model
-from i2moe_plugin.model import MultimodalModel, Vanilla
+from i2moe_plugin.model import Vanilla
+from i2moe_plugin.multimodal import MultimodalModel
 from i2moe_plugin.tasks import Classification
 
 Variant = Literal[

@@ -19,6 +19,12 @@ from i2moe_plugin.benchmarks.data.splits import SPLITS
 from i2moe_plugin.benchmarks.terminal.output import print_json
 from i2moe_plugin.errors import DatasetError
 
+#: Sets that are drawn when they are named, so no list of what is here holds them.
+DRAWN = (
+    "Drawn sets whose interactions are known: synthetic:NAME, such as synthetic:hdxor-synergy, "
+    "synthetic:pid-mix1, synthetic:ring or synthetic:bool-xor"
+)
+
 
 def show_data(as_json: bool) -> None:
     """Show every data set in one line."""
@@ -47,6 +53,7 @@ def show_data(as_json: bool) -> None:
     console = Console()
     console.print(table)
     console.print("All about one: i2moe-bench data describe NAME", markup=False)
+    console.print(DRAWN, markup=False)
     for name, reason in datasets.broken.items():
         console.print(f"{name} is installed but cannot be loaded: {reason}", markup=False)
 
@@ -104,7 +111,7 @@ def show_description(given: str, as_json: bool) -> None:
     card = facts.card
     if as_json:
         record = {"name": name, "modalities": list(facts.modalities), "metric": facts.metric}
-        print_json(record | dataclasses.asdict(card))
+        print_json(record | dataclasses.asdict(card) | {"more": dict(entry.more())})
         return
     console = Console(highlight=False)
     console.print(Text(f"{name}: {card.title}", style="bold"))
@@ -118,8 +125,10 @@ def show_description(given: str, as_json: bool) -> None:
         "source": card.source,
         "citation": card.citation,
         "how to get it": card.how_to_get,
+        "needs": card.extra and f"pip install 'i2moe-plugin[{card.extra}]'",
         "settings": ", ".join(f"data.{n}={p.default}" for n, p in entry.settings.items()),
         "published sizes": ", ".join(f"{word} = {size}" for word, size in card.sizes),
+        **entry.more(),
     }
     for key, value in lines.items():
         if value:
@@ -135,8 +144,8 @@ def show_verification(given: str, root: Path | None, as_json: bool) -> bool:
     """Compare a data set's files with the published format; True where nothing differs."""
     name, place = find_dataset(given, root)
     entry = datasets.get(name)
-    problems = entry.verify(None if entry.card.embedded else place)
-    where = entry.status(None if entry.card.embedded else place).where
+    problems = entry.verify(place)
+    where = entry.status(place).where
     sizes: dict[str, int] = {}
     notes: tuple[str, ...] = ()
     if not problems:

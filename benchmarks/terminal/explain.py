@@ -16,6 +16,7 @@ from i2moe_plugin.benchmarks.report.text import without_controls
 if TYPE_CHECKING:
     from i2moe_plugin.benchmarks.data.preview import Preview
     from i2moe_plugin.benchmarks.report.explanation import ExplainedSample
+    from i2moe_plugin.benchmarks.report.waterfall import ExplainedParts
 
 BARS = "▁▂▃▄▅▆▇█"
 MOST_BARS = 60
@@ -23,6 +24,8 @@ PICTURE_WIDTH = 32
 TEXT_LIMIT = 1200
 FEATURES = 8
 SPARKLINES = 6
+#: Characters that a waterfall takes.
+STEPS = 20
 
 
 def show_explanation(console: Console, explained: ExplainedSample) -> None:
@@ -48,6 +51,32 @@ def show_explanation(console: Console, explained: ExplainedSample) -> None:
     if one.classes_left_out:
         console.print(Text(f"{one.classes_left_out} more classes are not shown.", style="dim"))
     console.print(Text("What a weight is worth here", style="bold"))
+    for sentence in explained.sentences():
+        console.print(Text(f"· {without_controls(sentence)}"), soft_wrap=False)
+
+
+def show_parts(console: Console, explained: ExplainedParts) -> None:
+    """Show the decision, and the way from the prior to it in bits."""
+    one, settings = explained.waterfall, explained.run.settings
+    head = Text(f"{without_controls(one.sample_id)}", style="bold")
+    head.append(
+        f"   {settings['fusion']} on {settings['dataset']}, seed {explained.run.seed}", style="dim"
+    )
+    console.print(head)
+    said = Text("Predicted ")
+    said.append(without_controls(one.decision), style="bold")
+    said.append(", label ")
+    said.append(without_controls(one.label), style="bold")
+    if explained.correct is not None:
+        said.append(": ")
+        said.append(*(("correct", "bold green") if explained.correct else ("wrong", "bold red")))
+    console.print(said + ".")
+    for place in explained.shown:
+        console.print(_waterfall(explained, place))
+    left_out = len(one.steps) - len(explained.shown)
+    if left_out:
+        console.print(Text(f"{left_out} more outcomes are not shown.", style="dim"))
+    console.print(Text("How to read it", style="bold"))
     for sentence in explained.sentences():
         console.print(Text(f"· {without_controls(sentence)}"), soft_wrap=False)
 
@@ -110,6 +139,39 @@ def _weights(explained: ExplainedSample) -> Table:
             cells.append(f"{low:.2f} to {high:.2f}")
         style = "bold" if index == largest else ""
         table.add_row(*cells, Text(f"{row['push']:+.2f}", style=style))
+    return table
+
+
+def _waterfall(explained: ExplainedParts, place: int) -> Table:
+    """Lay out one outcome: the prior, each part's step in bits, and where it ends."""
+    row = explained.waterfall.steps.iloc[place]
+    bits = [float(row[part]) for part in explained.parts]
+    ends = np.cumsum([0.0, *bits])
+    low, high = min(ends), max(ends)
+    scale = (STEPS - 1) / ((high - low) or 1)
+    known = not np.isnan(row["prior"])
+    title = without_controls(str(row["outcome"]), 48)
+    table = Table(title=title, title_justify="left", box=SIMPLE)
+    table.add_column("", no_wrap=True)
+    table.add_column("bits", justify="right")
+    if explained.ranges is not None:
+        runs = len(explained.seeds) + 1
+        table.add_column(f"over {runs} seeds", justify="right", no_wrap=True)
+    table.add_column("", min_width=STEPS, no_wrap=True)
+    gap = [""] * (explained.ranges is not None)
+    before, after = (f" {row[name]:.1%}" if known else "" for name in ("prior", "probability"))
+    table.add_row(f"prior{before}", "", *gap, " " * round(-low * scale) + "│", style="dim")
+    for number, (part, value) in enumerate(zip(explained.parts, bits, strict=True)):
+        start, end = sorted((ends[number], ends[number + 1]))
+        left, right = round((start - low) * scale), round((end - low) * scale)
+        bar = Text(" " * left + ("█" if value >= 0 else "░") * max(1, right - left))
+        cells: list[Any] = [Text(without_controls(part, 32)), f"{value:+.2f}"]
+        if explained.ranges is not None:
+            least, most = explained.ranges[place, number]
+            cells.append(f"{least:+.2f} to {most:+.2f}")
+        table.add_row(*cells, bar)
+    end = " " * round((ends[-1] - low) * scale) + "│"
+    table.add_row(f"prediction{after}", f"{ends[-1]:+.2f}", *gap, end, style="bold")
     return table
 
 

@@ -16,7 +16,7 @@ from rich.text import Text
 from i2moe_plugin.backbones.entry import backbones as backbone_registry
 from i2moe_plugin.backbones.entry import list_backbones
 from i2moe_plugin.benchmarks.data.registry import datasets
-from i2moe_plugin.benchmarks.run.settings import RunSettings, setting_names
+from i2moe_plugin.benchmarks.run.settings import default_of, setting_names
 from i2moe_plugin.benchmarks.terminal.output import print_json
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def show_datasets(as_json: bool) -> None:
 def show_settings(as_json: bool) -> None:
     """Show every plain setting with its default."""
     rows = [
-        {"name": name, "default": str(RunSettings.model_fields[name].default), "what": what}
+        {"name": name, "default": str(default_of(name)), "what": what}
         for name, what in setting_names().items()
     ]
     rows.append({"name": "fusion.NAME", "default": "", "what": "a setting of the backbone"})

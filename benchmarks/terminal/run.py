@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import (
@@ -22,6 +22,7 @@ from i2moe_plugin.benchmarks.grid.cautions import cautions
 from i2moe_plugin.benchmarks.grid.cells import Grid
 from i2moe_plugin.benchmarks.grid.runner import OnEvent
 from i2moe_plugin.benchmarks.grid.table import Attempt, CellRuns, Entry, Table
+from i2moe_plugin.benchmarks.report.text import without_controls
 from i2moe_plugin.benchmarks.run.defaults import said_of
 from i2moe_plugin.benchmarks.statistics.metrics import (
     format_interval,
@@ -32,7 +33,12 @@ from i2moe_plugin.benchmarks.statistics.metrics import (
     verdict_words,
 )
 from i2moe_plugin.benchmarks.terminal.tables import print_in_parts
+from i2moe_plugin.interpretation.bits import DEFINITION
 
+if TYPE_CHECKING:
+    from i2moe_plugin.interpretation import Evidence
+
+MOST_OUTPUTS = 3  # labels or values whose parts are shown
 VERDICT_STYLE = {"better": "bold green", "worse": "bold red"}
 
 
@@ -91,16 +97,50 @@ def show_methods(table: Table) -> None:
             f"Mean weight of each expert{whose}: "
             + ", ".join(f"{name} {value:.2f}" for name, value in weights.items())
         )
+    for cell in table.cells:
+        show_evidence(console, cell.evidence())
     for caution in cautions(table):
         console.print(Text(f"Caution: {caution}", style="yellow"))
     console.print(f"Cost: {'; '.join(map(_cost, table.cells))}")
     noted = (f"{one.name}: {one.note}." for one in table.baselines if one.note)
     by_size = said_of(table.cells[0].settings, table.cells[0].cell.sources)
-    for note in (*table.cells[0].notes, *noted, *([f"{by_size}."] if by_size else [])):
+    said = dict.fromkeys(note for cell in table.cells for note in cell.every_note)
+    for note in (*said, *noted, *([f"{by_size}."] if by_size else [])):
         console.print(Text(f"Note: {note}", style="yellow"))
     runs = [run for cell in table.cells for run in cell.runs.values()]
     again = f" ({table.reused} finished before)" if table.reused else ""
     console.print(Text(f"Runs: {len(runs)} in {runs[0].path.parent}{again}"))
+
+
+def show_evidence(console: Console, found: Sequence[Evidence]) -> None:
+    """Show parts in bits with their errors, and what may be claimed of them."""
+    for one in found[:MOST_OUTPUTS]:
+        about = f" about {without_controls(one.output)}" if one.output else ""
+        runs = f"{one.runs} run{'s' * (one.runs != 1)}"
+        title = (
+            f"What carried the prediction{about}: bits, {DEFINITION} definition, mean over "
+            f"{one.samples:,} test samples and {runs}; calibrated on {one.validation:,} validation "
+            "samples"
+        )
+        table = RichTable(title=title, title_justify="left")
+        table.add_column("part")
+        table.add_column("bits ± error", justify="right", no_wrap=True)
+        table.add_column("")
+        rows = [*zip(one.parts, one.bits, one.errors, one.claimed, strict=True)]
+        for name, bits, error, claimed in [
+            *rows,
+            ("total", one.total, one.total_error, one.something),
+        ]:
+            bar = "█" * max(0, round(20 * float(bits) / max(one.total, 1e-9)))
+            words = bar[:24] if claimed else "not distinguishable from zero"
+            value = f"{bits + 0.0:.3f} ± {error:.3f}"
+            style = "" if claimed else "dim"
+            table.add_row(Text(without_controls(name)), value, words, style=style)
+        console.print(table)
+        for sentence in one.sentences():
+            console.print(Text(f"· {without_controls(sentence)}"))
+    if len(found) > MOST_OUTPUTS:
+        console.print(f"And {len(found) - MOST_OUTPUTS} more outputs: --json has all of them.")
 
 
 def _metrics_table(table: Table, columns: slice, titled: bool) -> RichTable:

@@ -12,8 +12,9 @@ from rich.live import Live
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from i2moe_plugin.benchmarks.grid.cautions import cautions
 from i2moe_plugin.benchmarks.grid.cells import Grid
-from i2moe_plugin.benchmarks.grid.formats import cell_text, column_name, row_name
+from i2moe_plugin.benchmarks.grid.formats import cell_text, column_name, row_name, simple_cells
 from i2moe_plugin.benchmarks.grid.runner import OnEvent
 from i2moe_plugin.benchmarks.grid.table import Attempt, CellRuns, State, Table
 from i2moe_plugin.benchmarks.statistics.metrics import format_value
@@ -100,11 +101,15 @@ def show_suite(table: Table, folder: Path) -> None:
         for row in table.rows:
             cells = [table.entries.get((row, column)) for column in table.columns[columns]]
             shown.add_row(row_name(row), *map(Text, map(cell_text, cells)))
+        for simple in simple_cells(table, table.columns[columns]):
+            shown.add_row(*map(Text, simple), style="dim")
         return shown
 
     print_in_parts(console, len(table.columns), part)
     for note in table.notes:
         console.print(Text(note, style="dim"))
+    for caution in cautions(table):
+        console.print(Text(f"Caution: {caution}", style="yellow"))
     for reason, where in table.reasons.items():
         console.print(Text(f"{reason} ({len(where)} runs, {where[0]}, ...)", style="yellow"))
     if any(reason.startswith("failed") for reason in table.reasons):

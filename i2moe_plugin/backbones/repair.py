@@ -66,7 +66,8 @@ def register_hidden_parameters(module: nn.Module) -> list[str]:
             try:
                 new = _registered(value, module)
             except ValueError as error:
-                problems.append(f"{type(owner).__name__}.{name}: {error}")
+                reason = _by_old_hook(owner, key) or str(error)
+                problems.append(f"{type(owner).__name__}.{name}: {reason}")
                 continue
             delattr(owner, key)
             setattr(owner, key, new)
@@ -127,6 +128,19 @@ def _registered(value: Any, module: nn.Module) -> Any:
     if isinstance(value, dict):
         return nn.ModuleDict(dict(zip(value, modules, strict=True)))
     return nn.ModuleList(modules)
+
+
+def _by_old_hook(owner: nn.Module, key: str) -> str:
+    """Say what to use where ``torch.nn.utils`` computes this attribute before each call."""
+    for hook in owner._forward_pre_hooks.values():
+        kind = type(hook).__name__
+        old = {"WeightNorm": "weight_norm", "SpectralNorm": "spectral_norm"}.get(kind)
+        if old and getattr(hook, "name", None) == key:
+            return (
+                f"torch.nn.utils.{old} keeps a tensor computed from parameters; take "
+                f"torch.nn.utils.parametrizations.{old}"
+            )
+    return ""
 
 
 def _parameter(tensor: Tensor, module: nn.Module) -> nn.Parameter:

@@ -81,9 +81,14 @@ class Backbone(nn.Module):
                 f"backbone {entry.name!r} built a {type(fusion).__name__}; "
                 "a torch.nn.Module is expected."
             )
+        if any(isinstance(part, torch.jit.ScriptModule) for part in fusion.modules()):
+            raise BackboneError(
+                f"backbone {entry.name!r} is scripted (torch.jit.script or trace), and experts "
+                "cannot be copied from it or trained; return the module itself."
+            )
         self.repaired = register_hidden_parameters(fusion)
         self.entry, self.num_outputs = entry, num_outputs
-        self.fusion = fusion
+        self.fusion, self.latents = fusion, tuple(latents)
         self.head: MLPHead | None = None
         fused = self._dry_run(latents)
         if own_head:
@@ -237,6 +242,16 @@ class Backbone(nn.Module):
                 f"backbone {name!r} returned a {type(result).__name__}; a tensor, or a tuple whose "
                 "first item is one, is expected."
             )
+        if not result.is_floating_point():
+            advice = (
+                "take .real or .abs(), or torch.view_as_real"
+                if result.is_complex()
+                else "use .float()"
+            )
+            kind = "complex numbers" if result.is_complex() else str(result.dtype)
+            raise BackboneError(
+                f"backbone {name!r} returned {kind}; real numbers are expected: {advice}."
+            )
         if result.dim() < 2 or result.shape[0] != batch:
             raise BackboneError(
                 f"backbone {name!r} returned a tensor of shape {list(result.shape)}; expected "
@@ -267,9 +282,14 @@ class Backbone(nn.Module):
         except BackboneError:
             raise
         except Exception as error:
+            hint = ""
+            if "not list" in str(error) or "'list' object" in str(error):
+                hint = (
+                    " Is it no fusion? A fusion is given one list of all latents, not one tensor."
+                )
             raise BackboneError(
                 f"backbone {self.entry.name!r} failed on latents of shape {_shapes(example)}: "
-                f"{type(error).__name__}: {error}"
+                f"{type(error).__name__}: {error}.{hint}"
             ) from error
         finally:
             self.fusion.train(training)

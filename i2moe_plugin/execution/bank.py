@@ -6,11 +6,20 @@ import copy
 from collections.abc import Callable, Sequence
 from typing import Literal, get_args
 
+import torch
 from torch import Tensor, nn
 
 from i2moe_plugin.errors import BackboneError, ConfigError, ShapeError
 from i2moe_plugin.execution.layers import quicken
-from i2moe_plugin.execution.plans import Latents, Masks, run_experts
+from i2moe_plugin.execution.plans import (
+    Latents,
+    Masks,
+    ViewPlan,
+    apart,
+    looped,
+    recomputed,
+    run_experts,
+)
 from i2moe_plugin.execution.rule import Plan, PlanReport, choose, fit_budget
 
 ExpertInit = Literal["copies", "independent"]
@@ -112,6 +121,40 @@ class ExpertBank(nn.Module):
             padding_masks,
             chunk=report.chunk,
         )
+
+    def forward_each(
+        self,
+        latents: Sequence[Latents],
+        padding_masks: Sequence[Masks],
+        experts: Sequence[int] | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Run each expert on latents of its own, once.
+
+        Args:
+            latents: for each expert M tensors [B, ...].
+            padding_masks: for each expert None, or for each modality None or [B, T_m].
+            experts: the numbers of those that are run; all by default.
+
+        Returns:
+            outputs [E, B, C]; the auxiliary losses [E].
+
+        Raises:
+            ConfigError: a plan that was asked for and is not valid for this backbone.
+        """
+        chosen = [*self.experts] if experts is None else [self.experts[e] for e in experts]
+        report = self.settle(latents[0], padding_masks[0])
+        shapes = {tuple(tensor.shape for tensor in row) for row in latents}
+        alike = len(shapes) == 1 and all(mask is None for mask in padding_masks)
+        alone = not self.training and latents[0][0].device.type == "cpu"
+        if report.plan == "stacked" and alike and not alone and len(chosen) == len(self.experts):
+            return apart(self.experts, latents)
+        run: ViewPlan = looped
+        if report.chunk and torch.is_grad_enabled():
+            run = recomputed(run, 1)
+        pairs = zip(chosen, latents, padding_masks, strict=True)
+        results = [run(expert, row, (), masks) for expert, row, masks in pairs]
+        outputs, auxiliaries = zip(*results, strict=True)
+        return torch.cat(outputs), torch.stack(auxiliaries)
 
     def settle(self, latents: Latents, padding_masks: Masks = None) -> PlanReport:
         """The plan in use; the first batch decides.

@@ -252,6 +252,24 @@ def _stacked(
     return outputs, auxiliary.mean()
 
 
+def apart(experts: Experts, latents: Sequence[Latents]) -> tuple[Tensor, Tensor]:
+    """Run all experts at once, each on latents of its own, of the same shapes.
+
+    Args:
+        experts: E modules of one structure.
+        latents: for each expert M tensors [B, ...].
+
+    Returns:
+        outputs [E, B, C]; auxiliary losses [E].
+    """
+    columns = [torch.stack(column) for column in zip(*latents, strict=True)]
+
+    def run(own: dict[str, Tensor], views: list[Tensor]) -> tuple[Tensor, Tensor]:
+        return torch.func.functional_call(experts[0], own, (views, None))
+
+    return torch.vmap(run, randomness="different")(_joined(experts), columns)
+
+
 def _joined(experts: Experts) -> dict[str, Tensor]:
     """Return parameters and buffers by name, each [E, ...]; gradients reach the experts' own.
 

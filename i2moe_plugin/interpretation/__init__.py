@@ -10,7 +10,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submodules=["figures"],
     submod_attrs={
-        "outputs": ["Outputs"],
+        "outputs": ["Outputs", "Probe"],
         "local": ["Explanation", "explain"],
         "across": [
             "agreement",
@@ -21,6 +21,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "training_curves",
             "weight_summary",
         ],
+        "coalitions": ["additive_projection", "coalition_values", "intershap"],
+        "bits": ["Evidence", "Waterfall", "evidence", "part_labels", "part_summary", "waterfall"],
         "honesty": ["deletion", "permuted_labels", "stability"],
         "verdict": ["CAVEAT", "WeightVerdict", "weight_verdict", "worth"],
     },

@@ -11,7 +11,36 @@ from numpy.typing import NDArray
 
 from i2moe_plugin.errors import ConfigError, ShapeError, did_you_mean
 from i2moe_plugin.interactions.experts import Expert
+from i2moe_plugin.interactions.fitted import Fitted
 from i2moe_plugin.tasks import Classification, Multilabel, Regression, Task
+
+#: A probe that knows less than so many bits more is not worth a word.
+WORTH_SAYING = 0.01
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A simple model of one modality's features, beside the unimodal expert of that modality.
+
+    Attributes:
+        modality: its name.
+        probe: the model's.
+        bits, expert_bits: what each knows on test data.
+        difference: how many bits the probe knows more.
+        error: the standard error of the difference; None of a single sample.
+    """
+
+    modality: str
+    probe: str
+    bits: float
+    expert_bits: float
+    difference: float
+    error: float | None
+
+    @property
+    def knows_more(self) -> bool:
+        """Whether the probe knows more, beyond two standard errors."""
+        return self.error is not None and self.difference > max(2 * self.error, WORTH_SAYING)
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +57,9 @@ class Outputs:
         experts: the names of the E experts in order; empty for vanilla.
         expert_outputs: [N, E, C], or None for vanilla.
         weights: [N, E], or None for vanilla.
+        model_outputs: [N, models, C] of the evidence method, or None.
+        fitted: the calibrations of the evidence method, or None.
+        probes: simple models beside its unimodal experts, where they were tried.
 
     Raises:
         ShapeError: columns that do not fit together.
@@ -56,6 +88,9 @@ class Outputs:
     experts: tuple[str, ...] = ()
     expert_outputs: NDArray[Any] | None = None
     weights: NDArray[Any] | None = None
+    model_outputs: NDArray[Any] | None = None
+    fitted: Fitted | None = None
+    probes: tuple[Probe, ...] = ()
 
     def __post_init__(self) -> None:
         samples, width = len(self.prediction), self.task.num_outputs
@@ -66,6 +101,8 @@ class Outputs:
         }
         if experts:
             expected |= {"expert_outputs": (samples, experts, width), "weights": (samples, experts)}
+        if self.fitted is not None:
+            expected["model_outputs"] = (samples, self.fitted.members.count, width)
         problems = [
             f"{name} is {list(np.shape(getattr(self, name)))}, expected {list(shape)}"
             for name, shape in expected.items()
@@ -126,6 +163,16 @@ class Outputs:
             raise ConfigError("a vanilla run has no experts; take a run of method i2moe.")
         return self.expert_outputs, self.weights
 
+    def evidence(self) -> tuple[Fitted, NDArray[Any]]:
+        """Return the calibrations and all models' outputs [N, models, C] of the evidence method.
+
+        Raises:
+            ConfigError: a run of another method, which has none.
+        """
+        if self.fitted is None or self.model_outputs is None:
+            raise ConfigError("only a run of method evidence has parts in bits.")
+        return self.fitted, self.model_outputs
+
     def groups(self, by: str) -> list[tuple[str, NDArray[np.bool_]]]:
         """Put the samples into named groups.
 
@@ -150,7 +197,14 @@ class Outputs:
     def rows(self, rows: Sequence[int] | NDArray[Any]) -> Outputs:
         """Take these samples alone."""
         index = np.asarray(rows)
-        columns = ("prediction", "target", "sample_id", "expert_outputs", "weights")
+        columns = (
+            "prediction",
+            "target",
+            "sample_id",
+            "expert_outputs",
+            "weights",
+            "model_outputs",
+        )
         kept: dict[str, Any] = {}
         for name in columns:
             values = getattr(self, name)

@@ -15,9 +15,12 @@ from i2moe_plugin.adapters.tokens import Attention
 from i2moe_plugin.adapters.transformer import (
     ReleasedBlock,
     ReleasedTransformer,
+    TokenTransformer,
     Transformer,
     TransformerBlock,
+    sinusoids,
 )
+from i2moe_plugin.backbones.attention import seen_attention
 
 
 @pytest.mark.parametrize("case", ["released_transformer_2", "released_transformer_3"])
@@ -167,3 +170,39 @@ def test_all_views_at_once_are_the_views_one_by_one(name):
         together, _ = fusion.forward_views(views, [None, mask, None])
         for ours, view in zip(together, views, strict=True):
             assert_close(ours, fusion(view, [None, mask, None])[0], rtol=1e-12, atol=1e-12)
+
+
+def test_sinusoids_against_the_papers_formula():
+    table = sinusoids(7, 6)
+    for place in range(7):
+        for i in range(3):
+            angle = place / 10000 ** (2 * i / 6)
+            assert table[place, 2 * i].item() == pytest.approx(math.sin(angle), abs=1e-6)
+            assert table[place, 2 * i + 1].item() == pytest.approx(math.cos(angle), abs=1e-6)
+
+
+def test_the_token_transformer_is_the_transformer_at_sinusoidal_positions():
+    latents = [LatentSpec(8, 3), LatentSpec(8, 5)]
+    torch.manual_seed(0)
+    fusion = TokenTransformer(latents, 2, num_heads=2).eval()
+    assert "positions" not in fusion.state_dict(), "nothing of it is learned"
+    learned = Transformer(latents, 2, num_heads=2).eval()
+    learned.load_state_dict({**fusion.state_dict(), "positions": sinusoids(8, 8)[None]})
+    inputs = [torch.randn(4, 3, 8), torch.randn(4, 5, 8)]
+    mask = torch.arange(3) >= torch.tensor([3, 2, 1, 3])[:, None]
+    for masks in (None, [mask, None]):
+        assert_close(fusion(inputs, masks), learned(inputs, masks), rtol=0, atol=0)
+
+
+def test_attention_can_be_seen_in_every_layer():
+    latents = [LatentSpec(8, 3), LatentSpec(8, 5)]
+    fusion = TokenTransformer(latents, 2, num_heads=2, num_layers=3).eval()
+    mask = torch.arange(3) >= torch.tensor([3, 2, 1, 3])[:, None]
+    with seen_attention(fusion) as seen:
+        fusion([torch.randn(4, 3, 8), torch.randn(4, 5, 8)], [mask, None])
+    assert [weights.shape for weights in seen] == [(4, 2, 8, 8)] * 3
+    for weights in seen:
+        assert_close(weights.sum(-1), torch.ones(4, 2, 8))
+        assert (weights[2, :, :, 1:3] == 0).all(), "nobody looks at padding"
+    fusion([torch.randn(4, 3, 8), torch.randn(4, 5, 8)])
+    assert len(seen) == 3, "hooks are gone"

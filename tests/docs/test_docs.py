@@ -94,6 +94,41 @@ def test_interpretation():
     assert Path("sample.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_evidence():
+    namespace: dict[str, object] = {}
+    for block in blocks("docs/evidence.md"):
+        execute(block, namespace)
+    outcomes = json.loads(Path("waterfall.json").read_text())["outcomes"]
+    assert len(outcomes) == 7
+    assert Path("waterfall.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.fixture
+def icons_at_hand(tmp_path, tiny_models, write_icons):
+    """Settings of a run on a few icons by tiny encoders, for the blocks of a guide."""
+    few = write_icons(tmp_path / "icons", keep=lambda row: row % 24 == 0)
+    models = (("text", "text"), ("picture", "picture"))
+    told = " ".join(f"--set data.{name}_model={tiny_models}/{folder}" for name, folder in models)
+    return f"--data-root {few} --epochs 1 --jobs 1 --device cpu --set latent_dim=8 {told}"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_feature_interactions(icons_at_hand, monkeypatch, tmp_path):
+    pytest.importorskip("captum", reason="needs the extra features")
+    monkeypatch.setenv("I2MOE_CACHE", str(tmp_path / "cache"))
+    namespace: dict[str, object] = {}
+    for block in blocks("docs/feature_interactions.md"):
+        text = re.sub(r"^(i2moe-bench run .*)$", rf"\1 {icons_at_hand}", block.text, flags=re.M)
+        text = text.replace(" --features --png", " --features --draws 8 --pairs 4 --png")
+        text = text.replace(" --features --json", " --features --draws 8 --pairs 4 --json")
+        execute(Block(block.language, text), namespace)
+    assert {probe["scope"] for probe in namespace["record"]["pairs"]} == {"synergy", "redundancy"}
+    for name in ("heat.png", "curves.png"):
+        assert Path(name).read_bytes().startswith(b"\x89PNG")
+    assert "Are the explanations faithful" in Path("report.html").read_text(encoding="utf-8")
+
+
 def test_the_thresholds_of_the_guide_are_those_of_the_code():
     text = (ROOT / "docs/interpretation.md").read_text()
     for words in (

@@ -11,12 +11,13 @@ from torch.nn import functional as F
 
 from i2moe_plugin import Classification, ConfigError, I2MoE, LatentSpec, Regression
 from i2moe_plugin.backbones.create import create_backbone
+from i2moe_plugin.backbones.entry import backbones
 from i2moe_plugin.backbones.wrapper import MLPHead
 from i2moe_plugin.errors import BackboneError
 from i2moe_plugin.execution.bank import ExpertBank
 from i2moe_plugin.interactions.losses import interaction_losses
 from i2moe_plugin.interactions.regularizers import PENALTIES, rep_barlow, rep_cka, rep_cos
-from i2moe_plugin.methods import METHODS, create_model, find_method
+from i2moe_plugin.methods import METHODS, PooledTokens, create_model, find_method
 from i2moe_plugin.training import Trainer
 
 B, C = 6, 3
@@ -25,14 +26,31 @@ NAMES += ["single-expert:uniqueness_2", "single-expert:synergy"]
 
 
 def built(name: str, modalities: int = 3, *, dropout: float = 0.0, **settings):
-    latents = [LatentSpec(4 + m) for m in range(modalities)]
+    settings = {"reweighting_hidden": 8, "reweighting_dropout": 0.0} | settings
     torch.manual_seed(0)
+    if getattr(find_method(name).build, "tokens", False):
+        return on_tokens(name, modalities, dropout, settings)
+    latents = [LatentSpec(4 + m) for m in range(modalities)]
     encoders = [nn.Linear(5, spec.dim) for spec in latents]
 
-    def factory() -> nn.Module:
-        return create_backbone("concat", latents, C, head_hidden=7, head_dropout=dropout)
+    def factory(num_outputs: int = C) -> nn.Module:
+        options = {"head_hidden": 7, "head_dropout": dropout}
+        return create_backbone("concat", latents, num_outputs, **options)
 
-    settings = {"reweighting_hidden": 8, "reweighting_dropout": 0.0} | settings
+    return create_model(name, encoders, latents, factory, Classification(C), **settings)
+
+
+def on_tokens(name: str, modalities: int, dropout: float, settings, backbone="token-transformer"):
+    latents = [LatentSpec(8, 2 + m) for m in range(modalities)]
+    encoders = [
+        nn.Sequential(nn.Linear(5, 8 * t), nn.Unflatten(1, (t, 8)))
+        for t in range(2, 2 + modalities)
+    ]
+
+    def factory() -> nn.Module:
+        options = {"num_heads": 2, "dropout": dropout} if "transformer" in backbone else {}
+        return create_backbone(backbone, latents, C, **options)
+
     return create_model(name, encoders, latents, factory, Classification(C), **settings)
 
 
@@ -209,6 +227,74 @@ def test_latent_contrastive_compares_what_the_heads_read(name) -> None:
         torch.testing.assert_close(*gradients)
     else:
         assert not torch.allclose(*gradients)
+
+
+def test_fl_i2moe_compares_the_pooled_latents_with_their_gradient() -> None:
+    model = built("fl-i2moe")
+    output, losses = step(model)
+    assert output.fused.shape == (5, 4, B, 3 * 8)  # the means of each modality's tokens
+    head = model.bank.experts[1].backbone.fusion.head
+    torch.testing.assert_close(head(output.fused[1, 3]), output.outputs[1, 3])
+    torch.testing.assert_close(losses.interaction, interaction_losses(output.fused))
+    assert losses.interaction.requires_grad
+
+
+def test_fl_i2moe_weights_by_means_of_length_1() -> None:
+    model = built("fl-i2moe").eval()
+    inputs, _ = batch()
+    means = [encoder(x).mean(1) for encoder, x in zip(model.encoders, inputs, strict=True)]
+    unit = [mean / mean.norm(dim=1, keepdim=True) for mean in means]
+    expected = model.reweighting.layers(torch.cat(unit, 1)).softmax(1)
+    torch.testing.assert_close(model(inputs).weights, expected)
+
+
+@pytest.mark.parametrize("name", [entry.name for entry in backbones if entry.latents == "tokens"])
+def test_fl_i2moe_takes_whatever_takes_tokens(name) -> None:
+    settings = {"reweighting_hidden": 8}
+    modalities = backbones.get(name).max_modalities or 3
+    if name in ("ef", "ef-released"):
+        with pytest.raises(BackboneError, match="all modalities need as many"):
+            on_tokens("fl-i2moe", modalities, 0.0, settings, name)
+        return
+    model = on_tokens("fl-i2moe", modalities, 0.0, settings, name)
+    output, losses = step(model, modalities)
+    assert output.outputs.shape == (modalities + 2, modalities + 1, B, C)
+    assert losses.total.isfinite()
+
+
+def test_fl_i2moe_refuses_vectors() -> None:
+    latents = [LatentSpec(4), LatentSpec(4)]
+    encoders = [nn.Linear(5, 4), nn.Linear(5, 4)]
+    with pytest.raises(ConfigError, match="choose a backbone that takes tokens"):
+        create_model("fl-i2moe", encoders, latents, nn.Identity, Classification(C))
+
+
+def test_pooled_tokens_are_one_token_their_mean() -> None:
+    class Padded(nn.Module):
+        def forward(self, x, lengths):
+            return x, torch.arange(x.shape[1]) >= lengths[:, None]
+
+    x, lengths = torch.randn(3, 4, 5), torch.tensor([4, 1, 2])
+    found = PooledTokens(Padded())(x, lengths)
+    expected = torch.stack([row[:n].mean(0) for row, n in zip(x, lengths, strict=True)])
+    torch.testing.assert_close(found, expected[:, None])
+    torch.testing.assert_close(PooledTokens(nn.Identity())(x), x.mean(1, keepdim=True))
+
+
+def test_the_sparse_gate_has_two_experts_a_sample_and_a_balance() -> None:
+    model = built("sparse-gate")
+    output, losses = step(model)
+    assert ((output.weights > 0).sum(1) == 2).all()
+    gates = torch.softmax(model.reweighting.logits(model.encode(batch()[0]).latents, None), 1)
+    for row, gate in zip(output.weights, gates, strict=True):
+        best = gate.argsort(descending=True)[:2]
+        torch.testing.assert_close(row[best], gate[best] / gate[best].sum())
+    first = torch.bincount(gates.argmax(1), minlength=5) / B
+    balance = 5 * (first * gates.mean(0)).sum()
+    torch.testing.assert_close(losses.auxiliary, balance)
+    torch.testing.assert_close(losses.total, losses.task + 0.01 * balance)
+    model.eval()
+    assert model(batch()[0]).auxiliary == 0
 
 
 def test_a_head_is_found_by_its_name_or_width() -> None:

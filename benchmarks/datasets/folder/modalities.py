@@ -29,13 +29,14 @@ from i2moe_plugin.benchmarks.encoders import feature_encoder, picture_encoder, r
 from i2moe_plugin.benchmarks.encoders.sequences import TokenEncoder
 from i2moe_plugin.benchmarks.formats.cells import as_numbers, as_texts
 from i2moe_plugin.benchmarks.formats.pictures import (
+    OWN_FORMATS,
     Bounds,
     ImageFiles,
     depth_bounds,
     fit_bounds,
     spread,
 )
-from i2moe_plugin.benchmarks.formats.reading import Rows
+from i2moe_plugin.benchmarks.formats.reading import Rows, is_file
 from i2moe_plugin.errors import DatasetError
 
 CHANNELS = 16
@@ -143,8 +144,8 @@ class ModalityReader:
         if np.dtype(array.dtype).kind in "OSU":
             paths = self._picture_files(where, array)
             self.pictures += paths
-            bounds = fit_bounds([paths[row] for row in train])
-            return Values(ImageFiles(paths, entry.size, bounds=bounds), as_is)
+            bounds = fit_bounds([paths[row] for row in train], OWN_FORMATS)
+            return Values(ImageFiles(paths, entry.size, bounds=bounds, formats=OWN_FORMATS), as_is)
         shape = array.shape
         if (
             len(shape) != 4
@@ -168,7 +169,7 @@ class ModalityReader:
         outside = [n for n in names if Path(n).is_absolute() or ".." in Path(n).parts]
         if outside:
             raise DatasetError(f"{where}: {outside[0]!r} does not lie inside the folder.")
-        missing = [n for n in names if not (self.folder / n).is_file()]
+        missing = [n for n in names if not is_file(self.folder / n)]
         if missing:
             raise DatasetError(
                 f"{where}: {len(missing)} of {len(names)} image files are missing, such as "

@@ -14,6 +14,7 @@ from i2moe_plugin.interpretation.figures.across import (
     weights,
     weights_by_class,
 )
+from i2moe_plugin.interpretation.figures.bits import parts
 from i2moe_plugin.interpretation.figures.honesty import control, deletion, stability
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "curves",
     "deletion",
     "experts_alone",
+    "parts",
     "similarity",
     "stability",
     "weights",

@@ -1,7 +1,9 @@
 """Downloads against a local server that cuts, corrupts and stalls."""
 
+import gzip
 import hashlib
 import io
+import json
 import tarfile
 import threading
 import zipfile
@@ -33,6 +35,9 @@ class Server:
     statuses: list[int] = field(default_factory=list)  # answered before any content
     stall: threading.Event | None = None
     ranges: bool = True
+    headers: dict[str, str] = field(default_factory=dict)  # sent besides
+    first: bytes | None = None  # sent once in place of the content
+    reason: str | None = None  # of the status
     asked: list[str | None] = field(default_factory=list)
     url: str = ""
 
@@ -49,9 +54,9 @@ def server() -> Iterator[Server]:
             asked = self.headers.get("Range")
             state.asked.append(asked)
             if state.statuses:
-                self.send_error(state.statuses.pop(0))
+                self.send_error(state.statuses.pop(0), state.reason)
                 return
-            body = state.content
+            body, state.first = state.first or state.content, None
             fits = state.version is not None and self.headers.get("If-Range") == state.version
             if asked and state.ranges and fits:
                 start = int(asked.removeprefix("bytes=").rstrip("-"))
@@ -60,11 +65,15 @@ def server() -> Iterator[Server]:
                     return
                 body = body[start:]
                 self.send_response(206)
+                self.send_header(
+                    "Content-Range", f"bytes {start}-{len(state.content) - 1}/{len(state.content)}"
+                )
             else:
                 self.send_response(200)
             if state.version:
                 self.send_header("ETag", state.version)
-            self.send_header("Content-Length", str(len(body)))
+            for name, value in {"Content-Length": str(len(body)), **state.headers}.items():
+                self.send_header(name, value)
             self.end_headers()
             cut = state.cuts.pop(0) if state.cuts else len(body)
             self.wfile.write(body[:cut])
@@ -108,13 +117,13 @@ def test_a_file_arrives_whole_and_is_kept(server, tmp_path) -> None:
 
 
 def test_a_cut_answer_is_resumed_where_it_ended(server, tmp_path) -> None:
-    server.cuts = [module.PIECE + 1000, 2 * module.PIECE]  # whole pieces are kept
+    server.cuts = [module.PIECE + 1000, 2 * module.PIECE]
     (path,) = fetch("a-set", card(server, sha()), tmp_path)
     assert path.read_bytes() == CONTENT
     assert server.asked == [
         None,
-        f"bytes={module.PIECE}-",
-        f"bytes={3 * module.PIECE}-",
+        f"bytes={module.PIECE + 1000}-",
+        f"bytes={3 * module.PIECE + 1000}-",
     ]
 
 
@@ -278,3 +287,85 @@ def test_interrupted_by_hand_keeps_what_came(server, tmp_path, monkeypatch) -> N
     (path,) = fetch("a-set", card(server, sha()), tmp_path)
     assert server.asked[-1] == "bytes=300-"
     assert path.read_bytes() == CONTENT
+
+
+# Servers that are wrong, or hostile
+
+
+def test_a_wrong_first_answer_is_asked_for_again(server, tmp_path) -> None:
+    server.first = b"try again later"
+    (path,) = fetch("a-set", card(server, sha()), tmp_path)
+    assert path.read_bytes() == CONTENT
+    assert len(server.asked) == 2
+
+
+def test_a_web_page_is_no_file(server, tmp_path) -> None:
+    server.headers = {"Content-Type": "text/html; charset=utf-8"}
+    with pytest.raises(DatasetError, match="a web page in place of the file"):
+        fetch("a-set", card(server), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_packed_on_the_way_is_not_unpacked(server, tmp_path) -> None:
+    server.content = gzip.compress(b"0" * 10_000_000)
+    server.headers = {"Content-Encoding": "gzip"}
+    with pytest.raises(DatasetError, match=r"packed \(gzip\)"):
+        fetch("a-set", card(server), tmp_path)
+
+
+@pytest.mark.parametrize("stated", [True, False])
+def test_more_than_the_card_says_is_not_taken(server, tmp_path, stated) -> None:
+    if not stated:
+        server.headers = {"Content-Length": "no number"}
+    with pytest.raises(DatasetError, match="at most 20000 are taken"):
+        fetch("a-set", card(server, size=10_000), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_server_that_drips_is_left(server, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(module, "PATIENCE", 0.0)
+    monkeypatch.setattr(module, "SLOWEST", 10**12)
+    with pytest.raises(DatasetError, match="bytes a second arrive"):
+        fetch("a-set", card(server, sha()), tmp_path)
+
+
+def test_a_servers_words_move_no_cursor(server, tmp_path) -> None:
+    server.statuses, server.reason = [404], "gone \x1b[2J\x07away"
+    with pytest.raises(DatasetError, match="404") as caught:
+        fetch("a-set", card(server), tmp_path)
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("range_", ["bytes 0-9/10", "", "nonsense"])
+def test_another_part_than_asked_for_is_not_put_behind(
+    server, tmp_path, range_, monkeypatch
+) -> None:
+    monkeypatch.setattr(module, "ATTEMPTS", 2)
+    (tmp_path / "file.bin.part").write_bytes(CONTENT[:1000])
+    facts = {"url": server.url, "version": '"v1"'}
+    (tmp_path / "file.bin.part.json").write_text(json.dumps(facts))
+    server.headers = {"Content-Range": range_}
+    (path,) = fetch("a-set", card(server, sha()), tmp_path)
+    assert path.read_bytes() == CONTENT
+
+
+def test_a_packed_archive_that_claims_much_is_not_looked_through(server, tmp_path) -> None:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w:gz") as tar:
+        for name in ("a", "b"):
+            member = tarfile.TarInfo(name)
+            member.size = 110_000_000
+            tar.addfile(member, _Zeros(member.size))
+    server.content = stream.getvalue()
+    with pytest.raises(DatasetError, match="would unpack to 110000000 bytes"):
+        fetch("a-set", card(server, unpack="set"), tmp_path)
+
+
+class _Zeros(io.RawIOBase):
+    def __init__(self, size: int) -> None:
+        self.left = size
+
+    def read(self, size: int = -1) -> bytes:
+        size = min(self.left, size)
+        self.left -= size
+        return bytes(size)

@@ -63,6 +63,14 @@ def test_scaling_is_fitted_on_training_rows_alone(name, tmp_path):
     assert not np.allclose(other.features("test"), data.features("test"))
 
 
+def test_features_that_are_constant_in_training_are_0(tmp_path):
+    arrays = shipped("htad")
+    arrays["audio"][arrays["split"] == 0, 0] = 0.1
+    data = open_dataset("htad", write(tmp_path, "htad", **arrays))
+    for split in SPLITS:
+        assert not data.features(split)[:, 0].any()
+
+
 def test_brca_imputes_by_training_medians_and_marks_what_was_missing(whole):
     arrays = shipped("brca")
     clinical, split = arrays["clinical"].astype(np.float64), arrays["split"]

@@ -1,6 +1,7 @@
 """Drawn samples of a module's data set; stand-ins for large frozen networks."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch.nn import functional as F
 
 from i2moe_plugin.benchmarks.data.registry import datasets
 from i2moe_plugin.benchmarks.encoders import vgg
+from i2moe_plugin.benchmarks.encoders.pretrained import folders
 
 
 @pytest.fixture(autouse=True)
@@ -54,3 +56,13 @@ def thumbnails(monkeypatch) -> list[nn.Module]:
 
     monkeypatch.setattr(vgg, "frozen", build)
     return built
+
+
+@pytest.fixture
+def tiny_pretrained(tiny_models, monkeypatch) -> None:
+    """The models that come in packages are tiny."""
+    for name, known in folders.KNOWN.items():
+        if known.package:
+            path = tiny_models / {"text": "text", "image": "picture"}[known.kind]
+            found = replace(known, package="numpy", path=str(path))  # a package that is here
+            monkeypatch.setitem(folders.KNOWN, name, found)

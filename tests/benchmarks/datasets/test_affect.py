@@ -252,6 +252,7 @@ def test_clips_without_words_are_left_out(write):
     data = opened(write(content))
     assert data.sample_ids("train") == [f"train{row}_0.5_1.5" for row in (0, 2, 3, 5)]
     assert len(data.sample_ids("valid")) == 6
+    assert any("2 of 18 samples of mosi_data.pkl have no text" in note for note in data.notes)
     np.testing.assert_array_equal(
         data.labels("train"), content["train"]["labels"][[0, 2, 3, 5], 0, 0]
     )
@@ -436,6 +437,23 @@ SPOILT = {
 }
 
 
+@pytest.mark.parametrize("lengths", [True, False])
+def test_mmsas_file_is_named_as_such(write, lengths):
+    content = tiny()
+    for split, part in content.items():
+        part["regression_labels"] = part.pop("labels")[:, 0, 0]
+        part["text_bert"] = np.zeros((4, 3, 6))
+        part["raw_text"] = np.array(["so what"] * 4)
+        part["id"] = [f"{split}$_${row}" for row in range(4)]
+        if lengths:
+            part["audio_lengths"] = [6, 5, 4, 3]
+    path = write(content)
+    with pytest.raises(DatasetError, match=r"mosi_data\.pkl: this is MMSA's file"):
+        opened(path)
+    (problem,) = datasets.get("mosi").verify(path)
+    assert "MMSA" in problem
+
+
 @pytest.mark.parametrize("what", SPOILT)
 def test_files_that_lack_what_they_should_hold(write, what):
     change, reason = SPOILT[what]
@@ -443,7 +461,8 @@ def test_files_that_lack_what_they_should_hold(write, what):
     change(content)
     with pytest.raises(DatasetError, match=reason) as error:
         opened(write(content))
-    assert "mosi_data" in str(error.value)
+    assert "mosi_data.pkl" in str(error.value)
+    assert "converted" not in str(error.value)  # the cache's
 
 
 def test_modalities_that_are_not_aligned_are_read_when_told_so(write, sample_of):

@@ -293,7 +293,10 @@ CSV = {
         b"screen_id,topic\n1,caf\xe9\n",
         "not a readable csv file|columns? is called|cells; the header",
     ),
-    "binary": (bytes(range(256)), "not a readable csv file|columns? is called|cells; the header"),
+    "binary": (
+        bytes(range(256)),
+        "no UTF-8 text|not a readable csv file|columns? is called|cells; the header",
+    ),
 }
 
 

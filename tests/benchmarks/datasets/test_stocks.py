@@ -123,6 +123,16 @@ def test_the_target_is_no_input(small, whole):
     assert not torch.equal(before[-1], after[-1])
 
 
+@pytest.mark.posix
+def test_files_that_are_no_tickers_are_told(small):
+    assert not any("not read as tickers" in note for note in opened(small, **SMALL).notes)
+    (small / "BBB.csv").rename(small / "BBB.CSV")
+    (small / "DDD.csv.gz").write_bytes(b"")
+    (small / "gone.csv").symlink_to(small / "nowhere.csv")
+    (note,) = [note for note in opened(small, **SMALL).notes if "tickers" in note]
+    assert note.endswith("files TICKER.csv: BBB.CSV, DDD.csv.gz, gone.csv.")
+
+
 def test_days_that_not_every_ticker_has_are_left_out_and_told(small):
     """MultiBench lines up the tickers' rows by their number, whatever their days."""
     rows = table(small / "CCC.csv")

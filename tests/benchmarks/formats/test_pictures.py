@@ -171,5 +171,5 @@ def test_a_damaged_note_of_the_camera_is_passed_over(tmp_path):
 )
 def test_files_that_are_no_pictures_are_named(tmp_path, content, reason):
     (tmp_path / "a.png").write_bytes(content)
-    with pytest.raises(DatasetError, match=rf"a\.png: expected an image, but it is .*{reason}"):
+    with pytest.raises(DatasetError, match=rf"a\.png: not a readable image \(it is .*{reason}"):
         read_image(tmp_path / "a.png", SIZE)

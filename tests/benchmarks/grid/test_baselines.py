@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,7 @@ from i2moe_plugin.benchmarks.grid import baselines
 from i2moe_plugin.benchmarks.grid.baselines import Baseline, fit_baselines, flat
 from i2moe_plugin.benchmarks.grid.cautions import cautions
 from i2moe_plugin.benchmarks.grid.cells import Cell, Grid
+from i2moe_plugin.benchmarks.grid.formats import simple_cells
 from i2moe_plugin.benchmarks.grid.table import CellRuns, Table
 from i2moe_plugin.benchmarks.run.settings import RunSettings
 
@@ -137,3 +140,17 @@ def test_weights_that_have_collapsed_are_said():
     (sentence,) = cautions(table({"i2moe": 0.95}, ROWS, collapsed))
     assert "synergy has 0.93 of the weight" in sentence
     assert cautions(table({"i2moe": 0.95}, ROWS, {"i2moe": {"a": 0.7, "b": 0.3}})) == []
+
+
+def test_of_the_modalities_a_shared_table_shows_the_best():
+    rows = [*ROWS, ("text alone", 0.7, {"C": 1}, "text"), ("logistic", 0.4, {"C": 1}, "")]
+    shown = table({"vanilla": 0.95}, rows)
+    column = ("htad", "accuracy")
+    shown = dataclasses.replace(shown, entries={(("concat", "vanilla"), column): None})
+    assert {kind: values[column] for kind, values in shown.simple_rows.items()} == {
+        "a constant": 0.3,
+        "linear model": 0.4,
+        "gradient boosting": 0.9,
+        "best modality alone (linear)": 0.7,
+    }
+    assert simple_cells(shown, [column, ("other", "mae")])[2] == ["gradient boosting", "90.00", ""]

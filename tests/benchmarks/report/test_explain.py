@@ -17,6 +17,7 @@ from i2moe_plugin.benchmarks.cli import main
 from i2moe_plugin.benchmarks.datasets import open_dataset
 from i2moe_plugin.benchmarks.report.text import without_controls
 from i2moe_plugin.benchmarks.run.collect import find_runs, runs_of_other_seeds
+from i2moe_plugin.benchmarks.run.store import Run
 from i2moe_plugin.benchmarks.terminal.explain import sparkline
 from i2moe_plugin.errors import RunError
 
@@ -204,3 +205,48 @@ def test_a_large_run_is_explained_within_bounds(tmp_path, write_run):
 @pytest.fixture(autouse=True)
 def _home(tmp_path, monkeypatch):
     monkeypatch.chdir(Path(tmp_path))
+
+
+@pytest.fixture(scope="module")
+def in_parts(tmp_path_factory):
+    """Two seeds of the evidence method on drawn data."""
+    out = tmp_path_factory.mktemp("evidence")
+    told = "--method evidence --no-vanilla --dataset synthetic:bool-and --fusion concat --seeds 2"
+    more = "--set data.samples=300 --set latent_dim=8 --epochs 4 --jobs 1 --device cpu"
+    done = CliRunner().invoke(main, ["run", *told.split(), *more.split(), "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    assert "What carried the prediction" in done.output
+    return sorted(path for path in out.iterdir() if path.is_dir() and path.name[0] != ".")
+
+
+def test_parts_of_a_sample_are_shown_from_prior_to_prediction(in_parts, tmp_path):
+    run = Run.load(in_parts[0])
+    sample = str(run.outputs("sample_id")["sample_id"][0])
+    arguments = ["explain", str(run.path), "--sample", sample]
+    done = CliRunner().invoke(main, [*arguments, "--png", str(tmp_path / "one.png")])
+    assert done.exit_code == 0, done.output
+    for word in ("prior", "unique: x1", "synergy", "prediction", "over 2 seeds", "x2"):
+        assert word in done.output
+    assert (tmp_path / "one.png").read_bytes()[:4] == b"\x89PNG"
+    told = json.loads(CliRunner().invoke(main, [*arguments, "--json"]).stdout)
+    assert told["definition"] == "additive"
+    assert [item["modality"] for item in told["modalities"]] == ["x1", "x2"]
+    for outcome in told["outcomes"]:
+        bits = sum(part["bits"] for part in outcome["parts"])
+        assert bits == pytest.approx(np.log2(outcome["probability"] / outcome["prior"]), abs=1e-5)
+        for part in outcome["parts"]:
+            assert part["over_seeds"]["low"] <= part["bits"] <= part["over_seeds"]["high"]
+    none = CliRunner().invoke(main, ["explain", str(run.path)])
+    assert "no sample named" in none.output
+
+
+def test_the_report_has_parts_in_bits_above_what_weights_say(in_parts, tmp_path):
+    page = tmp_path / "report.html"
+    done = CliRunner().invoke(main, ["report", str(in_parts[0].parent), "-o", str(page)])
+    assert done.exit_code == 0, done.output
+    text = page.read_text()
+    assert "What carried the prediction, mean over 2 seeds" in text
+    for title in ("What carried the prediction, by class", "by correctness"):
+        assert title in text
+    assert "What may be claimed of this run" in text
+    assert "not distinguishable from zero" in text

@@ -4,6 +4,8 @@ import base64
 import hashlib
 import json
 import re
+import time
+from collections import Counter
 from html.parser import HTMLParser
 
 import numpy as np
@@ -14,7 +16,12 @@ from i2moe_plugin import Classification, Multilabel
 from i2moe_plugin.benchmarks.cli import main
 from i2moe_plugin.benchmarks.data.preview import Preview
 from i2moe_plugin.benchmarks.grid.failures import Failures
-from i2moe_plugin.benchmarks.report.build import build
+from i2moe_plugin.benchmarks.report.build import (
+    LARGEST_OF_MANY,
+    MOST_DRAWN,
+    _drawn,
+    build,
+)
 from i2moe_plugin.benchmarks.report.groups import comparison_rows, group_runs, verdict_sentence
 from i2moe_plugin.benchmarks.report.page import as_json
 from i2moe_plugin.benchmarks.report.samples import Media, chosen_rows, limit_for, pack_run
@@ -282,3 +289,38 @@ def test_a_run_of_many_samples_is_drawn_from_and_said_so(tmp_path, write_run):
     assert made.size < MEGABYTES_20
     assert "8,000 of 9,000 test samples" in made.notes[0]
     assert "8,000 of 9,000 test samples" in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
+def test_a_page_of_many_runs_draws_some_of_every_group_and_tells_of_all(tmp_path, write_run):
+    runs = [
+        write_run(tmp_path / "runs", fusion=fusion, method=method, seed=seed)
+        for fusion in ("concat", "lrtf", "tensor")
+        for method in ("vanilla", "i2moe")
+        for seed in range(6)
+    ]
+    made = build([tmp_path / "runs"], tmp_path / "page.html", with_data=False)
+    assert made.runs == len(runs) == 36
+    assert made.notes[0].startswith(f"Figures and samples are of {MOST_DRAWN} of 36 runs")
+    groups = group_runs(find_runs([tmp_path / "runs"]).runs)
+    drawn = list(_drawn(groups).values())
+    assert len(drawn) == MOST_DRAWN
+    assert Counter((run.settings["fusion"], run.method) for run in drawn) == {
+        (fusion, method): MOST_DRAWN // 6
+        for fusion in ("concat", "lrtf", "tensor")
+        for method in ("vanilla", "i2moe")
+    }
+    rows = comparison_rows(groups)
+    assert {row["seeds"] for row in rows} == {6}
+    assert made.size < LARGEST_OF_MANY
+
+
+@pytest.mark.slow
+def test_a_page_of_a_hundred_runs_takes_half_a_minute(tmp_path, write_run):
+    for run in range(100):
+        method = "vanilla" if run % 2 else "i2moe"
+        write_run(tmp_path / "runs", samples=2000, method=method, seed=run // 2 % 5,
+                  latent_dim=8 + run // 10)  # fmt: skip
+    start = time.process_time()
+    made = build([tmp_path / "runs"], tmp_path / "page.html", with_data=False)
+    assert time.process_time() - start < 30
+    assert made.size < LARGEST_OF_MANY

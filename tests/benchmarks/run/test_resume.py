@@ -226,7 +226,7 @@ def test_a_kill_while_a_run_is_being_finished_costs_nothing(
         elif place == "rmtree":
             patch.setattr(stores.shutil, "rmtree", killing(shutil.rmtree))
         else:
-            patch.setattr(module, place, killing(getattr(module, place), place == "_put_in_place"))
+            patch.setattr(module, place, killing(getattr(module, place)))
         with pytest.raises(KILLED):
             execute(settings_of(), data, store)
     run, epochs = epochs_of(settings_of(), data, store)

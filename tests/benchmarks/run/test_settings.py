@@ -1,4 +1,5 @@
 from importlib import resources
+from importlib.metadata import entry_points
 
 import pytest
 import yaml
@@ -125,7 +126,8 @@ def test_recipes_hold_known_settings_each_with_its_source(name):
 def test_every_recipe_belongs_to_a_data_set():
     folder = resources.files("i2moe_plugin.benchmarks.recipes")
     names = {file.name.removesuffix(".yaml") for file in folder.iterdir() if ".yaml" in file.name}
-    assert names <= set(datasets.names())
+    sources = {point.name for point in entry_points(group="i2moe_plugin.datasets.sources")}
+    assert names <= set(datasets.names()) | sources
 
 
 def test_recipe_of_another_shape_is_refused(tmp_path, monkeypatch):

@@ -1,5 +1,7 @@
 """A zoo of broken backbones, each caught by one check and no other."""
 
+import re
+
 import pytest
 import torch
 from torch import nn
@@ -172,7 +174,6 @@ ZOO = {
     "NaN": (after(lambda z: (z - z).log() - 1 / (z - z)), "finite", "evaluation|training"),
     "NaN in training": (NaNInTraining, "finite", "NaN or infinity in training mode"),
     "squeeze": (after(lambda z: z.squeeze()), "batch of one", r"shape \[4\]"),
-    "batch norm": (BatchNorm, "batch of one", "more than 1 value per channel"),
     "in place in training": (InPlaceInTraining, "inputs unchanged", "modality 2"),
     "dropout in evaluation": (after(F.dropout), "deterministic", "differ by"),
     "counts its calls": (Remembers, "deterministic", "differ by"),
@@ -199,6 +200,55 @@ def register(build, latents="vector", **facts):
         facts |= {"latents": "tokens", "padding": True}
     register_backbone("zoo", **{"latents": latents, **facts})(build)
     return backbones.get("zoo")
+
+
+@pytest.mark.parametrize("network", [nn.LSTM, nn.GRU, nn.RNN])
+def test_recurrent_layers_keep_a_list_of_registered_parameters(network):
+    class Recurrent(nn.Module):
+        def __init__(self, input_dims):
+            super().__init__()
+            self.projections = nn.ModuleList(nn.Linear(dim, 8) for dim in input_dims)
+            self.network = network(8, 8, batch_first=True)
+
+        def forward(self, latents):
+            pairs = zip(self.projections, latents, strict=True)
+            return self.network(torch.stack([layer(x) for layer, x in pairs], 1))[0][:, -1]
+
+    assert not [r for r in check_backbone(register(Recurrent)) if r.outcome == "failed"]
+
+
+def test_batch_norm_passes_with_a_remark():
+    results = {result.name: result for result in check_backbone(register(BatchNorm))}
+    assert {result.outcome for result in results.values()} <= {"passed", "skipped"}
+    assert "a last batch of one is refused by run" in results["batch of one"].detail
+
+
+def scripted(input_dims):
+    return torch.jit.script(nn.Linear(sum(input_dims), 4))
+
+
+class OldWeightNorm(nn.Module):
+    def __init__(self, input_dims):
+        super().__init__()
+        self.layer = nn.utils.weight_norm(nn.Linear(sum(input_dims), 4))
+
+    def forward(self, latents):
+        return self.layer(torch.cat(latents, 1))
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+@pytest.mark.parametrize(
+    ("build", "said"),
+    [
+        (OldWeightNorm, r"take torch\.nn\.utils\.parametrizations\.weight_norm"),
+        (after(lambda z: torch.fft.fft(z)), r"complex numbers; .*view_as_real"),
+        (after(lambda z: z.long()), r"torch\.int64; real numbers are expected"),
+        (scripted, "is scripted .*return the module itself"),
+    ],
+)
+def test_what_cannot_be_a_fusion_is_told_what_to_use(build, said):
+    (failed,) = [r for r in check_backbone(register(build)) if r.outcome == "failed"]
+    assert re.search(said, failed.detail)
 
 
 @pytest.mark.parametrize("animal", ZOO)

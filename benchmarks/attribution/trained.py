@@ -1,0 +1,161 @@
+"""A finished run, opened again with its model and its data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from i2moe_plugin.attribution.tokens import TokenModel, Tokens, mean_tokens
+from i2moe_plugin.benchmarks.data.layouts import Layout
+from i2moe_plugin.benchmarks.data.open import OpenedDataset, open_dataset
+from i2moe_plugin.benchmarks.run.checkpoints import load_tensors
+from i2moe_plugin.benchmarks.run.model import build_model
+from i2moe_plugin.benchmarks.run.settings import RunSettings
+from i2moe_plugin.benchmarks.run.store import Run
+from i2moe_plugin.errors import ConfigError, RunError, did_you_mean
+from i2moe_plugin.methods import find_method
+
+#: How far outputs may lie from those that the run stored, of the largest of them.
+TOLERANCE = 1e-2
+BATCH = 64
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedRun:
+    """A run's model, and the test samples it is asked about.
+
+    Attributes:
+        run: the run.
+        data: its data set.
+        model: its model, on the CPU.
+    """
+
+    run: Run
+    data: OpenedDataset
+    model: TokenModel
+
+    @classmethod
+    def open(cls, run: Run, root: str | Path | None = None) -> TrainedRun:
+        """Open a run again.
+
+        Args:
+            run: a finished run.
+            root: where its data set lies; where it lay when the run was made by default.
+
+        Raises:
+            RunError: weights that are damaged or of another model, or a data set with other
+                samples than the run was tested on.
+            ConfigError: a run whose experts take vectors.
+            DatasetError: the data set is not at hand.
+        """
+        if find_method(run.method).pooled:
+            raise ConfigError(
+                f"{run.path}: its method {run.method} gives experts one pooled token a modality: "
+                "there are no words and patches to explain by. fl-i2moe has them."
+            )
+        known = {k: v for k, v in run.settings.items() if k in RunSettings.model_fields}
+        settings = RunSettings(**{**known, "device": "cpu", "compile": False})
+        root = root or run.result.get("data_root")
+        data = open_dataset(settings.dataset, root, **settings.data_settings)
+        if data.split_hash() != run.settings.get("splits"):
+            raise RunError(
+                f"{run.path}: the data set {data.name} at hand has other samples than the run was "
+                "trained and tested on."
+            )
+        model = build_model(settings, data)
+        tensors, _ = load_tensors(run.file("weights.safetensors"))
+        try:
+            model.load_state_dict(tensors)
+        except RuntimeError as error:
+            raise RunError(
+                f"{run.path}: its weights do not fit the model that its settings describe: was it "
+                f"made by another version? ({str(error).splitlines()[0]})"
+            ) from error
+        return cls(run, data, TokenModel(model))
+
+    @cached_property
+    def ids(self) -> list[str]:
+        """The ids of the test samples."""
+        return self.data.sample_ids("test")
+
+    @cached_property
+    def fill(self) -> list[Tensor]:
+        """The training data's mean token of each modality, [D]."""
+        loader = self.data.prepare("cpu").loader("train", batch_size=BATCH)
+        return mean_tokens(self.model, loader)
+
+    def rows(self, ids: Sequence[str]) -> list[int]:
+        """The places of test samples.
+
+        Raises:
+            ConfigError: an id that there is not.
+        """
+        place = {name: row for row, name in enumerate(self.ids)}
+        for name in ids:
+            if name not in place:
+                raise ConfigError(
+                    f"no test sample {name!r}.{did_you_mean(name, place)} For instance "
+                    f"{', '.join(self.ids[:3])}."
+                )
+        return [place[name] for name in ids]
+
+    def tokens(self, rows: Sequence[int]) -> Tokens:
+        """The tokens of test samples.
+
+        Raises:
+            RunError: the model does not say of them what the run stored.
+        """
+        dataset = self.data.prepare("cpu").loader("test", batch_size=1).dataset
+        *inputs, _ = dataset.__getitems__(list(rows))
+        special = self._special(rows, inputs)
+        tokens = self.model.encode(inputs, special)
+        self._check(rows, tokens)
+        return tokens
+
+    def layouts(self, row: int) -> list[Layout | None]:
+        """What a sample's tokens stand for."""
+        return self.data.layouts("test", row)
+
+    def _special(self, rows: Sequence[int], inputs: Sequence[Any]) -> list[Tensor | None]:
+        layouts = [self.layouts(row) for row in rows]
+        found: list[Tensor | None] = []
+        for m, x in enumerate(inputs):
+            own = [layout[m] for layout in layouts]
+            if any(layout is None for layout in own):
+                found.append(None)
+                continue
+            width = (x[0] if isinstance(x, (tuple, list)) else x).shape[1]
+            mask = torch.zeros(len(rows), width, dtype=torch.bool)
+            for place, layout in enumerate(own):
+                assert layout is not None
+                there = torch.from_numpy(layout.candidates)
+                mask[place, : len(there)] = ~there
+            found.append(mask)
+        return found
+
+    def _check(self, rows: Sequence[int], tokens: Tokens) -> None:
+        """Compare what the model says with what was stored when it was tested."""
+        order = np.argsort(rows)
+        stored: NDArray[Any] = self.run.outputs("prediction", rows=np.asarray(rows)[order])[
+            "prediction"
+        ]
+        found = []
+        with torch.no_grad():
+            for _, part in tokens.chunks(BATCH):
+                found.append(self.model.outputs("mixture", part.latents, part.padding))
+        said = torch.cat(found).numpy()[order]
+        furthest = float(np.abs(said - stored).max())
+        if not furthest <= TOLERANCE * max(1.0, float(np.abs(stored).max())):
+            raise RunError(
+                f"{self.run.path}: its model now says something else than it said when it was "
+                f"tested (by up to {furthest:.3g}): the data, the encoders or the program have "
+                "changed. Train it again."
+            )

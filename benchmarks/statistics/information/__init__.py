@@ -1,0 +1,1 @@
+"""Information in bits: of discrete joint distributions, and estimated from arrays."""

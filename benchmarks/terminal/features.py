@@ -1,0 +1,91 @@
+"""What `explain --features` shows: words and patches by importance, pairs, curves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from i2moe_plugin.benchmarks.report.text import without_controls
+
+SHADES = " ░▒▓█"
+WORDS = 6  # named of each text
+TEXT_LIMIT = 60
+EXPLANATIONS = {
+    "interaction": "Pairs by interaction: what both bring beyond what each brings (output of the "
+    "{scope} expert; Shapley interaction index, {draws} draws)",
+    "redundancy_joint": "Pairs by redundancy: what either can stand in for (output of the {scope} "
+    "expert; joint redundancy gap, a formula of ours, {draws} draws)",
+}
+
+
+def show_features(console: Console, record: dict[str, Any], top: int = 5) -> None:
+    """Show one sample's record of :func:`~i2moe_plugin.benchmarks.attribution.sample`."""
+    target = ", ".join(without_controls(name) for name in record["target"])
+    console.print(
+        Text(f"What counts for {target}, by {record['explainer']}", style="bold"), soft_wrap=True
+    )
+    for place, modality in enumerate(record["modalities"]):
+        table = Table(
+            title=Text(without_controls(modality["name"])), title_justify="left", box=SIMPLE
+        )
+        table.add_column("scope", no_wrap=True)
+        table.add_column("weight", justify="right")
+        table.add_column("the most important first" if modality["kind"] != "image" else "")
+        for scope in record["scopes"]:
+            weight = "" if scope["weight"] is None else f"{scope['weight']:.3f}"
+            table.add_row(scope["scope"], weight, _heat(modality, scope, place))
+        console.print(table)
+    for probe in record["pairs"]:
+        console.print(_pairs(probe, top))
+
+
+def _heat(modality: dict[str, Any], scope: dict[str, Any], place: int) -> Text:
+    importance = scope["importance"][place]
+    if modality["kind"] == "image":
+        rows, columns = modality["grid"]
+        lines = (shades(importance[row * columns : (row + 1) * columns]) for row in range(rows))
+        return Text("\n".join(lines))
+    if modality["kind"] == "text":
+        names = [word["text"] for word in modality["words"]]
+        values = scope["words"][place]
+    else:
+        names = [f"token {number + 1}" for number in range(len(importance))]
+        values = importance
+    ranked = sorted(
+        ((value, name) for value, name in zip(values, names, strict=True) if value is not None),
+        key=lambda pair: -pair[0],
+    )
+    said = Text()
+    for value, name in ranked[:WORDS]:
+        said.append(without_controls(name, 24), style="bold" if value > 0.5 else "")
+        said.append(f" {value:.2f}  ", style="dim")
+    if len(ranked) > WORDS:
+        said.append(f"and {len(ranked) - WORDS} more", style="dim")
+    return said
+
+
+def shades(values: Sequence[float]) -> str:
+    """Draw numbers from 0 to 1 as shades, two characters each: a patch is as high as wide.
+
+    >>> shades([0, 0.5, 1])
+    '  ▒▒██'
+    """
+    return "".join(2 * SHADES[round(value * (len(SHADES) - 1))] for value in values)
+
+
+def _pairs(probe: dict[str, Any], top: int) -> Table:
+    title = EXPLANATIONS[probe["score"]].format(**probe)
+    table = Table(title=Text(title), title_justify="left", box=SIMPLE)
+    table.add_column("text")
+    table.add_column("picture")
+    table.add_column("score", justify="right")
+    table.add_column("± standard error", justify="right")
+    for pair in probe["pairs"][:top]:
+        words = [Text(without_controls(name, 32)) for name in pair["names"]]
+        table.add_row(*words, f"{pair['mean']:+.3g}", f"{pair['standard_error']:.2g}")
+    return table

@@ -1,0 +1,110 @@
+"""What `explain --features` shows of many samples: whether importance is faithful; pairs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from i2moe_plugin.benchmarks.attribution.words import headline
+
+
+def show_study(console: Console, record: dict[str, Any]) -> None:
+    """Show a record of :func:`~i2moe_plugin.benchmarks.attribution.study.study_features`."""
+    count = len(record["samples"])
+    console.print(Text(f"{count} test samples; intervals are over samples (95 %).", style="dim"))
+    console.print(Text(headline(record), style="bold"))
+    console.print(_faithfulness(record))
+    if record["pairs"]:
+        console.print(_pairs(record))
+    known = [row for row in record["truth"] if row["scope"] == "mixture"]
+    if known:
+        console.print(_truth(known, record))
+    if any(row["expected"] for row in record["experts"]):
+        console.print(_experts(record))
+    cost = record["cost"]
+    seconds = sum(cost["seconds"].values())
+    console.print(
+        Text(
+            f"{cost['evaluations']:,} evaluations in {seconds:.0f} s "
+            f"({cost['evaluations'] / max(seconds, 1e-9):,.0f} a second). Of pairs "
+            f"{cost['pair_evaluations']:,}; a loop over pairs and contexts takes "
+            f"{cost['pair_evaluations_of_a_naive_loop']:,}.",
+            style="dim",
+        )
+    )
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", box=SIMPLE)
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="right" if number > 1 else "left")
+    return table
+
+
+def said(value: dict[str, Any]) -> str:
+    """Write a mean with its interval.
+
+    >>> said({"mean": 0.25, "low": 0.1, "high": 0.4})
+    '0.250 (0.100 to 0.400)'
+    """
+    return f"{value['mean']:.3f} ({value['low']:.3f} to {value['high']:.3f})"
+
+
+def _faithfulness(record: dict[str, Any]) -> Table:
+    shares = ", ".join(f"{100 * share:g}" for share in record["shares"])
+    table = _table(
+        f"How far the target's probability falls when the most important {shares} % are masked, "
+        "mean over these shares",
+        *("scope", "explainer", "fall", "area above random"),
+    )
+    for scope, found in record["scopes"].items():
+        for explainer, curves in found["explainers"].items():
+            area = curves.get("area_above_random")
+            table.add_row(
+                scope,
+                explainer,
+                said(curves["aopc_comprehensiveness"]),
+                said(area["comprehensiveness"]) if area else "",
+            )
+    return table
+
+
+def _pairs(record: dict[str, Any]) -> Table:
+    table = _table(
+        "How far it falls when the members of the highest pairs are masked, less what as many "
+        "features do that are random, or of the same importance",
+        *("score", "scope", "fall", "less random", "less matched"),
+    )
+    for score, found in record["pairs"].items():
+        masking = found["masking"]
+        cells = (said(masking[key]) for key in ("highest_pairs", "above_random", "above_matched"))
+        table.add_row(score, found["scope"], *cells)
+    return table
+
+
+def _truth(known: list[dict[str, Any]], record: dict[str, Any]) -> Table:
+    table = _table(
+        "How often what carries the label, by construction, comes first",
+        *("what", "by", "share", "by chance"),
+    )
+    for row in known:
+        what = f"a token of {row['modality']}"
+        table.add_row(what, row["explainer"], said(row["first_is_true"]), f"{row['by_chance']:.3f}")
+    for score, found in record["pairs"].items():
+        truth = found["truth"]
+        if truth is not None:
+            what = f"a pair, of {truth['samples']} samples"
+            table.add_row(what, score, said(truth["first_is_true"]), f"{truth['by_chance']:.3f}")
+    return table
+
+
+def _experts(record: dict[str, Any]) -> Table:
+    table = _table("How often each expert has the largest weight", "expert", "", "share")
+    for row in record["experts"]:
+        mark = "carries the label by construction" if row["expected"] else ""
+        table.add_row(row["expert"], mark, said(row["largest_weight"]))
+    return table

@@ -1,0 +1,1 @@
+"""Methods held against data whose interactions are known, and estimators of interactions."""

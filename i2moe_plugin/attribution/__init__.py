@@ -1,0 +1,1 @@
+"""Which features carry a prediction, alone and in pairs (FL-I2MoE)."""

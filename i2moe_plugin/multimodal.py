@@ -1,0 +1,235 @@
+"""What all models are: encoders, an output, and the losses made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from i2moe_plugin.backbones.latents import (
+    LatentSpec,
+    check_latent,
+    check_modalities,
+    encode_one,
+)
+from i2moe_plugin.errors import ShapeError
+from i2moe_plugin.interactions.views import View
+from i2moe_plugin.tasks import Task
+
+
+class ModelOutput(NamedTuple):
+    """What a model says of a batch.
+
+    Attributes:
+        prediction: [B, C].
+        auxiliary: the backbone's own loss, a scalar.
+        outputs: expert outputs [E, V, B, C] (V = 1 outside training), or None for vanilla.
+        weights: [B, E], or None for vanilla.
+        views: the V views, the complete one first; none for vanilla.
+        fused: what the experts' heads read, [E, V, B, D], where the experts say it.
+    """
+
+    prediction: Tensor
+    auxiliary: Tensor
+    outputs: Tensor | None = None
+    weights: Tensor | None = None
+    views: tuple[View, ...] = ()
+    fused: Tensor | None = None
+
+
+class Losses(NamedTuple):
+    """The terms of one step's loss; ``total`` is what is minimised.
+
+    Attributes:
+        total: task + objective.weight * sum(interaction) / (M + 2) + auxiliary_weight * auxiliary,
+            and the objective's penalty.
+        task: of the prediction against the target.
+        interaction: [E], each expert's; None for vanilla and where only the complete view was run.
+        auxiliary: the backbone's own.
+    """
+
+    total: Tensor
+    task: Tensor
+    interaction: Tensor | None
+    auxiliary: Tensor
+
+
+class Encoded(NamedTuple):
+    """The encoded inputs of a batch.
+
+    Attributes:
+        latents: M tensors [B, D] or [B, T, D].
+        padding_masks: for each modality None or [B, T], True where a token is padding; None where
+            no modality is padded.
+    """
+
+    latents: list[Tensor]
+    padding_masks: list[Tensor | None] | None
+
+
+class MultimodalModel(nn.Module):
+    """The base of all models: encoders, and what is done with a prediction.
+
+    Args:
+        encoders: M modules; encoder m takes x_m (a tensor, or the items of a tuple) and returns a
+            latent [B, D] or [B, T, D], or ``(latent, padding mask [B, T])``.
+        latents: the shapes of the latents.
+        task: what is predicted.
+        auxiliary_weight: weight of the backbone's own loss.
+
+    Raises:
+        ConfigError: fewer than 2 modalities.
+        ShapeError: not as many encoders as latents.
+    """
+
+    def __init__(
+        self,
+        encoders: Sequence[nn.Module],
+        latents: Sequence[LatentSpec],
+        task: Task,
+        *,
+        auxiliary_weight: float = 0.01,
+    ) -> None:
+        super().__init__()
+        check_modalities(encoders, latents)
+        self.encoders = nn.ModuleList(encoders)
+        self.latents = tuple(latents)
+        self.task = task
+        self.auxiliary_weight = auxiliary_weight
+
+    @property
+    def expert_names(self) -> list[str]:
+        """The names of the experts that an output has, in order; none for vanilla."""
+        return []
+
+    @property
+    def every_encoder(self) -> Sequence[nn.Module]:
+        """All modules that encode; models with several sets of encoders have more."""
+        return [self.encoders]
+
+    def present(self, inputs: Sequence[Any], absent: Sequence[int]) -> list[int]:
+        """List the modalities (0-based) of a batch that are there.
+
+        Raises:
+            ShapeError: not M inputs, or no modality left.
+        """
+        if len(inputs) != len(self.encoders):
+            raise ShapeError(f"{len(self.encoders)} modalities expected, {len(inputs)} given.")
+        gone = set(absent)
+        if gone and not (gone < set(range(len(self.encoders)))):
+            raise ShapeError(
+                f"absent modalities {sorted(gone)}: give some but not all of 0..{len(inputs) - 1}."
+            )
+        return [index for index in range(len(inputs)) if index not in gone]
+
+    def encode_modality(
+        self, encoder: nn.Module, index: int, x: Any
+    ) -> tuple[Tensor, Tensor | None]:
+        """Encode one modality: its latent, and its padding mask (None where there is none).
+
+        Args:
+            encoder: its encoder.
+            index: which modality it is, from 0.
+            x: its batch.
+
+        Raises:
+            ShapeError: a latent that differs from its spec.
+        """
+        latent, mask = encode_one(encoder, x)
+        check_latent(index, self.latents[index], latent, mask)
+        return latent, mask
+
+    def encode(
+        self,
+        inputs: Sequence[Any],
+        absent: Sequence[int] = (),
+        encoders: nn.ModuleList | None = None,
+    ) -> Encoded:
+        """Encode the inputs of a batch.
+
+        Args:
+            inputs: M batches, one a modality; what stands at an absent place is not looked at.
+            absent: the modalities (0-based) that are absent from this batch.
+            encoders: M modules; the model's own by default.
+
+        Raises:
+            ShapeError: not M inputs, no modality left, or latents that differ from their specs.
+        """
+        chosen = self.encoders if encoders is None else encoders
+        there = self.present(inputs, absent)
+        latents: list[Tensor | None] = []
+        masks: list[Tensor | None] = []
+        for index, x in enumerate(inputs):
+            latent, mask = None, None
+            if index in there:
+                latent, mask = self.encode_modality(chosen[index], index, x)
+            latents.append(latent)
+            masks.append(mask)
+        present = [latent for latent in latents if latent is not None]
+        sizes = [len(latent) for latent in present]
+        if len(set(sizes)) > 1:
+            raise ShapeError(f"the modalities' latents differ in batch size: {sizes}.")
+        filled = [
+            self._stand_in(present[0].new_zeros((sizes[0], *self.latents[index].shape)), index)
+            if latent is None
+            else latent
+            for index, latent in enumerate(latents)
+        ]
+        return Encoded(filled, masks if any(mask is not None for mask in masks) else None)
+
+    def _stand_in(self, like: Tensor, modality: int) -> Tensor:
+        """Make what stands for an absent modality's latent, a tensor of zeros like it."""
+        return like
+
+    @property
+    def plan(self) -> dict[str, Any] | None:
+        """How the experts are run, once that has been settled; None for vanilla.
+
+        A training that goes on from a saved state sets it, since another plan would not go on with
+        the same digits.
+        """
+        return None
+
+    @plan.setter
+    def plan(self, record: dict[str, Any] | None) -> None: ...
+
+    def set_epoch(self, epoch: int) -> None:
+        """Tell the model which epoch of training begins, from 1."""
+
+    @property
+    def separate_parts(self) -> Mapping[str, tuple[str, ...]]:
+        """The parts whose best epoch is chosen apart, and how their parameters' names begin.
+
+        The last of them takes all other parameters. None: the model is kept as a whole, at its best
+        epoch by the trainer's metric.
+        """
+        return {}
+
+    def separate_losses(self, outputs: Any, target: Any) -> dict[str, float]:
+        """Compute the validation loss of each of :attr:`separate_parts`.
+
+        Args:
+            outputs: of the experts on the complete view, [N, E, C].
+            target: [N] or [N, C].
+        """
+        return {}
+
+    def conclude(self, outputs: Any, target: Any) -> None:
+        """Fit what is fitted to validation data once the best weights are in place.
+
+        Args:
+            outputs, target: see :meth:`separate_losses`.
+        """
+
+    def losses(self, output: ModelOutput, target: Tensor) -> Losses:
+        """Compute the loss terms of an output against the batch's target, at least in float32."""
+        task = self.task.loss(in_full(output.prediction), self.task.prepare(target))
+        auxiliary = in_full(output.auxiliary)
+        return Losses(task + self.auxiliary_weight * auxiliary, task, None, auxiliary)
+
+
+def in_full(tensor: Tensor) -> Tensor:
+    """Raise half precision to float32."""
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor

@@ -1,0 +1,159 @@
+"""Many samples of a run: what the record says against what can be counted by hand."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+
+from i2moe_plugin.attribution.maps import explain_tokens
+from i2moe_plugin.attribution.names import EXPLAINERS, MIXTURE
+from i2moe_plugin.attribution.targets import choose_targets
+from i2moe_plugin.benchmarks.attribution.intervals import interval
+from i2moe_plugin.benchmarks.attribution.study import study_features
+from i2moe_plugin.benchmarks.attribution.subject import StudyOptions
+from i2moe_plugin.benchmarks.attribution.trained import TrainedRun
+from i2moe_plugin.benchmarks.attribution.truth import heaviest_experts
+from i2moe_plugin.benchmarks.attribution.words import headline
+from i2moe_plugin.benchmarks.cli import main
+
+OPTIONS = StudyOptions(samples=5, shares=(0.1, 0.5), repeats=2, pairs=4, draws=4)
+
+
+@pytest.fixture
+def trained(finished):
+    return TrainedRun.open(finished)
+
+
+@pytest.fixture
+def record(trained):
+    return study_features(trained, OPTIONS)
+
+
+def test_every_scope_and_explainer_has_its_curves(record, trained):
+    assert set(record["scopes"]) == set(trained.model.scopes)
+    for scope in record["scopes"].values():
+        assert set(scope["explainers"]) == set(EXPLAINERS)
+        for name, curves in scope["explainers"].items():
+            assert len(curves["comprehensiveness"]["mean"]) == 2
+            assert len(curves["metric_drop"]) == 2
+            assert ("area_above_random" in curves) == (name != "random")
+    assert len(record["samples"]) == 5
+    assert len(record["agreement"]) == 6  # pairs of 4 experts
+
+
+def test_a_curve_against_one_sample_and_share_at_a_time(record, trained):
+    rows = trained.rows(record["samples"])
+    falls = np.zeros((5, 2))
+    for place, row in enumerate(rows):
+        tokens = trained.tokens([row])
+        outputs = trained.model.outputs(MIXTURE, tokens.latents, tokens.padding).detach()
+        targets = choose_targets(trained.model.task, outputs)
+        maps = explain_tokens("gradient-rollout", trained.model, tokens, targets)
+        target = int(outputs.argmax())
+        for k, share in enumerate((0.1, 0.5)):
+            latents = [x.clone() for x in tokens.latents]
+            for m, there in enumerate(tokens.candidates):
+                number = max(1, int(np.ceil(round(share * int(there.sum()), 9))))
+                best = maps.importance[m][0].masked_fill(~there[0], -1)
+                chosen = best.argsort(descending=True, stable=True)[:number]
+                latents[m][0, chosen] = trained.fill[m]
+            said = trained.model.outputs(MIXTURE, latents, tokens.padding).detach()
+            falls[place, k] = outputs.softmax(1)[0, target] - said.softmax(1)[0, target]
+    found = record["scopes"][MIXTURE]["explainers"]["gradient-rollout"]["comprehensiveness"]
+    np.testing.assert_allclose(found["mean"], falls.mean(0), atol=1e-4)
+
+
+def test_pairs_are_judged_beside_their_controls(record):
+    assert set(record["pairs"]) == {"interaction", "redundancy_joint"}
+    for found in record["pairs"].values():
+        masking = found["masking"]
+        for name in ("random", "matched"):
+            difference = masking["highest_pairs"]["mean"] - masking[name]["mean"]
+            assert masking[f"above_{name}"]["mean"] == pytest.approx(difference, abs=1e-6)
+        assert sum(level["pairs"] for level in found["levels"][:3]) == 5 * 4
+    cost = record["cost"]
+    assert cost["pair_evaluations"] < cost["pair_evaluations_of_a_naive_loop"] == 2 * 5 * 4 * 4 * 4
+
+
+def test_truth_is_known_of_copy_alone(record, trained_runs):
+    from i2moe_plugin.benchmarks.run.store import Run
+
+    assert {row["modality"] for row in record["truth"]} == {"text", "image"}
+    for row in record["truth"]:
+        assert 0 < row["by_chance"] < 1
+        assert row["samples"] == 5
+    assert [row["expert"] for row in record["experts"] if row["expected"]] == ["redundancy"]
+    other = TrainedRun.open(Run.load(trained_runs("fl-i2moe", "match")))
+    found = study_features(other, StudyOptions(samples=3, shares=(0.5,), repeats=1, pairs=0))
+    assert found["truth"] == []
+    assert found["pairs"] == {}
+    assert [row["expert"] for row in found["experts"] if row["expected"]] == ["synergy"]
+
+
+def test_random_maps_find_the_truth_as_often_as_chance(record):
+    """A check of the counting, not of the model: the share of ties and hits is a probability."""
+    for row in record["truth"]:
+        values = row["first_is_true"]
+        assert 0 <= values["low"] <= values["mean"] <= values["high"] <= 1
+
+
+def test_a_study_is_kept(trained, record, monkeypatch):
+    monkeypatch.setattr(TrainedRun, "tokens", lambda *_: pytest.fail("computed again"))
+    assert study_features(trained, OPTIONS) == record
+
+
+def test_the_memory_budget_changes_no_number(trained, record, monkeypatch):
+    from i2moe_plugin.benchmarks.attribution import kept
+
+    monkeypatch.setattr(kept, "FORMAT", 99)
+    small = study_features(trained, StudyOptions(**{**OPTIONS.__dict__, "memory_budget": 1}))
+    for scope, found in record["scopes"].items():
+        for explainer, curves in found["explainers"].items():
+            again = small["scopes"][scope]["explainers"][explainer]
+            np.testing.assert_allclose(
+                again["comprehensiveness"]["mean"], curves["comprehensiveness"]["mean"], atol=1e-4
+            )
+
+
+def test_the_command_prints_and_draws(finished, tmp_path):
+    told = ["explain", str(finished.path), "--features", "--samples", "4", "--pairs", "4"]
+    png = ["--draws", "4", "--png", str(tmp_path / "curves.png")]
+    done = CliRunner().invoke(main, [*told, *png])
+    assert done.exit_code == 0, done.output
+    for part in ("area above random", "less matched", "comes first", "redundancy"):
+        assert part in done.output
+    with Image.open(tmp_path / "curves.png") as picture:
+        assert picture.text["Description"].startswith("gradient-rollout")
+    done = CliRunner().invoke(main, [*told, "--draws", "4", "--json"])
+    assert headline(json.loads(done.stdout))
+
+
+def test_intervals_hold_the_mean():
+    values = np.random.default_rng(0).normal(size=(50, 3))
+    found = interval(values)
+    np.testing.assert_allclose(found["mean"], values.mean(0))
+    spread = 1.96 * values.std(0) / 50**0.5
+    np.testing.assert_allclose(np.array(found["high"]) - found["mean"], spread, rtol=0.15)
+    np.testing.assert_allclose(found["mean"] - np.array(found["low"]), spread, rtol=0.15)
+
+
+def test_the_heaviest_expert_is_counted():
+    weights = torch.tensor([[0.6, 0.4], [0.7, 0.3], [0.1, 0.9], [0.8, 0.2]]).numpy()
+    one, two = heaviest_experts(weights, ["a", "b"], "b")
+    assert (one["largest_weight"]["mean"], two["largest_weight"]["mean"]) == (0.75, 0.25)
+    assert (one["expected"], two["expected"]) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [(0.1, 0.3, "more than"), (-0.3, -0.1, "less than"), (-0.1, 0.3, "not distinguishable")],
+)
+def test_the_headline_says_what_the_interval_says(low, high, said):
+    area = {"comprehensiveness": {"mean": 0.1, "low": low, "high": high}}
+    record = {"scopes": {MIXTURE: {"explainers": {"rollout": {"area_above_random": area}}}}}
+    assert said in headline(record, "rollout")
