@@ -17,7 +17,8 @@ from i2moe_plugin.attribution.names import MIXTURE
 from i2moe_plugin.backbones.attention import seen_attention
 from i2moe_plugin.backbones.latents import zero_padding
 from i2moe_plugin.errors import BackboneError, ConfigError, ShapeError, did_you_mean
-from i2moe_plugin.model import I2MoE, MultimodalModel, Vanilla
+from i2moe_plugin.model import I2MoE, Vanilla
+from i2moe_plugin.multimodal import MultimodalModel
 
 
 @dataclass(frozen=True, eq=False)

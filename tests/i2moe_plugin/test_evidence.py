@@ -23,6 +23,7 @@ from i2moe_plugin import (
 from i2moe_plugin.backbones.create import misfit
 from i2moe_plugin.interactions.evidence import prior_outputs, target_totals
 from i2moe_plugin.interactions.sets import modality_sets
+from i2moe_plugin.target_scale import TargetScale
 
 B, C = 6, 3
 FIXED = {"concat": {"head_hidden": 7}}
@@ -279,3 +280,21 @@ def test_a_padded_modality_tells_an_expert_of_another_nothing_by_its_length():
     long = model([(torch.randn(3, 6, 5), torch.tensor([5, 1, 6])), x]).outputs[:, 0]
     for place, one in enumerate(modality_sets(2) * 2):
         assert torch.equal(short[place], long[place]) is (one == (1,))
+
+
+def test_standardised_targets_give_the_same_bits_in_the_targets_own_units():
+    task = Regression(1)
+    target = torch.linspace(-2, 3, 24)[:, None] * 1000 + 7
+    x, _ = batch(2, samples=24)
+    batches = [(*x, target)]
+    scale = TargetScale.fit(target.numpy(), 1)
+    model = built(2, task)
+    trainer = Trainer(model, metric="mae", lr=0.02, target_scale=scale)
+    trainer.fit(batches, batches, 8)
+    found = trainer.predict(batches)
+    own = model.fitted.rescaled(np.array(scale.mean), np.array(scale.deviation))
+    np.testing.assert_allclose(found.prediction, own.predict(found.outputs), rtol=1e-5)
+    bits = own.parts(found.outputs, found.target).sum(-1)
+    residual = ((target.numpy() - own.predict(found.outputs)) ** 2).mean()
+    explained = 0.5 * np.log2(target.numpy().var() / residual)
+    assert bits.mean() == pytest.approx(explained, abs=0.02)

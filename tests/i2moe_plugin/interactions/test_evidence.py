@@ -357,3 +357,17 @@ def test_records_and_members_that_are_none_are_refused():
         Fitted.read(Classification(2), {"modalities": 2})
     with pytest.raises(ConfigError, match="joint must be at least 1"):
         Members(2, 2, 0)
+
+
+def test_other_units_change_predictions_and_no_bits():
+    task, members = Regression(2), Members(2, 2, 2)
+    rng = np.random.default_rng(3)
+    outputs, (_, target) = rng.normal(size=(80, 8, 2)), drawn(task, 2, samples=80)
+    outputs += target[:, None]
+    fitted = Fitted.fit(members, task, outputs, target, target_totals(task, target), 80)
+    mean, deviation = np.array([5.0, -2.0]), np.array([3.0, 0.1])
+    other = fitted.rescaled(mean, deviation)
+    scaled, wanted = outputs * deviation + mean, target * deviation + mean
+    np.testing.assert_allclose(other.predict(scaled), fitted.predict(outputs) * deviation + mean)
+    np.testing.assert_allclose(other.parts(scaled, wanted), fitted.parts(outputs, target))
+    np.testing.assert_allclose(other.errors(scaled, wanted), fitted.errors(outputs, target))
