@@ -23,6 +23,7 @@ from i2moe_plugin.benchmarks.grid.training import SharedData, Training
 from i2moe_plugin.benchmarks.run.defaults import fill_in
 from i2moe_plugin.benchmarks.run.environment import (
     SMALL_MODEL,
+    check_precision,
     device_kind,
     load_what_runs_need,
     resolve_device,
@@ -139,7 +140,14 @@ class GridRunner:
                 self._skip([cell], error)
         by_seed = zip(*(cell.attempts for cell in group), strict=True)
         places = [place for row in by_seed for place in zip(group, row, strict=True)]
-        return [place for place in places if not self._is_settled(*place, data)]
+        missing = [place for place in places if not self._is_settled(*place, data)]
+        if self.cluster is None:  # a worker tells of itself
+            for cell in {id(cell): cell for cell, _ in missing}.values():
+                try:
+                    check_precision(cell.settings)
+                except ConfigError as error:
+                    self._skip([cell], error)
+        return [place for place in missing if place[1].state == "waiting"]
 
     def _skip(self, cells: Iterable[CellRuns], error: I2MoEError) -> None:
         """Note that what is left of these cells cannot be started."""

@@ -133,7 +133,9 @@ def _measure(cell: CellRuns, data: OpenedDataset, timed: bool) -> Measurement:
         return Measurement(cell=name, error=in_one_line(error))
     return Measurement(
         cell=name,
-        settings=json_ready(settings.model_dump(exclude={"seed", "device", "workers"})),
+        settings=json_ready(
+            settings.model_dump(exclude={"seed", "device", "workers", "force_precision"})
+        ),
         data=f"{data.fingerprint()[:16]} {data.split_hash()[:16]}",
         metric=settings.metric or data.metric,
         **_facts(cell, settings.metric or data.metric),

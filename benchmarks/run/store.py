@@ -47,7 +47,7 @@ STATES = ("state.safetensors", "state.previous.safetensors")
 #: What file systems say that have no locks; runs are then written without.
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 #: Settings that differ between the runs of one comparison, or say where a run came from.
-_NOT_COMPARED = ("method", "seed", "sources", "device", "workers", "threads")
+_NOT_COMPARED = ("method", "seed", "sources", "device", "workers", "threads", "force_precision")
 
 
 @dataclass(frozen=True)
