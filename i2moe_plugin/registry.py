@@ -20,6 +20,7 @@ if not TYPE_CHECKING:
         __name__, ["i2moe_plugin.backbones.entry", "i2moe_plugin.backbones.create"]
     )
 
+_loaded: dict[str, None] = {}
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.:+-]*", re.IGNORECASE)
 
 
@@ -130,6 +131,11 @@ class Registry(Generic[EntryT]):
                 )
 
 
+def loaded_plugins() -> list[str]:
+    """Return what :func:`load_plugin` has loaded, in order: files' absolute paths, and modules."""
+    return list(_loaded)
+
+
 def load_plugin(target: str | Path) -> None:
     """Import a user's file (``my_fusion.py``) or dotted module, so that its decorators run.
 
@@ -164,8 +170,10 @@ def load_plugin(target: str | Path) -> None:
             except BaseException:
                 del sys.modules[name]
                 raise
+            _loaded[str(resolved)] = None
         else:
             importlib.import_module(text)
+            _loaded[text] = None
     except PluginError:
         raise
     except RegistrationError as error:

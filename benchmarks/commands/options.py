@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 
 def _parse_seeds(
@@ -99,6 +100,23 @@ def _together(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 #: What one backbone is trained on: ``fusion``, ``dataset``, ``data_root``.
 SUBJECT = _together(_FUSION, DATASET, DATA_ROOT)
+
+
+CLUSTER = click.option(
+    "--cluster",
+    metavar="PLACE",
+    help="Train on dask's workers: local:N (processes here), tcp://HOST:PORT (a running scheduler) "
+    "or slurm[:N] (jobs).",
+)
+
+
+def refuse_jobs_beside(cluster: str | None) -> None:
+    """Refuse ``--jobs`` beside ``--cluster``, which says how many runs there are at a time."""
+    given = click.get_current_context().get_parameter_source("jobs")
+    if cluster is not None and given is not ParameterSource.DEFAULT:
+        raise click.UsageError(
+            "--cluster says how many runs there are at a time; leave --jobs out."
+        )
 
 
 def training(jobs: int) -> Callable[[Any], Any]:

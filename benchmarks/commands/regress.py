@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from i2moe_plugin.benchmarks.commands.base import Command
-from i2moe_plugin.benchmarks.commands.options import JSON, MULTIBENCH, PLUGIN
+from i2moe_plugin.benchmarks.commands.options import CLUSTER, JSON, MULTIBENCH, PLUGIN
 
 
 @click.command(cls=Command, failure=("broken setup", 2))
@@ -39,6 +39,7 @@ from i2moe_plugin.benchmarks.commands.options import JSON, MULTIBENCH, PLUGIN
     envvar="GITHUB_STEP_SUMMARY",
     help="Append a Markdown summary here.  [env: GITHUB_STEP_SUMMARY]",
 )
+@CLUSTER
 @MULTIBENCH
 @PLUGIN
 @JSON
@@ -50,6 +51,7 @@ def regress(
     no_time: bool,
     junit: Path | None,
     summary: Path | None,
+    cluster: str | None,
     as_json: bool,
 ) -> None:
     """Measure a small fixed suite again, and fail where it moved from the stored baseline.
@@ -73,6 +75,7 @@ def regress(
         raise click.UsageError("a baseline is rewritten with a reason: --update --reason TEXT.")
     from rich.console import Console
 
+    from i2moe_plugin.benchmarks.grid.executors.dask import open_cluster
     from i2moe_plugin.benchmarks.regression import baseline as baselines
     from i2moe_plugin.benchmarks.regression import reports
     from i2moe_plugin.benchmarks.regression.checks import compare_cells, compare_probes
@@ -92,7 +95,8 @@ def regress(
         raw, grid = baselines.suite_for(suite, baseline)
     else:
         raw, grid = before.suite, before.grid(baseline)
-    cells = measure_grid(grid, timed=not no_time, on_cell=announce)
+    with open_cluster(cluster) as workers:
+        cells = measure_grid(grid, timed=not no_time, on_cell=announce, cluster=workers)
     checks = compare_cells(before.cells, cells, before.tolerances) if before else []
     probes = []
     if update or before is None or before.probes:

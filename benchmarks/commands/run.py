@@ -9,10 +9,12 @@ import click
 
 from i2moe_plugin.benchmarks.commands.base import TrainingCommand
 from i2moe_plugin.benchmarks.commands.options import (
+    CLUSTER,
     DATA_ROOT,
     DATASET,
     OPTIONAL_FUSION,
     USUAL_FUSION,
+    refuse_jobs_beside,
     training,
 )
 
@@ -35,6 +37,7 @@ from i2moe_plugin.benchmarks.commands.options import (
 @click.option("--no-cache", is_flag=True, help="Compute kept features of frozen networks again.")
 @click.option("--weights", metavar="FILE|none", help="Pretrained encoder weights, or none.")
 @click.option("--seed", type=click.IntRange(min=0), hidden=True)
+@CLUSTER
 @training(jobs=0)
 def run(
     fusion: str | None,
@@ -48,6 +51,7 @@ def run(
     no_cache: bool,
     weights: str | None,
     jobs: int,
+    cluster: str | None,
     out: str,
     as_json: bool,
     values: dict[str, Any],
@@ -65,9 +69,11 @@ def run(
       i2moe-bench run --set fusion.rank=8 --set weight_decay=1e-3
       i2moe-bench run --dataset enrico --data-root ./enrico
       i2moe-bench run --method i2moe --method no-interaction --method ensemble
+      i2moe-bench run --cluster local:4
       i2moe-bench run --method fl-i2moe --dataset icons --seeds 1
       i2moe-bench run --plugin my_fusion.py --fusion mine --json
     """
+    refuse_jobs_beside(cluster)
     if no_vanilla and "vanilla" in methods:
         raise click.UsageError("--no-vanilla leaves out what --method vanilla asks for.")
     seeds = _chosen_seeds(seeds, seed)
@@ -88,6 +94,7 @@ def run(
         root=data_root,
         out=out,
         jobs=jobs,
+        cluster=cluster,
         fresh=fresh,
         cache=not no_cache,
     )

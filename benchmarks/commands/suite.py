@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from i2moe_plugin.benchmarks.commands.base import TrainingCommand
-from i2moe_plugin.benchmarks.commands.options import training
+from i2moe_plugin.benchmarks.commands.options import CLUSTER, refuse_jobs_beside, training
 
 
 def _roots(_ctx: click.Context, _param: click.Parameter, value: tuple[str, ...]) -> dict[str, str]:
@@ -42,6 +42,7 @@ def _roots(_ctx: click.Context, _param: click.Parameter, value: tuple[str, ...])
 )
 @click.option("--samples", is_flag=True, help="Draw small samples of data sets that are not here.")
 @click.option("--retry", is_flag=True, help="Try failed runs again.")
+@CLUSTER
 @training(jobs=1)
 def suite(
     suite: str,
@@ -51,6 +52,7 @@ def suite(
     samples: bool,
     retry: bool,
     jobs: int,
+    cluster: str | None,
     out: str,
     as_json: bool,
     values: dict[str, Any],
@@ -76,19 +78,23 @@ def suite(
       i2moe-bench suite my-suite.yaml --retry --json
     """
     from i2moe_plugin.benchmarks.grid.cells import SIMPLE
+
+    refuse_jobs_beside(cluster)
     from i2moe_plugin.benchmarks.grid.spec import load_suite
 
     grid = load_suite(suite, seeds=seeds, settings=values, roots=roots, only=only)
     grid = replace(grid, baselines=SIMPLE)
 
+    from i2moe_plugin.benchmarks.grid.executors.dask import open_cluster
     from i2moe_plugin.benchmarks.grid.formats import json_text, write_tables
     from i2moe_plugin.benchmarks.grid.runner import GridRunner, open_cell
     from i2moe_plugin.benchmarks.run.store import RunStore
     from i2moe_plugin.benchmarks.terminal.suite import show_suite, suite_progress
 
     open_data, store = functools.partial(open_cell, sample=samples), RunStore(out)
-    with suite_progress(grid) as on_event:
-        table = GridRunner(store, open_data, jobs, retry=retry, on_event=on_event).run(grid)
+    with open_cluster(cluster) as workers, suite_progress(grid) as on_event:
+        runner = GridRunner(store, open_data, jobs, retry=retry, on_event=on_event, cluster=workers)
+        table = runner.run(grid)
     write_tables(table, store.folder)
     if as_json:
         click.echo(json_text(table), nl=False)

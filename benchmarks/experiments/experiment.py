@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from i2moe_plugin.benchmarks.experiments.loaded import FinishedRun
 from i2moe_plugin.benchmarks.experiments.progress import epoch_progress
 from i2moe_plugin.benchmarks.grid.cells import methods_grid
+from i2moe_plugin.benchmarks.grid.executors.dask import open_cluster
 from i2moe_plugin.benchmarks.grid.formats import methods_record
 from i2moe_plugin.benchmarks.grid.runner import GridRunner, open_cell
 from i2moe_plugin.benchmarks.grid.table import Table
@@ -117,6 +118,7 @@ def run(
     root: str | Path | None = None,
     out: str | Path = "runs",
     jobs: int = 0,
+    cluster: str | None = None,
     fresh: bool = False,
     cache: bool = True,
     progress: bool = True,
@@ -135,6 +137,8 @@ def run(
         root: the folder of the data set's files; ``data/NAME`` by default.
         out: where runs go.
         jobs: runs at a time, in processes of their own; 0: one a core where that pays.
+        cluster: where runs are trained in place of here: ``local:N`` worker processes,
+            ``tcp://HOST:PORT`` of a running dask scheduler, or ``slurm``.
         fresh: repeat finished runs.
         cache: take kept features of frozen networks.
         progress: show a bar, in a terminal or a notebook.
@@ -147,8 +151,10 @@ def run(
     chosen = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
     grid = methods_grid(dataset, fusion, methods, chosen, values=settings, root=root)
     open_data = functools.partial(open_cell, cache=cache)
-    with epoch_progress(grid) if progress else nullcontext(lambda *_: None) as on_event:
+    show = epoch_progress(grid) if progress else nullcontext(lambda *_: None)
+    with open_cluster(cluster) as workers, show as on_event:
         options: dict[str, Any] = {"strict": True, "progress": progress, "on_event": on_event}
+        options["cluster"] = workers
         results = GridRunner(RunStore(out), open_data, jobs, fresh, **options).run(grid)
     return Experiment(results)
 

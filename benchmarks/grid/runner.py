@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -14,23 +13,22 @@ from i2moe_plugin.backbones.entry import backbones
 from i2moe_plugin.benchmarks.data.open import OpenedDataset, open_dataset
 from i2moe_plugin.benchmarks.grid.baselines import Baseline, fit_baselines
 from i2moe_plugin.benchmarks.grid.cells import ALL, Cell, Grid
-from i2moe_plugin.benchmarks.grid.executors import Executor, Send
+from i2moe_plugin.benchmarks.grid.executors import Executor
+from i2moe_plugin.benchmarks.grid.executors.dask import Dask
 from i2moe_plugin.benchmarks.grid.executors.processes import Processes, can_fork, count_cores
 from i2moe_plugin.benchmarks.grid.executors.serial import Serial
 from i2moe_plugin.benchmarks.grid.failures import Failures, in_one_line
 from i2moe_plugin.benchmarks.grid.table import Attempt, CellRuns, State, Table, make_table
+from i2moe_plugin.benchmarks.grid.training import SharedData, Training
 from i2moe_plugin.benchmarks.run.defaults import fill_in
 from i2moe_plugin.benchmarks.run.environment import (
     SMALL_MODEL,
+    check_precision,
+    device_kind,
     load_what_runs_need,
     resolve_device,
 )
-from i2moe_plugin.benchmarks.run.execute import (
-    execute,
-    finished,
-    headline_metric,
-    run_name,
-)
+from i2moe_plugin.benchmarks.run.execute import finished, headline_metric, run_name
 from i2moe_plugin.benchmarks.run.model import build_model
 from i2moe_plugin.benchmarks.run.selection import check_selection
 from i2moe_plugin.benchmarks.run.settings import RunSettings
@@ -77,6 +75,7 @@ class GridRunner:
         strict: raise the first error, in place of noting what failed or cannot be started.
         progress: show a bar on a terminal while data is prepared.
         on_event: called with every new state and every epoch.
+        cluster: where runs are trained, in place of here; ``workers`` is then not asked.
     """
 
     store: RunStore
@@ -87,28 +86,47 @@ class GridRunner:
     strict: bool = False
     progress: bool = False
     on_event: OnEvent = lambda *_: None
+    cluster: Dask | None = None
 
     def run(self, grid: Grid) -> Table:
         """Run a grid; seeds go outside cells, so that one that is stopped has whole comparisons."""
-        for name in {cell.settings.device for cell in grid.cells}:
-            resolve_device(name)
-        cells = [CellRuns.planned(cell, grid.seeds) for cell in grid.cells]
+        cells = [CellRuns.planned(self._with_device(cell), grid.seeds) for cell in grid.cells]
         baselines: list[Baseline] = []
         for group in _sharing_data(cells):
             try:
                 data = self.open_data(group[0].cell)
                 missing = self._missing(group, data)
                 if missing:
-                    device = resolve_device(group[0].settings.device)
-                    data.prepare(device, progress=self.progress)
+                    self._prepare(group[0].settings.device, data)
             except I2MoEError as error:  # files that are not here, or turn out to be damaged
                 self._skip(group, error)
                 continue
             if missing:
-                self._train(missing, data)
+                self._train(missing, SharedData(data, self.open_data, group[0].cell))
             if (cell := next((cell for cell in group if cell.runs), None)) is not None:
                 baselines += fit_baselines(grid.baselines, data, cell.metrics[0], self.store.folder)
         return make_table(grid, cells, baselines)
+
+    def _with_device(self, cell: Cell) -> Cell:
+        """Return the cell with its device checked, and named where only the cluster knows it."""
+        name = cell.settings.device
+        if self.cluster is None:
+            resolve_device(name)
+            return cell
+        there = self.cluster.device(name)
+        if name != "auto" or device_kind(name) == there:
+            return cell
+        return replace(cell, settings=cell.settings.model_copy(update={"device": there}))
+
+    def _prepare(self, device: str, data: OpenedDataset) -> None:
+        """Compute what runs read, unless only the cluster has the device for it."""
+        try:
+            here = resolve_device(device)
+        except ConfigError:
+            if self.cluster is None:
+                raise
+        else:
+            data.prepare(here, progress=self.progress)
 
     def _missing(
         self, group: Sequence[CellRuns], data: OpenedDataset
@@ -122,7 +140,14 @@ class GridRunner:
                 self._skip([cell], error)
         by_seed = zip(*(cell.attempts for cell in group), strict=True)
         places = [place for row in by_seed for place in zip(group, row, strict=True)]
-        return [place for place in places if not self._is_settled(*place, data)]
+        missing = [place for place in places if not self._is_settled(*place, data)]
+        if self.cluster is None:  # a worker tells of itself
+            for cell in {id(cell): cell for cell, _ in missing}.values():
+                try:
+                    check_precision(cell.settings)
+                except ConfigError as error:
+                    self._skip([cell], error)
+        return [place for place in missing if place[1].state == "waiting"]
 
     def _skip(self, cells: Iterable[CellRuns], error: I2MoEError) -> None:
         """Note that what is left of these cells cannot be started."""
@@ -148,10 +173,10 @@ class GridRunner:
                 self._settle(cell, attempt, "failed", reason)
         return attempt.state != "waiting"
 
-    def _train(self, missing: list[tuple[CellRuns, Attempt]], data: OpenedDataset) -> None:
+    def _train(self, missing: list[tuple[CellRuns, Attempt]], data: SharedData) -> None:
         settings = [attempt.settings for _, attempt in missing]
-        executor = choose_executor(
-            min(self.workers or _workers_that_pay(settings, data), len(missing))
+        executor = self.cluster or choose_executor(
+            min(self.workers or _workers_that_pay(settings, data.open()), len(missing))
         )
         if executor.workers > 1:
             # Short runs a seed later: at the end no process then waits for another's long one.
@@ -162,22 +187,28 @@ class GridRunner:
                 return seeds.index(place[1].seed) + short, short
 
             missing = sorted(missing, key=order)
+        # A worker elsewhere has another working folder.
+        store = RunStore(self.store.folder.absolute()) if self.cluster else self.store
+        options = {
+            "fresh": self.fresh,
+            "strict": self.strict,
+            "most_threads": executor.threads,
+        }
         tasks = [
-            functools.partial(
-                train,
+            Training(
                 attempt.settings,
                 data,
-                self.store,
-                sources=cell.cell.sources,
-                fresh=self.fresh,
-                strict=self.strict,
-                most_threads=executor.threads,
+                store,
+                attempt.name,
+                {"sources": cell.cell.sources, **options},
             )
             for cell, attempt in missing
         ]
 
         def receive(place: int, message: tuple[State, Any]) -> None:
             (cell, attempt), (state, content) = missing[place], message
+            if attempt.state not in ("waiting", "running"):
+                return  # its worker died between its last word and its end; another looked again
             if state == "running":
                 attempt.state = state
                 self.on_event(cell, attempt, content)
@@ -193,36 +224,20 @@ class GridRunner:
         attempt.state, attempt.reason = state, reason or ""
         if state == "finished":
             Failures(self.store.folder).forget(attempt.name)
-            attempt.run = attempt.run or Run.load(self.store.folder / attempt.name)
+            attempt.run = attempt.run or self._finished(attempt)
         self.on_event(cell, attempt, None)
 
-
-def train(
-    settings: RunSettings,
-    data: OpenedDataset,
-    store: RunStore,
-    send: Send,
-    *,
-    strict: bool,
-    **options: Any,
-) -> None:
-    """Train one run, perhaps in another process, and send its states; see :func:`execute`.
-
-    Where ``strict``, what goes wrong is raised in place of being sent.
-    """
-    send(("running", None))
-    try:
-        execute(settings, data, store, on_epoch=lambda epoch: send(("running", epoch)), **options)
-    except Exception as error:
-        if strict:
-            raise
-        if isinstance(error, RunError):  # of the disk or of another process, not of the method
-            send(("stopped", in_one_line(error)))
-        else:
-            name, identity = run_name(settings, data)
-            send(("failed", Failures(store.folder).add(name, identity, settings, error)))
-    else:
-        send(("finished", None))
+    def _finished(self, attempt: Attempt) -> Run:
+        """Return the run that was just written; its files are checked where a worker wrote them."""
+        if self.cluster is None:
+            return Run.load(self.store.folder / attempt.name)
+        run = self.store.find(attempt.name)
+        if run is None:
+            raise RunError(
+                f"{self.store.folder / attempt.name}: a worker says that it has written this run, "
+                "and it is not here. The folder of runs must be one that all workers share."
+            )
+        return run
 
 
 def choose_executor(workers: int) -> Executor:

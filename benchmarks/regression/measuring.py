@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,9 +15,10 @@ from pydantic import BaseModel, ConfigDict
 
 from i2moe_plugin.benchmarks.data.open import OpenedDataset
 from i2moe_plugin.benchmarks.grid.cells import Cell, Grid
+from i2moe_plugin.benchmarks.grid.executors.dask import Dask
 from i2moe_plugin.benchmarks.grid.failures import in_one_line
 from i2moe_plugin.benchmarks.grid.runner import GridRunner, open_cell
-from i2moe_plugin.benchmarks.grid.table import CellRuns
+from i2moe_plugin.benchmarks.grid.table import Attempt, CellRuns
 from i2moe_plugin.benchmarks.run.environment import (
     create_fabric,
     resolve_device,
@@ -73,12 +75,22 @@ class Measurement(BaseModel):
 
 
 def measure_grid(
-    grid: Grid, *, timed: bool = True, on_cell: Callable[[str], None] = lambda _: None
+    grid: Grid,
+    *,
+    timed: bool = True,
+    on_cell: Callable[[str], None] = lambda _: None,
+    cluster: Dask | None = None,
 ) -> list[Measurement]:
     """Measure every cell, always anew, in a folder that is thrown away.
 
     A cell whose training fails is measured as an error; what keeps all of it from being started is
-    raised. ``on_cell`` is called with each cell's name before it is measured.
+    raised.
+
+    Args:
+        grid: what is measured.
+        timed: measure time too.
+        on_cell: called with each cell's name when it is first trained.
+        cluster: where runs are trained, in place of here; steps are counted and timed here.
     """
     opened: dict[str, OpenedDataset] = {}
 
@@ -90,15 +102,21 @@ def measure_grid(
             opened[key].prepare(resolve_device(settings.device))
         return opened[key]
 
-    measured = []
-    for cell in grid.cells:
-        data = open_once(cell)
-        on_cell(" ".join(cell.key))
-        with tempfile.TemporaryDirectory() as folder:
-            alone = replace(grid, cells=(cell,), corrected=False)
-            table = GridRunner(RunStore(folder), open_once).run(alone)
-            measured.append(_measure(table.cells[0], data, timed))
-    return measured
+    announced = set()
+
+    def on_event(cell: CellRuns, _attempt: Attempt, epoch: dict[str, Any] | None) -> None:
+        if (name := " ".join(cell.cell.key)) not in announced and epoch is None:
+            announced.add(name)
+            on_cell(name)
+
+    for cell in grid.cells:  # what cannot be opened is told before anything is trained
+        open_once(cell)
+    alone = replace(grid, corrected=False, baselines=())
+    # Workers elsewhere share the working folder, as they share the folder of runs of a suite.
+    place = None if cluster is None or cluster.kind == "local" else Path.cwd()
+    with tempfile.TemporaryDirectory(prefix=".regress-", dir=place) as folder:
+        runner = GridRunner(RunStore(folder), on_event=on_event, cluster=cluster)
+        return [_measure(cell, open_once(cell.cell), timed) for cell in runner.run(alone).cells]
 
 
 def _measure(cell: CellRuns, data: OpenedDataset, timed: bool) -> Measurement:
@@ -115,7 +133,9 @@ def _measure(cell: CellRuns, data: OpenedDataset, timed: bool) -> Measurement:
         return Measurement(cell=name, error=in_one_line(error))
     return Measurement(
         cell=name,
-        settings=json_ready(settings.model_dump(exclude={"seed", "device", "workers"})),
+        settings=json_ready(
+            settings.model_dump(exclude={"seed", "device", "workers", "force_precision"})
+        ),
         data=f"{data.fingerprint()[:16]} {data.split_hash()[:16]}",
         metric=settings.metric or data.metric,
         **_facts(cell, settings.metric or data.metric),

@@ -8,6 +8,7 @@ import platform
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,6 +20,9 @@ from i2moe_plugin.benchmarks.run.settings import RunSettings
 from i2moe_plugin.errors import ConfigError
 from i2moe_plugin.training import count_parameters
 
+_CPU_INFO = Path("/proc/cpuinfo")
+#: What Linux calls bfloat16 arithmetic, on processors of Intel and AMD and on those of Arm.
+_BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16"}
 #: Below this many parameters one thread is fastest: an operator's work does not pay for waking
 #: others, and threads that wait for each other stall on a busy machine. A fixed rule, and not a
 #: measurement, since the number of threads decides the last bits of a sum.
@@ -47,9 +51,45 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
+def device_kind(name: str) -> str:
+    """Return ``cpu``, ``cuda`` or ``mps``; a device that is named need not be here."""
+    return resolve_device(name).type if name == "auto" else name.partition(":")[0]
+
+
+def multiplies_bfloat16() -> bool | None:
+    """Whether this processor has bfloat16 arithmetic; None where the system does not tell."""
+    try:
+        lines = _CPU_INFO.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return None
+    listed = [line for line in lines if line.lower().startswith(("flags", "features"))]
+    return bool(_BFLOAT16.intersection(listed[0].split())) if listed else None
+
+
+def check_precision(settings: RunSettings) -> None:
+    """Refuse bfloat16 where the processor only emulates it, unless it is forced.
+
+    Raises:
+        ConfigError: it is refused.
+    """
+    if settings.precision != "bf16-mixed" or settings.force_precision:
+        return
+    if resolve_device(settings.device).type == "cpu" and multiplies_bfloat16() is False:
+        raise ConfigError(
+            "precision=bf16-mixed would be far slower here than 32: this processor has no bfloat16 "
+            "arithmetic (avx512_bf16 or amx_bf16) and emulates it. Leave it out, or train so all "
+            "the same with --force-precision."
+        )
+
+
 def create_fabric(settings: RunSettings) -> Fabric:
-    """Return Fabric on the settings' device and precision."""
+    """Return Fabric on the settings' device and precision.
+
+    Raises:
+        ConfigError: the device is not here, or only emulates the precision.
+    """
     device = resolve_device(settings.device)
+    check_precision(settings)
     precision: Any = "32-true" if settings.precision == "32" else settings.precision
     if device.type == "cuda":
         torch.backends.cudnn.deterministic = True

@@ -28,9 +28,9 @@ from i2moe_plugin.benchmarks.run.checkpoints import (
 from i2moe_plugin.benchmarks.run.code import source_of
 from i2moe_plugin.benchmarks.run.environment import (
     create_fabric,
+    device_kind,
     environment,
     load_what_runs_need,
-    resolve_device,
     training_threads,
 )
 from i2moe_plugin.benchmarks.run.files import json_ready, write_json, write_text
@@ -65,7 +65,7 @@ def run_name(settings: RunSettings, data: OpenedDataset) -> tuple[str, str]:
     identity = settings.identity(
         version=__version__,
         data=data.fingerprint(),
-        device=resolve_device(settings.device).type,
+        device=device_kind(settings.device),
         source=source_of(entry.build, entry.module),
     )
     stem = f"{settings.dataset}-{settings.fusion}-{settings.method}-seed{settings.seed}"

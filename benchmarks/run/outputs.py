@@ -32,10 +32,14 @@ def write_outputs(folder: Path, columns: Mapping[str, NDArray[Any]]) -> None:
     with replacing(folder / OUTPUTS[2]) as aside, writing_hdf5(aside) as file:
         for name, values in columns.items():
             text, filled = values.dtype.kind in "UO", len(values) > 0
+            if text:
+                # All of one length: HDF5 keeps texts of any length in a heap whose gaps hold
+                # whatever was in memory, and equal runs would differ in their files.
+                encoded = np.char.encode(values.astype(str), "utf-8")
+                values = encoded.astype(h5py.string_dtype(length=max(encoded.itemsize, 1)))
             file.create_dataset(
                 name,
-                data=values.astype(object) if text else values,
-                dtype=h5py.string_dtype() if text else values.dtype,
+                data=values,
                 chunks=(min(len(values), CHUNK), *values.shape[1:]) if filled else None,
                 compression="gzip" if filled else None,
                 compression_opts=1 if filled else None,
@@ -88,6 +92,6 @@ def task_of_outputs(columns: Mapping[str, NDArray[Any]]) -> Task:
 def _text_as_str(values: Any) -> NDArray[Any]:
     """Return a column's values; HDF5 gives text as bytes."""
     array = np.asarray(values)
-    if array.dtype.kind != "O":
+    if array.dtype.kind not in "OS":
         return array
     return np.array([text.decode("utf-8") for text in array], dtype=str)

@@ -122,6 +122,9 @@ class RunSettings(BaseModel):
     precision: Short[Literal["32", "bf16-mixed", "16-mixed"]] = Field(
         "32", description="number format"
     )
+    force_precision: Short[bool] = Field(
+        False, description="train in bf16-mixed on a processor that only emulates bfloat16 too"
+    )
     plan: Short[Literal["auto", "loop", "batched", "shared", "stacked", "fastest"]] = Field(
         "auto", description="how experts and views are run; fastest is deprecated and means auto"
     )
@@ -159,7 +162,7 @@ class RunSettings(BaseModel):
 
     def identity(self, **facts: str) -> str:
         """Return a hash of what decides the numbers: most settings, and the given facts."""
-        decisive = self.model_dump(exclude={"workers", "device"})
+        decisive = self.model_dump(exclude={"workers", "device", "force_precision"})
         text = json.dumps([decisive, facts], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 

@@ -43,7 +43,7 @@ EVIDENCE = "evidence.json"
 #: The last state of a run under way, and the one before it; no part of a finished run.
 STATES = ("state.safetensors", "state.previous.safetensors")
 #: Settings that differ between the runs of one comparison, or say where a run came from.
-_NOT_COMPARED = ("method", "seed", "sources", "device", "workers", "threads")
+_NOT_COMPARED = ("method", "seed", "sources", "device", "workers", "threads", "force_precision")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import pickle
 import signal
 import sys
 import warnings
@@ -19,8 +18,8 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkProcess
 from typing import cast
 
-from i2moe_plugin.benchmarks.grid.executors import Receive, Task
-from i2moe_plugin.errors import I2MoEError, RunError
+from i2moe_plugin.benchmarks.grid.executors import Receive, Task, portable
+from i2moe_plugin.errors import RunError
 
 
 def can_fork() -> bool:
@@ -128,19 +127,9 @@ def _serve(connection: Connection, others: Sequence[Connection], tasks: Sequence
             except (BrokenPipeError, ConnectionResetError):
                 raise
             except Exception as error:
-                connection.send(("error", _portable(error)))
+                connection.send(("error", portable(error)))
                 return
             connection.send(("done", None))
-
-
-def _portable(error: Exception) -> I2MoEError:
-    """Return the error itself where it is ours and survives pickling, else one that tells it."""
-    if isinstance(error, I2MoEError):
-        with suppress(Exception):
-            if str(pickle.loads(pickle.dumps(error))) == str(error):
-                return error
-        return RunError(str(error))
-    return RunError(f"a run failed: {type(error).__name__}: {error}")
 
 
 def _exit_code(process: ForkProcess) -> str:

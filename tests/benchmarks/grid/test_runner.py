@@ -319,7 +319,7 @@ def test_short_runs_do_not_wait_for_the_last_long_one(tmp_path, small_htad, monk
         workers = 2
 
         def run(self, tasks, receive):
-            given.extend((task.args[0].method, task.args[0].seed) for task in tasks)
+            given.extend((task.settings.method, task.settings.seed) for task in tasks)
             super().run(tasks, receive)
 
     monkeypatch.setattr(runner, "choose_executor", lambda workers: Noting())
