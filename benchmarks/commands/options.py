@@ -102,21 +102,21 @@ def _together(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
 SUBJECT = _together(_FUSION, DATASET, DATA_ROOT)
 
 
-def _check_cluster(ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
-    """Refuse ``--jobs`` beside ``--cluster``, which says how many runs there are at a time."""
-    given = ctx.get_parameter_source("jobs") in (None, ParameterSource.DEFAULT)
-    if value is not None and not given:
-        raise click.BadParameter("says how many runs there are at a time; leave --jobs out.")
-    return value
-
-
 CLUSTER = click.option(
     "--cluster",
     metavar="PLACE",
-    callback=_check_cluster,
     help="Train on dask's workers: local:N (processes here), tcp://HOST:PORT (a running scheduler) "
     "or slurm[:N] (jobs).",
 )
+
+
+def refuse_jobs_beside(cluster: str | None) -> None:
+    """Refuse ``--jobs`` beside ``--cluster``, which says how many runs there are at a time."""
+    given = click.get_current_context().get_parameter_source("jobs")
+    if cluster is not None and given is not ParameterSource.DEFAULT:
+        raise click.UsageError(
+            "--cluster says how many runs there are at a time; leave --jobs out."
+        )
 
 
 def training(jobs: int) -> Callable[[Any], Any]:
@@ -129,4 +129,4 @@ def training(jobs: int) -> Callable[[Any], Any]:
         help="Runs at a time, in processes of their own; 0: one a core for small models on a CPU, "
         "otherwise 1.",
     )
-    return _together(_SEEDS, workers, CLUSTER, _OUT, MULTIBENCH, PLUGIN, JSON)
+    return _together(_SEEDS, workers, _OUT, MULTIBENCH, PLUGIN, JSON)

@@ -10,10 +10,12 @@ import click
 
 from i2moe_plugin.benchmarks.commands.base import TrainingCommand
 from i2moe_plugin.benchmarks.commands.options import (
+    CLUSTER,
     DATA_ROOT,
     DATASET,
     OPTIONAL_FUSION,
     USUAL_FUSION,
+    refuse_jobs_beside,
     training,
 )
 
@@ -36,6 +38,7 @@ from i2moe_plugin.benchmarks.commands.options import (
 @click.option("--no-cache", is_flag=True, help="Compute kept features of frozen networks again.")
 @click.option("--weights", metavar="FILE|none", help="Pretrained encoder weights, or none.")
 @click.option("--seed", type=click.IntRange(min=0), hidden=True)
+@CLUSTER
 @training(jobs=0)
 def run(
     fusion: str | None,
@@ -71,6 +74,7 @@ def run(
       i2moe-bench run --method fl-i2moe --dataset icons --seeds 1
       i2moe-bench run --plugin my_fusion.py --fusion mine --json
     """
+    refuse_jobs_beside(cluster)
     if no_vanilla and "vanilla" in methods:
         raise click.UsageError("--no-vanilla leaves out what --method vanilla asks for.")
     seeds = _chosen_seeds(seeds, seed)

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from i2moe_plugin.benchmarks.commands.base import TrainingCommand
-from i2moe_plugin.benchmarks.commands.options import training
+from i2moe_plugin.benchmarks.commands.options import CLUSTER, refuse_jobs_beside, training
 
 
 def _roots(_ctx: click.Context, _param: click.Parameter, value: tuple[str, ...]) -> dict[str, str]:
@@ -42,6 +42,7 @@ def _roots(_ctx: click.Context, _param: click.Parameter, value: tuple[str, ...])
 )
 @click.option("--samples", is_flag=True, help="Draw small samples of data sets that are not here.")
 @click.option("--retry", is_flag=True, help="Try failed runs again.")
+@CLUSTER
 @training(jobs=1)
 def suite(
     suite: str,
@@ -77,6 +78,8 @@ def suite(
       i2moe-bench suite my-suite.yaml --retry --json
     """
     from i2moe_plugin.benchmarks.grid.cells import SIMPLE
+
+    refuse_jobs_beside(cluster)
     from i2moe_plugin.benchmarks.grid.spec import load_suite
 
     grid = load_suite(suite, seeds=seeds, settings=values, roots=roots, only=only)

@@ -63,5 +63,7 @@ def test_sigterm_ends_with_a_sentence_and_leaves_no_process(tmp_path, small_htad
     assert said.strip() == (
         "terminated: finished runs are kept; the same command goes on from there."
     )
-    assert in_group(process.pid) == []
+    while in_group(process.pid):  # python's own watcher of shared memory ends just after
+        assert time.monotonic() < deadline + 60
+        time.sleep(0.1)
     assert not any(RunStore(tmp_path / "runs").unfinished().values())  # every lock is let go

@@ -296,8 +296,10 @@ def test_a_place_of_no_known_form(place):
     assert f"--cluster {place!r} is none of local:N" in done.stderr
 
 
-def test_jobs_beside_a_cluster():
-    done = invoke("run", "--jobs", 2, "--cluster", "local:2")
+@pytest.mark.parametrize("command", [["run"], ["suite", "embedded"]], ids=" ".join)
+@pytest.mark.parametrize("order", [1, -1])
+def test_jobs_beside_a_cluster(command, order):
+    done = invoke(*command, *["--jobs=2", "--cluster=local:2"][::order])
     assert done.exit_code == 2
     assert "leave --jobs out" in done.stderr
 
