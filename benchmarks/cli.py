@@ -13,11 +13,13 @@ from i2moe_plugin import __version__
 from i2moe_plugin.benchmarks.commands.audit import audit
 from i2moe_plugin.benchmarks.commands.base import Group
 from i2moe_plugin.benchmarks.commands.check import check
+from i2moe_plugin.benchmarks.commands.compare import compare
 from i2moe_plugin.benchmarks.commands.data import data
 from i2moe_plugin.benchmarks.commands.explain import explain
 from i2moe_plugin.benchmarks.commands.interactions import interactions
 from i2moe_plugin.benchmarks.commands.list import list_
 from i2moe_plugin.benchmarks.commands.parity import parity
+from i2moe_plugin.benchmarks.commands.predict import predict
 from i2moe_plugin.benchmarks.commands.regress import regress
 from i2moe_plugin.benchmarks.commands.report import report
 from i2moe_plugin.benchmarks.commands.run import run
@@ -36,6 +38,7 @@ def main() -> None:
       i2moe-bench run                                  lrtf on htad, 5 seeds, both methods
       i2moe-bench run --fusion lrtf --dataset emoji
       i2moe-bench run --plugin my_fusion.py --fusion mine
+      i2moe-bench predict runs/RUN --data ./new -o predictions.csv
       i2moe-bench explain runs/RUN --sample ID
       i2moe-bench report runs
       i2moe-bench check my_fusion.py
@@ -54,6 +57,8 @@ def main() -> None:
 
 for command in (
     run,
+    compare,
+    predict,
     explain,
     report,
     check,

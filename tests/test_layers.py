@@ -117,6 +117,7 @@ PACKAGES = [
     {"grid", "speed", "attribution"},
     {"truth"},
     {"report", "regression"},
+    {"experiments"},
     {"terminal"},
     {"commands"},
 ]

@@ -64,7 +64,9 @@ class TrainedRun:
         known = {k: v for k, v in run.settings.items() if k in RunSettings.model_fields}
         settings = RunSettings(**{**known, "device": "cpu", "compile": False})
         root = root or run.result.get("data_root")
-        data = open_dataset(settings.dataset, root, **settings.data_settings)
+        data = open_dataset(
+            settings.dataset, root, loader=settings.loader, **settings.data_settings
+        )
         if data.split_hash() != run.settings.get("splits"):
             raise RunError(
                 f"{run.path}: the data set {data.name} at hand has other samples than the run was "

@@ -47,7 +47,7 @@ def interactions(subject: str, data_root: Path | None, seed: int, as_json: bool)
     else:
         from i2moe_plugin.benchmarks.data.open import open_dataset
 
-        found = of_dataset(open_dataset(subject, data_root), seed=seed)
+        found = of_dataset(open_dataset(subject, data_root, loader="own"), seed=seed)
     if as_json:
         print_json(found.as_dict())
     else:

@@ -52,6 +52,7 @@ def parity(
     methods, seeds = ("vanilla", "i2moe"), seeds or tuple(range(5))
     grid = methods_grid(dataset, fusion, methods, seeds, values=values, root=data_root)
 
+    from i2moe_plugin.benchmarks.experiments.progress import epoch_progress
     from i2moe_plugin.benchmarks.grid.runner import GridRunner, open_cell
     from i2moe_plugin.benchmarks.grid.spec import NEUTRAL
     from i2moe_plugin.benchmarks.regression.parity import parity
@@ -59,7 +60,6 @@ def parity(
     from i2moe_plugin.benchmarks.run.store import RunStore
     from i2moe_plugin.benchmarks.terminal.output import print_json
     from i2moe_plugin.benchmarks.terminal.regression import show_parity
-    from i2moe_plugin.benchmarks.terminal.run import epoch_progress
 
     data, store = open_cell(grid.cells[0]), RunStore(out)
     with epoch_progress(grid) as on_event:

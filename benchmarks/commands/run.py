@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
 from typing import Any
 
@@ -81,28 +80,28 @@ def run(
     if weights is not None:
         values["data.weights"] = weights
 
-    from i2moe_plugin.benchmarks.grid.cells import methods_grid, usual_fusion
-
-    fusion = usual_fusion(methods, USUAL_FUSION) if fusion is None else fusion
-    compared = methods if no_vanilla else ("vanilla", *methods)
-    grid = methods_grid(dataset, fusion, compared, seeds, values=values, root=data_root)
-
-    from i2moe_plugin.benchmarks.grid.executors.dask import open_cluster
-    from i2moe_plugin.benchmarks.grid.formats import methods_record
-    from i2moe_plugin.benchmarks.grid.runner import GridRunner, open_cell
-    from i2moe_plugin.benchmarks.run.store import RunStore
+    from i2moe_plugin.benchmarks.experiments import run as run_experiment
+    from i2moe_plugin.benchmarks.grid.cells import usual_fusion
     from i2moe_plugin.benchmarks.terminal.output import print_json
-    from i2moe_plugin.benchmarks.terminal.run import epoch_progress, show_methods
+    from i2moe_plugin.benchmarks.terminal.run import show_methods
 
-    open_data = functools.partial(open_cell, cache=not no_cache)
-    with open_cluster(cluster) as workers, epoch_progress(grid) as on_event:
-        options: dict[str, Any] = {"strict": True, "progress": True, "on_event": on_event}
-        options["cluster"] = workers
-        table = GridRunner(RunStore(out), open_data, jobs, fresh, **options).run(grid)
+    experiment = run_experiment(
+        dataset,
+        usual_fusion(methods, USUAL_FUSION) if fusion is None else fusion,
+        methods if no_vanilla else ("vanilla", *methods),
+        seeds,
+        settings=values,
+        root=data_root,
+        out=out,
+        jobs=jobs,
+        cluster=cluster,
+        fresh=fresh,
+        cache=not no_cache,
+    )
     if as_json:
-        print_json(methods_record(table))
+        print_json(experiment.as_dict())
     else:
-        show_methods(table)
+        show_methods(experiment.results)
 
 
 def _chosen_seeds(seeds: tuple[int, ...] | None, seed: int | None) -> tuple[int, ...]:

@@ -85,6 +85,19 @@ class Modality:
         return found if isinstance(found, Preview) else preview_of(self.name, found, self.names)
 
 
+@dataclass(frozen=True)
+class Learned:
+    """What a data set learned from its training rows, by which it reads samples of other files.
+
+    Attributes:
+        facts: what JSON can hold.
+        arrays: by name.
+    """
+
+    facts: Mapping[str, Any]
+    arrays: Mapping[str, NDArray[Any]]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Contents:
     """What a data set's files hold.
@@ -102,6 +115,7 @@ class Contents:
         decisive: gives what, beside files and splits, decides the data: settings, weights.
         beside: the files that the card's files name, such as pictures of a table.
         problems: gives what is wrong with the data beyond what opening it finds; for ``verify``.
+        learned: gives what was learned from training rows, where new samples can be read by it.
     """
 
     splits: Splits
@@ -115,6 +129,7 @@ class Contents:
     decisive: Callable[[], Mapping[str, Any]] = dict
     beside: Sequence[Path] | None = None
     problems: Callable[[], Iterable[str]] = tuple
+    learned: Callable[[], Learned] | None = None
 
     @property
     def modality_names(self) -> tuple[str, ...]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 
@@ -15,18 +17,26 @@ from i2moe_plugin.benchmarks.data.batches import Loaders, PreparedDataset
 from i2moe_plugin.benchmarks.data.cache import cache_dir
 from i2moe_plugin.benchmarks.data.cards import Card
 from i2moe_plugin.benchmarks.data.classes import ClassContents
-from i2moe_plugin.benchmarks.data.contents import Contents, Preparation
+from i2moe_plugin.benchmarks.data.contents import Contents, Learned, Preparation
 from i2moe_plugin.benchmarks.data.layouts import Layout
 from i2moe_plugin.benchmarks.data.multibench import NOTE, CheckoutLoader
 from i2moe_plugin.benchmarks.data.observed import observe
 from i2moe_plugin.benchmarks.data.preview import Preview
 from i2moe_plugin.benchmarks.data.registry import DatasetEntry, datasets, find_dataset
+from i2moe_plugin.benchmarks.data.samples import Part, Reread, Samples, Source
 from i2moe_plugin.benchmarks.data.source import DataFolder
-from i2moe_plugin.benchmarks.data.splits import SplitName, split_hash
+from i2moe_plugin.benchmarks.data.splits import SPLITS, SplitName, split_hash
 from i2moe_plugin.errors import DatasetError
 from i2moe_plugin.tasks import Task
 
-__all__ = ["OpenedDataset", "PreparedDataset", "dataloader_of", "open_dataset"]
+__all__ = [
+    "OpenedDataset",
+    "PreparedDataset",
+    "dataloader_of",
+    "empty_samples",
+    "open_dataset",
+    "open_samples",
+]
 
 
 @dataclass(frozen=True)
@@ -142,6 +152,38 @@ class OpenedDataset:
         kind = torch.device(device).type
         return self._once(("prepared", kind, frozen), lambda: self._prepare(kind, progress, frozen))
 
+    def learned(self) -> Learned | None:
+        """Return what was learned from training rows, where new samples can be read by it."""
+        learned = getattr(self._contents, "learned", None)
+        return None if learned is None or self._checkout is not None else learned()
+
+    def samples(self, part: Part, device: torch.device | str = "cpu") -> Samples:
+        """Return one split, or all of them one after the other, for a trained model.
+
+        Args:
+            part: which.
+            device: where features of frozen networks are computed.
+
+        Raises:
+            DatasetError: see :meth:`prepare`.
+        """
+        prepared = self.prepare(device)
+        splits = SPLITS if part == "all" else (part,)
+
+        def batches(batch_size: int) -> Iterable[Any]:
+            return chain.from_iterable(
+                prepared.loader(split, batch_size=batch_size) for split in splits
+            )
+
+        return Samples(
+            ids=[name for split in splits for name in self.sample_ids(split)],
+            batches=batches,
+            encoders=prepared.encoders,
+            example=prepared.example,
+            target=np.concatenate([self.labels(split) for split in splits]),
+            notes=self.notes,
+        )
+
     def _prepare(self, device: str, progress: bool, frozen: bool) -> PreparedDataset:
         ours = self._contents.prepare(Preparation(device, progress, frozen))
         return ours if self._checkout is None else PreparedDataset(self._checkout, ours.encoders)
@@ -212,6 +254,40 @@ def open_dataset(
         _contents=contents,
         _checkout=checkout,
     )
+
+
+def open_samples(
+    name: str, source: Source, part: Part, learned: Learned, task: Task, class_names: Sequence[str]
+) -> Samples:
+    """Open new samples, and read them by what a data set learned from its training rows.
+
+    Args:
+        name: the data set that the model was trained on.
+        source: a folder or a file; or each modality's values, by its name.
+        part: which samples.
+        learned: what was learned.
+        task, class_names: of the model.
+
+    Raises:
+        DatasetError: they are damaged, or not of the form of training.
+    """
+    return _reader(name)(source, part, learned, task, class_names)
+
+
+def empty_samples(name: str, learned: Learned, task: Task) -> Samples:
+    """Return no samples at all, of the form that a trained model reads; see :func:`open_samples`.
+
+    Raises:
+        DatasetError: what was learned is damaged.
+    """
+    return _reader(name)(None, "all", learned, task, ())
+
+
+def _reader(name: str) -> Reread:
+    reread = datasets.get(name).reread
+    if reread is None:
+        raise DatasetError(f"{name} does not say how to read new samples by what it has learned.")
+    return reread
 
 
 def dataloader_of(name: str, **defaults: Any) -> Callable[..., Loaders]:

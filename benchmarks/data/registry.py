@@ -17,6 +17,7 @@ from i2moe_plugin.benchmarks.data.classes import ClassContents, facts_of
 from i2moe_plugin.benchmarks.data.contents import Contents
 from i2moe_plugin.benchmarks.data.differences import differences
 from i2moe_plugin.benchmarks.data.multibench import CheckoutLoader
+from i2moe_plugin.benchmarks.data.samples import Reread
 from i2moe_plugin.benchmarks.data.source import DataFolder, writing_sample
 from i2moe_plugin.benchmarks.formats.reading import check_name, is_file
 from i2moe_plugin.benchmarks.formats.tables import read_yaml
@@ -66,6 +67,7 @@ class DatasetEntry:
         ready: what keeps a run from starting although all files are there, one sentence each;
             looks, and reads nothing large.
         checkout: MultiBench's loader of it, or why that is not taken.
+        reread: reads new samples by what training taught; see :func:`open_samples`.
         more: further facts for people, by what they are about; computed when they are asked for.
     """
 
@@ -81,6 +83,7 @@ class DatasetEntry:
     )
     ready: Callable[[DataFolder], Iterable[str]] = field(default=lambda _: (), repr=False)
     checkout: CheckoutLoader | str | None = field(default=None, repr=False)
+    reread: Reread | None = field(default=None, repr=False)
     more: Callable[[], Mapping[str, str]] = field(default=dict, repr=False)
 
     @property

@@ -8,7 +8,7 @@ of neighbours instead, which need no dictionary.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -76,10 +76,42 @@ class TfIdf:
 
     vectorizer: Any
 
+    @classmethod
+    def of(cls, words: Sequence[str], letters: bool, idf: NDArray[np.float32]) -> TfIdf:
+        """Make one that was fitted before, by :func:`fit_tf_idf` without options.
+
+        Args:
+            words, letters, idf: what the attributes of these names were.
+
+        Raises:
+            ValueError: a word twice, or not as many weights as words.
+        """
+        vectorizer = _vectorizer(
+            vocabulary=list(words), analyzer=partial(terms_of, letters=letters)
+        )
+        vectorizer.idf_ = idf
+        return cls(vectorizer)
+
     @property
     def width(self) -> int:
         """The number of words."""
         return len(self.vectorizer.vocabulary_)
+
+    @property
+    def words(self) -> list[str]:
+        """The words, in the order of the columns."""
+        places: dict[str, int] = self.vectorizer.vocabulary_
+        return sorted(places, key=lambda word: places[word])
+
+    @property
+    def letters(self) -> bool:
+        """Whether words of one letter count; see :func:`terms_of`."""
+        return bool(self.vectorizer.analyzer.keywords["letters"])
+
+    @property
+    def idf(self) -> NDArray[np.float32]:
+        """How rare each word is in training texts, [words]."""
+        return np.asarray(self.vectorizer.idf_)
 
     def __call__(self, texts: Iterable[str]) -> NDArray[np.float32]:
         found: NDArray[np.float32] = self.vectorizer.transform(texts).toarray()
@@ -103,16 +135,19 @@ def fit_tf_idf(where: str, texts: Iterable[str], words: int, **options: Any) -> 
     Raises:
         DatasetError: no word in any text.
     """
-    from sklearn.feature_extraction.text import TfidfVectorizer
-
     texts = list(texts)
     if not options:
         short = sum(not terms_of(text) and bool(terms_of(text, letters=True)) for text in texts)
         options["analyzer"] = partial(terms_of, letters=short > SHORT * len(texts))
-    vectorizer = TfidfVectorizer(max_features=words, sublinear_tf=True, dtype=np.float32, **options)
     try:
-        return TfIdf(vectorizer.fit(texts))
+        return TfIdf(_vectorizer(max_features=words, **options).fit(texts))
     except ValueError as error:
         some = next((text for text in texts if text.strip()), None)
         reason = "all are empty" if some is None else f"such as {some[:40]!r}"
         raise DatasetError(f"{where}: no training text holds a word; {reason}.") from error
+
+
+def _vectorizer(**options: Any) -> Any:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    return TfidfVectorizer(sublinear_tf=True, dtype=np.float32, **options)

@@ -53,7 +53,7 @@ def mistaken_for(content: bytes, kind: str = "") -> str:
         return "a server's error message, not the file itself"
     for signature, name, kinds in SIGNATURES:
         if content.startswith(signature):
-            return "" if kind in kinds else name
+            return "" if kinds and kind.startswith(kinds) else name
     if content[257:262] == b"ustar":
         return "a tar archive: unpack it"
     zeros = len(content) == HEAD and not content.strip(b"\x00")

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from i2moe_plugin import __version__
 from i2moe_plugin.benchmarks.data.open import OpenedDataset
-from i2moe_plugin.benchmarks.data.splits import SPLITS
+from i2moe_plugin.benchmarks.data.splits import SPLITS, SplitName
 from i2moe_plugin.benchmarks.run.files import disk_errors_explained, read_json, write_json
 from i2moe_plugin.benchmarks.statistics.simple import SIMPLE_MODELS, Fitted, linear
 from i2moe_plugin.errors import RunError
@@ -93,8 +93,10 @@ def fit_baselines(
 
 
 def _fit(names: Sequence[str], data: OpenedDataset, metric: str) -> list[Baseline]:
-    tables = {split: _features(data, split) for split in SPLITS}
-    targets = {split: data.labels(split) for split in SPLITS}
+    # Targets as they come with the batches: a checkout's loader may leave samples out.
+    tables, targets = {}, {}
+    for split in SPLITS:
+        *tables[split], targets[split] = _columns(data, split)
 
     def rows(modalities: Sequence[int]) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
         for split in SPLITS:
@@ -113,11 +115,11 @@ def _fit(names: Sequence[str], data: OpenedDataset, metric: str) -> list[Baselin
     return found
 
 
-def _features(data: OpenedDataset, split: Any) -> list[NDArray[Any]]:
-    """Each modality of a split as a table [N, F], in the split's order."""
+def _columns(data: OpenedDataset, split: SplitName) -> list[NDArray[Any]]:
+    """Each modality of a split as a table [N, F], in the split's order; and the targets."""
     batches = data.prepare().loader(split, batch_size=BATCH)
-    columns = [[flat(modality) for modality in inputs] for *inputs, _ in batches]
-    return [np.concatenate(parts) for parts in zip(*columns, strict=True)]
+    rows = [[*map(flat, inputs), torch.as_tensor(y).numpy()] for *inputs, y in batches]
+    return [np.concatenate(parts) for parts in zip(*rows, strict=True)]
 
 
 def flat(batch: Tensor | tuple[Tensor, Tensor]) -> NDArray[np.float32]:

@@ -120,9 +120,11 @@ def _all() -> Iterator[tuple[str, Callable[[], Numbers]]]:
 
 def _trainings() -> Iterator[tuple[str, dict[str, Any]]]:
     """Give a training for each method, and one for each kind of option."""
-    for method in METHODS:
+    tokens = [LatentSpec(8, 3), LatentSpec(8, 2)]
+    for method, facts in METHODS.items():
         name = f"{SINGLE}:synergy" if method.startswith(SINGLE) else method
-        yield f"method {name}", {"method": name}
+        own = {"fusion": facts.fusion, "latents": tokens} if facts.fusion else {}
+        yield f"method {name}", {"method": name, **own}
     yield f"method {SINGLE}:uniqueness_1", {"method": f"{SINGLE}:uniqueness_1"}
     for name, task in TASKS.items():
         yield f"task {name}", {"task": task}
@@ -137,7 +139,6 @@ def _trainings() -> Iterator[tuple[str, dict[str, Any]]]:
         yield f"plan {plan}", {"plan": plan, "fusion": "lrtf"}  # which can be run by each
     yield "memory budget", {"memory_budget": 1}
     yield "three modalities", {"latents": [*LATENTS, LatentSpec(5)]}
-    tokens = [LatentSpec(8, 3), LatentSpec(8, 2)]
     yield "tokens", {"latents": tokens, "fusion": "transformer"}
     for entry in backbones:
         if entry.auxiliary and entry.latents != "vector":

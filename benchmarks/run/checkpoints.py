@@ -22,6 +22,9 @@ from i2moe_plugin.benchmarks.run.files import replacing
 from i2moe_plugin.benchmarks.run.store import STATES
 from i2moe_plugin.errors import RunError
 
+WEIGHTS = "weights.safetensors"
+#: What a data set learned from its training rows, where new samples can be read by it.
+FITTED = "preprocessing.safetensors"
 #: The key of checksum and record in a file's header: one alone, since several have no fixed order.
 CHECKED = "checked"
 _AS_TENSORS = ("model", "best_state", "optimizer")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -17,7 +18,13 @@ import torch
 from i2moe_plugin import __version__
 from i2moe_plugin.backbones.entry import backbones
 from i2moe_plugin.benchmarks.data.open import OpenedDataset
-from i2moe_plugin.benchmarks.run.checkpoints import load_state, save_state, save_tensors
+from i2moe_plugin.benchmarks.run.checkpoints import (
+    FITTED,
+    WEIGHTS,
+    load_state,
+    save_state,
+    save_tensors,
+)
 from i2moe_plugin.benchmarks.run.code import source_of
 from i2moe_plugin.benchmarks.run.environment import (
     create_fabric,
@@ -63,6 +70,12 @@ def run_name(settings: RunSettings, data: OpenedDataset) -> tuple[str, str]:
     )
     stem = f"{settings.dataset}-{settings.fusion}-{settings.method}-seed{settings.seed}"
     return f"{stem.replace(':', '.').replace('/', '.')}-{identity[:8]}", identity
+
+
+def backbone_digest(fusion: str) -> str:
+    """Return a hash of the source of a backbone, with what it imports from its own folder."""
+    entry = backbones.get(fusion)
+    return hashlib.sha256(source_of(entry.build, entry.module).encode()).hexdigest()
 
 
 def finished(settings: RunSettings, data: OpenedDataset, store: RunStore) -> Run | None:
@@ -251,9 +264,15 @@ def _write(
             "sources": dict(sources),
         },
     )
-    write_json(folder / "environment.json", environment(settings))
+    write_json(
+        folder / "environment.json",
+        {**environment(settings), "backbone": backbone_digest(settings.fusion)},
+    )
     write_json(folder / "result.json", result)
     lines = [json.dumps(json_ready(record), allow_nan=False) + "\n" for record in trainer.history]
     write_text(folder / "metrics.jsonl", "".join(lines))
     write_outputs(folder, arrays)
-    save_tensors(folder / "weights.safetensors", trainer.model.state_dict())
+    save_tensors(folder / WEIGHTS, trainer.model.state_dict())
+    if (learned := data.learned()) is not None:
+        tensors = {name: torch.tensor(array) for name, array in learned.arrays.items()}
+        save_tensors(folder / FITTED, tensors, learned.facts)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Sequence
 from dataclasses import fields
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
@@ -26,7 +28,7 @@ from i2moe_plugin.multimodal import MultimodalModel
 from i2moe_plugin.parts import ModelSettings
 from i2moe_plugin.seeding import seeded
 from i2moe_plugin.target_scale import TargetScale
-from i2moe_plugin.tasks import Regression
+from i2moe_plugin.tasks import Regression, Task
 from i2moe_plugin.training import Trainer, count_parameters
 
 
@@ -99,8 +101,26 @@ def build_model(settings: RunSettings, data: OpenedDataset) -> MultimodalModel:
 
     All methods of one seed start from the same encoders and the same backbone.
     """
+    prepared = data.prepare(resolve_device(settings.device))
+    return assemble(settings, prepared.encoders, prepared.example(), data.task)
+
+
+def assemble(
+    settings: RunSettings,
+    new_encoders: Callable[[EncoderSettings], list[nn.Module]],
+    example: Sequence[Any],
+    task: Task,
+) -> MultimodalModel:
+    """Build the model of a run from what it needs to know of the data.
+
+    Args:
+        settings: of the run.
+        new_encoders: gives one untrained encoder for each modality.
+        example: two samples as a batch, ``(x_1, ..., x_M)``.
+        task: what is predicted.
+    """
     if settings.method == "wide":
-        return _widened(settings, data)
+        return _widened(settings, new_encoders, example, task)
     entry = backbones.get(settings.fusion)
     encoder_settings = EncoderSettings(
         latents="tokens" if entry.latents == "tokens" else "vector",
@@ -110,29 +130,27 @@ def build_model(settings: RunSettings, data: OpenedDataset) -> MultimodalModel:
         input_dropout=settings.input_dropout,
         patches=settings.patches,
     )
-    prepared = data.prepare(resolve_device(settings.device))
     pooled = find_method(settings.method).pooled
     sets = 0
 
-    def new_encoders() -> list[nn.Module]:
+    def next_encoders() -> list[nn.Module]:
         nonlocal sets
         sets += 1
         with seeded(settings.seed, "init", "encoders", *([sets] if sets > 1 else [])):
-            built = prepared.encoders(encoder_settings)
+            built = new_encoders(encoder_settings)
         return [PooledTokens(encoder) for encoder in built] if pooled else built
 
-    encoders = new_encoders()
-    latents = latent_specs(encoders, prepared.example())
+    encoders = next_encoders()
+    latents = latent_specs(encoders, example)
     evidence = settings.evidence_settings
     own = {
         "evidence_joint": evidence.joint,
         "evidence_copies": evidence.copies,
-        "new_encoders": new_encoders,
+        "new_encoders": next_encoders,
         "memory_budget": settings.memory_budget and settings.memory_budget * 1_000_000,
     }
     names = [field.name for field in fields(ModelSettings) if field.name not in own]
     chosen = {name: getattr(settings, name) for name in names} | own
-    task = data.task
     built = 0
 
     def backbone(num_outputs: int = task.num_outputs) -> nn.Module:
@@ -147,7 +165,7 @@ def build_model(settings: RunSettings, data: OpenedDataset) -> MultimodalModel:
         return create_model(settings.method, encoders, latents, backbone, task, **chosen)
 
 
-def _widened(settings: RunSettings, data: OpenedDataset) -> MultimodalModel:
+def _widened(settings: RunSettings, *parts: Any) -> MultimodalModel:
     """Build the vanilla model on latents so wide that it has about as many parameters as I2MoE.
 
     The width is the multiple of the settings' eighth (so that attention heads still divide it)
@@ -156,7 +174,7 @@ def _widened(settings: RunSettings, data: OpenedDataset) -> MultimodalModel:
 
     def model(method: str, latent_dim: int) -> MultimodalModel:
         changed = {"method": method, "latent_dim": latent_dim}
-        return build_model(settings.model_copy(update=changed), data)
+        return assemble(settings.model_copy(update=changed), *parts)
 
     goal = count_parameters(model("i2moe", settings.latent_dim))
     step = max(settings.latent_dim // 8, 1)

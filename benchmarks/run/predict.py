@@ -39,7 +39,9 @@ def data_of(run: Run, root: str | None = None) -> OpenedDataset:
     """
     settings = run.settings
     place = root or run.result.get("data_root")
-    data = open_dataset(settings["dataset"], place, **settings["data_settings"])
+    data = open_dataset(
+        settings["dataset"], place, loader=settings["loader"], **settings["data_settings"]
+    )
     if settings.get("splits") not in (None, data.split_hash()):
         raise DatasetError(
             f"the data set {data.name} at hand has other samples than the run was trained on."

@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
 import shutil
@@ -17,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from numpy.typing import NDArray
 
@@ -28,12 +27,11 @@ from i2moe_plugin.benchmarks.run.files import (
     sha256_of,
     write_json,
 )
+from i2moe_plugin.benchmarks.run.locks import hold, is_held, lock_file
 from i2moe_plugin.benchmarks.run.outputs import OUTPUTS, read_outputs, task_of_outputs
 from i2moe_plugin.errors import ConfigError, RunError, ShapeError
 
 if TYPE_CHECKING:
-    from filelock import BaseFileLock
-
     from i2moe_plugin.interpretation import Outputs
 
 MANIFEST = "manifest.json"
@@ -44,8 +42,6 @@ UNFINISHED = ".unfinished"
 EVIDENCE = "evidence.json"
 #: The last state of a run under way, and the one before it; no part of a finished run.
 STATES = ("state.safetensors", "state.previous.safetensors")
-#: What file systems say that have no locks; runs are then written without.
-_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 #: Settings that differ between the runs of one comparison, or say where a run came from.
 _NOT_COMPARED = ("method", "seed", "sources", "device", "workers", "threads", "force_precision")
 
@@ -64,7 +60,7 @@ class Run:
     _checked: set[str] = field(default_factory=set, repr=False, compare=False)
 
     @classmethod
-    def load(cls, path: Path) -> Run:
+    def load(cls, path: Path) -> Self:
         """Open a finished run; nothing but its manifest is read.
 
         Raises:
@@ -78,7 +74,7 @@ class Run:
             raise RunError(f"{path / MANIFEST}: not a manifest of format {known}.")
         return cls(path, manifest)
 
-    def check(self, names: Iterable[str] | None = None) -> Run:
+    def check(self, names: Iterable[str] | None = None) -> Self:
         """Compare files with the manifest, each of them once.
 
         Args:
@@ -266,7 +262,7 @@ class RunStore:
         folder = self.folder / UNFINISHED
         paths = sorted(folder.iterdir()) if folder.is_dir() else []
         paths = [path for path in paths if path.is_dir() and not path.name.startswith(".")]
-        return {path.name: _is_held(path) for path in paths}
+        return {path.name: is_held(path) for path in paths}
 
     @contextlib.contextmanager
     def writing(self, name: str, identity: str, *, fresh: bool = False) -> Iterator[Path | None]:
@@ -290,7 +286,7 @@ class RunStore:
         """
         aside, final = self.folder / UNFINISHED / name, self.folder / name
         with disk_errors_explained(aside):
-            lock = _lock(aside)
+            lock = hold(aside)
         if lock is None:
             raise RunError(
                 f"{aside}: another process is computing this run. Wait until it has finished, or "
@@ -315,7 +311,7 @@ class RunStore:
             if not aside.exists():
                 # Before another process can hold it. Where an open file cannot go, it stays.
                 with contextlib.suppress(OSError):
-                    _lock_file(aside).unlink()
+                    lock_file(aside).unlink()
             lock.release()
             with contextlib.suppress(OSError):  # not empty: other runs are under way
                 aside.parent.rmdir()
@@ -373,42 +369,3 @@ def _put_in_place(aside: Path, final: Path) -> None:
         final.rename(old)
     aside.rename(final)
     shutil.rmtree(old, ignore_errors=True)
-
-
-def _lock(aside: Path) -> BaseFileLock | None:
-    """Hold an unfinished run for this process; None where another one holds it.
-
-    The system lets go when a process ends, however it ends. A file system without locks has none.
-    """
-    import filelock
-
-    lock = filelock.FileLock(_lock_file(aside), timeout=0)
-    while not lock.is_locked:
-        aside.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            lock.acquire()
-        except filelock.Timeout:
-            return None
-        except FileNotFoundError:  # another process has just removed the folder, empty as it was
-            continue
-        except OSError as error:
-            if error.errno not in _NO_LOCKS:
-                raise
-            break
-    return lock
-
-
-def _is_held(aside: Path) -> bool:
-    """Whether another process holds an unfinished run; looks, and makes no file."""
-    if not _lock_file(aside).exists():
-        return False
-    with contextlib.suppress(OSError):
-        lock = _lock(aside)
-        if lock is None:
-            return True
-        lock.release()
-    return False
-
-
-def _lock_file(aside: Path) -> Path:
-    return aside.with_name(f"{aside.name}.lock")

@@ -1,27 +1,17 @@
-"""What `run` shows: its progress, then the methods of one backbone on one data set compared."""
+"""What `run` shows: the methods of one backbone on one data set compared."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from i2moe_plugin.benchmarks.experiments.experiment import verdict_sentence
 from i2moe_plugin.benchmarks.grid.cautions import cautions
-from i2moe_plugin.benchmarks.grid.cells import Grid
-from i2moe_plugin.benchmarks.grid.runner import OnEvent
-from i2moe_plugin.benchmarks.grid.table import Attempt, CellRuns, Entry, Table
+from i2moe_plugin.benchmarks.grid.table import CellRuns, Entry, Table
 from i2moe_plugin.benchmarks.report.text import without_controls
 from i2moe_plugin.benchmarks.run.defaults import said_of
 from i2moe_plugin.benchmarks.statistics.metrics import (
@@ -30,7 +20,6 @@ from i2moe_plugin.benchmarks.statistics.metrics import (
     format_value,
     method_title,
     metric_heading,
-    verdict_words,
 )
 from i2moe_plugin.benchmarks.terminal.tables import print_in_parts
 from i2moe_plugin.interpretation.bits import DEFINITION
@@ -40,42 +29,6 @@ if TYPE_CHECKING:
 
 MOST_OUTPUTS = 3  # labels or values whose parts are shown
 VERDICT_STYLE = {"better": "bold green", "worse": "bold red"}
-
-
-@contextmanager
-def epoch_progress(grid: Grid) -> Iterator[OnEvent]:
-    """Show a bar over all runs of a grid; gives what :func:`GridRunner` calls."""
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("runs"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=True,
-    )
-    total = len(grid.seeds) * len(grid.cells)
-    shares: dict[tuple[tuple[str, ...], int], float] = {}
-    with bar:
-        task = bar.add_task("starting", total=total)
-
-        def update(cell: CellRuns, attempt: Attempt, epoch: dict[str, Any] | None) -> None:
-            settings = cell.settings
-            text = f"{method_title(settings.method)} seed {attempt.seed}: "
-            share = shares.get(place := (cell.cell.key, attempt.seed), 0.0)
-            if epoch is not None:
-                share = epoch["epoch"] / settings.epochs
-                value = epoch["valid"].get(cell.selection, float("nan"))
-                text += f"epoch {epoch['epoch']}, validation {metric_heading(cell.selection)} "
-                text += f"{value:.3f}"
-            elif attempt.state not in ("waiting", "running"):
-                share = 1.0
-                text += "finished before" if attempt.reused else attempt.state
-            shares[place] = share
-            bar.update(task, completed=sum(shares.values()), description=text)
-
-        yield update
 
 
 def show_methods(table: Table) -> None:
@@ -195,10 +148,8 @@ def _verdict(entry: Entry) -> Text:
     item, reference = entry.comparison, entry.reference
     assert item is not None
     assert reference is not None
-    words = verdict_words(item, entry.cell.settings.method, reference.settings.method)
+    words, rests_on = verdict_sentence(item, entry.cell.settings.method, reference.settings.method)
     text = Text("Verdict: ")
     text.append(words, style=VERDICT_STYLE.get(item.verdict, "bold"))
-    text.append(
-        f" (paired over {item.seeds} seeds, on this one split)." if item.low is not None else "."
-    )
+    text.append(rests_on)
     return text

@@ -85,6 +85,12 @@ def test_adding_a_dataset():
         execute(block, namespace)
 
 
+def test_python():
+    namespace: dict[str, object] = {}
+    for block in blocks("docs/python.md"):
+        execute(block, namespace)
+
+
 def test_interpretation():
     namespace: dict[str, object] = {}
     for block in blocks("docs/interpretation.md"):
@@ -109,7 +115,8 @@ def icons_at_hand(tmp_path, tiny_models, write_icons):
     few = write_icons(tmp_path / "icons", keep=lambda row: row % 24 == 0)
     models = (("text", "text"), ("picture", "picture"))
     told = " ".join(f"--set data.{name}_model={tiny_models}/{folder}" for name, folder in models)
-    return f"--data-root {few} --epochs 1 --jobs 1 --device cpu --set latent_dim=8 {told}"
+    small = "--epochs 1 --batch-size 8 --jobs 1 --device cpu --set latent_dim=8"
+    return f"--data-root {few} {small} {told}"
 
 
 @pytest.mark.slow

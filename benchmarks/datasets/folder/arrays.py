@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from i2moe_plugin.benchmarks.datasets.folder.description import ArrayPlace
 from i2moe_plugin.benchmarks.formats.arrays import read_npy, read_npz
 from i2moe_plugin.benchmarks.formats.cells import as_numbers
-from i2moe_plugin.benchmarks.formats.hdf5 import H5Array
-from i2moe_plugin.benchmarks.formats.reading import Rows
+from i2moe_plugin.benchmarks.formats.hdf5 import H5Array, open_hdf5
+from i2moe_plugin.benchmarks.formats.reading import Rows, is_file, reading
 from i2moe_plugin.benchmarks.formats.tables import read_csv, read_parquet, separator_hint
 from i2moe_plugin.errors import DatasetError, did_you_mean
 
@@ -63,6 +63,27 @@ class FolderFiles:
         if not array.shape:
             raise DatasetError(f"{self.where(place)} is one value; expected rows.")
         return array
+
+    def has(self, place: ArrayPlace) -> bool:
+        """Whether the file is there and holds the array; what is wrong with it shows on opening."""
+        path = self.folder / place.file
+        ending = path.suffix.lower()
+        if not is_file(path):
+            return False
+        if ending == ".npy":
+            return True
+        if ending in TABLES:
+            names = set(self._table(path))
+        elif ending == ".npz":
+            with reading(path, "npz file"), np.load(path, allow_pickle=False) as archive:
+                names = set(archive.files)
+        else:
+            with open_hdf5(path) as file:
+                return place.key in file
+        wanted = [place.column] if place.column else place.columns or [str(place.key)]
+        return (
+            bool(fnmatch.filter(names, wanted)) if isinstance(wanted, str) else set(wanted) <= names
+        )
 
     def lengths(self, place: ArrayPlace, name: str) -> Rows:
         """Open the array of that name in the same file."""

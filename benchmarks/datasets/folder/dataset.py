@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from i2moe_plugin.benchmarks.data.contents import Contents
 from i2moe_plugin.benchmarks.data.packaged import check_trained
 from i2moe_plugin.benchmarks.data.registry import SELF_DESCRIBED, DatasetEntry
 from i2moe_plugin.benchmarks.data.source import DataFolder
-from i2moe_plugin.benchmarks.data.splits import SPLITS, SplitName, SplitRows, Splits
+from i2moe_plugin.benchmarks.data.splits import Splits
 from i2moe_plugin.benchmarks.datasets.folder.arrays import FolderFiles
 from i2moe_plugin.benchmarks.datasets.folder.description import (
     Description,
@@ -20,23 +21,12 @@ from i2moe_plugin.benchmarks.datasets.folder.description import (
     ModalityEntry,
     read_description,
 )
-from i2moe_plugin.benchmarks.datasets.folder.modalities import ModalityReader
+from i2moe_plugin.benchmarks.datasets.folder.modalities import read_modalities
+from i2moe_plugin.benchmarks.datasets.folder.samples import kept, reread
+from i2moe_plugin.benchmarks.datasets.folder.splits import read_ids, split_rows
 from i2moe_plugin.benchmarks.datasets.folder.target import Target, read_target
-from i2moe_plugin.benchmarks.formats.cells import as_texts, listed_rows
 from i2moe_plugin.benchmarks.formats.reading import Rows
 from i2moe_plugin.errors import DatasetError, did_you_mean
-from i2moe_plugin.seeding import derive_seed
-
-SPLIT_WORDS: dict[str, SplitName] = {
-    "train": "train",
-    "training": "train",
-    "valid": "valid",
-    "validation": "valid",
-    "val": "valid",
-    "dev": "valid",
-    "test": "test",
-    "testing": "test",
-}
 
 CARD = Card(
     title="a folder of your own",
@@ -50,7 +40,7 @@ CARD = Card(
 
 def resolve(name: str) -> DatasetEntry:
     """Return the entry of ``folder:NAME``; the folder itself is the data set's root."""
-    return DatasetEntry(name, CARD, (), read, locate=locate, ready=problems)
+    return DatasetEntry(name, CARD, (), read, locate=locate, ready=problems, reread=reread)
 
 
 def locate(root: Path | None, _: Card) -> tuple[Path, Card]:
@@ -120,17 +110,17 @@ def read(folder: DataFolder) -> Contents:
     if description.task == "classification":
         labels = target.values.numpy()[splits["train"]]
         check_trained(str(folder), labels, tuple(target.class_names))
-    read_one = ModalityReader(folder, files, splits, description.standardise)
-    modalities = [read_one(name, one, opened[name]) for name, one in description.modalities.items()]
+    found = read_modalities(files, description.modalities, opened, splits, description.standardise)
     return Contents(
         splits=splits,
-        modalities=modalities,
+        modalities=found.modalities,
         target=target.values,
         task=target.task,
         class_names=target.class_names,
-        notes=(*target.notes, *read_one.notes),
+        notes=(*target.notes, *found.notes),
         metric=metric,
-        beside=read_one.pictures,
+        beside=found.pictures,
+        learned=partial(kept, description, files, found.fitted),
     )
 
 
@@ -155,39 +145,7 @@ def _read_splits(
     count = len(opened["target"])
     ids = [str(row) for row in range(count)]
     if description.ids is not None:
-        ids = _words(files.where(description.ids), opened["ids"], "id")
-    split = description.split
-    if isinstance(split, Fractions):
-        rows = drawn(count, split)
-    else:
-        where = files.where(split)
-        words = [word.strip().lower() for word in _words(where, opened["split"], "split")]
-        unknown = sorted({word for word in words if word not in SPLIT_WORDS})
-        if unknown:
-            raise DatasetError(
-                f"{where}: the split holds {unknown[:5]}; expected train, valid and test."
-            )
-        names = np.array([SPLIT_WORDS[word] for word in words])
-        rows = {name: np.flatnonzero(names == name) for name in SPLITS}
-    kept = {name: np.setdiff1d(part, target.unlabelled) for name, part in rows.items()}
-    return folder.split(kept, ids)
-
-
-def drawn(count: int, split: Fractions) -> SplitRows:
-    """The rows of a split by fractions, drawn by its seed."""
-    order = np.random.default_rng(derive_seed(split.seed, "split")).permutation(count)
-    first = round(count * split.train)
-    second = round(count * (split.train + split.valid))
-    parts = (order[:first], order[first:second], order[second:])
-    return {name: np.sort(part) for name, part in zip(SPLITS, parts, strict=True)}
-
-
-def _words(where: str, array: Rows, what: str) -> list[str]:
-    """One text a row, none missing."""
-    found = as_texts(where, array)
-    missing = np.flatnonzero([not (word or "").strip() for word in found])
-    if len(missing):
-        raise DatasetError(
-            f"{where}: {len(missing)} of {len(found)} rows have no {what} ({listed_rows(missing)})."
-        )
-    return [str(word) for word in found]
+        ids = read_ids(files, description.ids, opened["ids"])
+    rows = split_rows(files, description.split, opened.get("split"), count)
+    labelled = {name: np.setdiff1d(part, target.unlabelled) for name, part in rows.items()}
+    return folder.split(labelled, ids)

@@ -25,7 +25,19 @@ def trained_runs(tmp_path_factory, write_icons, tiny_models) -> Any:
             made.add(task)
             told = [
                 *("run", "--method", "fl-i2moe", "--dataset", "icons", "--data-root", str(data)),
-                *("--seeds", "1", "--epochs", "1", "--jobs", "1", "--device", "cpu", "--json"),
+                *(
+                    "--seeds",
+                    "1",
+                    "--epochs",
+                    "1",
+                    "--batch-size",
+                    "8",
+                    "--jobs",
+                    "1",
+                    "--device",
+                    "cpu",
+                    "--json",
+                ),
                 *("--out", str(out), "--set", "latent_dim=8", "--set", f"data.task={task}"),
                 *("--set", f"data.text_model={tiny_models}/text"),
                 *("--set", f"data.picture_model={tiny_models}/picture"),

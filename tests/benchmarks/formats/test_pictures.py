@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from PIL import Image
 
 from i2moe_plugin.benchmarks.formats.pictures import (
+    OWN_FORMATS,
     ImageFiles,
     depth_bounds,
     fit_bounds,
@@ -19,6 +21,8 @@ from i2moe_plugin.benchmarks.formats.pictures import (
 )
 from i2moe_plugin.errors import DatasetError
 
+own_image = partial(read_image, formats=OWN_FORMATS)
+own_picture = partial(read_picture, formats=OWN_FORMATS)
 SIZE = (8, 8)
 RAMP = np.linspace(0, 1, 64).reshape(8, 8)
 
@@ -45,10 +49,10 @@ def saved(folder: Path, name: str, image: Image.Image, **options) -> Path:
 )
 def test_deep_pictures_keep_their_content(tmp_path, name, values):
     image = Image.fromarray(values)
-    found = read_image(saved(tmp_path, name, image), SIZE)
+    found = own_image(saved(tmp_path, name, image), SIZE)
     assert found.dtype == torch.float32
     np.testing.assert_allclose(found, np.stack([RAMP] * 3), atol=2e-3)
-    seen = read_picture(tmp_path / name)
+    seen = own_picture(tmp_path / name)
     assert seen.dtype == np.uint8
     np.testing.assert_allclose(seen[..., 0], RAMP * 255, atol=1.5)
 
@@ -58,19 +62,19 @@ def test_deep_pictures_of_a_data_set_have_one_scale(tmp_path):
         saved(tmp_path, f"{level}.png", Image.fromarray(np.full((8, 8), level, np.uint16)))
         for level in (300, 3000, 4000)
     ]
-    bounds = fit_bounds(paths)
+    bounds = fit_bounds(paths, OWN_FORMATS)
     assert bounds == (0, 4095)
     found = ImageFiles(paths, SIZE, bounds=bounds)[np.arange(3)].mean((1, 2, 3))
     np.testing.assert_allclose(found, np.array([300, 3000, 4000]) / 4095, rtol=1e-6)
     eight = saved(tmp_path, "eight.png", Image.new("RGB", (8, 8), (255, 0, 0)))
     assert fit_bounds([eight]) is None
-    torch.testing.assert_close(read_image(eight, SIZE, bounds=bounds)[:, 0, 0], torch.eye(3)[0])
+    torch.testing.assert_close(own_image(eight, SIZE, bounds=bounds)[:, 0, 0], torch.eye(3)[0])
 
 
 def test_deep_pictures_without_finite_values_are_refused(tmp_path):
     path = saved(tmp_path, "nan.tif", Image.fromarray(np.full((8, 8), np.nan, np.float32)))
     with pytest.raises(DatasetError, match="NaN or infinite"):
-        read_image(path, SIZE)
+        own_image(path, SIZE)
 
 
 @pytest.mark.parametrize(
@@ -118,9 +122,9 @@ def test_what_is_transparent_is_white(tmp_path, mode, ink):
         ), transparency=(1, 2, 3))  # fmt: skip
     else:
         path = saved(tmp_path, "a.png", image)
-    np.testing.assert_array_equal(read_picture(path), np.asarray(expected))
+    np.testing.assert_array_equal(own_picture(path), np.asarray(expected))
     torch.testing.assert_close(
-        read_image(path, SIZE),
+        own_image(path, SIZE),
         torch.from_numpy(np.asarray(expected) / 255).permute(2, 0, 1).float(),
     )
 
@@ -148,16 +152,16 @@ def test_the_cameras_orientation_is_applied(tmp_path, orientation, ending):
         tmp_path, f"turned.{ending}", Image.fromarray(pixels), exif=note, **lossless.get(ending, {})
     )
     expected = turns[orientation](pixels)
-    found = read_picture(path)
+    found = own_picture(path)
     assert found.shape == expected.shape
     np.testing.assert_allclose(found.astype(int), expected, atol=8)
-    resized = read_image(path, expected.shape[:2])
+    resized = own_image(path, expected.shape[:2])
     np.testing.assert_allclose(resized.permute(1, 2, 0) * 255, expected, atol=8)
 
 
 def test_a_damaged_note_of_the_camera_is_passed_over(tmp_path):
     path = saved(tmp_path, "x.jpg", Image.new("RGB", (8, 8), "white"), exif=b"Exif\x00\x00garbage")
-    assert read_image(path, SIZE).min() > 0.99
+    assert own_image(path, SIZE).min() > 0.99
 
 
 @pytest.mark.parametrize(
@@ -172,4 +176,4 @@ def test_a_damaged_note_of_the_camera_is_passed_over(tmp_path):
 def test_files_that_are_no_pictures_are_named(tmp_path, content, reason):
     (tmp_path / "a.png").write_bytes(content)
     with pytest.raises(DatasetError, match=rf"a\.png: not a readable image \(it is .*{reason}"):
-        read_image(tmp_path / "a.png", SIZE)
+        own_image(tmp_path / "a.png", SIZE)

@@ -9,6 +9,7 @@ from torch.testing import assert_close
 from i2moe_plugin import ConfigError
 from i2moe_plugin.attribution.maps import explain_tokens
 from i2moe_plugin.attribution.names import EXPLAINERS, MIXTURE
+from i2moe_plugin.attribution.study import masked_by_importance
 from i2moe_plugin.attribution.targets import choose_targets
 
 SCOPES = [MIXTURE, "uniqueness_1", "synergy"]
@@ -117,3 +118,16 @@ def test_unknown_explainers_are_named(model, inputs):
     tokens = model.encode(inputs)
     with pytest.raises(ConfigError, match="Did you mean 'rollout'"):
         explain_tokens("rolout", model, tokens, targets_of(model, tokens))
+
+
+@pytest.mark.parametrize("explainer", EXPLAINERS)
+def test_a_text_of_special_tokens_alone_is_no_error(explainer, model, inputs):
+    special = torch.zeros(5, 4, dtype=torch.bool)
+    special[3] = True  # its one token
+    tokens = model.encode(inputs, [special, None])
+    maps = explain_tokens(explainer, model, tokens, targets_of(model, tokens))
+    assert (maps.importance[0][3] == 0).all()
+    fill = [torch.zeros(8), torch.zeros(8)]
+    without, alone = masked_by_importance(model, tokens, maps.importance, fill, MIXTURE)
+    assert without.isfinite().all()
+    assert alone.isfinite().all()

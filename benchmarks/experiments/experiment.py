@@ -1,0 +1,167 @@
+"""Methods of one fusion on one data set, trained and compared: what `i2moe-bench run` shows."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from i2moe_plugin.benchmarks.experiments.loaded import FinishedRun
+from i2moe_plugin.benchmarks.experiments.progress import epoch_progress
+from i2moe_plugin.benchmarks.grid.cells import methods_grid
+from i2moe_plugin.benchmarks.grid.executors.dask import open_cluster
+from i2moe_plugin.benchmarks.grid.formats import methods_record
+from i2moe_plugin.benchmarks.grid.runner import GridRunner, open_cell
+from i2moe_plugin.benchmarks.grid.table import Table
+from i2moe_plugin.benchmarks.run.store import RunStore
+from i2moe_plugin.benchmarks.statistics.metrics import method_title, metric_heading, verdict_words
+from i2moe_plugin.benchmarks.statistics.paired import Comparison, summarise
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import plotly.graph_objects as go
+
+
+@dataclass(frozen=True, eq=False)
+class Experiment:
+    """Finished runs of several methods, and how they compare; made by :func:`run`.
+
+    Attributes:
+        results: the table of all runs, with everything that the command prints.
+    """
+
+    results: Table
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """A row for each method and metric of the test split.
+
+        Columns: ``method``, ``metric``, ``mean`` and sample ``deviation`` over ``seeds`` seeds; of
+        the paired difference to the reference method ``difference``, ``low`` and ``high`` (its 95 %
+        interval), ``p`` and ``verdict``. Shares are from 0 to 1, not in per cent.
+        """
+        import pandas as pd
+
+        rows = []
+        for cell in self.results.cells:
+            for entry in self.results.of(cell):
+                found = summarise(list(entry.values.values()))
+                item = entry.comparison
+                rows.append(
+                    {
+                        "method": cell.settings.method,
+                        "metric": entry.metric,
+                        "mean": found["mean"],
+                        "deviation": found["deviation"],
+                        "seeds": found["n"],
+                        **{
+                            name: None if item is None else getattr(item, name)
+                            for name in ("difference", "low", "high", "p", "verdict")
+                        },
+                    }
+                )
+        return pd.DataFrame(rows)
+
+    @property
+    def verdict(self) -> str:
+        """What came out, a line for each method that is compared with the reference."""
+        lines = []
+        for cell in self.results.cells:
+            entry, *_ = self.results.of(cell)
+            if entry.comparison is not None and entry.reference is not None:
+                method, reference = cell.settings.method, entry.reference.settings.method
+                lines.append("".join(verdict_sentence(entry.comparison, method, reference)))
+        return "\n".join(lines)
+
+    @property
+    def runs(self) -> list[FinishedRun]:
+        """Its runs, by method and seed."""
+        found = [run for cell in self.results.cells for run in cell.runs.values()]
+        return [FinishedRun.load(run.path) for run in found]
+
+    def plot(self) -> go.Figure:
+        """Draw the metric that methods are compared by: a point for each seed, joined by seed."""
+        import plotly.graph_objects as go
+
+        cells = self.results.cells
+        metric = cells[0].metrics[0]
+        names = [method_title(cell.settings.method) for cell in cells]
+        figure = go.Figure()
+        for seed in self.results.grid.seeds:
+            values = [cell.values(metric).get(seed) for cell in cells]
+            figure.add_scatter(x=names, y=values, mode="lines+markers", name=f"seed {seed}")
+        title = metric_heading(metric).removesuffix(" %")
+        figure.update_layout(title=self.results.grid.title, yaxis_title=f"test {title}")
+        return figure
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return everything, as ``i2moe-bench run --json`` prints it."""
+        return methods_record(self.results)
+
+    def _repr_html_(self) -> str:
+        """Return verdict and table, for a notebook."""
+        lines = "".join(f"<p>{line}</p>" for line in self.verdict.splitlines())
+        return f"{lines}{self.table.to_html(index=False, float_format='{:.4f}'.format)}"
+
+
+def run(
+    dataset: str = "htad",
+    fusion: str = "lrtf",
+    methods: Sequence[str] = ("vanilla", "i2moe"),
+    seeds: int | Sequence[int] = 5,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    root: str | Path | None = None,
+    out: str | Path = "runs",
+    jobs: int = 0,
+    cluster: str | None = None,
+    fresh: bool = False,
+    cache: bool = True,
+    progress: bool = True,
+) -> Experiment:
+    """Train methods of one fusion on one data set, over several seeds, and compare them.
+
+    All methods have the same encoders, splits and seeds. Runs that are finished are taken, not
+    repeated; a run that was stopped goes on. The first error ends it, and what is finished is kept.
+
+    Args:
+        dataset: a name, or a folder with a ``dataset.yaml``.
+        fusion: the name of a backbone.
+        methods: names; each is compared with ``vanilla``, or with the first where it is not there.
+        seeds: how many, or which.
+        settings: over the data set's recipe; keys as in ``--set``, such as ``fusion.rank``.
+        root: the folder of the data set's files; ``data/NAME`` by default.
+        out: where runs go.
+        jobs: runs at a time, in processes of their own; 0: one a core where that pays.
+        cluster: dask's workers to train on in place of those, as ``--cluster`` names them:
+            ``local:N``, ``tcp://HOST:PORT`` or ``slurm``.
+        fresh: repeat finished runs.
+        cache: take kept features of frozen networks.
+        progress: show a bar, in a terminal or a notebook.
+
+    Raises:
+        ConfigError: settings or names that do not exist; all of them.
+        DatasetError: data that is missing or damaged.
+        BackboneError, TrainingError, RunError: a run that cannot be trained or written.
+    """
+    chosen = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
+    grid = methods_grid(dataset, fusion, methods, chosen, values=settings, root=root)
+    open_data = functools.partial(open_cell, cache=cache)
+    shown = epoch_progress(grid) if progress else nullcontext(lambda *_: None)
+    with open_cluster(cluster) as workers, shown as on_event:
+        options: dict[str, Any] = {"strict": True, "progress": progress, "on_event": on_event}
+        options["cluster"] = workers
+        results = GridRunner(RunStore(out), open_data, jobs, fresh, **options).run(grid)
+    return Experiment(results)
+
+
+def verdict_sentence(comparison: Comparison, method: str, reference: str) -> tuple[str, str]:
+    """Say what a comparison showed, and what it rests on."""
+    words = verdict_words(comparison, method, reference)
+    if comparison.low is None:
+        return words, "."
+    return words, f" (paired over {comparison.seeds} seeds, on this one split)."

@@ -1,0 +1,41 @@
+"""What `compare` shows."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from i2moe_plugin.benchmarks.experiments.comparing import Compared
+from i2moe_plugin.benchmarks.report.text import without_controls
+from i2moe_plugin.benchmarks.statistics.metrics import (
+    format_interval,
+    format_mean,
+    format_value,
+    metric_heading,
+)
+
+
+def show_comparison(found: Compared) -> None:
+    """Show a row for each group, and what came out in sentences."""
+    console = Console()
+    table = Table()
+    table.add_column("")
+    table.add_column(metric_heading(found.metric), justify="right", no_wrap=True)
+    table.add_column("seeds", justify="right")
+    table.add_column("difference", justify="right")
+    table.add_column("95 % interval", justify="right", no_wrap=True)
+    for name, values in found.values.items():
+        item = found.comparisons.get(name)
+        table.add_row(
+            Text(without_controls(name)),
+            format_mean(found.metric, list(values.values())),
+            str(len(values)),
+            format_value(found.metric, item.difference, "+") if item else "",
+            format_interval(item) if item else "",
+        )
+    console.print(table)
+    for line in found.verdict.splitlines():
+        console.print(Text(f"Verdict: {without_controls(line)}"))
+    for note in found.notes:
+        console.print(Text(f"Note: {without_controls(note)}", style="yellow"))

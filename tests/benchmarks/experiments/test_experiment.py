@@ -1,0 +1,142 @@
+"""The Python interface gives what the commands print."""
+
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from i2moe_plugin.benchmarks.cli import main
+from i2moe_plugin.benchmarks.experiments import FinishedRun, compare, load_run, run
+from i2moe_plugin.benchmarks.statistics.paired import compare as compare_values
+from i2moe_plugin.benchmarks.statistics.paired import holm
+from i2moe_plugin.errors import ConfigError, RunError
+
+SETTINGS = {"epochs": 2, "latent_dim": 8, "encoder_hidden": 8, "device": "cpu"}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    return tmp_path_factory.mktemp("experiments")
+
+
+@pytest.fixture(scope="module")
+def found(place, htad):
+    root = htad(place / "htad")
+    return run(
+        *("htad", "concat", ["vanilla", "i2moe", "ensemble"], 3),
+        settings=SETTINGS,
+        root=root,
+        out=place / "runs",
+        jobs=1,
+        progress=False,
+    )
+
+
+def printed(*arguments):
+    done = CliRunner().invoke(main, [*map(str, arguments)])
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+def arguments(place):
+    options = ["run", "--fusion", "concat", "--data-root", place / "htad", "--seeds", 3]
+    options += ["--method", "i2moe", "--method", "ensemble", "--out", place / "runs"]
+    for key, value in SETTINGS.items():
+        options += ["--set", f"{key}={value}"]
+    return options
+
+
+def test_the_command_prints_what_the_function_returns(found, place):
+    assert json.loads(printed(*arguments(place), "--json")) == json.loads(
+        json.dumps(found.as_dict())
+    )
+    text = " ".join(printed(*arguments(place)).split())
+    for line in found.verdict.splitlines():
+        assert f"Verdict: {line}" in text
+    assert "(9 finished before)" in text
+
+
+def test_the_table_is_that_of_the_runs(found):
+    table = found.table.set_index(["method", "metric"])
+    for method in ("vanilla", "i2moe", "ensemble"):
+        values = [one.result["test"]["accuracy"] for one in found.runs if one.method == method]
+        row = table.loc[method, "accuracy"]
+        assert row["mean"] == pytest.approx(np.mean(values))
+        assert row["deviation"] == pytest.approx(np.std(values, ddof=1))
+        assert row["seeds"] == 3
+    assert table.loc["vanilla", "accuracy"].isna()["difference"]
+    assert "<table" in found._repr_html_()
+    assert len(found.plot().data) == 3
+
+
+def test_a_run_is_loaded_with_its_model(found, tmp_path):
+    (one, *_) = [one for one in found.runs if one.method == "i2moe"]
+    again = load_run(str(one.path))
+    assert isinstance(again, FinishedRun)
+    assert sum(p.numel() for p in again.model().parameters()) == again.result["parameters"]
+    sample = again.outputs("sample_id")["sample_id"][0]
+    assert again.explain(sample).explanation.sample_id == sample
+    assert "accuracy" in again._repr_html_()
+    with pytest.raises(RunError, match="no such file"):
+        load_run(tmp_path)
+
+
+def test_comparing_groups_is_comparing_their_values(found, place):
+    groups = [[one for one in found.runs if one.method == m] for m in ("vanilla", "i2moe")]
+    both = compare(*groups, metric="auroc")
+    values = [[one.result["test"]["auroc"] for one in group] for group in groups]
+    assert both.comparisons["i2moe"] == compare_values("auroc", *values)
+    runs = place / "runs"
+    patterns = [runs / "*-vanilla-*", runs / "*-i2moe-*", groups[0][0].path]
+    assert compare(*patterns[:2], metric="auroc").as_dict() == both.as_dict()
+    assert compare(patterns[2], patterns[1], metric="auroc").as_dict() == both.as_dict()
+
+
+def test_several_are_corrected_and_equivalence_is_asked_in_points(found, place):
+    runs = place / "runs"
+    patterns = [runs / f"*-{m}-*" for m in ("vanilla", "i2moe", "ensemble")]
+    several = compare(*patterns, metric="accuracy", equivalent_within=100)
+    items = several.comparisons.values()
+    tested = [item.p for item in items if item.p is not None]
+    assert [i.p_adjusted for i in items if i.p is not None] == pytest.approx(holm(tested))
+    assert {one.margin for one in several.equivalences.values()} == {1.0}
+    assert several.verdict.count("is equivalent to vanilla within 100 points on accuracy.") == 2
+    options = ["compare", *patterns, "--metric", "accuracy", "--equivalent-within", 100]
+    assert json.loads(printed(*options, "--json")) == json.loads(json.dumps(several.as_dict()))
+    text = " ".join(printed(*options).split())
+    for line in several.verdict.splitlines():
+        assert f"Verdict: {line}" in text
+    assert several.table["group"].tolist() == ["vanilla", "i2moe", "ensemble"]
+
+
+def test_what_cannot_be_compared_is_refused(found, place, tmp_path, htad):
+    runs = place / "runs"
+    vanilla = runs / "*-vanilla-*"
+    other = run(
+        *("htad", "concat", ["i2moe"], [7]),
+        settings=SETTINGS,
+        root=place / "htad",
+        out=tmp_path / "other",
+        progress=False,
+    )
+    fewer = run(
+        *("htad", "concat", ["i2moe"], 1),
+        settings=SETTINGS,
+        root=htad(tmp_path / "htad", samples=80),
+        out=tmp_path / "fewer",
+        progress=False,
+    )
+    for groups, reason in (
+        ([vanilla], "at least two groups"),
+        ([vanilla, runs], "runs of 3 kinds"),
+        ([vanilla, vanilla], "two groups are of one kind"),
+        ([vanilla, tmp_path / "no*"], "no pattern that fits"),
+        ([vanilla, other.runs], "no seed in common"),
+        ([vanilla, fewer.runs], "tested on other samples"),
+        ([vanilla, []], "has no runs"),
+    ):
+        with pytest.raises(ConfigError, match=reason):
+            compare(*groups)
+    with pytest.raises(ConfigError, match="no metric 'mae' in common; try accuracy"):
+        compare(vanilla, runs / "*-i2moe-*", metric="mae")
