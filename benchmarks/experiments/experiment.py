@@ -137,8 +137,8 @@ def run(
         root: the folder of the data set's files; ``data/NAME`` by default.
         out: where runs go.
         jobs: runs at a time, in processes of their own; 0: one a core where that pays.
-        cluster: where runs are trained in place of here: ``local:N`` worker processes,
-            ``tcp://HOST:PORT`` of a running dask scheduler, or ``slurm``.
+        cluster: dask's workers to train on in place of those, as ``--cluster`` names them:
+            ``local:N``, ``tcp://HOST:PORT`` or ``slurm``.
         fresh: repeat finished runs.
         cache: take kept features of frozen networks.
         progress: show a bar, in a terminal or a notebook.
@@ -151,8 +151,8 @@ def run(
     chosen = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
     grid = methods_grid(dataset, fusion, methods, chosen, values=settings, root=root)
     open_data = functools.partial(open_cell, cache=cache)
-    show = epoch_progress(grid) if progress else nullcontext(lambda *_: None)
-    with open_cluster(cluster) as workers, show as on_event:
+    shown = epoch_progress(grid) if progress else nullcontext(lambda *_: None)
+    with open_cluster(cluster) as workers, shown as on_event:
         options: dict[str, Any] = {"strict": True, "progress": progress, "on_event": on_event}
         options["cluster"] = workers
         results = GridRunner(RunStore(out), open_data, jobs, fresh, **options).run(grid)
