@@ -104,7 +104,7 @@ def _fit(names: Sequence[str], data: OpenedDataset, metric: str) -> list[Baselin
             yield np.concatenate(parts, 1), targets[split]
 
     def baseline(fitted: Fitted, alone: str = "") -> Baseline:
-        name = f"{alone} alone (linear)" if alone else fitted.name
+        name = f"{alone} alone" if alone else fitted.name
         return Baseline(name, data.name, fitted.test, fitted.chosen, fitted.note, alone)
 
     everything = list(rows(range(len(data.modalities))))
