@@ -203,7 +203,9 @@ def _filled(suite: SuiteFile, part: SuitePart) -> SuitePart:
 
     def embedded() -> list[str]:
         cards = {name: datasets.get(name).card for name in datasets.names()}
-        return [name for name, card in cards.items() if card.embedded and not card.extra]
+        # Not those with a colon: they are here only if something asked for them before.
+        real = {name: card for name, card in cards.items() if ":" not in name}
+        return [name for name, card in real.items() if card.embedded and not card.extra]
 
     return SuitePart(
         datasets=_spelled_out(part.datasets or suite.datasets, EMBEDDED, embedded),

@@ -29,7 +29,7 @@ from i2moe_plugin.benchmarks.statistics.paper import Figure, find_figure
 from i2moe_plugin.tasks import HIGHER_IS_BETTER
 
 if TYPE_CHECKING:
-    from i2moe_plugin.interpretation import Evidence
+    from i2moe_plugin.interpretation import MeanParts
 
 State = Literal["waiting", "running", "finished", "failed", "skipped", "stopped"]
 #: A data set and a metric.
@@ -121,7 +121,7 @@ class CellRuns:
         names = found[0] if found else ()
         return {name: sum(row[name] for row in found) / len(found) for name in names}
 
-    def evidence(self) -> list[Evidence]:
+    def evidence(self) -> list[MeanParts]:
         """Return mean parts in bits over runs, of each predicted thing; none: no such method."""
         from i2moe_plugin.interpretation import evidence
 

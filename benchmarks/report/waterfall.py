@@ -12,7 +12,7 @@ from i2moe_plugin.benchmarks.report.previews import as_record
 from i2moe_plugin.benchmarks.run.collect import runs_of_other_seeds
 from i2moe_plugin.benchmarks.run.store import Run
 from i2moe_plugin.errors import enumerated
-from i2moe_plugin.interpretation import Evidence, Waterfall, evidence, part_labels, waterfall
+from i2moe_plugin.interpretation import MeanParts, Waterfall, evidence, part_labels, waterfall
 from i2moe_plugin.interpretation.bits import DEFINITION
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class ExplainedParts:
     parts: tuple[str, ...]
     shown: list[int]
     correct: bool | None
-    overall: list[Evidence]
+    overall: list[MeanParts]
     seeds: list[int]
     ranges: Any
     decisions: list[str]

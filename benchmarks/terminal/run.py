@@ -25,7 +25,7 @@ from i2moe_plugin.benchmarks.terminal.tables import print_in_parts
 from i2moe_plugin.interpretation.bits import DEFINITION
 
 if TYPE_CHECKING:
-    from i2moe_plugin.interpretation import Evidence
+    from i2moe_plugin.interpretation import MeanParts
 
 MOST_OUTPUTS = 3  # labels or values whose parts are shown
 VERDICT_STYLE = {"better": "bold green", "worse": "bold red"}
@@ -65,7 +65,7 @@ def show_methods(table: Table) -> None:
     console.print(Text(f"Runs: {len(runs)} in {runs[0].path.parent}{again}"))
 
 
-def show_evidence(console: Console, found: Sequence[Evidence]) -> None:
+def show_evidence(console: Console, found: Sequence[MeanParts]) -> None:
     """Show parts in bits with their errors, and what may be claimed of them."""
     for one in found[:MOST_OUTPUTS]:
         about = f" about {without_controls(one.output)}" if one.output else ""

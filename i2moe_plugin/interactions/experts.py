@@ -58,7 +58,7 @@ class Expert:
 
     @classmethod
     def parse(cls, name: str) -> Expert:
-        """Make the expert of a :attr:`name`.
+        """Make the expert of a :attr:`Expert.name`.
 
         Raises:
             ConfigError: no expert is called so.

@@ -22,7 +22,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "weight_summary",
         ],
         "coalitions": ["additive_projection", "coalition_values", "intershap"],
-        "bits": ["Evidence", "Waterfall", "evidence", "part_labels", "part_summary", "waterfall"],
+        "bits": ["MeanParts", "Waterfall", "evidence", "part_labels", "part_summary", "waterfall"],
         "honesty": ["deletion", "permuted_labels", "stability"],
         "verdict": ["CAVEAT", "WeightVerdict", "weight_verdict", "worth"],
     },

@@ -31,7 +31,7 @@ FEWEST_RUNS = 3
 
 
 @dataclass(frozen=True)
-class Evidence:
+class MeanParts:
     """Mean parts of one predicted thing: the class, one label, or one real value.
 
     Attributes:
@@ -148,7 +148,7 @@ class Evidence:
         return said
 
 
-def evidence(runs: Outputs | Sequence[Outputs]) -> list[Evidence]:
+def evidence(runs: Outputs | Sequence[Outputs]) -> list[MeanParts]:
     """Average parts over test samples, and over runs of several seeds.
 
     With three runs or more, the error over trainings is that over runs; with fewer, that over the
@@ -190,7 +190,7 @@ def evidence(runs: Outputs | Sequence[Outputs]) -> list[Evidence]:
     errors = np.sqrt(np.mean([samples for samples, _ in variances], 0) + spread)
     informations = np.mean(alone, 0)
     return [
-        Evidence(
+        MeanParts(
             output=name,
             parts=part_labels(first),
             bits=means.mean(0)[column, :-1],
@@ -329,7 +329,7 @@ def _output_names(outputs: Outputs) -> tuple[str, ...]:
     return ("",) if isinstance(outputs.task, Classification) else outputs.class_names
 
 
-def _prior(one: Evidence) -> str:
+def _prior(one: MeanParts) -> str:
     return "prior" if one.output else "classes' shares"
 
 

@@ -53,6 +53,7 @@ def test_the_decorator_returns_its_object_unchanged_and_keeps_its_facts():
         "name": "test-sum",
         "build": Sum,
         "description": "Adds projections.",
+        "module": __name__,
         **facts,
     }
     with pytest.raises(dataclasses.FrozenInstanceError):

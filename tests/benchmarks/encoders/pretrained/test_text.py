@@ -11,7 +11,7 @@ import torch
 
 from i2moe_plugin.benchmarks.encoders import EncoderSettings
 from i2moe_plugin.benchmarks.encoders.pretrained import Projected, TextModel, find_model
-from i2moe_plugin.benchmarks.encoders.tokens import TokenEncoder
+from i2moe_plugin.benchmarks.encoders.sequences import TokenEncoder
 from i2moe_plugin.errors import DatasetError
 
 TEXTS = ["seat heaters", "", "map: arrow left, a-b!", "中文", "seat " * 80]
