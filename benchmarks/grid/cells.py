@@ -67,7 +67,9 @@ class Grid:
     """Cells and seeds: what is to be run, and how the results are compared.
 
     Attributes:
-        name, title, about: of the grid, for files and people.
+        name: of the files that its tables are written to.
+        title: what stands above its table.
+        about: what it is for.
         seeds: those of every cell.
         cells: every one can be started, as far as settings tell.
         reference: what each cell is compared with; see :class:`SuiteFile`.
