@@ -28,8 +28,8 @@ Score = Callable[..., Tensor]
 def attention_rollout(attentions: Sequence[Tensor], padding: Tensor | None = None) -> Tensor:
     r"""How much of each input token reaches the output tokens through a stack of attention layers.
 
-    :math:`\bar A_l = \mathrm{rownorm}(\mathrm{mean}_h A_l + I)`, :math:`R = \bar A_L \cdots \bar
-    A_1`; the importance of token j is the mean of :math:`R_{qj}` over the queries q that are not
+    ``A'_l = rownorm(mean_h A_l + I)``, ``R = A'_L ... A'_1``; the importance of token j is the
+    mean of ``R[q, j]`` over the queries q that are not
     padding (Abnar and Zuidema, ACL 2020).
 
     Args:
@@ -56,8 +56,8 @@ def gradient_rollout(
 ) -> Tensor:
     r"""Attention rollout in which a head counts as far as it raises the score.
 
-    As :func:`attention_rollout`, with :math:`\mathrm{mean}_h [\mathrm{relu}(A_l) \odot
-    \mathrm{relu}(\partial s / \partial A_l)]` in place of the mean of heads.
+    As :func:`attention_rollout`, with ``mean_h [relu(A_l) * relu(ds / dA_l)]`` in place of
+    the mean of heads.
 
     Args:
         score: [B], one number for each sample, computed from the attentions.

@@ -3,7 +3,7 @@ r"""Pairs of features: the Shapley interaction index and the redundancy gap.
 A game has n players (words, patches, modalities) and a value function v that says what an expert's
 output for one class is when only some players are present. Everything here is read off four values
 of a pair (i, j) in a context S, a set of other players:
-:math:`v(S), v(S \cup i), v(S \cup j), v(S \cup ij)`.
+``v(S), v(S + i), v(S + j), v(S + i + j)``.
 
 =====================  ==================================================  ===  ====  ===========
 score                  mean over contexts of                               OR   AND   a + b
@@ -115,7 +115,7 @@ class PairTerms:
         r"""Average one of :data:`SCORES` over the contexts.
 
         The standard error of drawn contexts is that of successive differences in the order of
-        their shares, :math:`\sqrt{\sum_h (x_{h+1} - x_h)^2 / 2(H-1)H}` for H groups, since shares
+        their shares, ``sqrt(sum_h (x_{h+1} - x_h)^2 / (2 (H - 1) H))`` for H groups, since shares
         are drawn evenly: the plain formula would take the even spread for noise.
 
         Args:
