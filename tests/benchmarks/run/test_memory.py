@@ -1,5 +1,6 @@
 """Memory that a process keeps; each case in a process of its own, since it cannot be undone."""
 
+import mmap
 import platform
 import subprocess
 import sys
@@ -33,8 +34,12 @@ def faults(keep):
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc alone can be told")
 def test_freed_memory_is_used_again():
-    """5 times 160 MB: without it, every page is asked for anew each time."""
-    assert faults(keep=True) < 200
+    """5 times 160 MB: without it, every page is asked for anew each time.
+
+    A tensor now and then gets a new place, where the heap is cut up otherwise.
+    """
+    asked = 5 * 40 * 4_000_000 / mmap.PAGESIZE
+    assert faults(keep=True) < 0.05 * asked
 
 
 def test_another_c_library_is_left_alone(monkeypatch):
