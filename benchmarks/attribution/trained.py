@@ -15,10 +15,8 @@ from torch import Tensor
 
 from i2moe_plugin.attribution.tokens import TokenModel, Tokens, mean_tokens
 from i2moe_plugin.benchmarks.data.layouts import Layout
-from i2moe_plugin.benchmarks.data.open import OpenedDataset, open_dataset
-from i2moe_plugin.benchmarks.run.checkpoints import load_tensors
-from i2moe_plugin.benchmarks.run.model import build_model
-from i2moe_plugin.benchmarks.run.settings import RunSettings
+from i2moe_plugin.benchmarks.data.open import OpenedDataset
+from i2moe_plugin.benchmarks.run.predict import data_of, rebuild, scale_of
 from i2moe_plugin.benchmarks.run.store import Run
 from i2moe_plugin.errors import ConfigError, RunError, did_you_mean
 from i2moe_plugin.methods import find_method
@@ -51,37 +49,23 @@ class TrainedRun:
             root: where its data set lies; where it lay when the run was made by default.
 
         Raises:
-            RunError: weights that are damaged or of another model, or a data set with other
-                samples than the run was tested on.
-            ConfigError: a run whose experts take vectors.
-            DatasetError: the data set is not at hand.
+            RunError: weights that are damaged or of another model.
+            ConfigError: a run whose experts take vectors, or of standardised targets.
+            DatasetError: the data set is not at hand, or has other samples than the run was tested
+                on.
         """
         if find_method(run.method).pooled:
             raise ConfigError(
                 f"{run.path}: its method {run.method} gives experts one pooled token a modality: "
                 "there are no words and patches to explain by. fl-i2moe has them."
             )
-        known = {k: v for k, v in run.settings.items() if k in RunSettings.model_fields}
-        settings = RunSettings(**{**known, "device": "cpu", "compile": False})
-        root = root or run.result.get("data_root")
-        data = open_dataset(
-            settings.dataset, root, loader=settings.loader, **settings.data_settings
-        )
-        if data.split_hash() != run.settings.get("splits"):
-            raise RunError(
-                f"{run.path}: the data set {data.name} at hand has other samples than the run was "
-                "trained and tested on."
+        if scale_of(run) is not None:
+            raise ConfigError(
+                f"{run.path}: was trained on standardised targets; words and patches are explained "
+                "in the targets' own units alone. Train it with --set standardise_target=false."
             )
-        model = build_model(settings, data)
-        tensors, _ = load_tensors(run.file("weights.safetensors"))
-        try:
-            model.load_state_dict(tensors)
-        except RuntimeError as error:
-            raise RunError(
-                f"{run.path}: its weights do not fit the model that its settings describe: was it "
-                f"made by another version? ({str(error).splitlines()[0]})"
-            ) from error
-        return cls(run, data, TokenModel(model))
+        data = data_of(run, None if root is None else str(root))
+        return cls(run, data, TokenModel(rebuild(run, data)))
 
     @cached_property
     def ids(self) -> list[str]:

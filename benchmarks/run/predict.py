@@ -14,13 +14,14 @@ from scipy.special import expit, softmax
 from i2moe_plugin.benchmarks.data.batches import SplitDataset
 from i2moe_plugin.benchmarks.data.open import OpenedDataset, open_dataset
 from i2moe_plugin.benchmarks.data.splits import SplitName
-from i2moe_plugin.benchmarks.run.checkpoints import load_tensors
+from i2moe_plugin.benchmarks.run.checkpoints import WEIGHTS, load_tensors
 from i2moe_plugin.benchmarks.run.model import build_model
 from i2moe_plugin.benchmarks.run.settings import RunSettings
 from i2moe_plugin.benchmarks.run.store import Run
 from i2moe_plugin.errors import DatasetError, RunError
 from i2moe_plugin.multimodal import MultimodalModel
 from i2moe_plugin.seeding import seeded
+from i2moe_plugin.target_scale import TargetScale
 from i2moe_plugin.tasks import Classification, Multilabel
 
 #: Samples that a model is given at once.
@@ -49,6 +50,32 @@ def data_of(run: Run, root: str | None = None) -> OpenedDataset:
     return data
 
 
+def rebuild(run: Run, data: OpenedDataset) -> MultimodalModel:
+    """Build the model of a run on the CPU, and take its weights.
+
+    Raises:
+        RunError: weights that are damaged, or do not fit.
+    """
+    known = {key: run.settings[key] for key in RunSettings.model_fields if key in run.settings}
+    model = build_model(RunSettings(**{**known, "device": "cpu"}), data)
+    tensors, _ = load_tensors(run.file(WEIGHTS))
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise RunError(
+            f"{run.path}: its weights do not fit the model that its settings describe: was it made "
+            f"by another version? ({reason})"
+        ) from error
+    return model.eval()
+
+
+def scale_of(run: Run) -> TargetScale | None:
+    """The scale that a run's targets were trained in; None: in their own units."""
+    scale = run.result.get("target_scale")
+    return scale and TargetScale(tuple(scale["mean"]), tuple(scale["deviation"]))
+
+
 @dataclass(frozen=True)
 class TrainedModel:
     """A run's model and the data it reads; made by :meth:`load`.
@@ -56,10 +83,12 @@ class TrainedModel:
     Attributes:
         model: in evaluation mode, on the CPU.
         data: the opened data set.
+        scale: turns real values back to the targets' units; None: they are in them.
     """
 
     model: MultimodalModel
     data: OpenedDataset
+    scale: TargetScale | None
     _columns: dict[SplitName, SplitDataset] = field(repr=False)
 
     @classmethod
@@ -71,14 +100,7 @@ class TrainedModel:
             DatasetError: see :func:`data_of`.
         """
         data = data_of(run) if data is None else data
-        known = {key: run.settings[key] for key in RunSettings.model_fields if key in run.settings}
-        settings = RunSettings(**{**known, "device": "cpu"})
-        model = build_model(settings, data)
-        tensors, _ = load_tensors(run.file("weights.safetensors"))
-        try:
-            model.load_state_dict(tensors)
-        except RuntimeError as error:
-            raise RunError(f"{run.path}: its weights do not fit its settings ({error}).") from error
+        model = rebuild(run, data)
         prepared = data.prepare()
         columns: dict[SplitName, SplitDataset] = {}
         for split in ("train", "valid", "test"):
@@ -86,7 +108,7 @@ class TrainedModel:
             if not isinstance(found, SplitDataset):
                 raise DatasetError("samples are mixed of our own loader's batches, loader=own.")
             columns[split] = found
-        return cls(model.eval(), data, columns)
+        return cls(model, data, scale_of(run), columns)
 
     def rows(self, split: SplitName) -> NDArray[np.int64]:
         """The numbers of a split's samples, as :meth:`probabilities` takes them."""
@@ -99,7 +121,7 @@ class TrainedModel:
             rows: for each of M modalities [n] numbers of samples.
 
         Returns:
-            [n, C]: probabilities of classes or labels; real values as they are.
+            [n, C]: probabilities of classes or labels; real values in the targets' units.
         """
         columns = self._columns["train"].columns
         found = []
@@ -109,8 +131,9 @@ class TrainedModel:
                     column[np.ascontiguousarray(own[start : start + BATCH], dtype=np.int64)]
                     for column, own in zip(columns, rows, strict=True)
                 ]
-                found.append(self.model(inputs).prediction.double().numpy())
-        outputs = np.concatenate(found)
+                outputs = self.model(inputs).prediction.double()
+                found.append(outputs if self.scale is None else self.scale.restore(outputs))
+        outputs = torch.cat(found).numpy()
         task = self.model.task
         if isinstance(task, Classification):
             return np.asarray(softmax(outputs, 1))

@@ -26,6 +26,7 @@ from i2moe_plugin.benchmarks.run.environment import (
 from i2moe_plugin.benchmarks.run.execute import backbone_digest
 from i2moe_plugin.benchmarks.run.files import disk_errors_explained, replacing, write_json
 from i2moe_plugin.benchmarks.run.model import assemble
+from i2moe_plugin.benchmarks.run.predict import scale_of
 from i2moe_plugin.benchmarks.run.records import check_result, check_settings
 from i2moe_plugin.benchmarks.run.settings import RunSettings
 from i2moe_plugin.benchmarks.run.store import EVIDENCE, Run
@@ -35,7 +36,6 @@ from i2moe_plugin.interactions.fitted import Fitted
 from i2moe_plugin.interpretation import Outputs
 from i2moe_plugin.interpretation.local import probability
 from i2moe_plugin.multimodal import MultimodalModel
-from i2moe_plugin.target_scale import TargetScale
 from i2moe_plugin.tasks import Classification, Regression, task_from
 from i2moe_plugin.training import Trainer
 
@@ -247,12 +247,11 @@ def load_trained(run: Run, samples: Samples, device: str | None = None) -> Predi
     with cpu_threads(1):
         model = assemble(settings, samples.encoders, samples.example(), _task(run))
     quicken(model)
-    scale = run.result.get("target_scale")
     trainer = Trainer(
         model,
         metric="loss",
         seed=settings.seed,
-        target_scale=scale and TargetScale(tuple(scale["mean"]), tuple(scale["deviation"])),
+        target_scale=scale_of(run),
         fabric=create_fabric(settings),
     )
     tensors, _ = load_tensors(run.file(WEIGHTS))
