@@ -37,6 +37,7 @@ from i2moe_plugin.benchmarks.run.files import json_ready, write_json, write_text
 from i2moe_plugin.benchmarks.run.memory import keep_freed_memory
 from i2moe_plugin.benchmarks.run.model import backbone_notes, check_last_batch, create_trainer
 from i2moe_plugin.benchmarks.run.outputs import write_outputs
+from i2moe_plugin.benchmarks.run.precision import settle_precision
 from i2moe_plugin.benchmarks.run.probes import compare_with_probes
 from i2moe_plugin.benchmarks.run.selection import check_selection
 from i2moe_plugin.benchmarks.run.settings import RunSettings
@@ -126,6 +127,7 @@ def execute(
         if folder is None:  # finished by another process, or before a kill
             return Run.load(store.folder / name)
         load_what_runs_need()
+        settings, why = settle_precision(settings, data, store.folder, most_threads)
         trainer = create_trainer(settings, data, create_fabric(settings))
         if trainer.fabric.device.type == "cpu":
             keep_freed_memory()
@@ -133,7 +135,10 @@ def execute(
             # torch's optimizers otherwise look for a driver on the disk at every step.
             os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
         with training_threads(settings, trainer.model, most_threads):
-            _train_and_test(settings, data, trainer, folder, identity, on_epoch, sources or {})
+            notes = [why] if why else []
+            _train_and_test(
+                settings, data, trainer, folder, identity, on_epoch, sources or {}, notes
+            )
     return Run.load(store.folder / name)
 
 
@@ -145,10 +150,11 @@ def _train_and_test(
     identity: str,
     on_epoch: EpochCallback | None,
     sources: Mapping[str, str],
+    notes: Sequence[str],
 ) -> None:
     start = time.perf_counter()
     check_last_batch(settings, data, trainer.model)
-    notes = [*data.notes, *data.observations(), *backbone_notes(trainer.model)]
+    notes = [*notes, *data.notes, *data.observations(), *backbone_notes(trainer.model)]
     _go_on(trainer, folder, identity)
     last_save = time.perf_counter()
 
