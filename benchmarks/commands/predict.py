@@ -48,9 +48,10 @@ def predict(
 ) -> None:
     """Predict samples by the trained model of a run.
 
-    RUN is the directory of a finished run. New samples are read by what the run learned from its
-    training data (scales, words, columns, classes), which need not be here. Each sample has its
-    prediction, probabilities, and the weight of each expert; and its label where it came with one.
+    RUN is the directory of a finished run, or a folder that 'export' wrote. New samples are read by
+    what the run learned from its training data (scales, words, columns, classes), which need not be
+    here. Each sample has its prediction, probabilities, and the weight of each expert; and its
+    label where it came with one.
 
     \b
     Examples:
@@ -58,9 +59,9 @@ def predict(
       i2moe-bench predict runs/RUN --data march.csv --json
       i2moe-bench predict runs/RUN --split valid
     """
-    from i2moe_plugin.benchmarks.experiments import load_run
+    from i2moe_plugin.benchmarks.experiments import predict as predict_samples
 
-    found = load_run(run).predict(data, part, device)
+    found = predict_samples(run, data, part, device)
     if output is not None:
         found.write(output)
     for note in found.notes:
