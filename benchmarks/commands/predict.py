@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from i2moe_plugin.benchmarks.commands.base import Command
 from i2moe_plugin.benchmarks.commands.options import JSON, MULTIBENCH, PLUGIN
+
+if TYPE_CHECKING:
+    from i2moe_plugin.benchmarks.data.samples import Part
 
 
 @click.command(cls=Command)
@@ -41,7 +45,7 @@ from i2moe_plugin.benchmarks.commands.options import JSON, MULTIBENCH, PLUGIN
 def predict(
     run: Path,
     data: Path | None,
-    part: str,
+    part: Part,
     output: Path | None,
     device: str | None,
     as_json: bool,

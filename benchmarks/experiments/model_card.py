@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from huggingface_hub import ModelCardData
 
 LIBRARY = "i2moe-plugin"
-TAGS = (LIBRARY, "multimodal", "mixture-of-experts")
+TAGS: tuple[str, ...] = (LIBRARY, "multimodal", "mixture-of-experts")
 TEMPLATE = """\
 # {{ title }}
 

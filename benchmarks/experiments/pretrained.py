@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -151,6 +152,22 @@ class PretrainedModel(
         from i2moe_plugin.benchmarks.run.trained import load_model
 
         return load_model(self.saved)
+
+    def _repr_html_(self) -> str:
+        """Return what it is, for a notebook."""
+        record = self.saved.record
+        settings = record.settings
+        words = (
+            f"{settings['method']} with {settings['fusion']} on {settings['dataset']}, "
+            f"reads {', '.join(record.modalities)}"
+        )
+        figures = [] if record.card is None else record.card.figures
+        rows = "".join(
+            f"<tr><td>{html.escape(one.metric)}</td><td>{one.value:.4f}</td></tr>"
+            for one in figures
+            if one.value is not None
+        )
+        return f"<p>{html.escape(words)}</p><table>{rows}</table>"
 
     def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
         """Write the model's card; arguments have no effect."""

@@ -244,7 +244,9 @@ class SavedModel:
     def scale(self) -> TargetScale | None:
         """The scale that its targets were trained in; None: their own units."""
         scale = self.record.target_scale
-        return scale and TargetScale(tuple(scale.mean), tuple(scale.deviation))
+        if scale is None:
+            return None
+        return TargetScale(tuple(scale.mean), tuple(scale.deviation))
 
     def settings(self, device: str | None = None) -> RunSettings:
         """Return the settings of its run.

@@ -189,7 +189,10 @@ HOSTILE = {
         lambda f: config_with(f, target_scale={"mean": [0.0], "deviation": [0.0]}),
         "greater",
     ),
-    "class names": (lambda f: config_with(f, class_names=["a"]), "names 1 classes|none of the classes"),
+    "class names": (
+        lambda f: config_with(f, class_names=["a"]),
+        "names 1 classes|none of the classes",
+    ),
     "experts": (lambda f: config_with(f, experts=["x"]), "experts are not those"),
     "plan": (lambda f: config_with(f, plan={"x": 1}), "do not fit"),
     "width": (lambda f: settings_with(f, latent_dim=16), "size mismatch|do not fit"),
