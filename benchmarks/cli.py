@@ -16,6 +16,7 @@ from i2moe_plugin.benchmarks.commands.check import check
 from i2moe_plugin.benchmarks.commands.compare import compare
 from i2moe_plugin.benchmarks.commands.data import data
 from i2moe_plugin.benchmarks.commands.explain import explain
+from i2moe_plugin.benchmarks.commands.export import export
 from i2moe_plugin.benchmarks.commands.interactions import interactions
 from i2moe_plugin.benchmarks.commands.list import list_
 from i2moe_plugin.benchmarks.commands.parity import parity
@@ -39,6 +40,7 @@ def main() -> None:
       i2moe-bench run --fusion lrtf --dataset emoji
       i2moe-bench run --plugin my_fusion.py --fusion mine
       i2moe-bench predict runs/RUN --data ./new -o predictions.csv
+      i2moe-bench export runs/RUN -o model
       i2moe-bench explain runs/RUN --sample ID
       i2moe-bench report runs
       i2moe-bench check my_fusion.py
@@ -59,6 +61,7 @@ for command in (
     run,
     compare,
     predict,
+    export,
     explain,
     report,
     check,

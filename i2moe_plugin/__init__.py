@@ -1,7 +1,8 @@
 """I2MoE for any MultiBench-style fusion: interaction experts beside the vanilla fusion.
 
 The public names are those of ``__init__.pyi``, for type checkers and for here alike. They load on
-first use, so that importing the package, and starting the command line, does not import torch.
+first use, so that importing the package, and starting the command line, does not import torch. What
+knows data sets and runs (``run``, ``load_run``, ``compare``, ...) is defined in ``benchmarks``.
 """
 
 import lazy_loader

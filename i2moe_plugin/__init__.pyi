@@ -5,6 +5,17 @@ from .backbones.entry import register_backbone as register_backbone
 from .backbones.latents import LatentSpec as LatentSpec
 from .backbones.latents import latent_specs as latent_specs
 from .backbones.wrapper import Backbone as Backbone
+from .benchmarks.data.open import OpenedDataset as OpenedDataset
+from .benchmarks.data.open import open_dataset as open_dataset
+from .benchmarks.experiments.comparing import Compared as Compared
+from .benchmarks.experiments.comparing import compare as compare
+from .benchmarks.experiments.experiment import Experiment as Experiment
+from .benchmarks.experiments.experiment import run as run
+from .benchmarks.experiments.loaded import FinishedRun as FinishedRun
+from .benchmarks.experiments.loaded import load_run as load_run
+from .benchmarks.experiments.pretrained import PretrainedModel as PretrainedModel
+from .benchmarks.experiments.stored import Store as Store
+from .benchmarks.experiments.stored import open_store as open_store
 from .errors import BackboneError as BackboneError
 from .errors import ConfigError as ConfigError
 from .errors import DatasetError as DatasetError

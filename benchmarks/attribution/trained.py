@@ -16,8 +16,9 @@ from torch import Tensor
 from i2moe_plugin.attribution.tokens import TokenModel, Tokens, mean_tokens
 from i2moe_plugin.benchmarks.data.layouts import Layout
 from i2moe_plugin.benchmarks.data.open import OpenedDataset
-from i2moe_plugin.benchmarks.run.predict import data_of, rebuild, scale_of
+from i2moe_plugin.benchmarks.run.saved import SavedModel
 from i2moe_plugin.benchmarks.run.store import Run
+from i2moe_plugin.benchmarks.run.trained import data_of, rebuild
 from i2moe_plugin.errors import ConfigError, RunError, did_you_mean
 from i2moe_plugin.methods import find_method
 
@@ -59,13 +60,14 @@ class TrainedRun:
                 f"{run.path}: its method {run.method} gives experts one pooled token a modality: "
                 "there are no words and patches to explain by. fl-i2moe has them."
             )
-        if scale_of(run) is not None:
+        saved = SavedModel.of(run)
+        if saved.scale is not None:
             raise ConfigError(
                 f"{run.path}: was trained on standardised targets; words and patches are explained "
                 "in the targets' own units alone. Train it with --set standardise_target=false."
             )
-        data = data_of(run, None if root is None else str(root))
-        return cls(run, data, TokenModel(rebuild(run, data)))
+        data = data_of(saved, None if root is None else str(root))
+        return cls(run, data, TokenModel(rebuild(saved, data.prepare(), data.task)))
 
     @cached_property
     def ids(self) -> list[str]:

@@ -11,6 +11,8 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from i2moe_plugin.benchmarks.grid import USUAL_FUSION
+
 
 def _parse_seeds(
     _ctx: click.Context, _param: click.Parameter, value: str | None
@@ -75,7 +77,6 @@ DATASET = click.option(
     show_default=True,
     help="Name of a data set, or a folder with dataset.yaml.",
 )
-USUAL_FUSION = "lrtf"
 _FUSION = click.option(
     "--fusion", default=USUAL_FUSION, show_default=True, help="Name of a backbone."
 )

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from i2moe_plugin.benchmarks.commands.base import Command
 from i2moe_plugin.benchmarks.commands.options import JSON, MULTIBENCH, PLUGIN
+
+if TYPE_CHECKING:
+    from i2moe_plugin.benchmarks.data.samples import Part
 
 
 @click.command(cls=Command)
@@ -41,16 +45,17 @@ from i2moe_plugin.benchmarks.commands.options import JSON, MULTIBENCH, PLUGIN
 def predict(
     run: Path,
     data: Path | None,
-    part: str,
+    part: Part,
     output: Path | None,
     device: str | None,
     as_json: bool,
 ) -> None:
     """Predict samples by the trained model of a run.
 
-    RUN is the directory of a finished run. New samples are read by what the run learned from its
-    training data (scales, words, columns, classes), which need not be here. Each sample has its
-    prediction, probabilities, and the weight of each expert; and its label where it came with one.
+    RUN is the directory of a finished run, or a folder that 'export' wrote. New samples are read by
+    what the run learned from its training data (scales, words, columns, classes), which need not be
+    here. Each sample has its prediction, probabilities, and the weight of each expert; and its
+    label where it came with one.
 
     \b
     Examples:
@@ -58,9 +63,9 @@ def predict(
       i2moe-bench predict runs/RUN --data march.csv --json
       i2moe-bench predict runs/RUN --split valid
     """
-    from i2moe_plugin.benchmarks.experiments import load_run
+    from i2moe_plugin.benchmarks.experiments import predict as predict_samples
 
-    found = load_run(run).predict(data, part, device)
+    found = predict_samples(run, data, part, device)
     if output is not None:
         found.write(output)
     for note in found.notes:

@@ -13,7 +13,6 @@ from i2moe_plugin.benchmarks.commands.options import (
     DATA_ROOT,
     DATASET,
     OPTIONAL_FUSION,
-    USUAL_FUSION,
     refuse_jobs_beside,
     training,
 )
@@ -81,13 +80,12 @@ def run(
         values["data.weights"] = weights
 
     from i2moe_plugin.benchmarks.experiments import run as run_experiment
-    from i2moe_plugin.benchmarks.grid.cells import usual_fusion
     from i2moe_plugin.benchmarks.terminal.output import print_json
     from i2moe_plugin.benchmarks.terminal.run import show_methods
 
     experiment = run_experiment(
         dataset,
-        usual_fusion(methods, USUAL_FUSION) if fusion is None else fusion,
+        fusion,
         methods if no_vanilla else ("vanilla", *methods),
         seeds,
         settings=values,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import html
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -76,6 +77,20 @@ class OpenedDataset:
     def sample_ids(self, split: SplitName) -> list[str]:
         """Return the samples' ids, in the split's order."""
         return self._contents.sample_ids(split)
+
+    def _repr_html_(self) -> str:
+        """Return what it is, for a notebook."""
+        facts = {
+            "modalities": ", ".join(self.modalities),
+            "task": self.task.name,
+            "classes or outputs": ", ".join(self.class_names),
+            "samples": ", ".join(f"{len(self.sample_ids(split))} {split}" for split in SPLITS),
+            "licence": self.card.licence,
+        }
+        rows = "".join(
+            f"<tr><td>{name}</td><td>{html.escape(fact)}</td></tr>" for name, fact in facts.items()
+        )
+        return f"<b>{html.escape(self.card.title)}</b><table>{rows}</table>"
 
     def labels(self, split: SplitName) -> NDArray[Any]:
         """Return the targets of a split, [N] or [N, ...], in its order."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,7 +128,7 @@ class Compared:
 
     def _repr_html_(self) -> str:
         """Return verdict and table, for a notebook."""
-        lines = "".join(f"<p>{line}</p>" for line in self.verdict.splitlines())
+        lines = "".join(f"<p>{html.escape(line)}</p>" for line in self.verdict.splitlines())
         return f"{lines}{self.table.to_html(index=False, float_format='{:.4f}'.format)}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import html
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from i2moe_plugin.benchmarks.experiments.loaded import FinishedRun
 from i2moe_plugin.benchmarks.experiments.progress import epoch_progress
-from i2moe_plugin.benchmarks.grid.cells import methods_grid
+from i2moe_plugin.benchmarks.grid.cells import methods_grid, usual_fusion
 from i2moe_plugin.benchmarks.grid.executors.dask import open_cluster
 from i2moe_plugin.benchmarks.grid.formats import methods_record
 from i2moe_plugin.benchmarks.grid.runner import GridRunner, open_cell
@@ -104,13 +105,13 @@ class Experiment:
 
     def _repr_html_(self) -> str:
         """Return verdict and table, for a notebook."""
-        lines = "".join(f"<p>{line}</p>" for line in self.verdict.splitlines())
+        lines = "".join(f"<p>{html.escape(line)}</p>" for line in self.verdict.splitlines())
         return f"{lines}{self.table.to_html(index=False, float_format='{:.4f}'.format)}"
 
 
 def run(
-    dataset: str = "htad",
-    fusion: str = "lrtf",
+    dataset: str | Path = "htad",
+    fusion: str | None = None,
     methods: Sequence[str] = ("vanilla", "i2moe"),
     seeds: int | Sequence[int] = 5,
     *,
@@ -130,7 +131,8 @@ def run(
 
     Args:
         dataset: a name, or a folder with a ``dataset.yaml``.
-        fusion: the name of a backbone.
+        fusion: the name of a backbone; by default ``lrtf``, or what a method asks for, such as
+            ``token-transformer`` for ``fl-i2moe``, whose experts read tokens.
         methods: names; each is compared with ``vanilla``, or with the first where it is not there.
         seeds: how many, or which.
         settings: over the data set's recipe; keys as in ``--set``, such as ``fusion.rank``.
@@ -149,7 +151,8 @@ def run(
         BackboneError, TrainingError, RunError: a run that cannot be trained or written.
     """
     chosen = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
-    grid = methods_grid(dataset, fusion, methods, chosen, values=settings, root=root)
+    backbone = usual_fusion(methods) if fusion is None else fusion
+    grid = methods_grid(str(dataset), backbone, methods, chosen, values=settings, root=root)
     open_data = functools.partial(open_cell, cache=cache)
     shown = epoch_progress(grid) if progress else nullcontext(lambda *_: None)
     with open_cluster(cluster) as workers, shown as on_event:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from i2moe_plugin.benchmarks.data.samples import Part, Source
     from i2moe_plugin.benchmarks.report.explanation import ExplainedSample
     from i2moe_plugin.benchmarks.report.waterfall import ExplainedParts
-    from i2moe_plugin.benchmarks.run.trained import Predicted
+    from i2moe_plugin.benchmarks.run.predicted import Predicted
     from i2moe_plugin.multimodal import MultimodalModel
 
 
@@ -38,9 +38,25 @@ class FinishedRun(Run):
             DatasetError: samples that cannot be read, or are not of the form of training.
             RunError: the run is damaged, or cannot predict new samples.
         """
+        from i2moe_plugin.benchmarks.run.saved import SavedModel
         from i2moe_plugin.benchmarks.run.trained import predict
 
-        return predict(self, data, split, device)
+        return predict(SavedModel.of(self), data, split, device)
+
+    def export(self, folder: str | Path) -> Path:
+        """Write the model as a folder to hand on; see :class:`PretrainedModel`.
+
+        Args:
+            folder: a new one.
+
+        Raises:
+            ConfigError: without huggingface_hub.
+            RunError: the run is damaged, or names files of this machine; or the folder holds
+                something, or cannot be written.
+        """
+        from i2moe_plugin.benchmarks.experiments.pretrained import PretrainedModel
+
+        return PretrainedModel.of(self).export(folder)
 
     def model(self) -> MultimodalModel:
         """Rebuild the model from the run's settings, with its weights, in evaluation mode.
@@ -49,9 +65,10 @@ class FinishedRun(Run):
             RunError: weights that are not of this model.
             DatasetError: the model's shapes are the data's, and these are not here.
         """
+        from i2moe_plugin.benchmarks.run.saved import SavedModel
         from i2moe_plugin.benchmarks.run.trained import load_model
 
-        return load_model(self)
+        return load_model(SavedModel.of(self))
 
     def explain(self, sample: str, classes: int = 5) -> ExplainedSample | ExplainedParts:
         """Take a test sample apart: what each expert said of it, and how much it counted.
@@ -93,3 +110,40 @@ def load_run(path: str | Path) -> FinishedRun:
     check_settings(run.path, run.settings)
     check_result(run.path, run.result, run.history())
     return run
+
+
+def predict(
+    model: str | Path, data: Source | None = None, split: Part = "all", device: str | None = None
+) -> Predicted:
+    """Predict samples by a trained model: of a run's directory, or of an exported folder.
+
+    Args:
+        model: the directory or the folder.
+        data, split, device: see :meth:`FinishedRun.predict`.
+
+    Raises:
+        DatasetError, RunError: see :meth:`FinishedRun.predict`.
+    """
+    from i2moe_plugin.benchmarks.run.saved import SavedModel
+    from i2moe_plugin.benchmarks.run.trained import predict
+
+    return predict(SavedModel.open(model), data, split, device)
+
+
+def export_run(
+    path: str | Path, folder: str | Path, *, method: str | None = None, seed: int | None = None
+) -> Path:
+    """Write the model of a run as a folder to hand on; see :meth:`FinishedRun.export`.
+
+    Args:
+        path: of the run's directory, or of a folder of runs.
+        folder: a new one.
+        method, seed: which of several runs.
+
+    Raises:
+        ConfigError: not exactly one such run.
+        RunError: see :meth:`FinishedRun.export`.
+    """
+    from i2moe_plugin.benchmarks.run.collect import one_run
+
+    return load_run(one_run(Path(path).expanduser(), method, seed).path).export(folder)

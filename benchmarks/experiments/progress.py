@@ -1,8 +1,9 @@
-"""The progress of an experiment's runs."""
+"""The progress of an experiment's runs: a bar in a terminal, a line in a notebook, or a log."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,40 +20,99 @@ from rich.progress import (
 from i2moe_plugin.benchmarks.grid.cells import Grid
 from i2moe_plugin.benchmarks.grid.runner import OnEvent
 from i2moe_plugin.benchmarks.grid.table import Attempt, CellRuns
-from i2moe_plugin.benchmarks.statistics.metrics import method_title, metric_heading
+from i2moe_plugin.benchmarks.statistics.metrics import format_value, method_title, metric_heading
+
+#: What shows where a grid is: runs that are done, how many of how many and in words; and whether
+#: one has just ended.
+Show = Callable[[float, str, bool], None]
+#: Seconds between two changes of a notebook's line.
+OFTEN = 0.3
 
 
 @contextmanager
 def epoch_progress(grid: Grid) -> Iterator[OnEvent]:
-    """Show a bar over all runs of a grid; gives what :func:`GridRunner` calls."""
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("runs"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=True,
-    )
+    """Show how far the runs of a grid are; gives what :class:`GridRunner` calls."""
     total = len(grid.seeds) * len(grid.cells)
+    console = Console(stderr=True)
+    shown = _bar if console.is_terminal else _notebook if console.is_jupyter else _lines
     shares: dict[tuple[tuple[str, ...], int], float] = {}
-    with bar:
-        task = bar.add_task("starting", total=total)
+    with shown(console, total) as show:
 
         def update(cell: CellRuns, attempt: Attempt, epoch: dict[str, Any] | None) -> None:
-            settings = cell.settings
-            text = f"{method_title(settings.method)} seed {attempt.seed}: "
-            share = shares.get(place := (cell.cell.key, attempt.seed), 0.0)
+            place = (cell.cell.key, attempt.seed)
             if epoch is not None:
-                share = epoch["epoch"] / settings.epochs
-                value = epoch["valid"].get(cell.selection, float("nan"))
-                text += f"epoch {epoch['epoch']}, validation {metric_heading(cell.selection)} "
-                text += f"{value:.3f}"
-            elif attempt.state not in ("waiting", "running"):
-                share = 1.0
-                text += "finished before" if attempt.reused else attempt.state
-            shares[place] = share
-            bar.update(task, completed=sum(shares.values()), description=text)
+                shares[place] = epoch["epoch"] / cell.settings.epochs
+            ended = epoch is None and attempt.state not in ("waiting", "running")
+            if ended:
+                shares[place] = 1.0
+            show(sum(shares.values()), _where(cell, attempt, epoch), ended)
 
         yield update
+
+
+def _where(cell: CellRuns, attempt: Attempt, epoch: dict[str, Any] | None) -> str:
+    """Say where a run is: short enough that a bar fits beside it into 80 columns."""
+    text = f"{method_title(cell.settings.method)} seed {attempt.seed}"
+    metric = cell.selection
+    if epoch is not None:
+        value = epoch["valid"].get(metric)
+        heading = metric_heading(metric)
+        said = format_value(metric, value)
+        return f"{text}, epoch {epoch['epoch']}: valid. {heading} {said}"
+    if attempt.state in ("waiting", "running"):
+        return text
+    if attempt.run is None:
+        return f"{text}: {attempt.state}"
+    metric = cell.metrics[0]
+    value = attempt.run.result["test"].get(metric)
+    done = "finished before" if attempt.reused else "finished"
+    return f"{text}: {done}, test {metric_heading(metric)} {format_value(metric, value)}"
+
+
+@contextmanager
+def _bar(console: Console, total: int) -> Iterator[Show]:
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=None if console.width > 100 else 8),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        *([TextColumn("left"), TimeRemainingColumn()] if console.width > 100 else []),
+        console=console,
+        transient=True,
+        expand=console.width > 100,
+    )
+    with bar:
+        task = bar.add_task("starting", total=total)
+        yield lambda done, text, _: bar.update(task, completed=done, description=text)
+
+
+@contextmanager
+def _notebook(_: Console, total: int) -> Iterator[Show]:
+    """Change one line of the cell's output, which needs no widgets; it is gone at the end."""
+    from IPython.display import Markdown, clear_output, display
+
+    line = display(Markdown("starting"), display_id=True)
+    last = 0.0
+
+    def show(done: float, text: str, ended: bool) -> None:
+        nonlocal last
+        if ended or time.monotonic() - last > OFTEN:
+            last = time.monotonic()
+            line.update(Markdown(f"{done:.1f} of {total} runs. {text}"))
+
+    yield show
+    clear_output(wait=True)
+
+
+@contextmanager
+def _lines(console: Console, total: int) -> Iterator[Show]:
+    """Print a line for each run that has ended: for files and pipes."""
+    count = 0
+
+    def show(_: float, text: str, ended: bool) -> None:
+        nonlocal count
+        if ended:
+            count += 1
+            console.print(f"{count}/{total} {text}", highlight=False, markup=False, soft_wrap=True)
+
+    yield show

@@ -4,3 +4,6 @@
 what is not there yet with one of the :mod:`executors`, :mod:`table` compares, and :mod:`formats`
 writes Markdown, CSV, LaTeX and JSON. The files in ``suites`` are the suites that ship by name.
 """
+
+#: The backbone where none is told, and no method asks for one.
+USUAL_FUSION = "lrtf"

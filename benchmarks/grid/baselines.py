@@ -28,7 +28,12 @@ FOLDER = ".simple"
 PICTURE, VOLUME = 8, 4
 BATCH = 256
 #: Kinds of simple models, as they are called where different data sets share a table.
-KINDS = ("a constant", "linear model", "gradient boosting", "best modality alone (linear)")
+KINDS: tuple[str, str, str, str] = (
+    "a constant",
+    "linear model",
+    "gradient boosting",
+    "best modality alone (linear)",
+)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from i2moe_plugin.benchmarks.grid import USUAL_FUSION
 from i2moe_plugin.benchmarks.run.settings import RunSettings, resolve
 
 #: Stands for every metric of a task.
@@ -90,19 +91,19 @@ class Grid:
     baselines: tuple[str, ...] = ()
 
 
-def usual_fusion(methods: Sequence[str], default: str) -> str:
+def usual_fusion(methods: Sequence[str]) -> str:
     """Return the backbone to take where none is told: the first that a method asks for.
 
     Args:
         methods: names.
-        default: where no method asks for one.
 
     Raises:
         ConfigError: no such method.
     """
     from i2moe_plugin.methods import find_method
 
-    return next((fusion for name in methods if (fusion := find_method(name).fusion)), default)
+    asked = (find_method(name).fusion for name in methods)
+    return next((fusion for fusion in asked if fusion), USUAL_FUSION)
 
 
 def methods_grid(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from i2moe_plugin.benchmarks.report.previews import as_record
-from i2moe_plugin.benchmarks.report.waterfall import ExplainedParts, explain_parts
+from i2moe_plugin.benchmarks.report.waterfall import ExplainedParts, decided_html, explain_parts
 from i2moe_plugin.benchmarks.run.collect import find_runs, runs_of_other_seeds
 from i2moe_plugin.benchmarks.run.store import EVIDENCE, Run
 from i2moe_plugin.errors import ConfigError, RunError, enumerated
@@ -59,6 +59,14 @@ class ExplainedSample:
         else:
             lines.append("One seed alone: another may give this sample other weights.")
         return [*lines, CAVEAT]
+
+    def _repr_html_(self) -> str:
+        """Return the decision and its experts, for a notebook."""
+        one = self.explanation
+        table = one.push[["expert", "weight", "push"]].to_html(
+            index=False, float_format="{:.3f}".format
+        )
+        return decided_html(self.run, one.decision, one.label, one.sample_id) + table
 
     def as_dict(self, shown: Sequence[Preview] = (), missing: str = "") -> dict[str, Any]:
         """Return everything for JSON, with the sample's modalities, or why there are none."""

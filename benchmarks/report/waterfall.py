@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -76,6 +77,12 @@ class ExplainedParts:
             said.append("One seed alone: another may give this sample other parts.")
         return said
 
+    def _repr_html_(self) -> str:
+        """Return the decision and its parts, for a notebook."""
+        one = self.waterfall
+        steps = one.steps.iloc[self.shown].to_html(index=False, float_format="{:.3f}".format)
+        return decided_html(self.run, one.decision, one.label, one.sample_id) + steps
+
     def as_dict(self, shown: Sequence[Preview] = (), missing: str = "") -> dict[str, Any]:
         """Return everything, for JSON.
 
@@ -121,6 +128,12 @@ class ExplainedParts:
             return {"low": None, "high": None}
         low, high = self.ranges[place, number].tolist()
         return {"low": low, "high": high}
+
+
+def decided_html(run: Run, decision: str, label: str, sample: str) -> str:
+    """Write what a run decided for a sample, as HTML."""
+    words = f"{sample}: predicted {decision}, label {label} ({run.name})"
+    return f"<p>{html.escape(words)}</p>"
 
 
 def explain_parts(run: Run, sample: str, classes: int) -> ExplainedParts:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from i2moe_plugin.benchmarks.formats.reading import is_file
 from i2moe_plugin.benchmarks.run.records import check_result, check_settings
 from i2moe_plugin.benchmarks.run.store import MANIFEST, Run, RunStore
-from i2moe_plugin.errors import I2MoEError, RunError
+from i2moe_plugin.errors import ConfigError, I2MoEError, RunError
 
 if TYPE_CHECKING:
     from i2moe_plugin.benchmarks.data.open import OpenedDataset
@@ -32,8 +32,16 @@ class FoundRuns:
     problems: list[tuple[str, str]] = field(default_factory=list)
 
 
-def find_runs(paths: Iterable[Path]) -> FoundRuns:
-    """Find the runs at these paths: each is a run's directory, or a folder of runs."""
+def find_runs(paths: Iterable[Path], *, required: bool = True) -> FoundRuns:
+    """Find the runs at these paths: each is a run's directory, or a folder of runs.
+
+    Args:
+        paths: where to look.
+        required: none at all is an error.
+
+    Raises:
+        RunError: a path that is no directory; or no finished run, with the reasons.
+    """
     found = FoundRuns()
     seen: set[Path] = set()
     for path in paths:
@@ -45,7 +53,7 @@ def find_runs(paths: Iterable[Path]) -> FoundRuns:
                 (name, "under way now" if active else "stopped before it was finished")
                 for name, active in RunStore(path).unfinished().items()
             ]
-            if not folders and not found.problems:
+            if required and not folders and not found.problems:
                 raise RunError(f"{path}: no run and no folder of runs.")
         else:
             raise RunError(f"{path}: no such directory.")
@@ -63,10 +71,38 @@ def find_runs(paths: Iterable[Path]) -> FoundRuns:
                 found.problems.append((folder.name, str(error)))
             else:
                 found.runs.append(run)
-    if not found.runs:
+    if required and not found.runs:
         reasons = "".join(f"\n  - {name}: {reason}" for name, reason in found.problems)
         raise RunError(f"no finished run to show.{reasons}")
     return found
+
+
+def one_run(path: Path, method: str | None = None, seed: int | None = None) -> Run:
+    """Return a finished run: the one at a path, or the one in a folder that is of these.
+
+    Args:
+        path: of a run's directory, or of a folder of runs.
+        method, seed: of the run; None: any.
+
+    Raises:
+        RunError: none is there.
+        ConfigError: there are several, or none is of these.
+    """
+    runs = find_runs([path]).runs
+    found = [run for run in runs if method in (None, run.method) and seed in (None, run.seed)]
+    if len(found) != 1:
+        asked = " ".join(
+            f"--{key} {value}"
+            for key, value in (("method", method), ("seed", seed))
+            if value is not None
+        )
+        count = f"{len(found)} runs" if found else "no run"
+        names = ", ".join(run.name for run in (found or runs)[:3])
+        raise ConfigError(
+            f"{path}: {count} of {asked or 'this folder'}, and one is needed: name its directory, "
+            f"or its --method and --seed. For instance {names}."
+        )
+    return found[0]
 
 
 def runs_of_other_seeds(run: Run) -> list[Run]:

@@ -95,14 +95,14 @@ def check_last_batch(settings: RunSettings, data: OpenedDataset, model: Multimod
 
 # Threads do not survive a fork: a process forked from one that has used them waits for ever where
 # it needs some. Models are built before runs are handed to processes, and in them.
-@cpu_threads(1)
 def build_model(settings: RunSettings, data: OpenedDataset) -> MultimodalModel:
     """Build the model of a run, with initial weights from its seed.
 
     All methods of one seed start from the same encoders and the same backbone.
     """
-    prepared = data.prepare(resolve_device(settings.device))
-    return assemble(settings, prepared.encoders, prepared.example(), data.task)
+    with cpu_threads(1):
+        prepared = data.prepare(resolve_device(settings.device))
+        return assemble(settings, prepared.encoders, prepared.example(), data.task)
 
 
 def assemble(

@@ -63,20 +63,21 @@ class _Epoch(_Record):
     valid: dict[str, Number | None]
 
 
-def check_settings(path: Path, settings: Mapping[str, Any]) -> None:
+def check_settings(path: Path, settings: Mapping[str, Any], file: str = "settings.json") -> None:
     """Check the settings of a run.
 
     Args:
         path: of the run, for messages.
         settings: what ``settings.json`` holds.
+        file: which holds them.
 
     Raises:
         RunError: something is missing, or has another type than a run writes; names the first.
     """
-    _check(_Settings, path / "settings.json", settings)
+    _check(_Settings, path / file, settings)
     for name in settings:
         if name.startswith("_"):
-            raise RunError(f"{path / 'settings.json'}: {name[:40]!r} is no setting.")
+            raise RunError(f"{path / file}: {name[:40]!r} is no setting.")
 
 
 def check_result(

@@ -1,22 +1,23 @@
-"""The trained model of a finished run, and what it says of samples."""
+"""A trained model, opened again: the one way to rebuild it, and to predict by it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
-from pydantic import ValidationError
+from torch import nn
 
 from i2moe_plugin import __version__
-from i2moe_plugin.benchmarks.data.contents import Learned
-from i2moe_plugin.benchmarks.data.open import empty_samples, open_dataset, open_samples
+from i2moe_plugin.benchmarks.data.open import (
+    OpenedDataset,
+    empty_samples,
+    open_dataset,
+    open_samples,
+)
 from i2moe_plugin.benchmarks.data.samples import Part, Samples, Source
-from i2moe_plugin.benchmarks.run.checkpoints import FITTED, WEIGHTS, load_tensors
+from i2moe_plugin.benchmarks.encoders import EncoderSettings
 from i2moe_plugin.benchmarks.run.environment import (
     cpu_threads,
     create_fabric,
@@ -24,353 +25,242 @@ from i2moe_plugin.benchmarks.run.environment import (
     training_threads,
 )
 from i2moe_plugin.benchmarks.run.execute import backbone_digest
-from i2moe_plugin.benchmarks.run.files import disk_errors_explained, replacing, write_json
 from i2moe_plugin.benchmarks.run.model import assemble
-from i2moe_plugin.benchmarks.run.predict import scale_of
-from i2moe_plugin.benchmarks.run.records import check_result, check_settings
+from i2moe_plugin.benchmarks.run.predicted import Predicted
+from i2moe_plugin.benchmarks.run.saved import SavedModel
 from i2moe_plugin.benchmarks.run.settings import RunSettings
-from i2moe_plugin.benchmarks.run.store import EVIDENCE, Run
-from i2moe_plugin.errors import ConfigError, DatasetError, RunError, UnknownNameError
+from i2moe_plugin.errors import ConfigError, DatasetError, I2MoEError, RunError
 from i2moe_plugin.execution.layers import quicken
 from i2moe_plugin.interactions.fitted import Fitted
 from i2moe_plugin.interpretation import Outputs
-from i2moe_plugin.interpretation.local import probability
 from i2moe_plugin.multimodal import MultimodalModel
-from i2moe_plugin.tasks import Classification, Regression, task_from
+from i2moe_plugin.tasks import Task
 from i2moe_plugin.training import Trainer
 
-if TYPE_CHECKING:
-    import pandas as pd
 
-#: The files that predictions are written into, by their endings.
-ENDINGS = (".csv", ".parquet", ".json")
+class Read(Protocol):
+    """What a model reads: of new samples, or of an opened data set that is prepared."""
+
+    @property
+    def encoders(self) -> Callable[[EncoderSettings], list[nn.Module]]:
+        """Build untrained encoders of its batches."""
+
+    @property
+    def example(self) -> Callable[[], Sequence[Any]]:
+        """Give two samples as a batch."""
 
 
-@dataclass(frozen=True, eq=False)
-class Predicted:
-    """What a trained model says of samples; rows are samples.
+def data_of(saved: SavedModel, root: str | None = None) -> OpenedDataset:
+    """Open the data set that a model was trained on.
 
-    Attributes:
-        run: the name of the run's directory.
-        outputs: predictions, experts' outputs and weights, in the targets' units. Its target is
-            of no meaning where ``labelled`` is false.
-        labelled: [N], whether a sample came with its target.
-        notes: what must stand beside them.
+    Args:
+        saved: the model.
+        root: where it lies; where it lay in training by default.
+
+    Raises:
+        DatasetError: it is not here, or is not the one of training.
     """
+    settings, record = saved.record.settings, saved.record
+    data = open_dataset(
+        settings["dataset"],
+        root or saved.data_root,
+        loader=settings.get("loader", "own"),
+        **settings["data_settings"],
+    )
+    if record.splits not in (None, data.split_hash()):
+        raise DatasetError(
+            f"the data set {data.name} at hand has other samples than the run was trained on."
+        )
+    if record.data != data.content_hash():
+        raise DatasetError(
+            f"the data of {data.name} at hand are not those that the run was trained on: they have "
+            "changed since, or the run does not say which they were."
+        )
+    return data
 
-    run: str
-    outputs: Outputs
-    labelled: NDArray[np.bool_]
-    notes: tuple[str, ...] = ()
 
-    def __len__(self) -> int:
-        return len(self.outputs)
+def rebuild(saved: SavedModel, read: Read, task: Task) -> MultimodalModel:
+    """Build a model from its settings on the CPU, and take its weights.
 
-    @cached_property
-    def table(self) -> pd.DataFrame:
-        """A row for each sample.
+    Args:
+        saved: the model.
+        read: what it reads.
+        task: what it predicts.
 
-        Columns: ``id``; ``prediction``, the class's name (of several outputs ``prediction:NAME``:
-            whether a label holds, or a real value in the target's units); ``probability:NAME`` of
-            each class or label; ``weight:EXPERT`` of each expert; and ``label`` (``label:NAME``)
-            where samples came with targets, empty for those that did not.
-        """
-        import pandas as pd
+    Returns:
+        the model, in evaluation mode, run by the plan of training.
 
-        one, columns = self.outputs, {"id": self.outputs.sample_id}
-        decided = one.decided
-        columns |= self._named("prediction", decided)
-        if not isinstance(one.task, Regression):
-            chances = probability(one)
-            columns |= {
-                f"probability:{name}": chances[:, place]
-                for place, name in enumerate(one.class_names)
-            }
-        if one.weights is not None:
-            columns |= {
-                f"weight:{name}": one.weights[:, place] for place, name in enumerate(one.experts)
-            }
-        if self.labelled.any():
-            labels = self._named("label", one.target)
-            for name, values in labels.items():
-                columns[name] = values.astype(object)
-                columns[name][~self.labelled] = None
-        return pd.DataFrame(columns)
-
-    def _named(self, what: str, values: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """Return decisions or targets as columns."""
-        one = self.outputs
-        if isinstance(one.task, Classification):
-            return {what: np.array(one.class_names, dtype=object)[values.astype(int)]}
-        table = values.reshape(len(one), len(one.class_names))
-        if not isinstance(one.task, Regression):
-            table = table.astype(bool)
-        if len(one.class_names) == 1:
-            return {what: table[:, 0]}
-        return {f"{what}:{name}": table[:, i] for i, name in enumerate(one.class_names)}
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return everything, for JSON."""
-        return {
-            "run": self.run,
-            "task": self.outputs.task.name,
-            "class_names": list(self.outputs.class_names),
-            "experts": list(self.outputs.experts),
-            "notes": list(self.notes),
-            "samples": self.table.to_dict("records"),
-        }
-
-    def write(self, path: Path) -> Path:
-        """Write a csv, parquet or json file; its ending says which.
-
-        Raises:
-            ConfigError: another ending, or parquet without pyarrow.
-            RunError: the file cannot be written.
-        """
-        ending = path.suffix.lower()
-        if ending not in ENDINGS:
-            raise ConfigError(f"{path}: the file must end in {', '.join(ENDINGS)}.")
-        if ending == ".json":
-            write_json(path, self.as_dict())
-            return path
-        with disk_errors_explained(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as aside:
-            if ending == ".csv":
-                self.table.to_csv(aside, index=False, encoding="utf-8", lineterminator="\n")
-                return path
-            try:
-                self.table.to_parquet(aside, index=False)
-            except ImportError as error:
-                raise ConfigError(
-                    "parquet files need pyarrow: pip install 'i2moe-plugin[parquet]'."
-                ) from error
-        return path
-
-    def _repr_html_(self) -> str:
-        """Return the first rows, for a notebook."""
-        return self.table.head(20).to_html(index=False)
+    Raises:
+        RunError: settings or weights that are damaged, or do not fit.
+    """
+    settings = saved.settings("cpu")
+    tensors = saved.weights()
+    try:
+        with cpu_threads(1):
+            model = assemble(settings, read.encoders, read.example(), task)
+        model.load_state_dict(tensors)
+        model.plan = saved.record.plan  # another one may give other last digits
+    except (RuntimeError, TypeError, ValueError) as error:
+        if isinstance(error, I2MoEError) and not isinstance(error, ConfigError):
+            raise
+        reason = " ".join(str(error).split())[:300]
+        raise RunError(
+            f"{saved.path}: its weights do not fit the model that its settings describe: was it "
+            f"made by another version? ({reason})"
+        ) from error
+    return model.eval()
 
 
 @dataclass(frozen=True)
 class Predictor:
-    """The trained model of a run, ready to predict; made by :func:`load_trained`.
+    """A trained model, ready to predict; made by :meth:`load`.
 
     Attributes:
-        run: the run.
-        trainer: holds the model, with its weights, in the run's own precision and plan.
-        settings: of the run.
-        notes: what is different here from where it was trained.
+        saved: as it is kept.
+        trainer: holds the model, in the run's own precision.
+        settings: of its run.
     """
 
-    run: Run
+    saved: SavedModel
     trainer: Trainer = field(repr=False)
     settings: RunSettings = field(repr=False)
-    notes: tuple[str, ...] = ()
 
-    @property
-    def model(self) -> MultimodalModel:
-        """The model, in evaluation mode."""
-        return self.trainer.model.eval()
+    @classmethod
+    def load(cls, saved: SavedModel, samples: Samples, device: str | None = None) -> Predictor:
+        """Rebuild a model and put it where it is to compute.
+
+        Args:
+            saved: the model.
+            samples: of the form that it reads.
+            device: where to compute; as in training by default.
+
+        Raises:
+            RunError: see :func:`rebuild`.
+        """
+        settings = saved.settings(device)
+        model = rebuild(saved, samples, saved.task)
+        names = saved.record
+        if names.experts and names.experts != model.expert_names:
+            raise RunError(f"{saved.path}: its experts are not those that its settings describe.")
+        if len(names.class_names) != model.task.num_outputs:
+            raise RunError(
+                f"{saved.path}: names {len(names.class_names)} classes or outputs; its task has "
+                f"{model.task.num_outputs}."
+            )
+        quicken(model)
+        trainer = Trainer(
+            model,
+            metric="loss",
+            seed=settings.seed,
+            target_scale=saved.scale,
+            fabric=create_fabric(settings),
+        )
+        return cls(saved, trainer, settings)
 
     def predict(self, samples: Samples) -> Predicted:
         """Predict samples in batches of the run's size.
 
         Raises:
             DatasetError: files that turn out to be damaged when they are read.
+            RunError: what is kept does not belong together.
             TrainingError: a prediction is not finite.
         """
-        result, task = self.run.result, self.trainer.model.task
+        record, task = self.saved.record, self.trainer.model.task
         with training_threads(self.settings, self.trainer.model):
             found = self.trainer.predict(samples.batches(self.settings.batch_size))
         prediction = found.prediction
-        if found.outputs is not None and EVIDENCE in self.run.files:
+        if found.outputs is not None and record.evidence is not None:
             # As the run's own were stored: in double precision.
-            prediction = Fitted.read(task, self.run.json(EVIDENCE)).predict(found.outputs)
+            try:
+                fitted = Fitted.read(task, record.evidence)
+            except ConfigError as error:
+                raise RunError(f"{self.saved.path}: {error}") from error
+            prediction = fitted.predict(found.outputs)
         labelled = np.full(len(samples.ids), samples.target is not None)
         labelled[samples.unlabelled] = False
-        experts = result.get("expert_weights", {}) if found.weights is not None else {}
+        experts = tuple(record.experts) if found.weights is not None else ()
         outputs = Outputs(
             task=task,
             prediction=prediction,
             target=task.truth(found.target),
             sample_id=np.asarray(samples.ids, dtype=object),
-            class_names=tuple(result["class_names"]),
-            modalities=tuple(result["modalities"]),
-            experts=tuple(experts),
+            class_names=tuple(record.class_names),
+            modalities=tuple(record.modalities),
+            experts=experts,
             expert_outputs=found.outputs if experts else None,
             weights=found.weights,
         )
-        return Predicted(self.run.name, outputs, labelled, (*self.notes, *samples.notes))
+        return Predicted(self.saved.name, outputs, labelled, (*self.notes, *samples.notes))
 
-
-def settings_of(run: Run, device: str | None = None) -> RunSettings:
-    """Return the settings of a finished run.
-
-    Args:
-        run: the run.
-        device: where to compute, in place of where it was trained.
-
-    Raises:
-        RunError: they are not those of a run, or its backbone is not known here.
-    """
-    check_settings(run.path, run.settings)
-    known = {key: run.settings[key] for key in RunSettings.model_fields if key in run.settings}
-    if device is not None:
-        known["device"] = device
-    try:
-        settings = RunSettings(**known)
-        backbone_digest(settings.fusion)
-    except (ValidationError, ConfigError) as error:
-        raise RunError(f"{run.path / 'settings.json'}: not a run's settings ({error}).") from error
-    except UnknownNameError as error:
-        raise RunError(
-            f"{run.path}: {error} Load the file that registers it: --plugin FILE, or "
-            "i2moe_plugin.load_plugin(FILE)."
-        ) from error
-    return settings
-
-
-def load_trained(run: Run, samples: Samples, device: str | None = None) -> Predictor:
-    """Rebuild the model of a run from its settings, and take its weights.
-
-    Args:
-        run: the run.
-        samples: of the form that the model reads.
-        device: where to compute; as in training by default.
-
-    Raises:
-        RunError: settings, result or weights that are not those of a run, or not of this model.
-    """
-    settings = settings_of(run, device)
-    check_result(run.path, run.result, run.history())
-    with cpu_threads(1):
-        model = assemble(settings, samples.encoders, samples.example(), _task(run))
-    quicken(model)
-    trainer = Trainer(
-        model,
-        metric="loss",
-        seed=settings.seed,
-        target_scale=scale_of(run),
-        fabric=create_fabric(settings),
-    )
-    tensors, _ = load_tensors(run.file(WEIGHTS))
-    try:
-        trainer.model.load_state_dict(tensors)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:300]
-        raise RunError(f"{run.path}: its weights do not fit its settings ({reason}).") from error
-    trainer.model.plan = run.result.get("plan")  # another one may give other last digits
-    return Predictor(run, trainer, settings, _notes(run, settings))
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is different here from where it was trained, in sentences."""
+        record, notes = self.saved.record, []
+        if record.version != __version__:
+            notes.append(
+                f"the run was trained by version {record.version} of i2moe-plugin; this is "
+                f"{__version__}."
+            )
+        if record.backbone not in (None, backbone_digest(self.settings.fusion)):
+            notes.append(
+                f"the code of the backbone {self.settings.fusion} has changed since the run was "
+                "trained: its predictions may be other ones."
+            )
+        return tuple(notes)
 
 
 def samples_for(
-    run: Run, source: Source | None = None, part: Part = "all", device: str | None = None
+    saved: SavedModel, source: Source | None = None, part: Part = "all", device: str | None = None
 ) -> Samples:
-    """Open samples for a run: new ones, or those of the data set that it was trained on.
+    """Open samples for a model: new ones, or those of the data set that it was trained on.
 
     Args:
-        run: the run.
-        source: new samples, see :func:`open_samples`; None: the run's own data set.
+        saved: the model.
+        source: new samples, see :func:`open_samples`; None: the data set of training.
         part: which of them.
         device: where features of frozen networks are computed; as in training by default.
 
     Raises:
-        DatasetError: the samples cannot be read, or are not of the form of training; or the run's
-            own data are not here, or have changed.
-        RunError: the run did not keep what its data set learned.
+        DatasetError: the samples cannot be read, or are not of the form of training; or the
+            training's own data are not here, or have changed.
+        RunError: the model does not keep what its data set learned.
     """
-    settings = settings_of(run, device)
+    settings = saved.settings(device)
     if source is None:
-        return _own_samples(run, settings, part)
-    if FITTED not in run.files:
-        raise RunError(
-            f"{run.path}: keeps no {FITTED}, so new samples cannot be read as those of training. "
-            "Runs of data sets that are folders of one's own keep it, if they were trained by this "
-            f"version or a later one. Of {settings.dataset} its own samples can be predicted: "
-            "leave the data out."
-        )
-    names = run.result["class_names"]
-    return open_samples(settings.dataset, source, part, _learned(run), _task(run), names)
+        return data_of(saved).samples(part, resolve_device(settings.device))
+    names = saved.record.class_names
+    return open_samples(settings.dataset, source, part, saved.learned(), saved.task, names)
 
 
-def _learned(run: Run) -> Learned:
-    arrays, facts = load_tensors(run.file(FITTED))
-    if not isinstance(facts, Mapping):
-        raise RunError(f"{run.path / FITTED}: an object was expected.")
-    return Learned(facts, {name: tensor.numpy() for name, tensor in arrays.items()})
-
-
-def _own_samples(run: Run, settings: RunSettings, part: Part) -> Samples:
-    data = open_dataset(
-        settings.dataset,
-        run.result.get("data_root"),
-        loader=settings.loader,
-        **settings.data_settings,
-    )
-    if run.settings.get("data") != data.content_hash():
-        raise DatasetError(
-            f"the data of {data.name} at hand are not those that the run was trained on: they have "
-            "changed since, or the run does not say which they were."
-        )
-    return data.samples(part, resolve_device(settings.device))
-
-
-def _task(run: Run) -> Any:
-    try:
-        return task_from(run.result["task"])
-    except (ConfigError, KeyError) as error:
-        raise RunError(f"{run.path / 'result.json'}: says no task ({error}).") from error
-
-
-def _notes(run: Run, settings: RunSettings) -> tuple[str, ...]:
-    """Say what is different here from where a run was trained."""
-    there = run.json("environment.json")
-    notes = []
-    if there.get("i2moe_plugin") != __version__:
-        notes.append(
-            f"the run was trained by version {there.get('i2moe_plugin')} of i2moe-plugin; this is "
-            f"{__version__}."
-        )
-    if there.get("backbone", backbone_digest(settings.fusion)) != backbone_digest(settings.fusion):
-        notes.append(
-            f"the code of the backbone {settings.fusion} has changed since the run was trained: "
-            "its predictions may be other ones."
-        )
-    return tuple(notes)
-
-
-def load_model(run: Run) -> MultimodalModel:
-    """Rebuild the model of a run with its weights, in evaluation mode.
+def load_model(saved: SavedModel) -> MultimodalModel:
+    """Rebuild a model on the CPU, in evaluation mode, without its data where it can be.
 
     Raises:
-        DatasetError, RunError: see :func:`samples_for` and :func:`load_trained`.
+        DatasetError, RunError: see :func:`samples_for` and :func:`rebuild`.
     """
-    settings = settings_of(run)
-    if FITTED in run.files:
-        samples = empty_samples(settings.dataset, _learned(run), _task(run))
-    else:
-        samples = _own_samples(run, settings, "test")
-    return load_trained(run, samples).model
+    if saved.reads_new_samples:
+        dataset = saved.record.settings["dataset"]
+        return rebuild(saved, empty_samples(dataset, saved.learned(), saved.task), saved.task)
+    return rebuild(saved, samples_for(saved, part="test", device="cpu"), saved.task)
 
 
 def predict(
-    run: Run,
+    saved: SavedModel,
     source: Source | None = None,
     part: Part = "all",
     device: str | None = None,
 ) -> Predicted:
-    """Predict samples by the trained model of a run.
+    """Predict samples by a trained model.
 
     Args:
-        run: the run.
+        saved: the model.
         source: new samples: a folder or a file, or each modality's values by its name; None: the
-            data set that the run was trained on.
+            data set that it was trained on.
         part: which of them.
         device: where to compute; as in training by default.
 
     Raises:
-        DatasetError, RunError: see :func:`samples_for` and :func:`load_trained`.
+        DatasetError, RunError: see :func:`samples_for` and :func:`rebuild`.
     """
-    samples = samples_for(run, source, part, device)
-    return load_trained(run, samples, device).predict(samples)
+    samples = samples_for(saved, source, part, device)
+    return Predictor.load(saved, samples, device).predict(samples)

@@ -13,7 +13,7 @@ from rich.text import Text
 from i2moe_plugin.benchmarks.report.text import without_controls
 
 if TYPE_CHECKING:
-    from i2moe_plugin.benchmarks.run.trained import Predicted
+    from i2moe_plugin.benchmarks.run.predicted import Predicted
 
 ROWS = 10
 

@@ -13,7 +13,7 @@ from i2moe_plugin.benchmarks.data.open import OpenedDataset
 from i2moe_plugin.benchmarks.datasets.synthetic.dataset import PREFIX
 from i2moe_plugin.benchmarks.grid.cells import Cell, Grid
 from i2moe_plugin.benchmarks.grid.runner import GridRunner
-from i2moe_plugin.benchmarks.run.predict import TrainedModel
+from i2moe_plugin.benchmarks.run.mixed import TrainedModel
 from i2moe_plugin.benchmarks.truth.judge import Judged, judge
 from i2moe_plugin.errors import ConfigError
 from i2moe_plugin.interpretation import coalition_values, intershap

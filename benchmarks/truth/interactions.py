@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 
 from i2moe_plugin.benchmarks.data.open import OpenedDataset
 from i2moe_plugin.benchmarks.data.splits import SPLITS
-from i2moe_plugin.benchmarks.run.predict import TrainedModel, data_of
+from i2moe_plugin.benchmarks.run.mixed import TrainedModel
+from i2moe_plugin.benchmarks.run.saved import SavedModel
 from i2moe_plugin.benchmarks.run.store import EVIDENCE, Run
+from i2moe_plugin.benchmarks.run.trained import data_of
 from i2moe_plugin.benchmarks.statistics.information.batch import batch_estimate
 from i2moe_plugin.benchmarks.statistics.information.clustered import clustered
 from i2moe_plugin.benchmarks.statistics.information.decompositions import Decomposition
@@ -126,7 +128,7 @@ def of_run(run: Run, root: str | None = None, *, seed: int = 0) -> Estimates:
         DatasetError: the data is not at hand, or is another.
         RunError: weights that do not fit.
     """
-    data = data_of(run, root)
+    data = data_of(SavedModel.of(run), root)
     found = of_dataset(data, seed=seed)
     found.subject = run.name
     if EVIDENCE in run.files:

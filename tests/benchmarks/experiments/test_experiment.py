@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+import i2moe_plugin
+from i2moe_plugin.benchmarks import experiments
 from i2moe_plugin.benchmarks.cli import main
-from i2moe_plugin.benchmarks.experiments import FinishedRun, compare, load_run, run
+from i2moe_plugin.benchmarks.experiments import FinishedRun, compare, load_run, open_store, run
 from i2moe_plugin.benchmarks.statistics.paired import compare as compare_values
 from i2moe_plugin.benchmarks.statistics.paired import holm
 from i2moe_plugin.errors import ConfigError, RunError
@@ -140,3 +142,70 @@ def test_what_cannot_be_compared_is_refused(found, place, tmp_path, htad):
             compare(*groups)
     with pytest.raises(ConfigError, match="no metric 'mae' in common; try accuracy"):
         compare(vanilla, runs / "*-i2moe-*", metric="mae")
+
+
+def test_the_package_itself_has_the_names():
+    for name in ("run", "load_run", "compare", "open_store", "Experiment", "PretrainedModel"):
+        assert getattr(i2moe_plugin, name) is getattr(experiments, name)
+    data = i2moe_plugin.open_dataset("htad")
+    assert "audio, accelerometer" in data._repr_html_()
+
+
+def test_the_commands_print_a_runs_explanation_and_predictions(found, place):
+    one = next(one for one in found.runs if one.method == "i2moe")
+    sample = str(one.outputs("sample_id")["sample_id"][0])
+    explained = one.explain(sample)
+    shown = json.loads(printed("explain", one.path, "--sample", sample, "--no-data", "--json"))
+    told = explained.as_dict(missing="left out by --no-data")
+    assert shown == json.loads(json.dumps(told))
+    assert sample in explained._repr_html_()
+    predicted = one.predict(split="test")
+    said = json.loads(printed("predict", one.path, "--split", "test", "--json"))
+    assert said == json.loads(json.dumps(predicted.as_dict()))
+    assert sample in predicted._repr_html_()
+
+
+def test_a_store_shows_its_runs(found, place, tmp_path):
+    store = open_store(place / "runs")
+    assert len(store) == 9
+    assert {one.name for one in store} == {one.name for one in found.runs}
+    chosen = store.select(method="i2moe", seed=1)
+    assert [(one.method, one.seed) for one in chosen] == [("i2moe", 1)]
+    rows = store.table.set_index("run")
+    for one in store:
+        assert rows.loc[one.name, "value"] == one.result["test"]["accuracy"]
+    assert "<table" in store._repr_html_()
+    with pytest.raises(ConfigError, match="no run has a setting"):
+        store.select(sed=1)
+    with pytest.raises(RunError, match="no such folder of runs"):
+        open_store(tmp_path / "nothing")
+    assert len(open_store(tmp_path)) == 0
+
+
+@pytest.mark.parametrize(
+    ("methods", "fusion"),
+    [(["vanilla", "fl-i2moe"], "token-transformer"), (["vanilla", "i2moe"], "lrtf")],
+)
+def test_methods_on_tokens_get_a_backbone_that_takes_them(monkeypatch, methods, fusion):
+    asked = []
+
+    def methods_grid(dataset, name, *_, **__):
+        asked.append(name)
+        raise ConfigError("stop here")
+
+    home = "i2moe_plugin.benchmarks.experiments.experiment.methods_grid"
+    monkeypatch.setattr(home, methods_grid)
+    with pytest.raises(ConfigError, match="stop here"):
+        run("icons", methods=methods)
+    command = ["run", "--dataset", "icons", "--method", methods[1]]
+    assert CliRunner().invoke(main, command).exit_code == 1
+    assert asked == [fusion, fusion]
+
+
+def test_a_log_gets_a_line_for_each_run(found, place):
+    done = CliRunner().invoke(main, [str(one) for one in [*arguments(place), "--json"]])
+    json.loads(done.stdout)
+    lines = done.stderr.splitlines()
+    assert [line.split()[0] for line in lines] == [f"{n}/9" for n in range(1, 10)]
+    value = next(one for one in found.runs if one.method == "vanilla").result["test"]["accuracy"]
+    assert f"vanilla seed 0: finished before, test accuracy % {100 * value:.2f}" in lines[0]

@@ -12,8 +12,10 @@ from i2moe_plugin.benchmarks.cli import main
 from i2moe_plugin.benchmarks.data.open import open_dataset
 from i2moe_plugin.benchmarks.datasets.synthetic.dataset import truth_of
 from i2moe_plugin.benchmarks.grid.spec import load_suite, shipped_suites
-from i2moe_plugin.benchmarks.run.predict import TrainedModel, data_of
+from i2moe_plugin.benchmarks.run.mixed import TrainedModel
+from i2moe_plugin.benchmarks.run.saved import SavedModel
 from i2moe_plugin.benchmarks.run.store import RunStore
+from i2moe_plugin.benchmarks.run.trained import data_of
 from i2moe_plugin.benchmarks.truth.judge import Judged, judge
 from i2moe_plugin.errors import ConfigError
 
@@ -122,7 +124,7 @@ def test_other_data_is_refused(audited):
     changed = replace(run)
     changed.__dict__["settings"] = other
     with pytest.raises(Exception, match="other samples"):
-        data_of(changed)
+        data_of(SavedModel.of(changed))
     real = replace(run)
     real.__dict__["settings"] = {**run.settings, "dataset": "htad"}
     with pytest.raises(ConfigError, match="nothing is known of the interactions in htad"):

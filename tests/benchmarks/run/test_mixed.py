@@ -6,7 +6,7 @@ import yaml
 
 from i2moe_plugin.benchmarks.attribution.trained import TrainedRun
 from i2moe_plugin.benchmarks.experiments import run
-from i2moe_plugin.benchmarks.run.predict import TrainedModel
+from i2moe_plugin.benchmarks.run.mixed import TrainedModel
 from i2moe_plugin.benchmarks.run.store import Run
 from i2moe_plugin.errors import ConfigError
 

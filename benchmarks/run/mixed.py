@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 from scipy.special import expit, softmax
 
 from i2moe_plugin.benchmarks.data.batches import SplitDataset
-from i2moe_plugin.benchmarks.data.open import OpenedDataset, open_dataset
+from i2moe_plugin.benchmarks.data.open import OpenedDataset
 from i2moe_plugin.benchmarks.data.splits import SplitName
-from i2moe_plugin.benchmarks.run.checkpoints import WEIGHTS, load_tensors
-from i2moe_plugin.benchmarks.run.model import build_model
-from i2moe_plugin.benchmarks.run.settings import RunSettings
+from i2moe_plugin.benchmarks.run.saved import SavedModel
 from i2moe_plugin.benchmarks.run.store import Run
-from i2moe_plugin.errors import DatasetError, RunError
+from i2moe_plugin.benchmarks.run.trained import data_of, rebuild
+from i2moe_plugin.errors import DatasetError
 from i2moe_plugin.multimodal import MultimodalModel
 from i2moe_plugin.seeding import seeded
 from i2moe_plugin.target_scale import TargetScale
@@ -26,54 +25,6 @@ from i2moe_plugin.tasks import Classification, Multilabel
 
 #: Samples that a model is given at once.
 BATCH = 2048
-
-
-def data_of(run: Run, root: str | None = None) -> OpenedDataset:
-    """Open the data set that a run was trained on.
-
-    Args:
-        run: the run.
-        root: where it lies; where it lay when the run was made by default.
-
-    Raises:
-        DatasetError: it is not here, or has other samples than the run was tested on.
-    """
-    settings = run.settings
-    place = root or run.result.get("data_root")
-    data = open_dataset(
-        settings["dataset"], place, loader=settings["loader"], **settings["data_settings"]
-    )
-    if settings.get("splits") not in (None, data.split_hash()):
-        raise DatasetError(
-            f"the data set {data.name} at hand has other samples than the run was trained on."
-        )
-    return data
-
-
-def rebuild(run: Run, data: OpenedDataset) -> MultimodalModel:
-    """Build the model of a run on the CPU, and take its weights.
-
-    Raises:
-        RunError: weights that are damaged, or do not fit.
-    """
-    known = {key: run.settings[key] for key in RunSettings.model_fields if key in run.settings}
-    model = build_model(RunSettings(**{**known, "device": "cpu"}), data)
-    tensors, _ = load_tensors(run.file(WEIGHTS))
-    try:
-        model.load_state_dict(tensors)
-    except RuntimeError as error:
-        reason = str(error).splitlines()[0]
-        raise RunError(
-            f"{run.path}: its weights do not fit the model that its settings describe: was it made "
-            f"by another version? ({reason})"
-        ) from error
-    return model.eval()
-
-
-def scale_of(run: Run) -> TargetScale | None:
-    """The scale that a run's targets were trained in; None: in their own units."""
-    scale = run.result.get("target_scale")
-    return scale and TargetScale(tuple(scale["mean"]), tuple(scale["deviation"]))
 
 
 @dataclass(frozen=True)
@@ -99,16 +50,17 @@ class TrainedModel:
             RunError: weights that do not fit.
             DatasetError: see :func:`data_of`.
         """
-        data = data_of(run) if data is None else data
-        model = rebuild(run, data)
+        saved = SavedModel.of(run)
+        data = data_of(saved) if data is None else data
         prepared = data.prepare()
+        model = rebuild(saved, prepared, data.task)
         columns: dict[SplitName, SplitDataset] = {}
         for split in ("train", "valid", "test"):
             found = prepared.loader(split, batch_size=1).dataset
             if not isinstance(found, SplitDataset):
                 raise DatasetError("samples are mixed of our own loader's batches, loader=own.")
             columns[split] = found
-        return cls(model, data, scale_of(run), columns)
+        return cls(model, data, saved.scale, columns)
 
     def rows(self, split: SplitName) -> NDArray[np.int64]:
         """The numbers of a split's samples, as :meth:`probabilities` takes them."""

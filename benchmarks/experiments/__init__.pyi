@@ -1,0 +1,11 @@
+from .comparing import Compared as Compared
+from .comparing import compare as compare
+from .experiment import Experiment as Experiment
+from .experiment import run as run
+from .loaded import FinishedRun as FinishedRun
+from .loaded import export_run as export_run
+from .loaded import load_run as load_run
+from .loaded import predict as predict
+from .pretrained import PretrainedModel as PretrainedModel
+from .stored import Store as Store
+from .stored import open_store as open_store
