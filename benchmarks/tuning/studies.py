@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from i2moe_plugin.benchmarks.run.files import disk_errors_explained
 from i2moe_plugin.benchmarks.run.locks import hold
@@ -13,6 +14,7 @@ from i2moe_plugin.benchmarks.tuning.search import direction, import_optuna
 from i2moe_plugin.errors import RunError
 
 if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
     from optuna.study import Study
     from optuna.trial import FrozenTrial
 
@@ -52,16 +54,21 @@ class Studies:
         Raises:
             RunError: the file cannot be read or written, or is of another version of optuna.
         """
-        optuna = import_optuna()
         with self._explained():
-            from sqlalchemy import URL
-
-            url = URL.create("sqlite", database=str(self.path.absolute()))
-            storage = optuna.storages.RDBStorage(url.render_as_string())
-            found: Study = optuna.create_study(
-                storage=storage, study_name=name, direction=direction(higher), load_if_exists=True
+            found: Study = import_optuna().create_study(
+                storage=self._storage,
+                study_name=name,
+                direction=direction(higher),
+                load_if_exists=True,
             )
         return found
+
+    @cached_property
+    def _storage(self) -> BaseStorage:
+        from sqlalchemy import URL
+
+        url = URL.create("sqlite", database=str(self.path.absolute()))
+        return cast("BaseStorage", import_optuna().storages.RDBStorage(url.render_as_string()))
 
     def trials(self, study: Study) -> dict[int, FrozenTrial]:
         """Return the trials of a search that are over, by their number.
