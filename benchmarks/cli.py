@@ -26,6 +26,7 @@ from i2moe_plugin.benchmarks.commands.report import report
 from i2moe_plugin.benchmarks.commands.run import run
 from i2moe_plugin.benchmarks.commands.speed import speed
 from i2moe_plugin.benchmarks.commands.suite import suite
+from i2moe_plugin.benchmarks.commands.tune import tune
 from i2moe_plugin.deprecation import REMOVED_IN
 
 
@@ -39,6 +40,7 @@ def main() -> None:
       i2moe-bench run                                  lrtf on htad, 5 seeds, both methods
       i2moe-bench run --fusion lrtf --dataset emoji
       i2moe-bench run --plugin my_fusion.py --fusion mine
+      i2moe-bench tune --fusion lrtf --dataset emoji
       i2moe-bench predict runs/RUN --data ./new -o predictions.csv
       i2moe-bench export runs/RUN -o model
       i2moe-bench explain runs/RUN --sample ID
@@ -68,6 +70,7 @@ for command in (
     list_,
     data,
     suite,
+    tune,
     audit,
     interactions,
     speed,

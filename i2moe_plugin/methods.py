@@ -29,6 +29,12 @@ from i2moe_plugin.multimodal import MultimodalModel
 from i2moe_plugin.parts import ModelSettings, Recipe
 from i2moe_plugin.tasks import Task
 
+#: Settings of what experts learn from, and of the MLP that weights them.
+OF_INTERACTIONS = frozenset({"interaction_weight", "interaction_loss", "masking"})
+OF_REWEIGHTING = frozenset(
+    {"temperature", "reweighting_hidden", "reweighting_layers", "reweighting_dropout"}
+)
+
 
 @dataclass(frozen=True)
 class Method:
@@ -48,6 +54,17 @@ class Method:
     build: Callable[..., MultimodalModel] = field(repr=False)
     pooled: bool = False
     fusion: str = ""
+
+    @property
+    def ignored(self) -> frozenset[str]:
+        """Names of the interaction and reweighting settings that change nothing in this method."""
+        if not isinstance(self.build, Mixture):
+            # They decide how large I2MoE is, which `wide` is made as large as.
+            sizes = {"reweighting_hidden", "reweighting_layers"} if self.name == "wide" else set()
+            return (OF_INTERACTIONS | OF_REWEIGHTING) - sizes
+        interactions = OF_INTERACTIONS if self.build.masked == 0 else frozenset()
+        fixed = self.build.reweighting in ("global", "uniform")
+        return interactions | (OF_REWEIGHTING if fixed else frozenset())
 
 
 class PooledTokens(nn.Module):

@@ -115,7 +115,7 @@ PACKAGES = [
     {"data"},
     {"datasets", "run"},
     {"grid", "speed", "attribution"},
-    {"truth"},
+    {"truth", "tuning"},
     {"report", "regression"},
     {"experiments"},
     {"terminal"},

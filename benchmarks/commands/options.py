@@ -84,11 +84,16 @@ OPTIONAL_FUSION = click.option(
     "--fusion",
     help=f"Name of a backbone.  [default: {USUAL_FUSION}; of methods on tokens: token-transformer]",
 )
-_SEEDS = click.option(
-    "--seeds",
-    callback=_parse_seeds,
-    help="How many, or a list: 0,3,7; of one: 7,  [default: 5, or the suite's]",
-)
+
+
+def _seeds(default: str) -> Callable[[Any], Any]:
+    return click.option(
+        "--seeds",
+        callback=_parse_seeds,
+        help=f"How many, or a list: 0,3,7; of one: 7,  [default: {default}]",
+    )
+
+
 _OUT = click.option(
     "--out", default="runs", show_default=True, metavar="DIR", help="Where runs go."
 )
@@ -120,8 +125,13 @@ def refuse_jobs_beside(cluster: str | None) -> None:
         )
 
 
-def training(jobs: int) -> Callable[[Any], Any]:
-    """Return the options of commands that train; ``jobs`` is how many runs at a time by default."""
+def training(jobs: int, seeds: str = "5, or the suite's") -> Callable[[Any], Any]:
+    """Return the options of commands that train.
+
+    Args:
+        jobs: how many runs at a time by default.
+        seeds: which seeds by default, in words.
+    """
     workers = click.option(
         "--jobs",
         type=click.IntRange(min=0),
@@ -130,4 +140,4 @@ def training(jobs: int) -> Callable[[Any], Any]:
         help="Runs at a time, in processes of their own; 0: one a core for small models on a CPU, "
         "otherwise 1.",
     )
-    return _together(_SEEDS, workers, _OUT, MULTIBENCH, PLUGIN, JSON)
+    return _together(_seeds(seeds), workers, _OUT, MULTIBENCH, PLUGIN, JSON)

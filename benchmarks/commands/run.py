@@ -32,6 +32,12 @@ from i2moe_plugin.benchmarks.commands.options import (
     "'list methods'; repeatable.",
 )
 @click.option("--no-vanilla", is_flag=True, help="Leave vanilla out.")
+@click.option(
+    "--recipe",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="A recipe in place of the data set's own, such as tune writes.",
+)
 @click.option("--fresh", is_flag=True, help="Repeat runs that are finished.")
 @click.option("--no-cache", is_flag=True, help="Compute kept features of frozen networks again.")
 @click.option("--weights", metavar="FILE|none", help="Pretrained encoder weights, or none.")
@@ -46,6 +52,7 @@ def run(
     seed: int | None,
     methods: tuple[str, ...],
     no_vanilla: bool,
+    recipe: Path | None,
     fresh: bool,
     no_cache: bool,
     weights: str | None,
@@ -68,6 +75,7 @@ def run(
       i2moe-bench run --set fusion.rank=8 --set weight_decay=1e-3
       i2moe-bench run --dataset enrico --data-root ./enrico
       i2moe-bench run --method i2moe --method no-interaction --method ensemble
+      i2moe-bench run --recipe runs/tuning/htad-lrtf.yaml
       i2moe-bench run --cluster local:4
       i2moe-bench run --method fl-i2moe --dataset icons --seeds 1
       i2moe-bench run --plugin my_fusion.py --fusion mine --json
@@ -89,6 +97,7 @@ def run(
         methods if no_vanilla else ("vanilla", *methods),
         seeds,
         settings=values,
+        recipe=recipe,
         root=data_root,
         out=out,
         jobs=jobs,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from i2moe_plugin.benchmarks.data.splits import SPLITS, SplitName
+from i2moe_plugin.benchmarks.data.splits import SPLITS, SplitName, check_given
 from i2moe_plugin.benchmarks.encoders import EncoderSettings
 from i2moe_plugin.benchmarks.formats.reading import single
 from i2moe_plugin.seeding import derive_seed
@@ -160,11 +160,16 @@ class EpochShuffle(Sampler[Any]):
 
 @dataclass(frozen=True)
 class PreparedDataset:
-    """A data set as a model reads it: batches of each split, and encoders that fit them."""
+    """A data set as a model reads it: batches of each split, and encoders that fit them.
+
+    Attributes:
+        splits: those that may be read; another is refused.
+    """
 
     _loader: Callable[..., Any] = field(repr=False)
     _encoders: Callable[[EncoderSettings], list[nn.Module]] = field(repr=False)
     _known: Mapping[int, int] = field(default_factory=dict, repr=False)
+    splits: tuple[SplitName, ...] = SPLITS
     _memo: dict[int, int] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def loader(
@@ -189,7 +194,11 @@ class PreparedDataset:
 
         Returns:
             an iterable with a length; a ``DataLoader``, unless the batches are a checkout's.
+
+        Raises:
+            DatasetError: a split that may not be read.
         """
+        check_given(split, self.splits)
         return self._loader(
             split,
             batch_size=batch_size,
@@ -243,7 +252,7 @@ class PreparedDataset:
         self._memo.update(self._known)
         if not all(m in self._memo for m in varying):
             found = dict.fromkeys(varying, 1)
-            for split in SPLITS:
+            for split in self.splits:
                 for *batch, _ in self.loader(split, batch_size=256):
                     found = {m: max(most, batch[m][0].shape[1]) for m, most in found.items()}
             self._memo.update({**found, **self._known})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import html
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
@@ -26,7 +26,7 @@ from i2moe_plugin.benchmarks.data.preview import Preview
 from i2moe_plugin.benchmarks.data.registry import DatasetEntry, datasets, find_dataset
 from i2moe_plugin.benchmarks.data.samples import Part, Reread, Samples, Source
 from i2moe_plugin.benchmarks.data.source import DataFolder
-from i2moe_plugin.benchmarks.data.splits import SPLITS, SplitName, split_hash
+from i2moe_plugin.benchmarks.data.splits import SPLITS, SplitName, check_given, split_hash
 from i2moe_plugin.errors import DatasetError
 from i2moe_plugin.tasks import Task
 
@@ -72,11 +72,19 @@ class OpenedDataset:
     _folder: DataFolder = field(repr=False)
     _contents: Contents | ClassContents = field(repr=False)
     _checkout: Callable[..., Any] | None = field(repr=False)
+    _open: tuple[SplitName, ...] = field(default=SPLITS, repr=False)
     _memo: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def without_test(self) -> OpenedDataset:
+        """Return the same data set, which refuses to give anything of its test split.
+
+        Hashes are those of all of it.
+        """
+        return replace(self, _open=SPLITS[:2])
 
     def sample_ids(self, split: SplitName) -> list[str]:
         """Return the samples' ids, in the split's order."""
-        return self._contents.sample_ids(split)
+        return self._contents.sample_ids(self._given(split))
 
     def _repr_html_(self) -> str:
         """Return what it is, for a notebook."""
@@ -94,11 +102,11 @@ class OpenedDataset:
 
     def labels(self, split: SplitName) -> NDArray[Any]:
         """Return the targets of a split, [N] or [N, ...], in its order."""
-        return self._contents.labels(split)
+        return self._contents.labels(self._given(split))
 
     def features(self, split: SplitName) -> NDArray[Any] | None:
         """All modalities side by side, [N, F], for a linear baseline; None where some are more."""
-        return self._contents.features(split)
+        return self._contents.features(self._given(split))
 
     def preview(self, split: SplitName, index: int) -> list[Preview]:
         """One sample's modalities for people: text and pictures themselves, not their features.
@@ -106,7 +114,7 @@ class OpenedDataset:
         Raises:
             DatasetError: the sample cannot be read.
         """
-        return self._contents.preview(split, index)
+        return self._contents.preview(self._given(split), index)
 
     @property
     def carried_by(self) -> str:
@@ -115,7 +123,7 @@ class OpenedDataset:
 
     def layouts(self, split: SplitName, index: int) -> list[Layout | None]:
         """What the tokens of each of a sample's modalities stand for, where it has any."""
-        return self._contents.layouts(split, index)
+        return self._contents.layouts(self._given(split), index)
 
     def fingerprint(self) -> str:
         """Return a hash of the data and of every setting that changes it: equal data, equal hash.
@@ -148,7 +156,7 @@ class OpenedDataset:
 
     def split_hash(self) -> str:
         """Return a hash of the ids in each split, in order."""
-        return self._once("splits", lambda: split_hash(self.sample_ids))
+        return self._once("splits", lambda: split_hash(self._contents.sample_ids))
 
     def prepare(
         self, device: torch.device | str = "cpu", progress: bool = False, *, frozen: bool = True
@@ -201,7 +209,18 @@ class OpenedDataset:
 
     def _prepare(self, device: str, progress: bool, frozen: bool) -> PreparedDataset:
         ours = self._contents.prepare(Preparation(device, progress, frozen))
-        return ours if self._checkout is None else PreparedDataset(self._checkout, ours.encoders)
+        if self._checkout is not None:
+            ours = PreparedDataset(self._checkout, ours.encoders)
+        return ours if self._open == SPLITS else replace(ours, splits=self._open)
+
+    def _given(self, split: SplitName) -> SplitName:
+        """Return the split.
+
+        Raises:
+            DatasetError: it is kept out of reach.
+        """
+        check_given(split, self._open)
+        return split
 
     def _fingerprint(self) -> str:
         ours = self.content_hash()

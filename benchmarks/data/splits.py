@@ -24,6 +24,18 @@ SplitRows = Mapping[SplitName, NDArray[np.int64]]
 LISTED: dict[SplitName, str] = {"train": "training", "valid": "validation", "test": "testing"}
 
 
+def check_given(split: SplitName, given: Sequence[SplitName]) -> None:
+    """Check that a split is among those that may be read.
+
+    Raises:
+        DatasetError: it is not.
+    """
+    if split not in given:
+        raise DatasetError(
+            f"the {split} split is out of reach here: only {' and '.join(given)} are read."
+        )
+
+
 @dataclass(frozen=True)
 class Splits:
     """The splits of a data set.

@@ -116,6 +116,7 @@ def run(
     seeds: int | Sequence[int] = 5,
     *,
     settings: Mapping[str, Any] | None = None,
+    recipe: str | Path | None = None,
     root: str | Path | None = None,
     out: str | Path = "runs",
     jobs: int = 0,
@@ -136,6 +137,7 @@ def run(
         methods: names; each is compared with ``vanilla``, or with the first where it is not there.
         seeds: how many, or which.
         settings: over the data set's recipe; keys as in ``--set``, such as ``fusion.rank``.
+        recipe: a file in place of that recipe, such as ``i2moe-bench tune`` writes.
         root: the folder of the data set's files; ``data/NAME`` by default.
         out: where runs go.
         jobs: runs at a time, in processes of their own; 0: one a core where that pays.
@@ -152,7 +154,9 @@ def run(
     """
     chosen = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
     backbone = usual_fusion(methods) if fusion is None else fusion
-    grid = methods_grid(str(dataset), backbone, methods, chosen, values=settings, root=root)
+    grid = methods_grid(
+        str(dataset), backbone, methods, chosen, values=settings, root=root, recipe=recipe
+    )
     open_data = functools.partial(open_cell, cache=cache)
     shown = epoch_progress(grid) if progress else nullcontext(lambda *_: None)
     with open_cluster(cluster) as workers, shown as on_event:

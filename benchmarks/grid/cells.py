@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from i2moe_plugin.benchmarks.grid import USUAL_FUSION
+from i2moe_plugin.benchmarks.run.recipes import check_fits, read_recipe
 from i2moe_plugin.benchmarks.run.settings import RunSettings, resolve
 
 #: Stands for every metric of a task.
@@ -29,6 +30,7 @@ class Cell:
             for every metric of the task, the one that methods are compared by first.
         altered: settings of its runs that are not the paper's: given by hand, or by a file that
             does not ship.
+        tuned: how the values of its recipe were found, where a search did.
     """
 
     settings: RunSettings
@@ -37,6 +39,7 @@ class Cell:
     root: str | None = None
     metrics: tuple[str, ...] = ()
     altered: tuple[str, ...] = ()
+    tuned: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def row(self) -> tuple[str, ...]:
@@ -114,34 +117,46 @@ def methods_grid(
     *,
     values: Mapping[str, Any] | None = None,
     root: str | Path | None = None,
+    recipe: str | Path | None = None,
 ) -> Grid:
     """Return the grid that compares methods of one backbone on one data set.
 
     Methods are compared with ``vanilla``, or with the first where ``vanilla`` is not among them;
-    ``values`` are settings over the recipe's, see :func:`resolve`.
+    ``values`` are settings over the recipe's, see :func:`resolve`; ``recipe`` is a file to take in
+    place of the data set's own, whose parts for methods hold for each alone.
+
+    Raises:
+        ConfigError: names or settings that cannot be used, or a recipe that was made for others.
     """
     from i2moe_plugin.benchmarks.data.registry import find_dataset
     from i2moe_plugin.methods import find_method
 
     dataset, place = find_dataset(dataset, root)
-    settings, sources = resolve(dataset, fusion, values or {})
     names = list(dict.fromkeys(methods))
+    chosen: dict[str, Any] = {}
+    if recipe is not None:
+        chosen["recipe"] = read_recipe(recipe)
+    cells = []
     for name in names:
         find_method(name)
-    cells = tuple(
-        Cell(
-            settings.model_copy(update={"method": name}),
-            sources,
-            root=None if place is None else str(place),
-            metrics=(ALL,),
+        if recipe is not None:
+            check_fits(chosen["recipe"], dataset, fusion, name)
+            chosen["method"] = name
+        settings, sources = resolve(dataset, fusion, values or {}, **chosen)
+        cells.append(
+            Cell(
+                settings.model_copy(update={"method": name}),
+                sources,
+                root=None if place is None else str(place),
+                metrics=(ALL,),
+                tuned=chosen.get("recipe", {}).get("tuned") or {},
+            )
         )
-        for name in names
-    )
     return Grid(
         name="run",
-        title=f"{settings.fusion} on {settings.dataset}",
+        title=f"{fusion} on {dataset}",
         seeds=tuple(seeds),
-        cells=cells,
+        cells=tuple(cells),
         reference="vanilla" if "vanilla" in names else names[0],
         baselines=SIMPLE,
     )

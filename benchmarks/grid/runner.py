@@ -30,6 +30,7 @@ from i2moe_plugin.benchmarks.run.environment import (
 )
 from i2moe_plugin.benchmarks.run.execute import finished, headline_metric, run_name
 from i2moe_plugin.benchmarks.run.model import build_model
+from i2moe_plugin.benchmarks.run.recipes import tuned_notes
 from i2moe_plugin.benchmarks.run.selection import check_selection
 from i2moe_plugin.benchmarks.run.settings import RunSettings
 from i2moe_plugin.benchmarks.run.store import Run, RunStore
@@ -90,14 +91,16 @@ class GridRunner:
 
     def run(self, grid: Grid) -> Table:
         """Run a grid; seeds go outside cells, so that one that is stopped has whole comparisons."""
-        cells = [CellRuns.planned(self._with_device(cell), grid.seeds) for cell in grid.cells]
+        cells = [
+            CellRuns.planned(with_device(cell, self.cluster), grid.seeds) for cell in grid.cells
+        ]
         baselines: list[Baseline] = []
         for group in _sharing_data(cells):
             try:
                 data = self.open_data(group[0].cell)
                 missing = self._missing(group, data)
                 if missing:
-                    self._prepare(group[0].settings.device, data)
+                    prepare_data(group[0].settings.device, data, self.cluster, self.progress)
             except I2MoEError as error:  # files that are not here, or turn out to be damaged
                 self._skip(group, error)
                 continue
@@ -106,27 +109,6 @@ class GridRunner:
             if (cell := next((cell for cell in group if cell.runs), None)) is not None:
                 baselines += fit_baselines(grid.baselines, data, cell.metrics[0], self.store.folder)
         return make_table(grid, cells, baselines)
-
-    def _with_device(self, cell: Cell) -> Cell:
-        """Return the cell with its device checked, and named where only the cluster knows it."""
-        name = cell.settings.device
-        if self.cluster is None:
-            resolve_device(name)
-            return cell
-        there = self.cluster.device(name)
-        if name != "auto" or device_kind(name) == there:
-            return cell
-        return replace(cell, settings=cell.settings.model_copy(update={"device": there}))
-
-    def _prepare(self, device: str, data: OpenedDataset) -> None:
-        """Compute what runs read, unless only the cluster has the device for it."""
-        try:
-            here = resolve_device(device)
-        except ConfigError:
-            if self.cluster is None:
-                raise
-        else:
-            data.prepare(here, progress=self.progress)
 
     def _missing(
         self, group: Sequence[CellRuns], data: OpenedDataset
@@ -176,7 +158,7 @@ class GridRunner:
     def _train(self, missing: list[tuple[CellRuns, Attempt]], data: SharedData) -> None:
         settings = [attempt.settings for _, attempt in missing]
         executor = self.cluster or choose_executor(
-            min(self.workers or _workers_that_pay(settings, data.open()), len(missing))
+            min(self.workers or workers_that_pay(settings, data.open()), len(missing))
         )
         if executor.workers > 1:
             # Short runs a seed later: at the end no process then waits for another's long one.
@@ -240,12 +222,55 @@ class GridRunner:
         return run
 
 
+def with_device(cell: Cell, cluster: Dask | None) -> Cell:
+    """Return a cell with its device checked, and named where only the cluster knows it.
+
+    Args:
+        cell: the cell.
+        cluster: where it is trained; None: here.
+
+    Raises:
+        ConfigError: the device is not here.
+    """
+    name = cell.settings.device
+    if cluster is None:
+        resolve_device(name)
+        return cell
+    there = cluster.device(name)
+    if name != "auto" or device_kind(name) == there:
+        return cell
+    return replace(cell, settings=cell.settings.model_copy(update={"device": there}))
+
+
+def prepare_data(
+    device: str, data: OpenedDataset, cluster: Dask | None, progress: bool = False
+) -> None:
+    """Compute what runs read, unless only the cluster has the device for it.
+
+    Args:
+        device: as settings name it.
+        data: the opened data set.
+        cluster: where runs are trained; None: here.
+        progress: show a bar on a terminal.
+
+    Raises:
+        DatasetError: data that turns out to be damaged.
+    """
+    try:
+        here = resolve_device(device)
+    except ConfigError:
+        if cluster is None:
+            raise
+    else:
+        data.prepare(here, progress=progress)
+
+
 def choose_executor(workers: int) -> Executor:
     """Return the executor for that many runs at a time, as far as this system can do it."""
     return Processes(workers) if workers > 1 and can_fork() else Serial()
 
 
-def _workers_that_pay(settings: Sequence[RunSettings], data: OpenedDataset) -> int:
+def workers_that_pay(settings: Sequence[RunSettings], data: OpenedDataset) -> int:
     """Return one a core, where runs take one thread of the CPU and read their data themselves."""
     if len(settings) < 2 or not can_fork():
         return 1
@@ -283,6 +308,9 @@ def _describe(cell: CellRuns, data: OpenedDataset) -> None:
     cell.notes = data.notes
     with suppress(DatasetError):  # damage is told by the run that meets it
         cell.notes += data.observations()
+    if tuned := cell.cell.tuned:
+        seeds = [attempt.seed for attempt in cell.attempts]
+        cell.notes += tuned_notes(tuned, data.fingerprint(), seeds)
     cell.published = not data.is_sample
 
 

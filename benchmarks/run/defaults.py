@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from i2moe_plugin.benchmarks.run.settings import RunSettings, load_recipe
+from i2moe_plugin.benchmarks.run.recipes import load_recipe
+from i2moe_plugin.benchmarks.run.settings import RunSettings
 
 #: The same for every size.
 DEFAULTS: dict[str, Any] = {

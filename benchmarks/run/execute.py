@@ -7,7 +7,8 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import torch
 from i2moe_plugin import __version__
 from i2moe_plugin.backbones.entry import backbones
 from i2moe_plugin.benchmarks.data.open import OpenedDataset
+from i2moe_plugin.benchmarks.data.splits import SplitName
 from i2moe_plugin.benchmarks.run.checkpoints import (
     FITTED,
     WEIGHTS,
@@ -126,20 +128,61 @@ def execute(
     with store.writing(name, identity, fresh=fresh) as folder:
         if folder is None:  # finished by another process, or before a kill
             return Run.load(store.folder / name)
-        load_what_runs_need()
         settings, why = settle_precision(settings, data, store.folder, most_threads)
-        trainer = create_trainer(settings, data, create_fabric(settings))
-        if trainer.fabric.device.type == "cpu":
-            keep_freed_memory()
-        if not torch.cuda.is_available():
-            # torch's optimizers otherwise look for a driver on the disk at every step.
-            os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
-        with training_threads(settings, trainer.model, most_threads):
-            notes = [why] if why else []
+        notes = [why] if why else []
+        with ready_trainer(settings, data, most_threads) as trainer:
             _train_and_test(
                 settings, data, trainer, folder, identity, on_epoch, sources or {}, notes
             )
     return Run.load(store.folder / name)
+
+
+@contextmanager
+def ready_trainer(
+    settings: RunSettings, data: OpenedDataset, most_threads: int | None = None
+) -> Iterator[Trainer]:
+    """Give the trainer of a run, and run the block as training is to run.
+
+    Args:
+        settings, data, most_threads: see :func:`execute`.
+
+    Raises:
+        BackboneError: the model cannot be built, or not be trained on the last batch.
+    """
+    load_what_runs_need()
+    trainer = create_trainer(settings, data, create_fabric(settings))
+    if trainer.fabric.device.type == "cpu":
+        keep_freed_memory()
+    if not torch.cuda.is_available():
+        # torch's optimizers otherwise look for a driver on the disk at every step.
+        os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+    with training_threads(settings, trainer.model, most_threads):
+        yield trainer
+
+
+def fit(
+    trainer: Trainer, settings: RunSettings, data: OpenedDataset, on_epoch: EpochCallback | None
+) -> Callable[[SplitName], Predictions]:
+    """Train, and return what predicts a split by the best epoch's weights.
+
+    Args:
+        trainer: of :func:`ready_trainer`.
+        settings, data, on_epoch: see :func:`execute`.
+    """
+    options: dict[str, Any] = {
+        "batch_size": settings.batch_size,
+        "seed": settings.seed,
+        "num_workers": settings.workers,
+        "pin_memory": trainer.fabric.device.type == "cuda",
+    }
+    prepared = data.prepare(trainer.fabric.device)
+    trainer.fit(
+        prepared.loader("train", shuffle=True, **options),
+        prepared.loader("valid", **options),
+        settings.epochs,
+        on_epoch,
+    )
+    return lambda split: trainer.predict(prepared.loader(split, **options))
 
 
 def _train_and_test(
@@ -167,21 +210,9 @@ def _train_and_test(
         if on_epoch is not None:
             on_epoch(record)
 
-    options: dict[str, Any] = {
-        "batch_size": settings.batch_size,
-        "seed": settings.seed,
-        "num_workers": settings.workers,
-        "pin_memory": trainer.fabric.device.type == "cuda",
-    }
-    prepared = data.prepare(trainer.fabric.device)
-    trainer.fit(
-        prepared.loader("train", shuffle=True, **options),
-        prepared.loader("valid", **options),
-        settings.epochs,
-        epoch_done,
-    )
+    predict = fit(trainer, settings, data, epoch_done)
     test_start = time.perf_counter()
-    test = trainer.predict(prepared.loader("test", **options))
+    test = predict("test")
     seconds = {
         "training": sum(record["seconds"] for record in trainer.history),
         "test": time.perf_counter() - test_start,

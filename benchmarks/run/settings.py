@@ -12,7 +12,6 @@ import hashlib
 import inspect
 import json
 from collections.abc import Iterable, Mapping
-from importlib import resources
 from types import NoneType
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -20,6 +19,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from i2moe_plugin.backbones.entry import HEAD_SETTINGS
+from i2moe_plugin.benchmarks.run.recipes import load_recipe, recipe_parts
 from i2moe_plugin.deprecation import deprecated
 from i2moe_plugin.errors import ConfigError, did_you_mean
 
@@ -185,34 +185,21 @@ def default_of(name: str) -> Any:
     return (EvidenceSettings if prefix else RunSettings).model_fields[key].default
 
 
-def load_recipe(dataset: str) -> dict[str, Any]:
-    """Read the recipe of a data set that the package ships; empty where there is none.
-
-    ``like: NAME`` takes over the parts of another data set's recipe that it does not have itself.
-    The sets of one source, such as ``synthetic:NAME``, share the recipe of that source.
-    """
-    file = resources.files("i2moe_plugin.benchmarks.recipes").joinpath(
-        f"{dataset.partition(':')[0]}.yaml"
-    )
-    if not file.is_file():
-        return {}
-    recipe = yaml.safe_load(file.read_text(encoding="utf-8"))
-    if not isinstance(recipe, dict) or not set(recipe) <= {"about", "like", "settings", "fusions"}:
-        raise ConfigError(
-            f"recipe {dataset}.yaml must hold about, like, settings and fusions only."
-        )
-    like = recipe.pop("like", None)
-    return {**load_recipe(like), **recipe} if like else recipe
-
-
 def resolve(
-    dataset: str, fusion: str, given: Mapping[str, Any]
+    dataset: str,
+    fusion: str,
+    given: Mapping[str, Any],
+    *,
+    recipe: Mapping[str, Any] | None = None,
+    method: str | None = None,
 ) -> tuple[RunSettings, dict[str, str]]:
     """Settle the settings for a data set and a backbone, and where each value comes from.
 
     Args:
         dataset, fusion: names.
         given: what the user says; keys are settings, ``fusion.NAME`` or ``data.NAME``.
+        recipe: in place of the data set's own; see :func:`read_recipe`.
+        method: whose part of the recipe is taken, where it has parts for methods.
 
     Returns:
         the settings, with method and seed at their defaults; and the source of each value that is
@@ -221,8 +208,10 @@ def resolve(
     problems = _unknown_names(dataset, fusion)
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
-    recipe = {} if any("data set" in problem for problem in problems) else load_recipe(dataset)
-    for part in (recipe.get("settings"), (recipe.get("fusions") or {}).get(fusion)):
+    if recipe is None:
+        unknown = any("data set" in problem for problem in problems)
+        recipe = {} if unknown else load_recipe(dataset)
+    for part in recipe_parts(recipe, fusion, method):
         for key, cell in (part or {}).items():
             values[key], sources[key] = cell["value"], cell["source"]
     for key, value in given.items():

@@ -93,7 +93,7 @@ def test_the_forms_that_scripts_rely_on():
 def test_a_short_form_is_the_setting(monkeypatch, short, long):
     found = []
 
-    def stop(dataset, fusion, values):
+    def stop(dataset, fusion, values, **_):
         found.append(resolve(dataset, fusion, values)[0])
         raise ConfigError("seen")
 

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from i2moe_plugin.benchmarks.run.defaults import DEFAULTS, defaults_for, fill_in, said_of
-from i2moe_plugin.benchmarks.run.settings import RunSettings, load_recipe, resolve
+from i2moe_plugin.benchmarks.run.recipes import load_recipe
+from i2moe_plugin.benchmarks.run.settings import RunSettings, resolve
 
 FREE = "folder:mine"
 

@@ -5,10 +5,11 @@ import pytest
 import yaml
 
 from i2moe_plugin.benchmarks.datasets import datasets
+from i2moe_plugin.benchmarks.run import recipes
 from i2moe_plugin.benchmarks.run import settings as module
+from i2moe_plugin.benchmarks.run.recipes import load_recipe
 from i2moe_plugin.benchmarks.run.settings import (
     RunSettings,
-    load_recipe,
     parse_assignments,
     resolve,
     setting_names,
@@ -132,6 +133,6 @@ def test_every_recipe_belongs_to_a_data_set():
 
 def test_recipe_of_another_shape_is_refused(tmp_path, monkeypatch):
     (tmp_path / "htad.yaml").write_text(yaml.safe_dump(["not", "a", "recipe"]))
-    monkeypatch.setattr(module.resources, "files", lambda _: tmp_path)
+    monkeypatch.setattr(recipes.resources, "files", lambda _: tmp_path)
     with pytest.raises(ConfigError, match="recipe htad"):
         load_recipe("htad")

@@ -11,7 +11,8 @@ from i2moe_plugin.benchmarks.data.open import open_dataset
 from i2moe_plugin.benchmarks.data.registry import datasets
 from i2moe_plugin.benchmarks.datasets.synthetic import GENERATORS, generator
 from i2moe_plugin.benchmarks.datasets.synthetic.dataset import truth_of
-from i2moe_plugin.benchmarks.run.settings import load_recipe, resolve
+from i2moe_plugin.benchmarks.run.recipes import load_recipe
+from i2moe_plugin.benchmarks.run.settings import resolve
 from i2moe_plugin.errors import ConfigError, UnknownNameError
 
 

@@ -1,0 +1,125 @@
+"""Recipes: settings with the source of each, of a data set that ships or in a file of one's own.
+
+A recipe is YAML. ``settings`` holds for every backbone and method, ``fusions`` for a backbone,
+``methods`` for a method; each value has a source. What ``i2moe-bench tune`` writes also says, under
+``tuned``, how its values were found. Nothing in a recipe is ever imported or executed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from i2moe_plugin.benchmarks.formats.tables import load_typed_yaml
+from i2moe_plugin.errors import ConfigError
+
+_KEYS = ("about", "like", "settings", "fusions", "methods", "tuned")
+_TUNED = ("dataset", "fusion", "data", "seeds")
+
+
+def load_recipe(dataset: str) -> dict[str, Any]:
+    """Read the recipe of a data set that the package ships; empty where there is none.
+
+    ``like: NAME`` takes over the parts of another data set's recipe that it does not have itself.
+    The sets of one source, such as ``synthetic:NAME``, share the recipe of that source.
+    """
+    file = resources.files("i2moe_plugin.benchmarks.recipes").joinpath(
+        f"{dataset.partition(':')[0]}.yaml"
+    )
+    if not file.is_file():
+        return {}
+    return _parse(file.read_text(encoding="utf-8"), f"recipe {dataset}.yaml")
+
+
+def read_recipe(path: str | Path) -> dict[str, Any]:
+    """Read a recipe of one's own, such as ``i2moe-bench tune`` writes.
+
+    Raises:
+        ConfigError: the file cannot be read, or is no recipe.
+    """
+    place = Path(path).expanduser()
+    try:
+        text = place.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{place}: no recipe can be read here ({error}).") from error
+    return _parse(text, str(place))
+
+
+def recipe_parts(
+    recipe: Mapping[str, Any], fusion: str, method: str | None = None
+) -> Iterator[Mapping[str, Any]]:
+    """Give the parts of a recipe that hold for a backbone and a method; later ones win."""
+    yield recipe.get("settings") or {}
+    yield (recipe.get("fusions") or {}).get(fusion) or {}
+    yield (recipe.get("methods") or {}).get(method) or {}
+
+
+def check_fits(recipe: Mapping[str, Any], dataset: str, fusion: str, method: str) -> None:
+    """Check that a recipe was made for what is to be run.
+
+    Args:
+        recipe: as :func:`read_recipe` gives it.
+        dataset, fusion, method: names of what is to be run.
+
+    Raises:
+        ConfigError: it was tuned for another data set or backbone, or not for this method.
+    """
+    tuned, methods = recipe.get("tuned") or {}, recipe.get("methods") or {}
+    if tuned and (tuned["dataset"], tuned["fusion"]) != (dataset, fusion):
+        raise ConfigError(
+            f"the recipe was tuned for {tuned['fusion']} on {tuned['dataset']}, not for {fusion} "
+            f"on {dataset}: --fusion {tuned['fusion']} --dataset {tuned['dataset']}, or tune again."
+        )
+    if methods and method not in methods:
+        raise ConfigError(
+            f"the recipe has settings for {', '.join(methods)}, and none for {method}, which would "
+            f"be compared untuned with tuned ones: i2moe-bench tune --method {method} tunes it."
+        )
+
+
+def tuned_notes(tuned: Mapping[str, Any], data: str, seeds: Sequence[int]) -> tuple[str, ...]:
+    """Say what makes figures of a tuned recipe doubtful.
+
+    Args:
+        tuned: how its values were found.
+        data: the fingerprint of the data that is run on.
+        seeds: of the runs.
+    """
+    notes = []
+    if tuned["data"] != data:
+        notes.append("the recipe was tuned on other data than this.")
+    if shared := sorted({*tuned["seeds"]} & {*seeds}):
+        listed = ", ".join(map(str, shared))
+        notes.append(f"the recipe was tuned with seeds {listed}, which are among these.")
+    return tuple(notes)
+
+
+def _parse(text: str, where: str) -> dict[str, Any]:
+    try:
+        recipe = load_typed_yaml(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{where} is not YAML: {' '.join(str(error).split())}.") from error
+    if not isinstance(recipe, dict) or not set(recipe) <= {*_KEYS}:
+        raise ConfigError(f"{where} must hold {', '.join(_KEYS[:-1])} and {_KEYS[-1]} only.")
+    groups = [recipe.get("settings")]
+    for part in ("fusions", "methods"):
+        named = recipe.get(part) or {}
+        groups += named.values() if isinstance(named, dict) else [named]
+    for group in groups:
+        if not isinstance(group or {}, dict) or not all(
+            isinstance(cell, dict) and {*cell} == {"value", "source"}
+            for cell in (group or {}).values()
+        ):
+            raise ConfigError(
+                f"{where}: each setting needs a value and its source, such as "
+                'lr: {value: 0.001, source: "validation"}.'
+            )
+    tuned = recipe.get("tuned")
+    if tuned is not None and not (isinstance(tuned, dict) and {*_TUNED} <= {*tuned}):
+        raise ConfigError(f"{where}: tuned must hold {', '.join(_TUNED)}, as tune writes them.")
+    like = recipe.pop("like", None)
+    return {**load_recipe(like), **recipe} if like else recipe

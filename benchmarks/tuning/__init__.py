@@ -1,0 +1,1 @@
+"""Tuning on validation data alone: a search of the same size for every method, and its recipe."""
