@@ -116,6 +116,26 @@ CLUSTER = click.option(
 )
 
 
+def _split_names(
+    _ctx: click.Context, _param: click.Parameter, value: str | None
+) -> tuple[str, ...] | None:
+    """Read ``b,a`` as the sorted names: the data set, and not the user, orders its modalities."""
+    if value is None:
+        return None
+    names = [name.strip() for name in value.split(",")]
+    if not all(names) or len(set(names)) < len(names):
+        raise click.BadParameter("give distinct names with commas between: image,text.")
+    return tuple(sorted(names))
+
+
+MODALITIES = click.option(
+    "--modalities",
+    metavar="A,B",
+    callback=_split_names,
+    help="Train on these modalities alone, at least two.  [default: all]",
+)
+
+
 def refuse_jobs_beside(cluster: str | None) -> None:
     """Refuse ``--jobs`` beside ``--cluster``, which says how many runs there are at a time."""
     given = click.get_current_context().get_parameter_source("jobs")

@@ -12,6 +12,7 @@ from i2moe_plugin.benchmarks.commands.options import (
     CLUSTER,
     DATA_ROOT,
     DATASET,
+    MODALITIES,
     OPTIONAL_FUSION,
     refuse_jobs_beside,
     training,
@@ -42,6 +43,7 @@ from i2moe_plugin.benchmarks.commands.options import (
 @click.option("--no-cache", is_flag=True, help="Compute kept features of frozen networks again.")
 @click.option("--weights", metavar="FILE|none", help="Pretrained encoder weights, or none.")
 @click.option("--seed", type=click.IntRange(min=0), hidden=True)
+@MODALITIES
 @CLUSTER
 @training(jobs=0)
 def run(
@@ -56,6 +58,7 @@ def run(
     fresh: bool,
     no_cache: bool,
     weights: str | None,
+    modalities: tuple[str, ...] | None,
     jobs: int,
     cluster: str | None,
     out: str,
@@ -86,6 +89,8 @@ def run(
     seeds = _chosen_seeds(seeds, seed)
     if weights is not None:
         values["data.weights"] = weights
+    if modalities is not None:
+        values["data.modalities"] = list(modalities)
 
     from i2moe_plugin.benchmarks.experiments import run as run_experiment
     from i2moe_plugin.benchmarks.terminal.output import print_json

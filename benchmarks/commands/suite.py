@@ -10,7 +10,12 @@ from typing import Any
 import click
 
 from i2moe_plugin.benchmarks.commands.base import TrainingCommand
-from i2moe_plugin.benchmarks.commands.options import CLUSTER, refuse_jobs_beside, training
+from i2moe_plugin.benchmarks.commands.options import (
+    CLUSTER,
+    MODALITIES,
+    refuse_jobs_beside,
+    training,
+)
 
 
 def _roots(_ctx: click.Context, _param: click.Parameter, value: tuple[str, ...]) -> dict[str, str]:
@@ -42,6 +47,7 @@ def _roots(_ctx: click.Context, _param: click.Parameter, value: tuple[str, ...])
 )
 @click.option("--samples", is_flag=True, help="Draw small samples of data sets that are not here.")
 @click.option("--retry", is_flag=True, help="Try failed runs again.")
+@MODALITIES
 @CLUSTER
 @training(jobs=1)
 def suite(
@@ -51,6 +57,7 @@ def suite(
     roots: dict[str, str],
     samples: bool,
     retry: bool,
+    modalities: tuple[str, ...] | None,
     jobs: int,
     cluster: str | None,
     out: str,
@@ -80,6 +87,8 @@ def suite(
     from i2moe_plugin.benchmarks.grid.cells import SIMPLE
 
     refuse_jobs_beside(cluster)
+    if modalities is not None:
+        values["data.modalities"] = list(modalities)
     from i2moe_plugin.benchmarks.grid.spec import load_suite
 
     grid = load_suite(suite, seeds=seeds, settings=values, roots=roots, only=only)

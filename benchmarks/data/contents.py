@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from i2moe_plugin.benchmarks.data.preview import Preview, preview_of
 from i2moe_plugin.benchmarks.data.source import DataFolder
 from i2moe_plugin.benchmarks.data.splits import SplitName, Splits, split_hash
 from i2moe_plugin.benchmarks.encoders import EncoderSettings
+from i2moe_plugin.errors import ConfigError, did_you_mean
 from i2moe_plugin.tasks import Task
 
 
@@ -115,7 +116,8 @@ class Contents:
         decisive: gives what, beside files and splits, decides the data: settings, weights.
         beside: the files that the card's files name, such as pictures of a table.
         problems: gives what is wrong with the data beyond what opening it finds; for ``verify``.
-        learned: gives what was learned from training rows, where new samples can be read by it.
+        learned: gives what was learned from training rows, where new samples can be read by it; of
+            the modalities that it is called with, or of all.
     """
 
     splits: Splits
@@ -129,12 +131,43 @@ class Contents:
     decisive: Callable[[], Mapping[str, Any]] = dict
     beside: Sequence[Path] | None = None
     problems: Callable[[], Iterable[str]] = tuple
-    learned: Callable[[], Learned] | None = None
+    learned: Callable[..., Learned] | None = None
 
     @property
     def modality_names(self) -> tuple[str, ...]:
         """The modalities' names, in order."""
         return tuple(modality.name for modality in self.modalities)
+
+    def choose(self, names: Collection[str]) -> Contents:
+        """Return the contents with these modalities alone, in the data set's order.
+
+        Raises:
+            ConfigError: a modality that there is not, or fewer than two.
+        """
+        known = self.modality_names
+        problems = [
+            f"there is no modality {name!r}.{did_you_mean(name, known)} It has: {', '.join(known)}."
+            for name in names
+            if name not in known
+        ]
+        if len(set(names)) < 2:
+            problems.append(
+                "choose at least two modalities: of one alone there is no interaction to find, and "
+                "a table has a row for each modality alone."
+            )
+        if problems:
+            raise ConfigError(problems)
+        kept = [modality for modality in self.modalities if modality.name in names]
+        if len(kept) == len(known):
+            return self
+        chosen = [modality.name for modality in kept]
+        return replace(
+            self,
+            modalities=kept,
+            carried_by="",  # by all of them together
+            decisive=lambda: {**self.decisive(), "modalities": chosen},
+            learned=self.learned and partial(self.learned, chosen),
+        )
 
     def sample_ids(self, split: SplitName) -> list[str]:
         """Return the samples' ids, in the split's order."""

@@ -23,11 +23,17 @@ from i2moe_plugin.benchmarks.data.layouts import Layout
 from i2moe_plugin.benchmarks.data.multibench import NOTE, CheckoutLoader
 from i2moe_plugin.benchmarks.data.observed import observe
 from i2moe_plugin.benchmarks.data.preview import Preview
-from i2moe_plugin.benchmarks.data.registry import DatasetEntry, datasets, find_dataset
+from i2moe_plugin.benchmarks.data.registry import (
+    MODALITIES,
+    DatasetEntry,
+    are_names,
+    datasets,
+    find_dataset,
+)
 from i2moe_plugin.benchmarks.data.samples import Part, Reread, Samples, Source
 from i2moe_plugin.benchmarks.data.source import DataFolder
 from i2moe_plugin.benchmarks.data.splits import SPLITS, SplitName, check_given, split_hash
-from i2moe_plugin.errors import DatasetError
+from i2moe_plugin.errors import ConfigError, DatasetError
 from i2moe_plugin.tasks import Task
 
 __all__ = [
@@ -241,6 +247,7 @@ def open_dataset(
     loader: Literal["own", "multibench"] = "own",
     cache: bool = True,
     sample: bool = False,
+    modalities: Sequence[str] | None = None,
     **options: Any,
 ) -> OpenedDataset:
     """Check a data set's files and open it.
@@ -252,11 +259,12 @@ def open_dataset(
             ``$MULTIBENCH_ROOT``, everything else stays ours.
         cache: take what was computed and kept before; otherwise compute and keep it anew.
         sample: where ``root`` is not told and the files are not here, draw a sample and open that.
+        modalities: the names of those that are taken, in any order; all by default.
         **options: the data set's settings.
 
     Raises:
         UnknownNameError: no such data set.
-        ConfigError: options it does not have, or no checkout.
+        ConfigError: options or modalities it does not have, or no checkout.
         DatasetError: its files are missing or damaged; or MultiBench's loader cannot be used.
         PluginError: the checkout is none.
     """
@@ -266,6 +274,9 @@ def open_dataset(
         place = _drawn(entry)
     folder = entry.folder(place, cache)
     contents = entry.open(folder, options)
+    if modalities is not None:
+        contents = _chosen(contents, modalities, loader)
+        options = {**options, MODALITIES: list(modalities)}
     notes = (*folder.notes, *contents.notes)
     checkout = None
     if loader == "multibench":
@@ -288,6 +299,17 @@ def open_dataset(
         _contents=contents,
         _checkout=checkout,
     )
+
+
+def _chosen(contents: Contents | ClassContents, modalities: Sequence[str], loader: str) -> Contents:
+    if isinstance(contents, ClassContents) or loader != "own":
+        raise ConfigError(
+            "modalities are chosen of our own loader's batches, and of data sets that are "
+            "functions: leave --modalities (data.modalities) or the other loader out."
+        )
+    if not are_names(modalities):
+        raise ConfigError(f"modalities are a list of names, not {modalities!r}.")
+    return contents.choose(modalities)
 
 
 def open_samples(

@@ -28,7 +28,9 @@ from i2moe_plugin.registry import Registry
 SELF_DESCRIBED = "dataset.yaml"
 STRICT = ConfigDict(strict=True)
 #: Arguments of :func:`open_dataset`, which no data set can call a setting of its own.
-RESERVED = {"name", "root", "loader", "cache", "sample"}
+RESERVED = {"name", "root", "loader", "cache", "sample", "modalities"}
+#: The setting of every data set: which of its modalities are taken.
+MODALITIES = "modalities"
 
 
 @dataclass(frozen=True)
@@ -217,6 +219,11 @@ def find_dataset(given: str, root: str | Path | None = None) -> tuple[str, Path 
     return f"folder:{name if fits else 'unnamed'}", path
 
 
+def are_names(value: Any) -> bool:
+    """Whether a value is a list of names."""
+    return isinstance(value, (list, tuple)) and all(isinstance(name, str) for name in value)
+
+
 def option_problems(entry: DatasetEntry, options: Mapping[str, Any]) -> list[str]:
     """Return what is wrong with these settings for that data set, one sentence each."""
     known = entry.settings
@@ -224,8 +231,13 @@ def option_problems(entry: DatasetEntry, options: Mapping[str, Any]) -> list[str
         f"data set {entry.name!r} has no setting {key!r}.{did_you_mean(key, known)} "
         f"It has: {', '.join(known) or 'none'}."
         for key in options
-        if key not in known
+        if key not in known and key != MODALITIES
     ]
+    if MODALITIES in options and not are_names(options[MODALITIES]):
+        problems.append(
+            f"data.{MODALITIES}={options[MODALITIES]!r} cannot be used: give a list of names, "
+            "such as [image, text]."
+        )
     hints: dict[str, Any] = {}
     with suppress(NameError, TypeError):  # of somebody's function, with names that are not there
         hints = get_type_hints(entry.read, include_extras=True)

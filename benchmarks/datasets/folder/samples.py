@@ -81,7 +81,10 @@ class _Facts(_Record):
 
 
 def kept(
-    description: Description, files: FolderFiles, fitted: Mapping[str, FittedModality]
+    description: Description,
+    files: FolderFiles,
+    fitted: Mapping[str, FittedModality],
+    names: Sequence[str] | None = None,
 ) -> Learned:
     """Return what a run keeps, for :func:`reread`.
 
@@ -89,20 +92,21 @@ def kept(
         description: of the folder.
         files: its files.
         fitted: what each modality learned.
+        names: the modalities that the run reads; all by default.
     """
+    chosen = list(fitted) if names is None else names
     named = {
         name: entry.model_copy(update={"columns": files.columns(entry) or None})
         for name, entry in description.modalities.items()
+        if name in chosen
     }
     described = description.model_copy(update={"modalities": named})
     facts = {
         "description": described.model_dump(mode="json"),
-        "modalities": {name: one.facts() for name, one in fitted.items()},
+        "modalities": {name: fitted[name].facts() for name in named},
     }
     arrays = {
-        f"{name}/{key}": array
-        for name, one in fitted.items()
-        for key, array in one.arrays().items()
+        f"{name}/{key}": array for name in named for key, array in fitted[name].arrays().items()
     }
     return Learned(facts, arrays)
 

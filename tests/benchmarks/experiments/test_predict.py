@@ -235,3 +235,12 @@ def test_another_ending_is_refused(classified, tmp_path):
     found = run.predict(data.write(tmp_path / "new", described=False))
     with pytest.raises(ConfigError, match=r"must end in \.csv, \.parquet, \.json"):
         found.write(tmp_path / "p.xlsx")
+
+
+def test_new_samples_need_only_the_modalities_of_the_run(own_folder, train, tmp_path):
+    own_folder("classification").write(tmp_path / "data")
+    chosen = ["--set", "data.modalities=[words, series]"]
+    run = load_run(train(tmp_path / "data", tmp_path / "runs", "concat", "i2moe", *chosen))
+    found = run.predict(tmp_path / "data", "test")
+    assert found.outputs.modalities == ("words", "series")
+    np.testing.assert_array_equal(found.outputs.prediction, run.outputs()["prediction"])
