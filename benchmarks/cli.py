@@ -23,6 +23,7 @@ from i2moe_plugin.benchmarks.commands.parity import parity
 from i2moe_plugin.benchmarks.commands.predict import predict
 from i2moe_plugin.benchmarks.commands.regress import regress
 from i2moe_plugin.benchmarks.commands.report import report
+from i2moe_plugin.benchmarks.commands.robustness import robustness
 from i2moe_plugin.benchmarks.commands.run import run
 from i2moe_plugin.benchmarks.commands.speed import speed
 from i2moe_plugin.benchmarks.commands.suite import suite
@@ -66,6 +67,7 @@ for command in (
     export,
     explain,
     report,
+    robustness,
     check,
     list_,
     data,

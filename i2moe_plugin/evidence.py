@@ -24,6 +24,7 @@ from i2moe_plugin.execution.bank import ExpertBank
 from i2moe_plugin.execution.plans import Masks
 from i2moe_plugin.execution.rule import Plan, PlanReport
 from i2moe_plugin.interactions.fitted import Fitted, Members
+from i2moe_plugin.interactions.masking import Masking
 from i2moe_plugin.multimodal import Losses, ModelOutput, MultimodalModel, in_full
 from i2moe_plugin.tasks import Classification, SignClassification, Task
 
@@ -152,6 +153,13 @@ class Evidence(MultimodalModel):
         if not self.training and self._fitted is not None:
             prediction = self._concluded(self._fitted.predict(_numbers(outputs)), prediction)
         return ModelOutput(prediction, auxiliary + of_joint.sum(), outputs[:, None])
+
+    def fill_absent_by(self, masking: Masking | None) -> None:
+        if masking is not None:
+            raise ConfigError(
+                "the evidence method predicts without a modality by its models of the others: "
+                "nothing stands for it that could be chosen."
+            )
 
     def losses(self, output: ModelOutput, target: Tensor) -> Losses:
         """Compute the sum of all models' task losses, in which no two models share a parameter."""

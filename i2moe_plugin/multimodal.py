@@ -15,6 +15,7 @@ from i2moe_plugin.backbones.latents import (
     encode_one,
 )
 from i2moe_plugin.errors import ShapeError
+from i2moe_plugin.interactions.masking import Masking
 from i2moe_plugin.interactions.views import View
 from i2moe_plugin.tasks import Task
 
@@ -98,6 +99,19 @@ class MultimodalModel(nn.Module):
         self.latents = tuple(latents)
         self.task = task
         self.auxiliary_weight = auxiliary_weight
+        self._absence: tuple[Masking, ...] = ()  # no part of the state
+
+    def fill_absent_by(self, masking: Masking | None) -> None:
+        """Choose what stands for the latent of an absent modality.
+
+        Args:
+            masking: makes it, for latents of these shapes; None: the model's own way, as in
+                training.
+
+        Raises:
+            ConfigError: a model that is trained to do without modalities, and fills none.
+        """
+        self._absence = () if masking is None else (masking,)
 
     @property
     def expert_names(self) -> list[str]:
@@ -171,8 +185,9 @@ class MultimodalModel(nn.Module):
         sizes = [len(latent) for latent in present]
         if len(set(sizes)) > 1:
             raise ShapeError(f"the modalities' latents differ in batch size: {sizes}.")
+        stand_in = self._absence[0].absent if self._absence else self._stand_in
         filled = [
-            self._stand_in(present[0].new_zeros((sizes[0], *self.latents[index].shape)), index)
+            stand_in(present[0].new_zeros((sizes[0], *self.latents[index].shape)), index)
             if latent is None
             else latent
             for index, latent in enumerate(latents)

@@ -115,7 +115,7 @@ PACKAGES = [
     {"data"},
     {"datasets", "run"},
     {"grid", "speed", "attribution"},
-    {"truth", "tuning"},
+    {"truth", "tuning", "robustness"},
     {"report", "regression"},
     {"experiments"},
     {"terminal"},

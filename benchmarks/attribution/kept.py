@@ -20,17 +20,22 @@ FORMAT = 1  # of the records; part of their key
 
 
 def kept(
-    run: Run, kind: str, key: Mapping[str, Any], compute: Callable[[], dict[str, Any]]
+    run: Run,
+    kind: str,
+    key: Mapping[str, Any],
+    compute: Callable[[], dict[str, Any]],
+    folder: str = FOLDER,
 ) -> dict[str, Any]:
     """What was computed for this run and key before, or is computed now and kept.
 
-    It lies in the folder ``features`` of the run, outside its manifest, and goes with it.
+    It lies in a folder of the run, outside its manifest, and goes with it.
 
     Args:
         run: the run.
-        kind: ``sample`` or ``study``.
+        kind: of the record, such as ``sample`` or ``study``.
         key: everything that decides the result, beside the run.
         compute: gives a record for JSON.
+        folder: its name.
     """
     facts = {
         "kind": kind,
@@ -40,7 +45,7 @@ def kept(
         **key,
     }
     name = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
-    path = run.path / FOLDER / f"{kind}-{name}.json"
+    path = run.path / folder / f"{kind}-{name}.json"
     if path.is_file():
         try:
             found = read_json(path)
@@ -58,10 +63,10 @@ def kept(
     return record
 
 
-def all_kept(run: Run, kind: str) -> list[dict[str, Any]]:
+def all_kept(run: Run, kind: str, folder: str = FOLDER) -> list[dict[str, Any]]:
     """What is kept of a kind beside a run, of this version; damaged files are left out."""
     found = []
-    for path in sorted((run.path / FOLDER).glob(f"{kind}-*.json")):
+    for path in sorted((run.path / folder).glob(f"{kind}-*.json")):
         try:
             record = read_json(path)
         except RunError:

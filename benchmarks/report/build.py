@@ -26,6 +26,7 @@ from i2moe_plugin.benchmarks.report.panels import (
     run_panels,
     stability_of,
 )
+from i2moe_plugin.benchmarks.report.robustness import robustness_panels
 from i2moe_plugin.benchmarks.report.samples import (
     BUDGET,
     Media,
@@ -91,6 +92,7 @@ def build(
             faithful = seeds_panel([run for run in group.runs() if run.method == "fl-i2moe"])
             if faithful is not None:
                 panels = [*panels, faithful]
+            panels = [*panels, *robustness_panels(list(group.runs()))]
             if panels:
                 figures[f"group-{index}"] = panels
             for run in shown:
