@@ -23,6 +23,7 @@ from i2moe_plugin.errors import ConfigError
 from i2moe_plugin.execution.bank import ExpertBank
 from i2moe_plugin.execution.plans import Masks
 from i2moe_plugin.execution.rule import Plan, PlanReport
+from i2moe_plugin.incomplete import Incomplete
 from i2moe_plugin.interactions.fitted import Fitted, Members
 from i2moe_plugin.interactions.masking import Masking
 from i2moe_plugin.multimodal import Losses, ModelOutput, MultimodalModel, in_full
@@ -141,6 +142,12 @@ class Evidence(MultimodalModel):
             absent: the modalities (0-based) that are absent from this batch: the prediction is then
                 the additive model's of the others, which has never seen them.
         """
+        if any(isinstance(x, Incomplete) for x in inputs):
+            raise ConfigError(
+                "the evidence method takes no samples that lack modalities: its parts compare "
+                "models of sets of modalities on the same samples. Leave those samples out, or "
+                "take another method."
+            )
         if absent:
             return self._forward_without(inputs, absent)
         unimodal, auxiliary = self._run_unimodal(inputs, range(len(self.latents)))

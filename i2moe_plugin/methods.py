@@ -47,6 +47,7 @@ class Method:
         pooled: the caller gives each modality as one token, the mean of what the encoder gives;
             see :class:`PooledTokens`.
         fusion: the backbone that a command takes where none is told; empty: the command's own.
+        incomplete: it can be trained on samples that lack modalities.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Method:
     build: Callable[..., MultimodalModel] = field(repr=False)
     pooled: bool = False
     fusion: str = ""
+    incomplete: bool = True
 
     @property
     def ignored(self) -> frozenset[str]:
@@ -160,7 +162,12 @@ METHODS = {
     for method in (
         Method("vanilla", "the backbone alone", _vanilla),
         Method("i2moe", "the method (Xin et al., ICML 2025)", Mixture()),
-        Method("evidence", "ours: parts of each prediction in bits that sum up", _evidence),
+        Method(
+            "evidence",
+            "ours: parts of each prediction in bits that sum up",
+            _evidence,
+            incomplete=False,
+        ),
         Method("no-interaction", "ablation 1: no interaction losses", Mixture(masked=0)),
         Method("latent-contrastive", "ablation 2: losses on fused latents", _ON_FUSED),
         Method(

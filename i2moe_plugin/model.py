@@ -21,11 +21,12 @@ from i2moe_plugin.deprecation import held_now_by
 from i2moe_plugin.errors import ConfigError, ShapeError
 from i2moe_plugin.execution.bank import ExpertBank
 from i2moe_plugin.execution.rule import PlanReport
+from i2moe_plugin.incomplete import has_modality, rows_with
 from i2moe_plugin.interactions.experts import Expert, interaction_experts
 from i2moe_plugin.interactions.losses import Objective, find_objective
 from i2moe_plugin.interactions.masking import Masking
 from i2moe_plugin.interactions.views import COMPLETE, MaskedViews, View, one_masked
-from i2moe_plugin.multimodal import Losses, ModelOutput, MultimodalModel, in_full
+from i2moe_plugin.multimodal import Encoded, Losses, ModelOutput, MultimodalModel, in_full
 from i2moe_plugin.parts import takes_former_arguments
 from i2moe_plugin.tasks import Task
 
@@ -165,10 +166,16 @@ class I2MoE(MultimodalModel):
         latents, masks = encoded.latents, encoded.padding_masks
         masked = self.views.draw() if self.training else ()
         replacements: list[Tensor | None] | None = None
+        unmasked = None
         if masked:
+            present = rows_with(inputs, absent)
+            known = Encoded(*_of_rows(latents, masks, present))
             if not absent:  # what stands for an absent latent tells nothing about real ones
-                self.masking.observe(latents, masks)
-            replacements = self._replacements(latents, masks, masked)
+                self.masking.observe(*known)
+            replacements = self._replacements(latents, masked, present, known)
+            if any(rows is not None for rows in present):
+                has = has_modality(present, len(latents[0]), latents[0].device)
+                unmasked = has[[view.player.modality for view in masked if view.player]]
         outputs, auxiliary = self.bank(latents, replacements, masks)
         weights = self.reweighting(latents, masks)
         balance: Tensor | None = getattr(self.reweighting, "balance", None)
@@ -181,7 +188,8 @@ class I2MoE(MultimodalModel):
             raise ShapeError(f"experts return {outputs.shape[-1]} outputs; the task has {width}.")
         # Not a matrix product: autocast would lower it, and the mixture stays in the weights' type.
         prediction = (outputs[:, 0] * weights.T.unsqueeze(-1)).sum(0)
-        return ModelOutput(prediction, auxiliary, outputs, weights, (COMPLETE, *masked), fused)
+        views = (COMPLETE, *masked)
+        return ModelOutput(prediction, auxiliary, outputs, weights, views, fused, unmasked)
 
     def losses(self, output: ModelOutput, target: Tensor) -> Losses:
         plain = super().losses(output, target)
@@ -189,7 +197,9 @@ class I2MoE(MultimodalModel):
         compared = output.outputs if objective.on == "outputs" else output.fused
         if compared is None or len(output.views) < 2:  # the complete view alone
             return plain
-        interaction = objective.losses(in_full(compared), self.experts, output.views)
+        interaction = objective.losses(
+            in_full(compared), self.experts, output.views, output.unmasked
+        )
         # The mean over the M + 2 experts of the method, also where there are fewer.
         mean = interaction.sum() / (len(self.encoders) + 2)
         total = plain.total + objective.weight * mean
@@ -206,10 +216,22 @@ class I2MoE(MultimodalModel):
         self.bank.report = None if record is None else PlanReport(**record)
 
     def _replacements(
-        self, latents: list[Tensor], masks: list[Tensor | None] | None, views: Sequence[View]
+        self,
+        latents: list[Tensor],
+        views: Sequence[View],
+        present: Sequence[Tensor | None],
+        known: Encoded,
     ) -> list[Tensor | None]:
-        """Make what each masked modality is replaced with, [E, B, ...]; None for the others."""
-        drawn = self.masking(latents, len(self.experts), masks)
+        """Make what each masked modality is replaced with, [E, B, ...]; None for the others.
+
+        Where a sample lacks the modality, what stands for it stays: nothing is compared there.
+        """
+        copies = len(self.experts)
+        drawn = self.masking(known.latents, copies, known.padding_masks)
+        for place, rows in enumerate(present):
+            if rows is not None:
+                kept = latents[place].detach().expand(copies, *latents[place].shape)
+                drawn[place] = kept.index_copy(1, rows.to(kept.device), drawn[place])
         replacements: list[Tensor | None] = [None] * len(latents)
         for view in views:
             if view.player is not None:
@@ -220,3 +242,19 @@ class I2MoE(MultimodalModel):
     def _stand_in(self, like: Tensor, modality: int) -> Tensor:
         with torch.no_grad():
             return self.masking.absent(like, modality)
+
+
+def _of_rows(
+    latents: list[Tensor], masks: list[Tensor | None] | None, present: Sequence[Tensor | None]
+) -> tuple[list[Tensor], list[Tensor | None] | None]:
+    """Take the latents and the padding masks of the samples that have each modality."""
+    chosen = [
+        latent if rows is None else latent.index_select(0, rows.to(latent.device))
+        for latent, rows in zip(latents, present, strict=True)
+    ]
+    if masks is None:
+        return chosen, None
+    return chosen, [
+        mask if mask is None or rows is None else mask.index_select(0, rows.to(mask.device))
+        for mask, rows in zip(masks, present, strict=True)
+    ]

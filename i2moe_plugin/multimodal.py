@@ -15,6 +15,7 @@ from i2moe_plugin.backbones.latents import (
     encode_one,
 )
 from i2moe_plugin.errors import ShapeError
+from i2moe_plugin.incomplete import Incomplete
 from i2moe_plugin.interactions.masking import Masking
 from i2moe_plugin.interactions.views import View
 from i2moe_plugin.tasks import Task
@@ -30,6 +31,8 @@ class ModelOutput(NamedTuple):
         weights: [B, E], or None for vanilla.
         views: the V views, the complete one first; none for vanilla.
         fused: what the experts' heads read, [E, V, B, D], where the experts say it.
+        unmasked: which of the V - 1 masked views mask a modality that the sample has, [V-1, B];
+            None: all. Of the others nothing is learned.
     """
 
     prediction: Tensor
@@ -38,6 +41,7 @@ class ModelOutput(NamedTuple):
     weights: Tensor | None = None
     views: tuple[View, ...] = ()
     fused: Tensor | None = None
+    unmasked: Tensor | None = None
 
 
 class Losses(NamedTuple):
@@ -146,7 +150,7 @@ class MultimodalModel(nn.Module):
         Args:
             encoder: its encoder.
             index: which modality it is, from 0.
-            x: its batch.
+            x: its batch, all of whose samples have it.
 
         Raises:
             ShapeError: a latent that differs from its spec.
@@ -164,7 +168,9 @@ class MultimodalModel(nn.Module):
         """Encode the inputs of a batch.
 
         Args:
-            inputs: M batches, one a modality; what stands at an absent place is not looked at.
+            inputs: M batches, one a modality; what stands at an absent place is not looked at. One
+                that some samples lack is :class:`~i2moe_plugin.incomplete.Incomplete`; what stands
+                for its latent there is what stands for that of an absent modality.
             absent: the modalities (0-based) that are absent from this batch.
             encoders: M modules; the model's own by default.
 
@@ -177,21 +183,35 @@ class MultimodalModel(nn.Module):
         masks: list[Tensor | None] = []
         for index, x in enumerate(inputs):
             latent, mask = None, None
-            if index in there:
-                latent, mask = self.encode_modality(chosen[index], index, x)
+            given = x.x if isinstance(x, Incomplete) else x
+            if index in there and given is not None:
+                latent, mask = self.encode_modality(chosen[index], index, given)
             latents.append(latent)
             masks.append(mask)
-        present = [latent for latent in latents if latent is not None]
-        sizes = [len(latent) for latent in present]
+        sizes = [
+            x.size if isinstance(x, Incomplete) else len(latent)
+            for x, latent in zip(inputs, latents, strict=True)
+            if latent is not None
+        ]
         if len(set(sizes)) > 1:
             raise ShapeError(f"the modalities' latents differ in batch size: {sizes}.")
+        like = next(latent for latent in latents if latent is not None)
         stand_in = self._absence[0].absent if self._absence else self._stand_in
-        filled = [
-            stand_in(present[0].new_zeros((sizes[0], *self.latents[index].shape)), index)
-            if latent is None
-            else latent
-            for index, latent in enumerate(latents)
-        ]
+        filled = []
+        for index, (x, latent) in enumerate(zip(inputs, latents, strict=True)):
+            if latent is None:
+                shape = (sizes[0], *self.latents[index].shape)
+                filled.append(stand_in(like.new_zeros(shape), index))
+            elif isinstance(x, Incomplete):
+                others = stand_in(latent.new_zeros((x.size, *latent.shape[1:])), index)
+                filled.append(others.to(latent.dtype).index_copy(0, x.rows, latent))
+                mask = masks[index]
+                if mask is not None:
+                    masks[index] = mask.new_zeros((x.size, mask.shape[1])).index_copy(
+                        0, x.rows, mask
+                    )
+            else:
+                filled.append(latent)
         return Encoded(filled, masks if any(mask is not None for mask in masks) else None)
 
     def _stand_in(self, like: Tensor, modality: int) -> Tensor:

@@ -336,7 +336,7 @@ class Trainer:
             output = self._wrapped(inputs)
             if torch.isfinite(output.prediction).all():
                 return
-            latents, _ = self.model.encode(inputs)
+            latents = self.model.encode(inputs).latents
         for index, latent in enumerate(latents):
             if not torch.isfinite(latent).all():
                 raise TrainingError(

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from i2moe_plugin.benchmarks.data.splits import SPLITS, SplitName, check_given
 from i2moe_plugin.benchmarks.encoders import EncoderSettings
 from i2moe_plugin.benchmarks.formats.reading import single
+from i2moe_plugin.incomplete import Incomplete
 from i2moe_plugin.seeding import derive_seed
 
 #: An image [3, H, W] and a seed -> the image, changed as that seed draws it.
@@ -65,6 +66,30 @@ class Values:
         return torch.as_tensor(found)
 
 
+@dataclass(frozen=True)
+class IncompleteColumn:
+    """A column of a modality that some samples lack; of those nothing is read.
+
+    Attributes:
+        column: of all rows; what it holds of those that lack the modality means nothing.
+        missing: which rows lack it, [N].
+    """
+
+    column: Column
+    missing: NDArray[np.bool_]
+
+    def present(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return those of these rows that have the modality."""
+        return rows[~self.missing[rows]]
+
+    def __getitem__(self, rows: NDArray[np.int64]) -> Any:
+        there = np.flatnonzero(~self.missing[rows])
+        if len(there) == len(rows):
+            return self.column[rows]
+        found = self.column[rows[there]] if len(there) else None
+        return Incomplete(found, torch.from_numpy(there), len(rows))
+
+
 class SplitDataset(Dataset[Any]):
     """A split; whole batches ``(x_1, ..., x_M, y)`` are read at once.
 
@@ -97,7 +122,7 @@ class SplitDataset(Dataset[Any]):
         columns = [column[rows] for column in self.columns]
         if seeds:  # each modality draws its own, as in the paper's code
             for place, change in enumerate(self.augment):
-                if change is not None:
+                if change is not None and not isinstance(columns[place], Incomplete):
                     own = [derive_seed(seed, place) for seed in seeds]
                     columns[place] = torch.stack(list(map(change, columns[place], own)))
         return (*columns, self.target[torch.from_numpy(rows)])
@@ -232,6 +257,9 @@ class PreparedDataset:
         found: list[dict[SplitName, NDArray[np.float64]] | None] = []
         for place in range(len(datasets["train"].columns)):
             column = datasets["train"].columns[place]
+            if isinstance(column, IncompleteColumn):
+                found.append(None)
+                continue
             one = column[datasets["train"].rows[:1]]
             plain = isinstance(one, Tensor) and one.dim() == 2 and one.is_floating_point()
             found.append(
@@ -247,14 +275,22 @@ class PreparedDataset:
         A batch is padded to its own longest one, so others may be longer than the first. Where a
         column does not say how long its longest is (``longest``), all batches are read once.
         """
-        *inputs, _ = next(iter(self.loader("train", batch_size=2)))
+        loader = self.loader("train", batch_size=2)
+        *inputs, _ = next(iter(loader))
+        for place, column in enumerate(getattr(getattr(loader, "dataset", None), "columns", ())):
+            if isinstance(column, IncompleteColumn):
+                inputs[place] = column.column[column.present(loader.dataset.rows)[:2]]
         varying = [m for m, x in enumerate(inputs) if _with_lengths(x)]
         self._memo.update(self._known)
         if not all(m in self._memo for m in varying):
             found = dict.fromkeys(varying, 1)
             for split in self.splits:
                 for *batch, _ in self.loader(split, batch_size=256):
-                    found = {m: max(most, batch[m][0].shape[1]) for m, most in found.items()}
+                    given = [x.x if isinstance(x, Incomplete) else x for x in batch]
+                    found = {
+                        m: most if given[m] is None else max(most, given[m][0].shape[1])
+                        for m, most in found.items()
+                    }
             self._memo.update({**found, **self._known})
         return [_padded(x, self._memo[m]) if m in varying else x for m, x in enumerate(inputs)]
 
@@ -312,5 +348,11 @@ def as_is(batch: Any) -> Any:
 
 
 def first_of(columns: Any) -> Any:
-    """Return the first sample of a batch, without the batch's dimension."""
-    return tuple(first_of(c) if isinstance(c, (tuple, list)) else c[0] for c in columns)
+    """Return the first sample of a batch, without the batch's dimension; None of what it lacks."""
+    return tuple(_first(column) for column in columns)
+
+
+def _first(column: Any) -> Any:
+    if isinstance(column, Incomplete):
+        return None
+    return first_of(column) if isinstance(column, (tuple, list)) else column[0]

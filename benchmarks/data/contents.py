@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from i2moe_plugin.benchmarks.data.batches import (
     Augment,
     Column,
+    IncompleteColumn,
     PreparedDataset,
     SplitDataset,
     first_of,
@@ -26,7 +27,7 @@ from i2moe_plugin.benchmarks.data.preview import Preview, preview_of
 from i2moe_plugin.benchmarks.data.source import DataFolder
 from i2moe_plugin.benchmarks.data.splits import SplitName, Splits, split_hash
 from i2moe_plugin.benchmarks.encoders import EncoderSettings
-from i2moe_plugin.errors import ConfigError, did_you_mean
+from i2moe_plugin.errors import ConfigError, DatasetError, did_you_mean
 from i2moe_plugin.tasks import Task
 
 
@@ -79,6 +80,8 @@ class Modality:
         Raises:
             DatasetError: it cannot be read.
         """
+        if isinstance(self.column, IncompleteColumn) and self.column.missing[row]:
+            return Preview(self.name, "text", "(this sample lacks it)")
         if self.preview is not None:
             found = self.preview(row)
         else:
@@ -160,6 +163,7 @@ class Contents:
         kept = [modality for modality in self.modalities if modality.name in names]
         if len(kept) == len(known):
             return self
+        check_some_there(kept)
         chosen = [modality.name for modality in kept]
         return replace(
             self,
@@ -168,6 +172,11 @@ class Contents:
             decisive=lambda: {**self.decisive(), "modalities": chosen},
             learned=self.learned and partial(self.learned, chosen),
         )
+
+    @property
+    def incomplete(self) -> tuple[str, ...]:
+        """The modalities that some samples lack, in order."""
+        return tuple(m.name for m in self.modalities if isinstance(m.column, IncompleteColumn))
 
     def sample_ids(self, split: SplitName) -> list[str]:
         """Return the samples' ids, in the split's order."""
@@ -212,7 +221,8 @@ class Contents:
         def encoders(settings: EncoderSettings) -> list[nn.Module]:
             return [modality.encoder(settings) for modality in modalities]
 
-        longest = {m: getattr(column, "longest", 0) for m, column in enumerate(columns)}
+        within = [c.column if isinstance(c, IncompleteColumn) else c for c in columns]
+        longest = {m: getattr(column, "longest", 0) for m, column in enumerate(within)}
         return PreparedDataset(loader, encoders, {m: most for m, most in longest.items() if most})
 
     def fingerprint(self, folder: DataFolder) -> str:
@@ -227,6 +237,23 @@ class Contents:
             for value in folder.digests(self.beside).values():
                 found.update(bytes.fromhex(value))
         return found.hexdigest()
+
+
+def check_some_there(modalities: Sequence[Modality]) -> None:
+    """Refuse samples that lack every one of these modalities.
+
+    Raises:
+        DatasetError: there are some; names the first.
+    """
+    columns = [modality.column for modality in modalities]
+    missing = [column.missing for column in columns if isinstance(column, IncompleteColumn)]
+    if missing and len(missing) == len(columns):
+        bare = np.flatnonzero(np.logical_and.reduce(missing))
+        if len(bare):
+            raise DatasetError(
+                f"samples that lack every modality ({len(bare)}), such as that of row "
+                f"{bare[0] + 1}: leave them out of the files."
+            )
 
 
 class Later:

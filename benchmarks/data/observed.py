@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from i2moe_plugin.benchmarks.data.batches import IncompleteColumn
 from i2moe_plugin.benchmarks.data.contents import Contents, Modality, Preparation
 from i2moe_plugin.benchmarks.data.splits import SPLITS, SplitName, Splits
 
@@ -49,8 +50,10 @@ def _observe(modality: Modality, splits: Splits) -> Iterator[str]:
         )
         return
     for split, values in found.items():
+        if len(values) < FEWEST:
+            continue
         alike = Counter(row.tobytes() for row in values).most_common(1)[0][1]
-        if len(values) >= FEWEST and alike >= ALIKE * len(values):
+        if alike >= ALIKE * len(values):
             yield (
                 f"{modality.name}: {alike} of {len(values)} {split} samples looked at are exactly "
                 "the same to a model."
@@ -59,15 +62,20 @@ def _observe(modality: Modality, splits: Splits) -> Iterator[str]:
 
 def _samples(modality: Modality, splits: Splits, split: SplitName) -> NDArray[np.float32]:
     """Some samples of a split, [n, ...]; pixels from 0 to 1."""
-    rows = splits[split]
+    rows, column = splits[split], modality.column
+    if isinstance(column, IncompleteColumn):
+        rows, column = column.present(rows), column.column
+        if not len(rows):
+            return np.zeros((0, 1), np.float32)
     places = np.linspace(0, len(rows) - 1, min(len(rows), LOOKED_AT)).round().astype(int)
-    batch: Any = modality.column[rows[np.unique(places)]]
+    batch: Any = column[rows[np.unique(places)]]
     values = np.asarray(batch[0] if isinstance(batch, (tuple, list)) else batch)
     return values.astype(np.float32) / np.float32(255 if values.dtype == np.uint8 else 1)
 
 
 def _same(parts: Sequence[NDArray[np.float32]]) -> bool:
     """Whether samples of all splits differ by next to nothing."""
+    parts = [part for part in parts if len(part)]
     pictures = all(part.ndim == 4 for part in parts)
     rows = [part.reshape(len(part), -1) for part in parts]
     width = max(part.shape[1] for part in rows)  # of the longest sequences

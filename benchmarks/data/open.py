@@ -123,6 +123,12 @@ class OpenedDataset:
         return self._contents.preview(self._given(split), index)
 
     @property
+    def incomplete(self) -> tuple[str, ...]:
+        """The modalities that some samples lack, in order."""
+        found: tuple[str, ...] = getattr(self._contents, "incomplete", ())
+        return found
+
+    @property
     def carried_by(self) -> str:
         """The expert that ought to carry the label by the data's construction; else empty."""
         return self._contents.carried_by

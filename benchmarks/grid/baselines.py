@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from i2moe_plugin.benchmarks.data.splits import SPLITS, SplitName
 from i2moe_plugin.benchmarks.run.files import disk_errors_explained, read_json, write_json
 from i2moe_plugin.benchmarks.statistics.simple import SIMPLE_MODELS, Fitted, linear
 from i2moe_plugin.errors import RunError
+from i2moe_plugin.incomplete import Incomplete
 
 FOLDER = ".simple"
 #: Cells along each side that a picture, and a volume, are averaged in.
@@ -122,9 +124,30 @@ def _fit(names: Sequence[str], data: OpenedDataset, metric: str) -> list[Baselin
 
 def _columns(data: OpenedDataset, split: SplitName) -> list[NDArray[Any]]:
     """Each modality of a split as a table [N, F], in the split's order; and the targets."""
-    batches = data.prepare().loader(split, batch_size=BATCH)
-    rows = [[*map(flat, inputs), torch.as_tensor(y).numpy()] for *inputs, y in batches]
+    prepared = data.prepare()
+    batches = prepared.loader(split, batch_size=BATCH)
+    reads: list[Callable[[Any], NDArray[np.float32]]] = [flat] * len(data.modalities)
+    if data.incomplete:
+        example = prepared.example()
+        for place, name in enumerate(data.modalities):
+            if name in data.incomplete:
+                reads[place] = partial(_filled, width=flat(example[place]).shape[1])
+    rows = [
+        [*(read(x) for read, x in zip(reads, inputs, strict=True)), torch.as_tensor(y).numpy()]
+        for *inputs, y in batches
+    ]
     return [np.concatenate(parts) for parts in zip(*rows, strict=True)]
+
+
+def _filled(batch: Any, width: int) -> NDArray[np.float32]:
+    """A modality's batch as rows of numbers; of what a sample lacks 0, and 1 in one more column."""
+    if not isinstance(batch, Incomplete):
+        return np.pad(flat(batch), ((0, 0), (0, 1)))
+    rows = np.zeros((batch.size, width + 1), np.float32)
+    rows[:, -1] = 1
+    if batch.x is not None:
+        rows[batch.rows.numpy()] = np.pad(flat(batch.x), ((0, 0), (0, 1)))
+    return rows
 
 
 def flat(batch: Tensor | tuple[Tensor, Tensor]) -> NDArray[np.float32]:

@@ -43,6 +43,7 @@ from i2moe_plugin.errors import (
     RunError,
     did_you_mean,
 )
+from i2moe_plugin.methods import find_method
 from i2moe_plugin.training import count_parameters
 
 #: Called with a cell, an attempt of it, and the epoch's record where it is being trained.
@@ -327,3 +328,10 @@ def _check_fit(cell: CellRuns, data: OpenedDataset) -> None:
     problem = misfit(backbones.get(cell.settings.fusion), len(data.modalities))
     if problem:
         raise BackboneError(problem)
+    method = find_method(cell.settings.method)
+    if data.incomplete and not method.incomplete:
+        raise ConfigError(
+            f"{data.name}: some samples lack {', '.join(data.incomplete)}, and {method.name} "
+            "cannot be trained on such samples. Leave them out of the files, or take another "
+            "method."
+        )

@@ -11,7 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from i2moe_plugin.benchmarks.data.batches import Column, SplitDataset, Values
+from i2moe_plugin.benchmarks.data.batches import (
+    Column,
+    IncompleteColumn,
+    SplitDataset,
+    Values,
+)
 from i2moe_plugin.benchmarks.robustness import noise
 from i2moe_plugin.benchmarks.robustness.pictures import corrupt_picture
 from i2moe_plugin.benchmarks.robustness.words import corrupt_text
@@ -59,12 +64,14 @@ class Corruption:
         Raises:
             ConfigError: it is read as numbers of words, or of no kind that can be corrupted.
         """
-        column = split.columns[place]
+        column, every = split.columns[place], split.rows
+        if isinstance(column, IncompleteColumn):
+            every, column = column.present(every), column.column
         nothing = np.zeros(0, np.float32)
         if texts_of(column) is not None:
             return cls(modality, "text", nothing, nothing, nothing)
-        places = np.linspace(0, len(split) - 1, min(len(split), LOOKED_AT)).round().astype(int)
-        values, extent = _parts(column[split.rows[np.unique(places)]])
+        places = np.linspace(0, len(every) - 1, min(len(every), LOOKED_AT)).round().astype(int)
+        values, extent = _parts(column[every[np.unique(places)]])
         if not (values.is_floating_point() or values.dtype == torch.uint8) or values.dim() < 2:
             raise ConfigError(
                 f"{modality} cannot be corrupted: it is read as numbers of words, and its data set "
@@ -190,10 +197,14 @@ def corrupt(
     """
     if level == 0:
         return split
-    columns = [
-        Corrupted(column, corruptions[place], level, seed) if place in corruptions else column
-        for place, column in enumerate(split.columns)
-    ]
+    columns: list[Any] = list(split.columns)
+    for place, how in corruptions.items():
+        column = columns[place]
+        if isinstance(column, IncompleteColumn):
+            inner = Corrupted(column.column, how, level, seed)
+            columns[place] = IncompleteColumn(inner, column.missing)
+        else:
+            columns[place] = Corrupted(column, how, level, seed)
     return SplitDataset(columns, split.target, split.rows)
 
 

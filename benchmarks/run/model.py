@@ -68,16 +68,20 @@ def backbone_notes(model: MultimodalModel) -> list[str]:
 
 
 def check_last_batch(settings: RunSettings, data: OpenedDataset, model: MultimodalModel) -> None:
-    """Try one training sample where the last batch of an epoch holds no more.
+    """Try one training sample where a batch may hold no more, or no more with some modality.
 
     Raises:
         BackboneError: the model cannot be trained on it; names a batch size that leaves none.
     """
     count, size = len(data.labels("train")), settings.batch_size
-    if count % size != 1 and size != 1:
+    if count % size != 1 and size != 1 and not data.incomplete:
         return
     device = next(model.parameters()).device
-    *inputs, _ = next(iter(data.prepare(device).loader("train", batch_size=1)))
+    prepared = data.prepare(device)
+    if data.incomplete:
+        inputs = [_first_of(x) for x in prepared.example()]
+    else:
+        *inputs, _ = next(iter(prepared.loader("train", batch_size=1)))
     tried = copy.deepcopy(model).train()
     try:
         with torch.no_grad(), seeded(settings.seed, "last batch"):
@@ -85,12 +89,22 @@ def check_last_batch(settings: RunSettings, data: OpenedDataset, model: Multimod
     except ValueError as error:
         if NORM_OF_ONE not in str(error):
             raise
+        if data.incomplete:
+            raise BackboneError(
+                f"some samples lack {', '.join(data.incomplete)}, so a batch may hold one sample "
+                "that has it, on which BatchNorm cannot be trained: take LayerNorm."
+            ) from error
         other = next((b for b in range(size + 1, count) if count % b != 1), count)
         raise BackboneError(
             f"{count} training samples in batches of {size} leave a last batch of one sample, on "
             f"which BatchNorm cannot be trained: choose another batch size (--batch-size {other}), "
             "or take LayerNorm."
         ) from error
+
+
+def _first_of(x: Any) -> Any:
+    """Return the batch of a modality's first sample alone."""
+    return tuple(map(_first_of, x)) if isinstance(x, (tuple, list)) else x[:1]
 
 
 # Threads do not survive a fork: a process forked from one that has used them waits for ever where

@@ -68,13 +68,22 @@ class Objective:
         """Whether experts must say what their heads read."""
         return self.on == "fused" or self.penalty is not None
 
-    def losses(self, outputs: Tensor, experts: Sequence[Expert], views: Sequence[View]) -> Tensor:
+    def losses(
+        self,
+        outputs: Tensor,
+        experts: Sequence[Expert],
+        views: Sequence[View],
+        unmasked: Tensor | None = None,
+    ) -> Tensor:
         """Compute the loss of every expert, [E], in their order.
 
         Args:
             outputs: [E, V, B, C].
             experts: the E experts. The uniqueness loss of a player that no view masks is 0.
             views: the V views, the complete one first.
+            unmasked: which views mask what a sample has, [V-1, B]; None: all. A loss is the mean of
+                its terms over those; uniqueness also needs that the sample has the expert's own
+                player. 0 where there are none.
 
         Raises:
             ShapeError: outputs of another shape, or fewer than 2 masked views.
@@ -88,9 +97,9 @@ class Objective:
         if self.detached:
             outputs = outputs.detach()
         modalities = len(views) - 1
-        if tuple(experts) == interaction_experts(modalities) and tuple(views) == (
-            COMPLETE,
-            *one_masked(modalities),
+        usual = (interaction_experts(modalities), (COMPLETE, *one_masked(modalities)))
+        if (
+            unmasked is None and (tuple(experts), tuple(views)) == usual
         ):  # all experts of a kind at once: as many operators for 8 modalities as for 2
             formulas = (self.distance, self.likeness, self.synergy, self.redundancy, self.margin)
             if formulas == _CLASSIFICATION:
@@ -103,15 +112,20 @@ class Objective:
                 [unique, torch.stack([self.synergy(synergy), self.redundancy(redundancy)])]
             )
         each = zip(experts, outputs, strict=True)
-        return torch.stack([self._loss(expert, own, views) for expert, own in each])
+        return torch.stack([self._loss(expert, own, views, unmasked) for expert, own in each])
 
-    def _loss(self, expert: Expert, outputs: Tensor, views: Sequence[View]) -> Tensor:
+    def _loss(
+        self, expert: Expert, outputs: Tensor, views: Sequence[View], unmasked: Tensor | None
+    ) -> Tensor:
         """Compute one expert's loss on its views [V, B, C]."""
         positives = 1
-        if expert.kind == "synergy":
-            loss = self.synergy(self.likeness(outputs))
-        elif expert.kind == "redundancy":
-            loss = self.redundancy(self.likeness(outputs))
+        if expert.kind in ("synergy", "redundancy"):
+            formula = self.synergy if expert.kind == "synergy" else self.redundancy
+            likeness = self.likeness(outputs)
+            if unmasked is None:
+                loss = formula(likeness)
+            else:  # both formulas are means of terms
+                loss = _mean_of(torch.vmap(torch.vmap(formula))(likeness), unmasked)
         elif expert.player is None:
             raise ConfigError(f"the expert {expert.name} learns no interaction; it has no loss.")
         else:
@@ -119,7 +133,12 @@ class Objective:
             if expert.player not in masks:
                 return outputs.new_zeros(())
             distance, place = self.distance(outputs), masks.index(expert.player)
-            loss = self._uniqueness(distance, distance[place : place + 1])
+            if unmasked is None:
+                loss = self._uniqueness(distance, distance[place : place + 1])
+            else:
+                others = unmasked & unmasked[place]
+                others[place] = False
+                loss = _mean_of(self._gap(distance, distance[place : place + 1]), others)
             positives = len(views) - 2
         return loss * positives * (len(views) + 1) if self.in_full else loss
 
@@ -130,12 +149,14 @@ class Objective:
             distance: [..., V-1, B].
             own: that of the view which masks the expert's own player, [..., 1, B].
         """
-        gap, margin = distance - own, self.margin or 0.0
-        if self.margin is not None:
-            gap = (gap + margin).clamp_min(0)
+        gap, margin = self._gap(distance, own), self.margin or 0.0
         # Of the mean over all views, what the own one adds is known and carries no gradient.
         count = distance.shape[-2]
         return (gap.mean((-2, -1)) * count - margin) / (count - 1)
+
+    def _gap(self, distance: Tensor, own: Tensor) -> Tensor:
+        gap = distance - own
+        return gap if self.margin is None else (gap + self.margin).clamp_min(0)
 
 
 def interaction_losses(
@@ -243,6 +264,11 @@ class _Classification(torch.autograd.Function):
         (gradient,) = ctx.saved_tensors
         scaled: Tensor = gradient * losses[:, None, None, None]
         return scaled
+
+
+def _mean_of(terms: Tensor, chosen: Tensor) -> Tensor:
+    """Compute the mean of the chosen terms; 0 of none."""
+    return terms.where(chosen, 0).sum() / chosen.sum().clamp_min(1)
 
 
 def _euclidean(views: Tensor) -> Tensor:

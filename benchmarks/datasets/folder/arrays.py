@@ -85,7 +85,7 @@ class FolderFiles:
             bool(fnmatch.filter(names, wanted)) if isinstance(wanted, str) else set(wanted) <= names
         )
 
-    def lengths(self, place: ArrayPlace, name: str) -> Rows:
+    def beside(self, place: ArrayPlace, name: str) -> Rows:
         """Open the array of that name in the same file."""
         table = Path(place.file).suffix.lower() in TABLES
         return self.open(ArrayPlace(file=place.file, **{"column" if table else "key": name}))

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from i2moe_plugin.benchmarks.data.cards import Card, File, Key
-from i2moe_plugin.benchmarks.data.contents import Contents
+from i2moe_plugin.benchmarks.data.contents import Contents, check_some_there
 from i2moe_plugin.benchmarks.data.packaged import check_trained
 from i2moe_plugin.benchmarks.data.registry import SELF_DESCRIBED, DatasetEntry
 from i2moe_plugin.benchmarks.data.source import DataFolder
@@ -111,6 +111,7 @@ def read(folder: DataFolder) -> Contents:
         labels = target.values.numpy()[splits["train"]]
         check_trained(str(folder), labels, tuple(target.class_names))
     found = read_modalities(files, description.modalities, opened, splits, description.standardise)
+    check_some_there(found.modalities)
     return Contents(
         splits=splits,
         modalities=found.modalities,

@@ -69,12 +69,16 @@ class ModalityEntry(ArrayPlace):
         lengths: key or column of the same file with each sample's number of tokens or steps [N].
         size: [height, width] that image files are resized to.
         words: number of words that text is described by.
+        missing: true: a sample without any value (empty cells, NaN throughout, an empty file name)
+            lacks the modality; or the key or column of the same file that is 1 or true where it is
+            lacking. Otherwise every sample has it, and empty cells are single missing values.
     """
 
     kind: Literal["features", "tokens", "series", "text", "image"]
     lengths: str | None = None
     size: tuple[int, int] = (64, 64)
     words: int = Field(1000, ge=1, le=100_000)
+    missing: bool | str = False
 
     @model_validator(mode="after")
     def _fits(self) -> ModalityEntry:

@@ -59,11 +59,17 @@ class Given:
         values: numbers [N, F] or [N, T, F]; N texts; N paths of pictures; pixels [N, H, W, 3] or
             [N, 3, H, W].
         lengths: [N], of sequences of varying length.
+        missing: which samples lack the modality, [N]; None: none.
     """
 
     where: str
     values: Any
     lengths: NDArray[np.int64] | None = None
+    missing: NDArray[np.bool_] | None = None
+
+    def present(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return those of these rows that have the modality."""
+        return rows if self.missing is None else rows[~self.missing[rows]]
 
 
 class FittedModality(Protocol):
@@ -272,7 +278,9 @@ def fit(
     Raises:
         DatasetError: training rows that nothing can be learned from.
     """
-    values = given.values
+    values, train = given.values, given.present(train)
+    if not len(train):
+        raise DatasetError(f"{given.where}: no training sample has it.")
     if entry.kind == "text":
         return FittedText(fit_tf_idf(given.where, [values[row] for row in train], entry.words))
     if entry.kind != "image":
@@ -356,13 +364,14 @@ def check_rows(entry: ModalityEntry, given: Given, rows: NDArray[np.int64]) -> N
         DatasetError: values that are infinite or beyond single precision.
     """
     if entry.kind in ENCODERS:
-        check_values(given.where, given.values, rows, given.lengths)
+        check_values(given.where, given.values, given.present(rows), given.lengths)
 
 
 def pictures_of(given: Given) -> list[Path]:
     """Return the files that a modality's values name; none where they name none."""
     paths = given.values if isinstance(given.values, list) else []
-    return [path for path in paths if isinstance(path, Path)]
+    chosen = given.present(np.arange(len(paths))).tolist()
+    return [paths[row] for row in chosen if isinstance(paths[row], Path)]
 
 
 def _pixels(

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from i2moe_plugin.benchmarks.data.batches import IncompleteColumn
 from i2moe_plugin.benchmarks.data.contents import Modality
 from i2moe_plugin.benchmarks.data.splits import SplitName, Splits
 from i2moe_plugin.benchmarks.datasets.folder.arrays import FolderFiles
@@ -23,6 +24,7 @@ from i2moe_plugin.benchmarks.datasets.folder.fitted import (
     fit,
     pictures_of,
 )
+from i2moe_plugin.benchmarks.datasets.folder.missing import lacking, missing_rows, modality_of
 from i2moe_plugin.benchmarks.formats.cells import as_numbers, as_texts
 from i2moe_plugin.benchmarks.formats.reading import Rows, is_file
 from i2moe_plugin.errors import DatasetError
@@ -47,19 +49,23 @@ def given(
         DatasetError: values or shapes that do not fit the kind.
     """
     where = where or files.where(entry)
+    missing = missing_rows(files, entry, array, where)
     if entry.kind == "text":
-        return Given(where, [cell or "" for cell in as_texts(where, array)])
+        texts = [cell or "" for cell in as_texts(where, array)]
+        return Given(where, texts, missing=missing)
     if entry.kind == "image":
         if np.dtype(array.dtype).kind in "OSU":
-            return Given(where, _picture_files(files.folder, where, array))
-        return Given(where, _check_images(where, array))
+            paths = _picture_files(files.folder, where, array, missing)
+            return Given(where, paths, missing=missing)
+        return Given(where, _check_images(where, array), missing=missing)
     array = as_numbers(where, array)
     if len(array.shape) == 1 and entry.kind == "features":
         array = np.asarray(array[:]).reshape(-1, 1)
     shape = "N, F" if entry.kind == "features" else "N, T, F"
     if len(array.shape) != len(shape.split()) or 0 in array.shape:
         raise DatasetError(f"{where}: {entry.kind} are [{shape}]; got {list(array.shape)}.")
-    return Given(where, array, _lengths(files, name, entry, array) if entry.lengths else None)
+    lengths = _lengths(files, name, entry, array, missing) if entry.lengths else None
+    return Given(where, array, lengths, missing)
 
 
 @dataclass(frozen=True)
@@ -106,10 +112,12 @@ def read_modalities(
         for split in OTHERS:
             check_rows(entry, values, splits[split])
         fitted[name] = fit(entry, values, splits["train"], scale)
-        modalities.append(fitted[name].modality(name, values))
+        modalities.append(modality_of(fitted[name], name, values))
+        notes += lacking(name, values, splits)
         notes += _constant(name, fitted[name], files.columns(entry))
         for split in OTHERS:
-            notes += unknown_words(name, fitted[name], modalities[-1], splits[split], f"{split} ")
+            rows = values.present(splits[split])
+            notes += unknown_words(name, fitted[name], modalities[-1], rows, f"{split} ")
         pictures += pictures_of(values)
     return ReadModalities(modalities, fitted, notes, pictures)
 
@@ -142,7 +150,9 @@ def unknown_words(
     """
     if not isinstance(fitted, FittedText):
         return []
-    held: Any = getattr(modality.column, "held", None)
+    column: Any = modality.column
+    inner: Any = column.column if isinstance(column, IncompleteColumn) else column
+    held = inner.held
     known = int((np.diff(held.matrix[rows].indptr) > 0).sum())
     if known >= KNOWN * len(rows):
         return []
@@ -152,10 +162,19 @@ def unknown_words(
     ]
 
 
-def _lengths(files: FolderFiles, name: str, entry: ModalityEntry, array: Rows) -> NDArray[np.int64]:
-    place = files.lengths(entry, str(entry.lengths))
+def _lengths(
+    files: FolderFiles,
+    name: str,
+    entry: ModalityEntry,
+    array: Rows,
+    missing: NDArray[np.bool_] | None,
+) -> NDArray[np.int64]:
+    place = files.beside(entry, str(entry.lengths))
     where = f"{files.folder / entry.file}: lengths of {name}"
-    return check_lengths(where, as_numbers(where, place)[:], array)
+    values = np.asarray(as_numbers(where, place)[:])
+    if missing is not None and len(values) == len(missing):  # how long is it?
+        values = np.where(missing.reshape(-1, *[1] * (values.ndim - 1)), 1, values)
+    return check_lengths(where, values, array)
 
 
 def check_lengths(where: str, lengths: Any, array: Rows) -> NDArray[np.int64]:
@@ -183,8 +202,12 @@ def _check_images(where: str, array: Rows) -> Rows:
     return array
 
 
-def _picture_files(folder: Path, where: str, array: Rows) -> list[Path]:
-    names = [name or "" for name in as_texts(where, array)]
+def _picture_files(
+    folder: Path, where: str, array: Rows, lacking: NDArray[np.bool_] | None
+) -> list[Path]:
+    every = [name or "" for name in as_texts(where, array)]
+    there = np.ones(len(every), bool) if lacking is None else ~lacking
+    names = [every[row] for row in np.flatnonzero(there)]
     outside = [n for n in names if Path(n).is_absolute() or ".." in Path(n).parts]
     if outside:
         raise DatasetError(f"{where}: {outside[0]!r} does not lie inside the folder.")
@@ -194,4 +217,4 @@ def _picture_files(folder: Path, where: str, array: Rows) -> list[Path]:
             f"{where}: {len(missing)} of {len(names)} image files are missing, such as "
             f"{missing[0]!r}."
         )
-    return [folder / n for n in names]
+    return [folder / name for name in every]

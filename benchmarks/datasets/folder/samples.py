@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
-from i2moe_plugin.benchmarks.data.contents import Learned
+from i2moe_plugin.benchmarks.data.contents import Learned, check_some_there
 from i2moe_plugin.benchmarks.data.registry import SELF_DESCRIBED
 from i2moe_plugin.benchmarks.data.samples import Part, Samples, Source, samples_from
 from i2moe_plugin.benchmarks.datasets.folder.arrays import TABLES, FolderFiles
@@ -29,6 +30,7 @@ from i2moe_plugin.benchmarks.datasets.folder.fitted import (
     check_rows,
     restore,
 )
+from i2moe_plugin.benchmarks.datasets.folder.missing import modality_of
 from i2moe_plugin.benchmarks.datasets.folder.modalities import (
     check_lengths,
     given,
@@ -180,8 +182,9 @@ def _read(
     modalities = []
     for name, entry in description.modalities.items():
         check_rows(entry, values[name], rows)
-        modalities.append(fitted[name].modality(name, values[name]))
-        notes += unknown_words(name, fitted[name], modalities[-1], rows, "")
+        modalities.append(modality_of(fitted[name], name, values[name]))
+        notes += unknown_words(name, fitted[name], modalities[-1], values[name].present(rows), "")
+    check_some_there(modalities)
     return samples_from(
         modalities,
         rows,
@@ -217,16 +220,15 @@ def _of_values(
                 raise DatasetError(f"{name}: give values [N, T, F] and lengths [N], as a tuple.")
             found, lengths = found
         array = np.asarray(found, dtype=object if entry.kind == "text" else None)
-        plain = entry.model_copy(update={"lengths": None})
+        plain = entry.model_copy(update={"lengths": None, "missing": bool(entry.missing)})
         if not array.ndim or not len(array):
             raise DatasetError(f"{name}: no samples.")
-        values[name] = given(FolderFiles(Path()), name, plain, array, name)
+        one = given(FolderFiles(Path()), name, plain, array, name)
         if lengths is not None:
-            checked = check_lengths(f"lengths of {name}", lengths, values[name].values)
-            values[name] = Given(name, values[name].values, checked)
-    counts = {name: len(one.values) for name, one in values.items()}
-    _same_count(counts)
-    rows = np.arange(next(iter(counts.values())))
+            one = replace(one, lengths=check_lengths(f"lengths of {name}", lengths, one.values))
+        values[name] = one
+    _same_count({name: len(one.values) for name, one in values.items()})
+    rows = np.arange(len(next(iter(values.values())).values))
     return _read(values, description, fitted, rows, task, None, [], ids=[str(row) for row in rows])
 
 

