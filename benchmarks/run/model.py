@@ -23,6 +23,7 @@ from i2moe_plugin.benchmarks.run.environment import cpu_threads, resolve_device
 from i2moe_plugin.benchmarks.run.settings import RunSettings
 from i2moe_plugin.errors import BackboneError
 from i2moe_plugin.execution.layers import quicken
+from i2moe_plugin.incomplete import Incomplete
 from i2moe_plugin.methods import PooledTokens, create_model, find_method
 from i2moe_plugin.multimodal import MultimodalModel
 from i2moe_plugin.parts import ModelSettings
@@ -74,14 +75,36 @@ def check_last_batch(settings: RunSettings, data: OpenedDataset, model: Multimod
         BackboneError: the model cannot be trained on it; names a batch size that leaves none.
     """
     count, size = len(data.labels("train")), settings.batch_size
-    if count % size != 1 and size != 1 and not data.incomplete:
-        return
     device = next(model.parameters()).device
     prepared = data.prepare(device)
-    if data.incomplete:
-        inputs = [_first_of(x) for x in prepared.example()]
-    else:
+    if count % size == 1 or size == 1:
         *inputs, _ = next(iter(prepared.loader("train", batch_size=1)))
+        other = next((b for b in range(size + 1, count) if count % b != 1), count)
+        _try(
+            settings,
+            model,
+            inputs,
+            f"{count} training samples in batches of {size} leave a last batch of one sample, on "
+            f"which BatchNorm cannot be trained: choose another batch size (--batch-size {other}), "
+            "or take LayerNorm.",
+        )
+    if data.incomplete:
+        inputs = [
+            Incomplete(_first_of(x), torch.tensor([0]), 2) if name in data.incomplete else x
+            for name, x in zip(data.modalities, prepared.example(), strict=True)
+        ]
+        _try(
+            settings,
+            model,
+            inputs,
+            f"some samples lack {', '.join(data.incomplete)}, so that a batch may hold one sample "
+            "that has it, on which BatchNorm cannot be trained: take LayerNorm, or larger pictures "
+            "where it is theirs.",
+        )
+
+
+def _try(settings: RunSettings, model: MultimodalModel, inputs: Any, problem: str) -> None:
+    device = next(model.parameters()).device
     tried = copy.deepcopy(model).train()
     try:
         with torch.no_grad(), seeded(settings.seed, "last batch"):
@@ -89,17 +112,7 @@ def check_last_batch(settings: RunSettings, data: OpenedDataset, model: Multimod
     except ValueError as error:
         if NORM_OF_ONE not in str(error):
             raise
-        if data.incomplete:
-            raise BackboneError(
-                f"some samples lack {', '.join(data.incomplete)}, so a batch may hold one sample "
-                "that has it, on which BatchNorm cannot be trained: take LayerNorm."
-            ) from error
-        other = next((b for b in range(size + 1, count) if count % b != 1), count)
-        raise BackboneError(
-            f"{count} training samples in batches of {size} leave a last batch of one sample, on "
-            f"which BatchNorm cannot be trained: choose another batch size (--batch-size {other}), "
-            "or take LayerNorm."
-        ) from error
+        raise BackboneError(problem) from error
 
 
 def _first_of(x: Any) -> Any:

@@ -13,7 +13,7 @@ from i2moe_plugin import Regression, create_backbone, create_model
 from i2moe_plugin.errors import ConfigError
 from i2moe_plugin.incomplete import Incomplete
 from i2moe_plugin.interactions.losses import OBJECTIVES, find_objective
-from i2moe_plugin.interactions.masking import MASKINGS
+from i2moe_plugin.interactions.masking import MASKINGS, create_masking
 from i2moe_plugin.methods import METHODS
 from i2moe_plugin.training import Trainer
 
@@ -186,3 +186,28 @@ def test_every_method_trains_on_them_or_refuses(small, name):
     found = trainer.predict(batches)
     assert found.prediction.shape == (12, 4)
     assert len(trainer.history) == 2
+
+
+def test_what_fills_an_absent_latent_can_be_chosen_but_of_evidence(small):
+    problem = small(2, "tokens")
+    for name in ("vanilla", "i2moe", "evidence"):
+
+        def factory(num_outputs=4):
+            return create_backbone("concat", problem.latents, num_outputs)
+
+        model = create_model(name, problem.encoders(), problem.latents, factory, problem.judged)
+        before = set(model.state_dict())
+        if name == "evidence":
+            with pytest.raises(ConfigError, match="nothing stands for it"):
+                model.fill_absent_by(create_masking("mean", problem.latents))
+            continue
+        filler = create_masking("mean", problem.latents)
+        latents = model.encode(problem.inputs()).latents
+        filler.observe(latents)
+        model.fill_absent_by(filler)
+        found = model.encode(problem.inputs(), absent=[0]).latents[0]
+        torch.testing.assert_close(found, latents[0].detach().mean(0).expand_as(found))
+        assert set(model.state_dict()) == before
+        model.fill_absent_by(None)
+        found = model.encode(problem.inputs(), absent=[0]).latents[0]
+        assert (found == 0).all() == (name == "vanilla")

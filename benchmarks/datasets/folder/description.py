@@ -80,6 +80,12 @@ class ModalityEntry(ArrayPlace):
     words: int = Field(1000, ge=1, le=100_000)
     missing: bool | str = False
 
+    @field_validator("missing", mode="before")
+    @classmethod
+    def _truth(cls, value: Any) -> Any:
+        """Take true and false for themselves: the file's words come as they are written."""
+        return {"true": True, "false": False}.get(str(value).lower(), value)
+
     @model_validator(mode="after")
     def _fits(self) -> ModalityEntry:
         if self.lengths and self.kind not in ("tokens", "series"):

@@ -51,6 +51,8 @@ def commands(folder, data):
     vanilla = next(path for path in sorted(out.iterdir()) if "-vanilla-" in path.name)
     yield "compare", printed("compare", vanilla, run, "--equivalent-within", 1)
     yield "predict", printed("predict", run)
+    yield "robustness", printed("robustness", vanilla, run)
+    yield "robustness --absent", printed("robustness", vanilla, run, "--absent")
     (folder / "grid.yaml").write_text(yaml.safe_dump(GRID))
     yield "suite", printed("suite", folder / "grid.yaml", "--out", out)
     yield "parity", printed("parity", *one)
