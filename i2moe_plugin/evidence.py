@@ -272,7 +272,8 @@ class Evidence(MultimodalModel):
                 places.append(place)
         outputs, auxiliary = self.unimodal.forward_each(rows, masks, places)
         shape = (self.members.copies, len(present), outputs.shape[1], -1, self.task.num_outputs)
-        sums = self._sums[list(present)].to(outputs.dtype)
+        # Rows one by one: a list as an index would be copied to the device at every step.
+        sums = torch.stack([self._sums[modality] for modality in present]).to(outputs.dtype)
         summed = torch.einsum("kmbpc,mps->ksbc", outputs.reshape(shape), sums)
         return summed.flatten(0, 1), auxiliary.sum()
 

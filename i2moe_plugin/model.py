@@ -175,7 +175,8 @@ class I2MoE(MultimodalModel):
             replacements = self._replacements(latents, masked, present, known)
             if any(rows is not None for rows in present):
                 has = has_modality(present, len(latents[0]), latents[0].device)
-                unmasked = has[[view.player.modality for view in masked if view.player]]
+                players = [view.player for view in masked]
+                unmasked = torch.stack([has[one.modality] for one in players if one is not None])
         outputs, auxiliary = self.bank(latents, replacements, masks)
         weights = self.reweighting(latents, masks)
         balance: Tensor | None = getattr(self.reweighting, "balance", None)
