@@ -31,13 +31,14 @@ from i2moe_plugin.benchmarks.data.batches import (
     first_of,
 )
 from i2moe_plugin.benchmarks.data.cards import Card
-from i2moe_plugin.benchmarks.data.contents import Preparation
+from i2moe_plugin.benchmarks.data.contents import NOT_CHOSEN, Contents, Preparation
 from i2moe_plugin.benchmarks.data.layouts import Layout
 from i2moe_plugin.benchmarks.data.preview import Preview, preview_of
 from i2moe_plugin.benchmarks.data.source import DataFolder
 from i2moe_plugin.benchmarks.data.splits import SplitName, Splits, split_hash
 from i2moe_plugin.benchmarks.encoders import EncoderSettings
 from i2moe_plugin.benchmarks.formats.reading import Rows, single
+from i2moe_plugin.errors import ConfigError
 from i2moe_plugin.tasks import Task
 
 
@@ -215,6 +216,14 @@ class ClassContents:
         self.notes, self.modality_names = tuple(data.notes), tuple(data.modalities)
         self.sample_ids, self.labels = data.sample_ids, data.labels
         self.features, self.preview = data.features, data.show
+
+    def choose(self, names: Sequence[str], loader: str = "own") -> Contents:
+        """Refuse: a class gives all of its modalities.
+
+        Raises:
+            ConfigError: always.
+        """
+        raise ConfigError(NOT_CHOSEN)
 
     def layouts(self, split: SplitName, index: int) -> list[Layout | None]:
         """Give none: classes do not say what tokens stand for."""

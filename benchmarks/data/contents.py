@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -29,6 +29,11 @@ from i2moe_plugin.benchmarks.data.splits import SplitName, Splits, split_hash
 from i2moe_plugin.benchmarks.encoders import EncoderSettings
 from i2moe_plugin.errors import ConfigError, DatasetError, did_you_mean
 from i2moe_plugin.tasks import Task
+
+NOT_CHOSEN = (
+    "modalities are chosen of our own loader's batches, and of data sets that are functions: leave "
+    "--modalities (data.modalities) or the other loader out."
+)
 
 
 @dataclass(frozen=True)
@@ -141,12 +146,16 @@ class Contents:
         """The modalities' names, in order."""
         return tuple(modality.name for modality in self.modalities)
 
-    def choose(self, names: Collection[str]) -> Contents:
+    def choose(self, names: Sequence[str], loader: str = "own") -> Contents:
         """Return the contents with these modalities alone, in the data set's order.
 
         Raises:
-            ConfigError: a modality that there is not, or fewer than two.
+            ConfigError: a modality that there is not, fewer than two, or another loader than ours.
         """
+        if not are_names(names):
+            raise ConfigError(f"modalities are a list of names, not {names!r}.")
+        if loader != "own":
+            raise ConfigError(NOT_CHOSEN)
         known = self.modality_names
         problems = [
             f"there is no modality {name!r}.{did_you_mean(name, known)} It has: {', '.join(known)}."
@@ -237,6 +246,11 @@ class Contents:
             for value in folder.digests(self.beside).values():
                 found.update(bytes.fromhex(value))
         return found.hexdigest()
+
+
+def are_names(value: Any) -> bool:
+    """Whether a value is a list of names."""
+    return isinstance(value, (list, tuple)) and all(isinstance(name, str) for name in value)
 
 
 def check_some_there(modalities: Sequence[Modality]) -> None:

@@ -26,14 +26,13 @@ from i2moe_plugin.benchmarks.data.preview import Preview
 from i2moe_plugin.benchmarks.data.registry import (
     MODALITIES,
     DatasetEntry,
-    are_names,
     datasets,
     find_dataset,
 )
 from i2moe_plugin.benchmarks.data.samples import Part, Reread, Samples, Source
 from i2moe_plugin.benchmarks.data.source import DataFolder
 from i2moe_plugin.benchmarks.data.splits import SPLITS, SplitName, check_given, split_hash
-from i2moe_plugin.errors import ConfigError, DatasetError
+from i2moe_plugin.errors import DatasetError
 from i2moe_plugin.tasks import Task
 
 __all__ = [
@@ -281,7 +280,7 @@ def open_dataset(
     folder = entry.folder(place, cache)
     contents = entry.open(folder, options)
     if modalities is not None:
-        contents = _chosen(contents, modalities, loader)
+        contents = contents.choose(modalities, loader)
         options = {**options, MODALITIES: list(modalities)}
     notes = (*folder.notes, *contents.notes)
     checkout = None
@@ -305,17 +304,6 @@ def open_dataset(
         _contents=contents,
         _checkout=checkout,
     )
-
-
-def _chosen(contents: Contents | ClassContents, modalities: Sequence[str], loader: str) -> Contents:
-    if isinstance(contents, ClassContents) or loader != "own":
-        raise ConfigError(
-            "modalities are chosen of our own loader's batches, and of data sets that are "
-            "functions: leave --modalities (data.modalities) or the other loader out."
-        )
-    if not are_names(modalities):
-        raise ConfigError(f"modalities are a list of names, not {modalities!r}.")
-    return contents.choose(modalities)
 
 
 def open_samples(

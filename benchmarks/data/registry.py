@@ -14,7 +14,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from i2moe_plugin.benchmarks.data.cards import Card
 from i2moe_plugin.benchmarks.data.classes import ClassContents, facts_of
-from i2moe_plugin.benchmarks.data.contents import Contents
+from i2moe_plugin.benchmarks.data.contents import Contents, are_names
 from i2moe_plugin.benchmarks.data.differences import differences
 from i2moe_plugin.benchmarks.data.multibench import CheckoutLoader
 from i2moe_plugin.benchmarks.data.samples import Reread
@@ -217,11 +217,6 @@ def find_dataset(given: str, root: str | Path | None = None) -> tuple[str, Path 
     name = content.get("name") if isinstance(content, dict) else None
     fits = isinstance(name, str) and re.fullmatch("[A-Za-z0-9][A-Za-z0-9_-]*", name)
     return f"folder:{name if fits else 'unnamed'}", path
-
-
-def are_names(value: Any) -> bool:
-    """Whether a value is a list of names."""
-    return isinstance(value, (list, tuple)) and all(isinstance(name, str) for name in value)
 
 
 def option_problems(entry: DatasetEntry, options: Mapping[str, Any]) -> list[str]:

@@ -103,7 +103,7 @@ def _as_measured(run: Run, record: Mapping[str, Any]) -> dict[str, Any]:
 
 def _fill(subject: Subject, fill: Fill) -> str:
     """Choose what stands for an absent modality, and say it."""
-    model = subject.predictor.model
+    model = subject.predictor.trainer.model.eval()
     if isinstance(model, Evidence):
         return "nothing: predicted by the models of the modalities that are there"
     if fill == "own":

@@ -54,7 +54,7 @@ class Subject:
             RunError: weights that do not fit.
         """
         saved = SavedModel.of(run)
-        data = data_of(saved, root)
+        data = data_of(saved, None if root is None else str(root))
         device = resolve_device(saved.settings().device)
         predictor = Predictor.load(saved, data.samples("test", device))
         prepared = data.prepare(device)

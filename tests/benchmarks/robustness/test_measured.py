@@ -61,7 +61,7 @@ def test_an_absent_modality_is_filled_as_said(runs, method, fill):
     run = runs[method, 0]
     found = absence.measure_absence(run, fill)
     opened = subject.Subject.load(run)
-    model = opened.predictor.model
+    model = opened.predictor.trainer.model.eval()
     values = {}
     with torch.no_grad():
         inputs = [torch.cat(column) for column in zip(*opened.batches(opened.test), strict=True)]
