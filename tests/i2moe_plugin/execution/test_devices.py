@@ -10,7 +10,8 @@ import pytest
 FOLDER = Path(__file__).parents[2] / "simulated"
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_everything_runs_on_a_simulated_accelerator():
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(FOLDER)],
