@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -87,14 +88,20 @@ def fit_baselines(
     stem = data.name.replace(":", ".").replace("/", ".")
     path = folder / FOLDER / f"{stem}-{key}.json"
     try:
-        return [Baseline(**record) for record in read_json(path)["baselines"]]
-    except (RunError, OSError, KeyError, TypeError):
+        return [_read(record) for record in read_json(path)["baselines"]]
+    except (RunError, OSError, KeyError, TypeError, AttributeError):
         pass
     found = _fit(names, data, metric)
     with disk_errors_explained(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, {"baselines": [asdict(one) for one in found]})
     return found
+
+
+def _read(record: Mapping[str, Any]) -> Baseline:
+    """A kept one: JSON has null where a metric is undefined."""
+    test = {name: math.nan if value is None else value for name, value in record["test"].items()}
+    return Baseline(**{**record, "test": test})
 
 
 def _fit(names: Sequence[str], data: OpenedDataset, metric: str) -> list[Baseline]:

@@ -272,7 +272,8 @@ class Table:
     @cached_property
     def notes(self) -> list[str]:
         """What to know before reading the table, in sentences."""
-        return list(dict.fromkeys(_notes(self.cells, list(self.entries.values()))))
+        of_simple = (f"{b.dataset}: {b.name}: {b.note}." for b in self.baselines if b.note)
+        return list(dict.fromkeys([*_notes(self.cells, [*self.entries.values()]), *of_simple]))
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything, for JSON."""

@@ -262,7 +262,8 @@ def _collect(
                 media.add(key, list(ids), viewer.show, 1 / (len(wanted) - done), advance)
         left_out = media.left_out.get(key, 0)
         if viewer.missing:
-            notes.append(f"Samples are shown without their modalities: {viewer.missing}.")
+            reason = viewer.missing.removesuffix(".")
+            notes.append(f"Samples are shown without their modalities: {reason}.")
         elif left_out:
             notes.append(
                 f"{name}: {left_out:,} of {len(ids):,} samples are shown without their modalities, "

@@ -22,6 +22,7 @@ SHORT_CAVEAT = (
     "that this expert decided."
 )
 MOST_OUTPUTS = 5  # labels or values whose parts are told in words
+MOST_CLASSES = 40  # that are drawn beside each other
 DIGITS = 5  # of the data beside a figure
 
 
@@ -42,7 +43,7 @@ def run_panels(run: Run, stability: pd.DataFrame | None) -> tuple[list[Panel], l
         alone = interpret.expert_metrics(outputs, quick)
         sentences = interpret.worth(verdict, deletion, control, stability, metric=name)
         note = f"{verdict.sentence} {SHORT_CAVEAT}"
-        by_class = interpret.weight_summary(outputs, "class")
+        by_class = interpret.weight_summary(outputs, "class", MOST_CLASSES)
         panels += [
             panel(
                 "Weights of the experts",
@@ -56,7 +57,12 @@ def run_panels(run: Run, stability: pd.DataFrame | None) -> tuple[list[Panel], l
                 interpret.weight_summary(outputs, "correct"),
                 note,
             ),
-            panel("Weights by class", figures.weights_by_class(by_class), by_class, note),
+            panel(
+                "Weights by class",
+                figures.weights_by_class(by_class),
+                by_class,
+                f"{_of_classes(outputs)}{note}",
+            ),
             panel("Deletion test", figures.deletion(deletion, name), deletion, _DELETION),
             panel("Permuted-label control", figures.control(control), control, _CONTROL),
             panel(
@@ -141,17 +147,21 @@ def _parts(outputs: interpret.Outputs) -> Iterator[Panel]:
     title = "What carried the prediction"
     frames = {
         title: interpret.part_summary(outputs),
-        f"{title}, by class": interpret.part_summary(outputs, "class"),
+        f"{title}, by class": interpret.part_summary(outputs, "class", MOST_CLASSES),
         f"{title}, by correctness": interpret.part_summary(outputs, "correct"),
     }
     for name, frame in frames.items():
         if len(frame):
-            yield panel(name, figures.parts(frame, name), frame, note)
+            some = _of_classes(outputs) if name.endswith("class") else ""
+            yield panel(name, figures.parts(frame, name), frame, f"{some}{note}")
 
 
-def _by_class(outputs: interpret.Outputs, note: str) -> Iterator[Panel]:
-    frame = interpret.weight_summary(outputs, "class")
-    yield panel("Weights by class", figures.weights_by_class(frame), frame, note)
+def _of_classes(outputs: interpret.Outputs) -> str:
+    """Say that not all classes are drawn; nothing where they are."""
+    count = len(outputs.groups("class"))
+    if count <= MOST_CLASSES:
+        return ""
+    return f"Of {count:,} classes, the {MOST_CLASSES} that have most test samples are shown. "
 
 
 def _agreement(outputs: interpret.Outputs) -> Iterator[Panel]:

@@ -195,8 +195,9 @@ def permuted_labels(outputs: Outputs, draws: int = DRAWS, seed: int = 0) -> pd.D
     return pd.DataFrame(rows)
 
 
-def _class_statistic(outputs: Outputs, weights: Array) -> tuple[Array, Callable[[Array], Array]]:
+def _class_statistic(outputs: Outputs, weights: Array) -> tuple[Any, Callable[[Any], Array]]:
     """Choose what is permuted, and the statistic [E] of it."""
+    from scipy.sparse import csr_array
     from scipy.stats import rankdata
 
     if isinstance(outputs.task, Regression):
@@ -205,14 +206,17 @@ def _class_statistic(outputs: Outputs, weights: Array) -> tuple[Array, Callable[
         return target, lambda y: _correlation(np.tile(y[:, None], ranks.shape[1]), ranks) ** 2
     if isinstance(outputs.task, Multilabel):
         return outputs.target.astype(np.float64), lambda y: _between_labels(y, weights)
-    one_hot = np.eye(outputs.task.num_outputs)[outputs.target.astype(int)]
+    rows, classes = np.arange(len(outputs)), outputs.target.astype(int)
+    shape = (len(outputs), outputs.task.num_outputs)
+    one_hot = csr_array((np.ones(len(outputs)), (rows, classes)), shape=shape)
     return one_hot, lambda y: _between(y, weights).sum(0)
 
 
-def _between(member: Array, weights: Array) -> Array:
+def _between(member: Any, weights: Array) -> Array:
     """Compute each group's part of the weights' variance, n (group mean - mean)^2 / (N variance).
 
-    [C, E]. A weight that does not vary has NaN; a group without samples has no part.
+    [C, E]. A weight that does not vary has NaN; a group without samples has no part. Members are
+    ones in [N, C], of numpy or sparse.
     """
     count = member.sum(0)[:, None]
     sums = member.T @ weights
