@@ -123,7 +123,10 @@ def _fit(names: Sequence[str], data: OpenedDataset, metric: str) -> list[Baselin
     found = [baseline(SIMPLE_MODELS[name](data.task, metric, *everything)) for name in names]
     if "linear" in names:
         for number, modality in enumerate(data.modalities):
-            found.append(baseline(linear(data.task, metric, *rows([number])), modality))
+            train, valid, test = rows([number])
+            share = 1 / len(data.modalities)
+            alone = linear(data.task, metric, train, valid, test, share=share)
+            found.append(baseline(alone, modality))
     return found
 
 

@@ -26,7 +26,7 @@ TRIED = (0.1, 10.0, 1.0, 0.01, 0.001)
 TREES, FEWEST_TREES = 100, 10
 #: Multiply-adds that fitting linear models may take, and the iterations that each row is worth;
 #: what would take more sees fewer rows.
-MOST_WORK, FEWEST_ITERATIONS = 3e11, 15
+MOST_WORK, FEWEST_ITERATIONS = 2e11, 10
 #: Multiply-adds that last as long as a row's probability of a class.
 WORK_OF_A_PROBABILITY = 300
 #: Most iterations of a strength.
@@ -88,10 +88,16 @@ def constant(task: Task, metric: str, train: Rows, valid: Rows, test: Rows) -> F
     return Fitted(name, task.metrics(prediction, test[1]), {})
 
 
-def linear(task: Task, metric: str, train: Rows, valid: Rows, test: Rows) -> Fitted:
+def linear(
+    task: Task, metric: str, train: Rows, valid: Rows, test: Rows, share: float = 1.0
+) -> Fitted:
     """Fit logistic regression, one a label where there are several, or ridge regression.
 
-    Features are standardised on training rows. See :func:`constant` for the arguments.
+    Features are standardised on training rows.
+
+    Args:
+        task, metric, train, valid, test: see :func:`constant`.
+        share: of the work that a linear model may take.
     """
     from sklearn.linear_model import LogisticRegression, Ridge
     from sklearn.pipeline import make_pipeline
@@ -101,8 +107,9 @@ def linear(task: Task, metric: str, train: Rows, valid: Rows, test: Rows) -> Fit
     name = "ridge regression" if regression else "logistic regression"
     # Of one row in one iteration.
     step = task.num_outputs * (4.0 * train[0].shape[1] + WORK_OF_A_PROBABILITY)
-    train, note = _bounded(train, MOST_WORK / FEWEST_ITERATIONS / step)
-    iterations = left = max(int(MOST_WORK / (step * len(train[0]))), 1)
+    work = MOST_WORK * share
+    train, note = _bounded(train, work / FEWEST_ITERATIONS / step)
+    iterations = left = max(int(work / (step * len(train[0]))), 1)
     tried: list[float] = []
 
     def ridge() -> Iterable[Option]:
