@@ -107,12 +107,11 @@ def explain(
         else:
             _features(run, sample, data_root, png, as_json, {"explainer": explainer, **told})
         return
-    from rich.console import Console
-
     from i2moe_plugin.benchmarks.report.explanation import explain_sample
     from i2moe_plugin.benchmarks.report.waterfall import ExplainedParts
+    from i2moe_plugin.benchmarks.terminal.output import plain_console
 
-    explained, console = explain_sample(run, sample, classes), Console()
+    explained, console = explain_sample(run, sample, classes), plain_console()
     if not as_json:  # the answer first: opening the data takes longer
         from i2moe_plugin.benchmarks.terminal import explain as terminal
 
@@ -149,11 +148,10 @@ def _features(
     told: dict[str, Any],
 ) -> None:
     """Show one sample by its tokens."""
-    from rich.console import Console
-
     from i2moe_plugin.benchmarks.attribution.sample import explain_features
     from i2moe_plugin.benchmarks.attribution.trained import TrainedRun
     from i2moe_plugin.benchmarks.report.explanation import the_run
+    from i2moe_plugin.benchmarks.terminal.output import plain_console
 
     trained = TrainedRun.open(the_run(path), data_root)
     record = explain_features(trained, sample, **told)
@@ -164,7 +162,7 @@ def _features(
     else:
         from i2moe_plugin.benchmarks.terminal.features import show_features
 
-        show_features(Console(), record)
+        show_features(plain_console(), record)
     if png is not None:
         from i2moe_plugin.benchmarks.attribution.picture import draw_features
 
@@ -177,13 +175,12 @@ def _study(
     path: Path, data_root: str | None, png: Path | None, as_json: bool, told: dict[str, Any]
 ) -> None:
     """Show whether a run's explanations are faithful."""
-    from rich.console import Console
-
     from i2moe_plugin.benchmarks.attribution.study import study_features
     from i2moe_plugin.benchmarks.attribution.subject import StudyOptions
     from i2moe_plugin.benchmarks.attribution.trained import TrainedRun
     from i2moe_plugin.benchmarks.data.frozen import progress_bar
     from i2moe_plugin.benchmarks.report.explanation import the_run
+    from i2moe_plugin.benchmarks.terminal.output import plain_console
 
     trained, options = TrainedRun.open(the_run(path), data_root), StudyOptions(**told)
     total = 2 * min(options.samples, len(trained.ids)) * bool(options.pairs)
@@ -196,7 +193,7 @@ def _study(
     else:
         from i2moe_plugin.benchmarks.terminal.study import show_study
 
-        show_study(Console(), record)
+        show_study(plain_console(), record)
     if png is not None:
         from i2moe_plugin.benchmarks.attribution.curves_picture import draw_curves
 

@@ -73,15 +73,13 @@ def regress(
         raise click.UsageError("--suite belongs to --update: a baseline brings its own suite.")
     if update and not reason.strip():
         raise click.UsageError("a baseline is rewritten with a reason: --update --reason TEXT.")
-    from rich.console import Console
-
     from i2moe_plugin.benchmarks.grid.executors.dask import open_cluster
     from i2moe_plugin.benchmarks.regression import baseline as baselines
     from i2moe_plugin.benchmarks.regression import reports
     from i2moe_plugin.benchmarks.regression.checks import compare_cells, compare_probes
     from i2moe_plugin.benchmarks.regression.measuring import measure_grid
     from i2moe_plugin.benchmarks.regression.probes import measure_probes
-    from i2moe_plugin.benchmarks.terminal.output import print_json
+    from i2moe_plugin.benchmarks.terminal.output import plain_console, print_json
     from i2moe_plugin.benchmarks.terminal.regression import show_gate, show_moved
 
     def announce(name: str) -> None:
@@ -108,7 +106,7 @@ def regress(
         written = baselines.write_baseline(baseline, raw, cells, probes, reason, before)
         measured = f"{len(written.cells)} cells, {len(written.probes)} single parts"
         click.echo(f"wrote {baseline}: {measured} ({reason.strip()})")
-        show_moved(Console(), checks)
+        show_moved(plain_console(), checks)
         return
     notes = reports.differences(before, baselines.measured_on())
     seconds = time.perf_counter() - start
@@ -120,7 +118,7 @@ def regress(
     if as_json:
         print_json(found)
     else:
-        show_gate(Console(), checks, notes)
+        show_gate(plain_console(), checks, notes)
         click.echo(f"Took {seconds:.0f} s. Baseline: {before.history[-1].reason}")
         if not found["passed"]:
             click.echo(

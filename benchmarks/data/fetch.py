@@ -235,11 +235,18 @@ class _Resuming:
 
     def _save(self, answer: Any, mode: str, transfer: _Transfer, have: int, left: int) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+        )
 
         console = Console(stderr=True)
         show = self.progress and console.is_terminal
-        columns = ("{task.description}", BarColumn(), DownloadColumn(), TimeRemainingColumn())
+        name = TextColumn("{task.description}", markup=False)
+        columns = (name, BarColumn(), DownloadColumn(), TimeRemainingColumn())
         with Progress(*columns, console=console, transient=True, disable=not show) as bar:
             task = bar.add_task(self.part.stem, total=have + left or None, completed=have)
             with transfer:

@@ -72,7 +72,7 @@ def _where(cell: CellRuns, attempt: Attempt, epoch: dict[str, Any] | None) -> st
 @contextmanager
 def _bar(console: Console, total: int) -> Iterator[Show]:
     bar = Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=None if console.width > 100 else 8),
         MofNCompleteColumn(),
         TimeElapsedColumn(),

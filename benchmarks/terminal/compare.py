@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -14,11 +13,12 @@ from i2moe_plugin.benchmarks.statistics.metrics import (
     format_value,
     metric_heading,
 )
+from i2moe_plugin.benchmarks.terminal.output import plain_console
 
 
 def show_comparison(found: Compared) -> None:
     """Show a row for each group, and what came out in sentences."""
-    console = Console()
+    console = plain_console()
     table = Table()
     table.add_column("")
     table.add_column(metric_heading(found.metric), justify="right", no_wrap=True)

@@ -16,7 +16,7 @@ from i2moe_plugin.benchmarks.data.cards import File
 from i2moe_plugin.benchmarks.data.open import OpenedDataset, open_dataset
 from i2moe_plugin.benchmarks.data.registry import DatasetEntry, datasets, find_dataset
 from i2moe_plugin.benchmarks.data.splits import SPLITS
-from i2moe_plugin.benchmarks.terminal.output import print_json
+from i2moe_plugin.benchmarks.terminal.output import plain_console, print_json
 from i2moe_plugin.errors import DatasetError
 
 #: Sets that are drawn when they are named, so no list of what is here holds them.
@@ -50,12 +50,12 @@ def show_data(as_json: bool) -> None:
     for row in rows:
         inputs = str(len(row["modalities"]) or "any")
         table.add_row(row["name"], Text(row["what"]), inputs, row["access"])
-    console = Console()
+    console = plain_console()
     console.print(table)
-    console.print("All about one: i2moe-bench data describe NAME", markup=False)
-    console.print(DRAWN, markup=False)
+    console.print("All about one: i2moe-bench data describe NAME")
+    console.print(DRAWN)
     for name, reason in datasets.broken.items():
-        console.print(f"{name} is installed but cannot be loaded: {reason}", markup=False)
+        console.print(f"{name} is installed but cannot be loaded: {reason}")
 
 
 def show_status(names: tuple[str, ...], root: Path | None, as_json: bool) -> bool:
@@ -85,20 +85,20 @@ def show_status(names: tuple[str, ...], root: Path | None, as_json: bool) -> boo
     for row in rows:
         table.add_row(
             row["name"],
-            "[green]yes[/]" if row["ready"] else "[red]no[/]",
+            Text("yes", "green") if row["ready"] else Text("no", "red"),
             row["where"],
             f"{row['size'] / 1e6:.1f} MB" if row["size"] else "",
             row["licence"],
         )
-    console = Console()
+    console = plain_console()
     console.print(table)
     for row in rows if names else ():
         for problem in row["problems"]:
-            console.print(f"{row['name']}: {problem}", markup=False)
+            console.print(f"{row['name']}: {problem}")
         if not row["ready"] and row["how_to_get"]:
-            console.print(f"{row['name']}: {row['how_to_get']}", markup=False)
+            console.print(f"{row['name']}: {row['how_to_get']}")
     if not names and not all(row["ready"] for row in rows):
-        console.print("How to get one: i2moe-bench data describe NAME", markup=False)
+        console.print("How to get one: i2moe-bench data describe NAME")
     return not names or all(row["ready"] for row in rows)
 
 
@@ -113,7 +113,7 @@ def show_description(given: str, as_json: bool) -> None:
         record = {"name": name, "modalities": list(facts.modalities), "metric": facts.metric}
         print_json(record | dataclasses.asdict(card) | {"more": dict(entry.more())})
         return
-    console = Console(highlight=False)
+    console = plain_console(highlight=False)
     console.print(Text(f"{name}: {card.title}", style="bold"))
     selection = facts.selection or facts.metric
     lines = {

@@ -10,7 +10,20 @@ import click
 from i2moe_plugin.benchmarks.run.files import json_ready
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from i2moe_plugin.benchmarks.report.build import Report
+
+
+def plain_console(**options: Any) -> Console:
+    """Return a console that shows names and text as they are: no markup, no codes of emoji.
+
+    Args:
+        **options: rich's.
+    """
+    from rich.console import Console
+
+    return Console(markup=False, emoji=False, **options)
 
 
 def print_json(value: Any) -> None:

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from i2moe_plugin.benchmarks.report.text import without_controls
+from i2moe_plugin.benchmarks.terminal.output import plain_console
 
 if TYPE_CHECKING:
     from i2moe_plugin.benchmarks.run.predicted import Predicted
@@ -20,7 +20,7 @@ ROWS = 10
 
 def show_predictions(found: Predicted, output: Path | None) -> None:
     """Show the first samples, and where all of them are."""
-    console, frame = Console(), found.table
+    console, frame = plain_console(), found.table
     table = Table(box=None)
     table.add_column("id", no_wrap=True)
     names = [name for name in frame if str(name).partition(":")[0] in ("prediction", "label")]

@@ -17,7 +17,7 @@ from i2moe_plugin.backbones.entry import backbones as backbone_registry
 from i2moe_plugin.backbones.entry import list_backbones
 from i2moe_plugin.benchmarks.data.registry import datasets
 from i2moe_plugin.benchmarks.run.settings import default_of, setting_names
-from i2moe_plugin.benchmarks.terminal.output import print_json
+from i2moe_plugin.benchmarks.terminal.output import plain_console, print_json
 
 if TYPE_CHECKING:
     from i2moe_plugin.testing import CheckResult
@@ -99,7 +99,7 @@ def _show(rows: list[dict[str, str]], as_json: bool, broken: Mapping[str, str]) 
     if as_json:
         print_json(rows)
         return
-    console = Console(highlight=False)
+    console = plain_console(highlight=False)
     for row in rows:
         console.print(Text(row["name"], style="bold"))
         for key, value in row.items():
@@ -124,7 +124,7 @@ def show_checks(found: Mapping[str, Sequence[CheckResult]], as_json: bool) -> No
         )
         return
     for name, results in found.items():
-        _show_results(Console(), name, results)
+        _show_results(plain_console(), name, results)
 
 
 def _show_results(console: Console, name: str, results: Sequence[CheckResult]) -> None:

@@ -21,6 +21,7 @@ from i2moe_plugin.benchmarks.statistics.metrics import (
     method_title,
     metric_heading,
 )
+from i2moe_plugin.benchmarks.terminal.output import plain_console
 from i2moe_plugin.benchmarks.terminal.tables import print_in_parts
 from i2moe_plugin.interpretation.bits import DEFINITION
 
@@ -33,7 +34,7 @@ VERDICT_STYLE = {"better": "bold green", "worse": "bold red"}
 
 def show_methods(table: Table) -> None:
     """Show the table of a backbone's methods, and what came out in sentences."""
-    console, metrics = Console(), table.cells[0].metrics
+    console, metrics = plain_console(), table.cells[0].metrics
     print_in_parts(
         console, len(metrics), lambda part: _metrics_table(table, part, titled=not part.start)
     )

@@ -18,6 +18,7 @@ from i2moe_plugin.benchmarks.grid.formats import cell_text, column_name, row_nam
 from i2moe_plugin.benchmarks.grid.runner import OnEvent
 from i2moe_plugin.benchmarks.grid.table import Attempt, CellRuns, State, Table
 from i2moe_plugin.benchmarks.statistics.metrics import format_value
+from i2moe_plugin.benchmarks.terminal.output import plain_console
 from i2moe_plugin.benchmarks.terminal.tables import print_in_parts
 
 STYLES: dict[State, str] = {"failed": "red", "skipped": "yellow", "stopped": "yellow"}
@@ -26,7 +27,7 @@ STYLES: dict[State, str] = {"failed": "red", "skipped": "yellow", "stopped": "ye
 @contextmanager
 def suite_progress(grid: Grid) -> Iterator[OnEvent]:
     """Show a live table of all cells on a terminal; elsewhere a line for each run that ended."""
-    console = Console(stderr=True)
+    console = plain_console(stderr=True)
     progress = _SuiteProgress(grid, console)
     if not console.is_terminal:
         yield progress.line
@@ -90,7 +91,7 @@ class _SuiteProgress:
 
 def show_suite(table: Table, folder: Path) -> None:
     """Show the table, its notes, why what is missing is missing, and where files are."""
-    console = Console()
+    console = plain_console()
     seeds = ", ".join(map(str, table.grid.seeds))
 
     def part(columns: slice) -> RichTable:

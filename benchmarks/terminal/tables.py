@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
+from i2moe_plugin.benchmarks.terminal.output import plain_console
+
 
 def print_in_parts(console: Console, count: int, make: Callable[[slice], Table]) -> None:
     """Print a table of many columns as several, each with as many as the console is wide for.
@@ -29,5 +31,5 @@ def print_in_parts(console: Console, count: int, make: Callable[[slice], Table])
 def _width(table: Table) -> int:
     """Measure what a table takes where nothing is wrapped, without its title."""
     table.title = None
-    wide = Console(width=10_000)
+    wide = plain_console(width=10_000)
     return Measurement.get(wide, wide.options, table).maximum
