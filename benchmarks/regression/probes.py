@@ -160,8 +160,9 @@ def _trainings() -> Iterator[tuple[str, dict[str, Any]]]:
         ("seed", 1),
     ):
         yield f"{key} {value}", {key: value}
-    # At such a rate the best epoch is an early one, and accuracies tie.
+    # At these rates the best epoch is an early one, and accuracies tie while the loss falls.
     yield "patience", {"patience": 1, "lr": 0.2}
+    yield "patience and ties", {"patience": 2, "lr": 1e-6}
     yield (
         "targets in units of their own",
         {

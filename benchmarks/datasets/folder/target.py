@@ -140,7 +140,9 @@ def _read_classes(array: Rows, where: str, classes: list[str] | None) -> Target:
     found = sorted(set(present), key=_by_number)
     names = classes or found
     if found and len(names) < 2:
-        raise DatasetError(f"{where}: all rows have one class, {names[0]!r}.")
+        missing = [row for row, word in enumerate(words) if is_missing(word, classes or ())]
+        others = f", but for {listed_rows(missing)}, which have no label" if missing else ""
+        raise DatasetError(f"{where}: all rows have one class, {names[0]!r}{others}.")
     notes = _alike(found)
     places = {name: place for place, name in enumerate(names)}
     if not set(found) <= set(names):
