@@ -88,8 +88,8 @@ def _bar(console: Console, total: int) -> Iterator[Show]:
 
 @contextmanager
 def _notebook(_: Console, total: int) -> Iterator[Show]:
-    """Change one line of the cell's output, which needs no widgets; it is gone at the end."""
-    from IPython.display import Markdown, clear_output, display
+    """Change one line of the cell's output, which needs no widgets."""
+    from IPython.display import Markdown, display
 
     line = display(Markdown("starting"), display_id=True)
     last = 0.0
@@ -101,7 +101,7 @@ def _notebook(_: Console, total: int) -> Iterator[Show]:
             line.update(Markdown(f"{done:.1f} of {total} runs. {text}"))
 
     yield show
-    clear_output(wait=True)
+    line.update(Markdown(f"{total} run{'s' if total > 1 else ''}"))
 
 
 @contextmanager
