@@ -22,6 +22,7 @@ from i2moe_plugin.benchmarks.grid.table import Table
 from i2moe_plugin.benchmarks.run.store import RunStore
 from i2moe_plugin.benchmarks.statistics.metrics import method_title, metric_heading, verdict_words
 from i2moe_plugin.benchmarks.statistics.paired import Comparison, summarise
+from i2moe_plugin.errors import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -110,7 +111,7 @@ class Experiment:
         return methods_record(self.results)
 
     def __repr__(self) -> str:
-        return f"Experiment({self.results.grid.title}: {len(self.runs)} runs)"
+        return f"Experiment({self.results.grid.title}: {counted(len(self.runs), 'run')})"
 
     def _repr_html_(self) -> str:
         """Return verdict and table, for a notebook."""
