@@ -10,6 +10,7 @@ import click
 
 from i2moe_plugin.benchmarks.commands.base import TrainingCommand
 from i2moe_plugin.benchmarks.commands.options import training
+from i2moe_plugin.errors import counted
 
 
 @click.command(cls=TrainingCommand)
@@ -69,7 +70,7 @@ def audit(
     runner = GridRunner(RunStore(out), workers=jobs, retry=retry)
 
     def told(seed: int) -> None:
-        click.echo(f"seed {seed}: {len(grid.cells)} runs", err=True)
+        click.echo(f"seed {seed}: {counted(len(grid.cells), 'run')}", err=True)
 
     found = run_audit(grid, runner, shapley=not no_intershap, on_seed=told)
     if as_json:

@@ -87,7 +87,7 @@ def _setting_options() -> tuple[click.Option, ...]:
                 type=None if flag else click.Choice(choices) if choices else kinds[0],
                 is_flag=flag,
                 default=None,
-                help=f"{(field.description or '').capitalize()}.",
+                help=f"{_sentence(field.description or '')}",
             )
         )
     assignments = click.Option(
@@ -97,6 +97,11 @@ def _setting_options() -> tuple[click.Option, ...]:
         help="Any setting, see 'list settings'; repeatable.",
     )
     return (*options, assignments)
+
+
+def _sentence(words: str) -> str:
+    """Begin with a capital letter, leave the others as they are, and end with a full stop."""
+    return f"{words[:1].upper()}{words[1:]}."
 
 
 def _union(annotation: Any) -> Sequence[Any]:

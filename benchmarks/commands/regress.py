@@ -11,6 +11,7 @@ import click
 
 from i2moe_plugin.benchmarks.commands.base import Command
 from i2moe_plugin.benchmarks.commands.options import CLUSTER, JSON, MULTIBENCH, PLUGIN
+from i2moe_plugin.errors import counted
 
 
 @click.command(cls=Command, failure=("broken setup", 2))
@@ -104,7 +105,9 @@ def regress(
         checks += compare_probes(before.probes, probes, before.tolerances)
     if update or before is None:
         written = baselines.write_baseline(baseline, raw, cells, probes, reason, before)
-        measured = f"{len(written.cells)} cells, {len(written.probes)} single parts"
+        measured = (
+            f"{counted(len(written.cells), 'cell')}, {counted(len(written.probes), 'single part')}"
+        )
         click.echo(f"wrote {baseline}: {measured} ({reason.strip()})")
         show_moved(plain_console(), checks)
         return

@@ -129,7 +129,7 @@ class Compared:
     def _repr_html_(self) -> str:
         """Return verdict and table, for a notebook."""
         lines = "".join(f"<p>{html.escape(line)}</p>" for line in self.verdict.splitlines())
-        return f"{lines}{self.table.to_html(index=False, float_format='{:.4f}'.format)}"
+        return f"{lines}{self.table.to_html(index=False, na_rep='', float_format='{:.4f}'.format)}"
 
 
 def compare(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from i2moe_plugin.benchmarks.experiments.loaded import FinishedRun
 from i2moe_plugin.benchmarks.experiments.progress import epoch_progress
+from i2moe_plugin.benchmarks.grid.cautions import cautions
 from i2moe_plugin.benchmarks.grid.cells import methods_grid, usual_fusion
 from i2moe_plugin.benchmarks.grid.executors.dask import open_cluster
 from i2moe_plugin.benchmarks.grid.formats import methods_record
@@ -21,6 +22,7 @@ from i2moe_plugin.benchmarks.grid.table import Table
 from i2moe_plugin.benchmarks.run.store import RunStore
 from i2moe_plugin.benchmarks.statistics.metrics import method_title, metric_heading, verdict_words
 from i2moe_plugin.benchmarks.statistics.paired import Comparison, summarise
+from i2moe_plugin.errors import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,6 +81,11 @@ class Experiment:
         return "\n".join(lines)
 
     @property
+    def cautions(self) -> list[str]:
+        """What keeps the verdict from misleading: simple models that are better, for instance."""
+        return cautions(self.results)
+
+    @property
     def runs(self) -> list[FinishedRun]:
         """Its runs, by method and seed."""
         found = [run for cell in self.results.cells for run in cell.runs.values()]
@@ -103,10 +110,14 @@ class Experiment:
         """Return everything, as ``i2moe-bench run --json`` prints it."""
         return methods_record(self.results)
 
+    def __repr__(self) -> str:
+        return f"Experiment({self.results.grid.title}: {counted(len(self.runs), 'run')})"
+
     def _repr_html_(self) -> str:
         """Return verdict and table, for a notebook."""
-        lines = "".join(f"<p>{html.escape(line)}</p>" for line in self.verdict.splitlines())
-        return f"{lines}{self.table.to_html(index=False, float_format='{:.4f}'.format)}"
+        said = [*self.verdict.splitlines(), *(f"Caution: {line}" for line in self.cautions)]
+        lines = "".join(f"<p>{html.escape(line)}</p>" for line in said)
+        return f"{lines}{self.table.to_html(index=False, na_rep='', float_format='{:.4f}'.format)}"
 
 
 def run(

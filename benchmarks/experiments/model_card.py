@@ -5,19 +5,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import jinja2
+import numpy as np
 
 from i2moe_plugin.benchmarks.data.registry import datasets
 from i2moe_plugin.benchmarks.run.collect import runs_of_other_seeds
 from i2moe_plugin.benchmarks.run.saved import CardFacts, Figure, SavedModel
 from i2moe_plugin.benchmarks.run.store import Run
 from i2moe_plugin.benchmarks.statistics.metrics import format_value, method_title, metric_heading
-from i2moe_plugin.benchmarks.statistics.paired import summarise
-from i2moe_plugin.benchmarks.statistics.sampling import sample_interval
+from i2moe_plugin.benchmarks.statistics.paired import LEVEL, Interval, summarise
 from i2moe_plugin.errors import RunError
 
 if TYPE_CHECKING:
     from huggingface_hub import ModelCardData
 
+    from i2moe_plugin.interpretation import Outputs
+
+#: Test samples are drawn anew, with replacement, so many times.
+RESAMPLES = 1000
 LIBRARY = "i2moe-plugin"
 TAGS: tuple[str, ...] = (LIBRARY, "multimodal", "mixture-of-experts")
 TEMPLATE = """\
@@ -122,8 +126,7 @@ def described(saved: SavedModel, run: Run) -> CardFacts:
         values = [one.result["test"].get(name) for one in beside]
         known = [value for value in values if value is not None]
         over = summarise(known) if known else {"mean": None, "deviation": None}
-        found = sample_interval(outputs.task, name, outputs.prediction, outputs.target)
-        low, high = found or (None, None)
+        low, high = _interval(outputs, name) or (None, None)
         figures.append(
             Figure(
                 metric=name,
@@ -156,6 +159,25 @@ def described(saved: SavedModel, run: Run) -> CardFacts:
     return CardFacts(
         run=run.name, notes=list(result["notes"]), samples=len(outputs), figures=figures, **words
     )
+
+
+def _interval(outputs: Outputs, metric: str) -> Interval | None:
+    """Return the 95 % percentile bootstrap interval of a metric over test samples.
+
+    None where the metric is undefined on more than a twentieth of the draws.
+    """
+    random, count = np.random.default_rng(0), len(outputs)
+    values = np.array(
+        [
+            outputs.task.metric(metric, outputs.prediction[rows], outputs.target[rows])
+            for rows in random.integers(count, size=(RESAMPLES, count))
+        ]
+    )
+    known = values[~np.isnan(values)]
+    if len(known) < (1 - LEVEL) * RESAMPLES:
+        return None
+    low, high = np.quantile(known, [LEVEL / 2, 1 - LEVEL / 2])
+    return float(low), float(high)
 
 
 def card_of(saved: SavedModel) -> tuple[ModelCardData, str]:

@@ -21,6 +21,7 @@ from i2moe_plugin.benchmarks.grid.cells import Grid
 from i2moe_plugin.benchmarks.grid.runner import OnEvent
 from i2moe_plugin.benchmarks.grid.table import Attempt, CellRuns
 from i2moe_plugin.benchmarks.statistics.metrics import format_value, method_title, metric_heading
+from i2moe_plugin.errors import counted
 
 #: What shows where a grid is: runs that are done, how many of how many and in words; and whether
 #: one has just ended.
@@ -88,8 +89,8 @@ def _bar(console: Console, total: int) -> Iterator[Show]:
 
 @contextmanager
 def _notebook(_: Console, total: int) -> Iterator[Show]:
-    """Change one line of the cell's output, which needs no widgets; it is gone at the end."""
-    from IPython.display import Markdown, clear_output, display
+    """Change one line of the cell's output, which needs no widgets."""
+    from IPython.display import Markdown, display
 
     line = display(Markdown("starting"), display_id=True)
     last = 0.0
@@ -101,7 +102,7 @@ def _notebook(_: Console, total: int) -> Iterator[Show]:
             line.update(Markdown(f"{done:.1f} of {total} runs. {text}"))
 
     yield show
-    clear_output(wait=True)
+    line.update(Markdown(counted(total, "run")))
 
 
 @contextmanager

@@ -26,6 +26,7 @@ from i2moe_plugin.benchmarks.statistics.paired import (
     what_permutation_can,
 )
 from i2moe_plugin.benchmarks.statistics.paper import Figure, find_figure
+from i2moe_plugin.errors import counted
 from i2moe_plugin.tasks import HIGHER_IS_BETTER
 
 if TYPE_CHECKING:
@@ -116,10 +117,13 @@ class CellRuns:
 
     def expert_weights(self) -> dict[str, float]:
         """Return each expert's weight, the mean over test samples and seeds; none: no experts."""
+        return {name: sum(row) / len(row) for name, row in self.weights_by_seed().items()}
+
+    def weights_by_seed(self) -> dict[str, list[float]]:
+        """Return each expert's mean weight over test samples in every run; none: no experts."""
         results = [run.result for run in self.runs.values()]
         found = [result["expert_weights"] for result in results if "expert_weights" in result]
-        names = found[0] if found else ()
-        return {name: sum(row[name] for row in found) / len(found) for name in names}
+        return {name: [row[name] for row in found] for name in (found[0] if found else ())}
 
     def evidence(self) -> list[MeanParts]:
         """Return mean parts in bits over runs, of each predicted thing; none: no such method."""
@@ -357,7 +361,7 @@ def _notes(cells: Sequence[CellRuns], entries: Sequence[Entry]) -> Iterable[str]
         count = sum(item.p_adjusted is not None for item in tested)
         yield (
             f"▲ better, ▼ worse than the reference: paired t test over seeds, p < 0.05 after "
-            f"Holm's correction over the {count} comparisons of this table."
+            f"Holm's correction over {counted(count, 'comparison')} in this table."
         )
         seeds = min(item.seeds for item in tested)
         if seeds < FEWEST_SEEDS:

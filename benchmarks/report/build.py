@@ -208,7 +208,7 @@ def _facts(run: Run, key: str, title: str, sentences: list[str]) -> dict[str, An
         "sentences": sentences,
         "heading": "What may be claimed of this run"
         if EVIDENCE in run.files
-        else "What a weight is worth in this run",
+        else "How far these weights can be trusted",
         "settings": settings,
         "environment": [(name, _word(value)) for name, value in (environment | measured).items()],
         "notes": [*result["notes"], *filter(None, [explained_note(run)])],

@@ -11,7 +11,7 @@ import pandas as pd
 from i2moe_plugin import interpretation as interpret
 from i2moe_plugin.benchmarks.report.groups import Group, run_metrics
 from i2moe_plugin.benchmarks.run.store import EVIDENCE, Run
-from i2moe_plugin.benchmarks.statistics.metrics import metric_title
+from i2moe_plugin.benchmarks.statistics.metrics import metric_heading, metric_title
 from i2moe_plugin.errors import ConfigError
 from i2moe_plugin.interpretation import figures
 from i2moe_plugin.interpretation.bits import DEFINITION
@@ -37,11 +37,16 @@ def run_panels(run: Run, stability: pd.DataFrame | None) -> tuple[list[Panel], l
     if experts and len(outputs):
         verdict = interpret.weight_verdict(outputs)
         deletion = interpret.deletion(outputs, metric)
+        unit = name
+        if metric_heading(metric).endswith("%"):
+            shares = ["metric", "fall", "low", "high"]
+            deletion[shares] *= 100
+            unit = f"{name} in percentage points"
         control = interpret.permuted_labels(outputs)
         # Areas under curves of many classes take longer than all the rest together.
         quick = [m for m in outputs.task.metric_names if m == metric or not m.startswith("au")]
         alone = interpret.expert_metrics(outputs, quick)
-        sentences = interpret.worth(verdict, deletion, control, stability, metric=name)
+        sentences = interpret.worth(verdict, deletion, control, stability, metric=unit)
         note = f"{verdict.sentence} {SHORT_CAVEAT}"
         by_class = interpret.weight_summary(outputs, "class", MOST_CLASSES)
         panels += [
@@ -63,7 +68,7 @@ def run_panels(run: Run, stability: pd.DataFrame | None) -> tuple[list[Panel], l
                 by_class,
                 f"{_of_classes(outputs)}{note}",
             ),
-            panel("Deletion test", figures.deletion(deletion, name), deletion, _DELETION),
+            panel("Deletion test", figures.deletion(deletion, unit), deletion, _DELETION),
             panel("Permuted-label control", figures.control(control), control, _CONTROL),
             panel(
                 "Each expert alone, and together",
@@ -204,6 +209,6 @@ _DELETION = (
     "an expert lies inside the grey band, dropping it hurts no more than dropping a random one."
 )
 _CONTROL = (
-    "The test labels are dealt out anew among the samples. A diamond right of its bar says that "
+    "Test labels are shuffled among the samples. A diamond right of its bar says that "
     "weights go with the labels more than chance; it does not say why."
 )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from i2moe_plugin.benchmarks.formats.reading import is_file
 from i2moe_plugin.benchmarks.run.records import check_result, check_settings
 from i2moe_plugin.benchmarks.run.store import MANIFEST, Run, RunStore
-from i2moe_plugin.errors import ConfigError, I2MoEError, RunError
+from i2moe_plugin.errors import ConfigError, I2MoEError, RunError, counted
 
 if TYPE_CHECKING:
     from i2moe_plugin.benchmarks.data.open import OpenedDataset
@@ -96,7 +96,7 @@ def one_run(path: Path, method: str | None = None, seed: int | None = None) -> R
             for key, value in (("method", method), ("seed", seed))
             if value is not None
         )
-        count = f"{len(found)} runs" if found else "no run"
+        count = counted(len(found), "run") if found else "no run"
         names = ", ".join(run.name for run in (found or runs)[:3])
         raise ConfigError(
             f"{path}: {count} of {asked or 'this folder'}, and one is needed: name its directory, "

@@ -56,7 +56,7 @@ class Run:
     """
 
     path: Path
-    manifest: Mapping[str, Any]
+    manifest: Mapping[str, Any] = field(repr=False)
     _checked: set[str] = field(default_factory=set, repr=False, compare=False)
 
     @classmethod

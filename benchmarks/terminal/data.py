@@ -17,7 +17,7 @@ from i2moe_plugin.benchmarks.data.open import OpenedDataset, open_dataset
 from i2moe_plugin.benchmarks.data.registry import DatasetEntry, datasets, find_dataset
 from i2moe_plugin.benchmarks.data.splits import SPLITS
 from i2moe_plugin.benchmarks.terminal.output import plain_console, print_json
-from i2moe_plugin.errors import DatasetError
+from i2moe_plugin.errors import DatasetError, counted
 
 #: Sets that are drawn when they are named, so no list of what is here holds them.
 DRAWN = (
@@ -69,6 +69,7 @@ def show_status(names: tuple[str, ...], root: Path | None, as_json: bool) -> boo
             {
                 "name": name,
                 "ready": status.ready,
+                "sample": status.ready and entry.folder(place).is_sample,
                 "where": status.where,
                 "size": status.size,
                 "licence": entry.card.licence,
@@ -85,7 +86,11 @@ def show_status(names: tuple[str, ...], root: Path | None, as_json: bool) -> boo
     for row in rows:
         table.add_row(
             row["name"],
-            Text("yes", "green") if row["ready"] else Text("no", "red"),
+            Text("no", "red")
+            if not row["ready"]
+            else Text("a drawn sample", "yellow")
+            if row["sample"]
+            else Text("yes", "green"),
             row["where"],
             f"{row['size'] / 1e6:.1f} MB" if row["size"] else "",
             row["licence"],
@@ -146,6 +151,7 @@ def show_verification(given: str, root: Path | None, as_json: bool) -> bool:
     entry = datasets.get(name)
     problems = entry.verify(place)
     where = entry.status(place).where
+    there = where if entry.card.embedded and place is None else f"in {where}"
     sizes: dict[str, int] = {}
     notes: tuple[str, ...] = ()
     if not problems:
@@ -160,14 +166,15 @@ def show_verification(given: str, root: Path | None, as_json: bool) -> bool:
         record["notes"] = list(notes)
         print_json(record)
     elif problems:
-        click.echo(f"{name} in {where}: {len(problems)} differences")
+        click.echo(f"{name} {there}: {counted(len(problems), 'difference')}")
         for problem in problems:
             click.echo(f"  - {problem}")
         if entry.card.how_to_get:
             click.echo(entry.card.how_to_get)
     else:
         said = ", ".join(f"{count} {split}" for split, count in sizes.items())
-        click.echo(f"{name} in {where}: as published ({said})")
+        state = "a drawn sample, in the published format" if data.is_sample else "as published"
+        click.echo(f"{name} {there}: {state} ({said})")
         for note in notes:
             click.echo(f"Note: {note}")
     return not problems

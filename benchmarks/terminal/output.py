@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from i2moe_plugin.benchmarks.run.files import json_ready
+from i2moe_plugin.errors import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -37,4 +38,4 @@ def show_report(report: Report) -> None:
         click.echo(f"not in it: {name}: {reason}", err=True)
     for note in report.notes:
         click.echo(f"note: {note}", err=True)
-    click.echo(f"wrote {report.path}: {report.runs} runs, {report.size / 1e6:.1f} MB")
+    click.echo(f"wrote {report.path}: {counted(report.runs, 'run')}, {report.size / 1e6:.1f} MB")

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from i2moe_plugin.benchmarks.report.text import without_controls
 from i2moe_plugin.benchmarks.terminal.output import plain_console
+from i2moe_plugin.errors import counted
 
 if TYPE_CHECKING:
     from i2moe_plugin.benchmarks.run.predicted import Predicted
@@ -48,7 +49,7 @@ def show_predictions(found: Predicted, output: Path | None) -> None:
         where = "-o FILE writes them all" if output is None else "all are in the file"
         console.print(Text(f"and {len(frame) - ROWS} more; {where}.", style="dim"))
     if output is not None:
-        console.print(Text(f"wrote {output}: {len(frame)} samples"), soft_wrap=True)
+        console.print(Text(f"wrote {output}: {counted(len(frame), 'sample')}"), soft_wrap=True)
 
 
 def _cell(value: Any) -> str:

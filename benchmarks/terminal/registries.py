@@ -31,6 +31,8 @@ def show_backbones(as_json: bool) -> None:
             "latents": entry.latents,
             "modalities": f"{entry.min_modalities}+"
             if entry.max_modalities is None
+            else f"{entry.min_modalities}"
+            if entry.max_modalities == entry.min_modalities
             else f"{entry.min_modalities}-{entry.max_modalities}",
             "what": entry.description,
             "settings": _settings(entry.settings),
@@ -110,6 +112,7 @@ def _show(rows: list[dict[str, str]], as_json: bool, broken: Mapping[str, str]) 
         console.print(f"{name} is installed but cannot be loaded: {reason}", markup=False)
 
 
+MOST_ALIKE = 3  # checks that are not run for one reason, each in a row of its own
 STYLE = {"passed": "green", "failed": "bold red", "skipped": "dim"}
 
 
@@ -127,12 +130,26 @@ def show_checks(found: Mapping[str, Sequence[CheckResult]], as_json: bool) -> No
         _show_results(plain_console(), name, results)
 
 
+def _alike_together(results: Sequence[CheckResult]) -> list[CheckResult]:
+    """Put checks that were not run for one reason into one row, where there are many."""
+    reasons = Counter(result.detail for result in results if result.outcome == "skipped")
+    shown: dict[object, CheckResult] = {}
+    for place, result in enumerate(results):
+        many = result.outcome == "skipped" and reasons[result.detail] > MOST_ALIKE
+        if many and result.detail not in shown:
+            count = reasons[result.detail]
+            shown[result.detail] = dataclasses.replace(result, name=f"{count} others")
+        elif not many:
+            shown[place] = result
+    return list(shown.values())
+
+
 def _show_results(console: Console, name: str, results: Sequence[CheckResult]) -> None:
     table = Table(title=f"Backbone {name}", show_lines=False)
     table.add_column("check", no_wrap=True)
     table.add_column("result", no_wrap=True)
     table.add_column("what was found, and what to do", overflow="fold")
-    for result in results:
+    for result in _alike_together(results):
         found = Text(result.detail)
         if result.advice:
             found.append(f"\n{result.advice}", style="yellow")

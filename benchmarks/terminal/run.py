@@ -21,6 +21,7 @@ from i2moe_plugin.benchmarks.statistics.metrics import (
     method_title,
     metric_heading,
 )
+from i2moe_plugin.benchmarks.statistics.paired import summarise
 from i2moe_plugin.benchmarks.terminal.output import plain_console
 from i2moe_plugin.benchmarks.terminal.tables import print_in_parts
 from i2moe_plugin.interpretation.bits import DEFINITION
@@ -43,13 +44,13 @@ def show_methods(table: Table) -> None:
         if headline.comparison is not None:
             console.print(_verdict(headline))
     for cell in table.cells:
-        method, weights = cell.settings.method, cell.expert_weights()
+        method, weights = cell.settings.method, cell.weights_by_seed()
         if method == "ensemble" or len(weights) < 2:
             continue  # nothing was learned there
         whose = "" if method == "i2moe" else f" of {method_title(method)}"
         console.print(
-            f"Mean weight of each expert{whose}: "
-            + ", ".join(f"{name} {value:.2f}" for name, value in weights.items())
+            f"Mean weight of each expert{whose}{_over(weights)}: "
+            + ", ".join(f"{name} {_weight(values)}" for name, values in weights.items())
         )
     for cell in table.cells:
         show_evidence(console, cell.evidence())
@@ -128,6 +129,15 @@ def _metrics_table(table: Table, columns: slice, titled: bool) -> RichTable:
             if any(intervals):
                 shown.add_row("95 % interval", *intervals)
     return shown
+
+
+def _over(weights: dict[str, list[float]]) -> str:
+    return " ± deviation over seeds" if len(next(iter(weights.values()))) > 1 else ""
+
+
+def _weight(values: list[float]) -> str:
+    mean, deviation, _ = summarise(values).values()
+    return f"{mean:.2f}" if deviation is None else f"{mean:.2f} ± {deviation:.2f}"
 
 
 def _title(cell: CellRuns) -> str:

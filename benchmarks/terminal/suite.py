@@ -20,6 +20,7 @@ from i2moe_plugin.benchmarks.grid.table import Attempt, CellRuns, State, Table
 from i2moe_plugin.benchmarks.statistics.metrics import format_value
 from i2moe_plugin.benchmarks.terminal.output import plain_console
 from i2moe_plugin.benchmarks.terminal.tables import print_in_parts
+from i2moe_plugin.errors import counted
 
 STYLES: dict[State, str] = {"failed": "red", "skipped": "yellow", "stopped": "yellow"}
 
@@ -112,7 +113,9 @@ def show_suite(table: Table, folder: Path) -> None:
     for caution in cautions(table):
         console.print(Text(f"Caution: {caution}", style="yellow"))
     for reason, where in table.reasons.items():
-        console.print(Text(f"{reason} ({len(where)} runs, {where[0]}, ...)", style="yellow"))
+        console.print(
+            Text(f"{reason} ({counted(len(where), 'run')}, {where[0]}, ...)", style="yellow")
+        )
     if any(reason.startswith("failed") for reason in table.reasons):
         console.print("Failed runs are not counted; --retry tries them again.")
     again = f"; {table.reused} runs were finished before" if table.reused else ""

@@ -109,7 +109,8 @@ def stability(runs: Sequence[Outputs]) -> pd.DataFrame:
     Returns:
         A row for each expert: ``expert``; ``correlation`` (NaN where a run's weights are all
         equal), ``low``, ``high``, ``lowest`` (of the pairs); ``runs``, ``samples``;
-        ``mean_weight_low``, ``mean_weight_high``: the range over runs of the expert's mean weight.
+        ``mean_weight``, ``mean_weight_low``, ``mean_weight_high``: the expert's mean weight, and
+        its range over runs.
 
     Raises:
         ConfigError: fewer than 2 runs, other experts, or no sample in common.
@@ -143,6 +144,7 @@ def stability(runs: Sequence[Outputs]) -> pd.DataFrame:
             "lowest": every.min(0),
             "runs": len(runs),
             "samples": len(common),
+            "mean_weight": spread.mean(0),
             "mean_weight_low": spread.min(0),
             "mean_weight_high": spread.max(0),
         }
@@ -152,7 +154,7 @@ def stability(runs: Sequence[Outputs]) -> pd.DataFrame:
 def permuted_labels(outputs: Outputs, draws: int = DRAWS, seed: int = 0) -> pd.DataFrame:
     """Test whether weights go with the labels more than chance would have it.
 
-    Labels are dealt out anew among the test samples, ``draws`` times, and the same statistics are
+    Labels are shuffled among the test samples, ``draws`` times, and the same statistics are
     computed; nothing is retrained, so this asks about the weights as they are.
 
     Returns:

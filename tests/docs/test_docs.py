@@ -91,6 +91,12 @@ def test_python():
         execute(block, namespace)
 
 
+def test_faq():
+    namespace: dict[str, object] = {}
+    for block in blocks("docs/faq.md"):
+        execute(block, namespace)
+
+
 def test_interpretation():
     namespace: dict[str, object] = {}
     for block in blocks("docs/interpretation.md"):
