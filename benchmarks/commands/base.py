@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import signal
 import threading
 import types
@@ -143,6 +144,8 @@ class Group(click.Group):
 
         It ends with its own code for our errors, with 130 for Ctrl-C, and with 143 for SIGTERM.
         """
+        if os.environ.get("NO_COLOR"):
+            ctx.color = False
         try:
             with _terminated_as_interrupted():
                 return super().invoke(ctx)

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from i2moe_plugin.benchmarks.commands.base import Command
-from i2moe_plugin.benchmarks.commands.options import CLUSTER, JSON, MULTIBENCH, PLUGIN
+from i2moe_plugin.benchmarks.commands.options import CLUSTER, JSON, MULTIBENCH, PLUGIN, VERBOSITY
 
 
 @click.command(cls=Command, failure=("broken setup", 2))
@@ -42,6 +42,7 @@ from i2moe_plugin.benchmarks.commands.options import CLUSTER, JSON, MULTIBENCH, 
 @CLUSTER
 @MULTIBENCH
 @PLUGIN
+@VERBOSITY
 @JSON
 def regress(
     baseline: Path,
@@ -83,9 +84,10 @@ def regress(
     from i2moe_plugin.benchmarks.regression.probes import measure_probes
     from i2moe_plugin.benchmarks.terminal.output import print_json
     from i2moe_plugin.benchmarks.terminal.regression import show_gate, show_moved
+    from i2moe_plugin.benchmarks.terminal.verbosity import note
 
     def announce(name: str) -> None:
-        click.echo(f"measuring {name}", err=True)
+        note(f"measuring {name}")
 
     before = None
     if baseline.exists() or not update:
@@ -107,8 +109,11 @@ def regress(
     if update or before is None:
         written = baselines.write_baseline(baseline, raw, cells, probes, reason, before)
         measured = f"{len(written.cells)} cells, {len(written.probes)} single parts"
-        click.echo(f"wrote {baseline}: {measured} ({reason.strip()})")
-        show_moved(Console(), checks)
+        note(f"wrote {baseline}: {measured} ({reason.strip()})")
+        if as_json:
+            print_json(reports.as_json(checks, [], time.perf_counter() - start))
+        else:
+            show_moved(Console(), checks)
         return
     notes = reports.differences(before, baselines.measured_on())
     seconds = time.perf_counter() - start

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from i2moe_plugin.benchmarks.report.text import without_controls
+from i2moe_plugin.benchmarks.terminal.tables import Table
 from i2moe_plugin.benchmarks.truth.interactions import Estimates
 from i2moe_plugin.interactions.experts import interaction_experts
 
