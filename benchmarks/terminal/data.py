@@ -193,7 +193,8 @@ def convert_pickles(given: str, root: Path | None, as_json: bool) -> None:
         if not as_json:
             click.echo(f"{path} -> {target}")
     if as_json:
-        print_json({"name": name, "files": {str(path): str(h5) for path, h5 in written.items()}})
+        pairs = [{"pickle": str(path), "hdf5": str(target)} for path, target in written.items()]
+        print_json({"name": name, "files": pairs})
 
 
 def _show_file(console: Console, file: File) -> None:

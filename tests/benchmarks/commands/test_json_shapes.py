@@ -77,6 +77,8 @@ def commands(folder, data):
     yield "check", printed("check", "concat")
     for what in ("backbones", "datasets", "settings", "methods"):
         yield f"list {what}", printed("list", what)
+    yield "export", printed("export", run, "-o", folder / "model")
+    yield "tune", printed("tune", *one, "--trials", 1)
     yield "runs list", printed("runs", "list", out)
     yield "runs show", printed("runs", "show", run)
     yield "runs rm", printed("runs", "rm", run, "--dry-run")
