@@ -24,6 +24,7 @@ from i2moe_plugin.benchmarks.commands.predict import predict
 from i2moe_plugin.benchmarks.commands.regress import regress
 from i2moe_plugin.benchmarks.commands.report import report
 from i2moe_plugin.benchmarks.commands.run import run
+from i2moe_plugin.benchmarks.commands.runs import runs
 from i2moe_plugin.benchmarks.commands.speed import speed
 from i2moe_plugin.benchmarks.commands.suite import suite
 from i2moe_plugin.benchmarks.commands.tune import tune
@@ -61,6 +62,7 @@ def main() -> None:
 
 for command in (
     run,
+    runs,
     compare,
     predict,
     export,

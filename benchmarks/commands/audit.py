@@ -65,12 +65,13 @@ def audit(
     from i2moe_plugin.benchmarks.run.store import RunStore
     from i2moe_plugin.benchmarks.terminal.audit import show_audit, write_markdown
     from i2moe_plugin.benchmarks.terminal.output import print_json
+    from i2moe_plugin.benchmarks.terminal.verbosity import note
     from i2moe_plugin.benchmarks.truth.audit import audit as run_audit
 
     runner = GridRunner(RunStore(out), workers=jobs, retry=retry)
 
     def told(seed: int) -> None:
-        click.echo(f"seed {seed}: {counted(len(grid.cells), 'run')}", err=True)
+        note(f"seed {seed}: {counted(len(grid.cells), 'run')}")
 
     found = run_audit(grid, runner, shapley=not no_intershap, on_seed=told)
     if as_json:

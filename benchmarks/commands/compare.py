@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from i2moe_plugin.benchmarks.commands.base import Command
-from i2moe_plugin.benchmarks.commands.options import JSON
+from i2moe_plugin.benchmarks.commands.options import JSON, VERBOSITY
 
 
 @click.command(cls=Command)
@@ -18,6 +18,7 @@ from i2moe_plugin.benchmarks.commands.options import JSON
     help="Also ask whether they are the same within this margin, in percentage points for shares; "
     "chosen before the figures are seen.",
 )
+@VERBOSITY
 @JSON
 def compare(
     groups: tuple[str, ...], metric: str | None, equivalent_within: float | None, as_json: bool

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from i2moe_plugin.benchmarks.commands.base import Command
-from i2moe_plugin.benchmarks.commands.options import JSON, PLUGIN
+from i2moe_plugin.benchmarks.commands.options import JSON, PLUGIN, VERBOSITY
 
 
 @click.command(cls=Command)
@@ -68,6 +68,7 @@ from i2moe_plugin.benchmarks.commands.options import JSON, PLUGIN
     "[default: 1074]",
 )
 @PLUGIN
+@VERBOSITY
 @JSON
 def explain(
     run: Path,
@@ -134,9 +135,10 @@ def explain(
         terminal.show_modalities(console, shown, missing)
     if png is not None:
         from i2moe_plugin.benchmarks.report.picture import draw
+        from i2moe_plugin.benchmarks.terminal.verbosity import note
 
         draw(explained, shown, png)
-        click.echo(f"wrote {png}", err=True)
+        note(f"wrote {png}")
 
 
 def _features(
@@ -165,10 +167,11 @@ def _features(
         show_features(plain_console(), record)
     if png is not None:
         from i2moe_plugin.benchmarks.attribution.picture import draw_features
+        from i2moe_plugin.benchmarks.terminal.verbosity import note
 
         (row,) = trained.rows([sample])
         alternative = draw_features(record, trained.data.preview("test", row), png)
-        click.echo(f"wrote {png}: {alternative}", err=True)
+        note(f"wrote {png}: {alternative}")
 
 
 def _study(
@@ -181,10 +184,11 @@ def _study(
     from i2moe_plugin.benchmarks.data.frozen import progress_bar
     from i2moe_plugin.benchmarks.report.explanation import the_run
     from i2moe_plugin.benchmarks.terminal.output import plain_console
+    from i2moe_plugin.benchmarks.terminal.verbosity import quiet
 
     trained, options = TrainedRun.open(the_run(path), data_root), StudyOptions(**told)
     total = 2 * min(options.samples, len(trained.ids)) * bool(options.pairs)
-    with progress_bar("pairs", total, True) as advance:
+    with progress_bar("pairs", total, not quiet()) as advance:
         record = study_features(trained, options, advance)
     if as_json:
         from i2moe_plugin.benchmarks.terminal.output import print_json
@@ -196,5 +200,6 @@ def _study(
         show_study(plain_console(), record)
     if png is not None:
         from i2moe_plugin.benchmarks.attribution.curves_picture import draw_curves
+        from i2moe_plugin.benchmarks.terminal.verbosity import note
 
-        click.echo(f"wrote {png}: {draw_curves(record, png)}", err=True)
+        note(f"wrote {png}: {draw_curves(record, png)}")

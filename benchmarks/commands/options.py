@@ -12,6 +12,7 @@ import click
 from click.core import ParameterSource
 
 from i2moe_plugin.benchmarks.grid import USUAL_FUSION
+from i2moe_plugin.benchmarks.terminal.verbosity import KEY
 
 
 def _parse_seeds(
@@ -65,6 +66,17 @@ MULTIBENCH = click.option(
     help="A MultiBench checkout, for --fusion multibench:MODULE.CLASS.  [env: MULTIBENCH_ROOT]",
 )
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object, and no table.")
+
+
+def _say(ctx: click.Context, param: click.Parameter, given: bool) -> None:
+    """Remember how much the command is to say."""
+    if not given:
+        return
+    if KEY in ctx.meta:
+        raise click.UsageError("-q and -v cannot be given together.", ctx)
+    ctx.meta[KEY] = -1 if param.name == "quiet" else 1
+
+
 DATA_ROOT = click.option(
     "--data-root",
     metavar="DIR",
@@ -104,6 +116,19 @@ def _together(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return lambda command: functools.reduce(lambda made, add: add(made), options[::-1], command)
 
 
+VERBOSITY = _together(
+    click.option(
+        "-q",
+        "--quiet",
+        is_flag=True,
+        expose_value=False,
+        callback=_say,
+        help="Show the result and errors alone.",
+    ),
+    click.option(
+        "-v", "--verbose", is_flag=True, expose_value=False, callback=_say, help="Show more lines."
+    ),
+)
 #: What one backbone is trained on: ``fusion``, ``dataset``, ``data_root``.
 SUBJECT = _together(_FUSION, DATASET, DATA_ROOT)
 
@@ -113,6 +138,20 @@ CLUSTER = click.option(
     metavar="PLACE",
     help="Train on dask's workers: local:N (processes here), tcp://HOST:PORT (a running scheduler) "
     "or slurm[:N] (jobs).",
+)
+
+
+LOG = click.option(
+    "--log",
+    multiple=True,
+    type=click.Choice(["tensorboard", "mlflow", "wandb"]),
+    help="Log epochs and results there too, into OUT/logs; repeatable.",
+)
+DRY_RUN = click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Show what would run and what is finished, with time, memory and disk; run and write "
+    "nothing.",
 )
 
 
@@ -140,4 +179,4 @@ def training(jobs: int, seeds: str = "5, or the suite's") -> Callable[[Any], Any
         help="Runs at a time, in processes of their own; 0: one a core for small models on a CPU, "
         "otherwise 1.",
     )
-    return _together(_seeds(seeds), workers, _OUT, MULTIBENCH, PLUGIN, JSON)
+    return _together(_seeds(seeds), workers, _OUT, MULTIBENCH, PLUGIN, VERBOSITY, JSON)

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from i2moe_plugin.benchmarks.commands.base import Command
-from i2moe_plugin.benchmarks.commands.options import CLUSTER, JSON, MULTIBENCH, PLUGIN
+from i2moe_plugin.benchmarks.commands.options import CLUSTER, JSON, MULTIBENCH, PLUGIN, VERBOSITY
 from i2moe_plugin.errors import counted
 
 
@@ -43,6 +43,7 @@ from i2moe_plugin.errors import counted
 @CLUSTER
 @MULTIBENCH
 @PLUGIN
+@VERBOSITY
 @JSON
 def regress(
     baseline: Path,
@@ -82,9 +83,10 @@ def regress(
     from i2moe_plugin.benchmarks.regression.probes import measure_probes
     from i2moe_plugin.benchmarks.terminal.output import plain_console, print_json
     from i2moe_plugin.benchmarks.terminal.regression import show_gate, show_moved
+    from i2moe_plugin.benchmarks.terminal.verbosity import note
 
     def announce(name: str) -> None:
-        click.echo(f"measuring {name}", err=True)
+        note(f"measuring {name}")
 
     before = None
     if baseline.exists() or not update:
@@ -108,8 +110,11 @@ def regress(
         measured = (
             f"{counted(len(written.cells), 'cell')}, {counted(len(written.probes), 'single part')}"
         )
-        click.echo(f"wrote {baseline}: {measured} ({reason.strip()})")
-        show_moved(plain_console(), checks)
+        note(f"wrote {baseline}: {measured} ({reason.strip()})")
+        if as_json:
+            print_json(reports.as_json(checks, [], time.perf_counter() - start))
+        else:
+            show_moved(plain_console(), checks)
         return
     notes = reports.differences(before, baselines.measured_on())
     seconds = time.perf_counter() - start

@@ -12,6 +12,8 @@ from i2moe_plugin.benchmarks.commands.options import (
     CLUSTER,
     DATA_ROOT,
     DATASET,
+    DRY_RUN,
+    LOG,
     OPTIONAL_FUSION,
     refuse_jobs_beside,
     training,
@@ -42,6 +44,8 @@ from i2moe_plugin.benchmarks.commands.options import (
 @click.option("--no-cache", is_flag=True, help="Compute kept features of frozen networks again.")
 @click.option("--weights", metavar="FILE|none", help="Pretrained encoder weights, or none.")
 @click.option("--seed", type=click.IntRange(min=0), hidden=True)
+@DRY_RUN
+@LOG
 @CLUSTER
 @training(jobs=0)
 def run(
@@ -56,6 +60,8 @@ def run(
     fresh: bool,
     no_cache: bool,
     weights: str | None,
+    dry_run: bool,
+    log: tuple[str, ...],
     jobs: int,
     cluster: str | None,
     out: str,
@@ -87,24 +93,22 @@ def run(
     if weights is not None:
         values["data.weights"] = weights
 
+    from i2moe_plugin.benchmarks.experiments import plan
     from i2moe_plugin.benchmarks.experiments import run as run_experiment
+    from i2moe_plugin.benchmarks.terminal.estimate import tell_estimate
     from i2moe_plugin.benchmarks.terminal.output import print_json
     from i2moe_plugin.benchmarks.terminal.run import show_methods
+    from i2moe_plugin.benchmarks.terminal.verbosity import quiet, verbose
 
-    experiment = run_experiment(
-        dataset,
-        fusion,
-        methods if no_vanilla else ("vanilla", *methods),
-        seeds,
-        settings=values,
-        recipe=recipe,
-        root=data_root,
-        out=out,
-        jobs=jobs,
-        cluster=cluster,
-        fresh=fresh,
-        cache=not no_cache,
-    )
+    methods = methods if no_vanilla else ("vanilla", *methods)
+    options: dict[str, Any] = {"settings": values, "recipe": recipe, "root": data_root}
+    options |= {"out": out, "jobs": jobs, "fresh": fresh}
+    if dry_run:
+        tell_estimate(plan(dataset, fusion, methods, seeds, **options), as_json)
+        return
+    progress = "epochs" if verbose() else not quiet()
+    options |= {"cluster": cluster, "cache": not no_cache, "progress": progress, "log": log}
+    experiment = run_experiment(dataset, fusion, methods, seeds, **options)
     if as_json:
         print_json(experiment.as_dict())
     else:

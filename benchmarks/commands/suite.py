@@ -10,7 +10,13 @@ from typing import Any
 import click
 
 from i2moe_plugin.benchmarks.commands.base import TrainingCommand
-from i2moe_plugin.benchmarks.commands.options import CLUSTER, refuse_jobs_beside, training
+from i2moe_plugin.benchmarks.commands.options import (
+    CLUSTER,
+    DRY_RUN,
+    LOG,
+    refuse_jobs_beside,
+    training,
+)
 
 
 def _roots(_ctx: click.Context, _param: click.Parameter, value: tuple[str, ...]) -> dict[str, str]:
@@ -42,6 +48,8 @@ def _roots(_ctx: click.Context, _param: click.Parameter, value: tuple[str, ...])
 )
 @click.option("--samples", is_flag=True, help="Draw small samples of data sets that are not here.")
 @click.option("--retry", is_flag=True, help="Try failed runs again.")
+@DRY_RUN
+@LOG
 @CLUSTER
 @training(jobs=1)
 def suite(
@@ -51,6 +59,8 @@ def suite(
     roots: dict[str, str],
     samples: bool,
     retry: bool,
+    dry_run: bool,
+    log: tuple[str, ...],
     jobs: int,
     cluster: str | None,
     out: str,
@@ -85,15 +95,25 @@ def suite(
     grid = load_suite(suite, seeds=seeds, settings=values, roots=roots, only=only)
     grid = replace(grid, baselines=SIMPLE)
 
+    from i2moe_plugin.benchmarks.grid.estimate import estimate
     from i2moe_plugin.benchmarks.grid.executors.dask import open_cluster
     from i2moe_plugin.benchmarks.grid.formats import json_text, write_tables
     from i2moe_plugin.benchmarks.grid.runner import GridRunner, open_cell
     from i2moe_plugin.benchmarks.run.store import RunStore
+    from i2moe_plugin.benchmarks.terminal.estimate import summary, tell_estimate
     from i2moe_plugin.benchmarks.terminal.suite import show_suite, suite_progress
+    from i2moe_plugin.benchmarks.terminal.verbosity import note, quiet
 
     open_data, store = functools.partial(open_cell, sample=samples), RunStore(out)
+    if (cluster is None and not quiet()) or dry_run:
+        found = estimate(GridRunner(store, open_data, jobs, retry=retry), grid)
+        if dry_run:
+            tell_estimate(found, as_json)
+            return
+        note(summary(found))
     with open_cluster(cluster) as workers, suite_progress(grid) as on_event:
-        runner = GridRunner(store, open_data, jobs, retry=retry, on_event=on_event, cluster=workers)
+        options: dict[str, Any] = {"retry": retry, "on_event": on_event, "log": log}
+        runner = GridRunner(store, open_data, jobs, cluster=workers, **options)
         table = runner.run(grid)
     write_tables(table, store.folder)
     if as_json:

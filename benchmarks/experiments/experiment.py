@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import functools
 import html
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from i2moe_plugin.benchmarks.experiments.loaded import FinishedRun
-from i2moe_plugin.benchmarks.experiments.progress import epoch_progress
+from i2moe_plugin.benchmarks.experiments.progress import epoch_lines, epoch_progress
 from i2moe_plugin.benchmarks.grid.cautions import cautions
-from i2moe_plugin.benchmarks.grid.cells import methods_grid, usual_fusion
+from i2moe_plugin.benchmarks.grid.cells import Grid, methods_grid, usual_fusion
+from i2moe_plugin.benchmarks.grid.estimate import Estimate, estimate
 from i2moe_plugin.benchmarks.grid.executors.dask import open_cluster
 from i2moe_plugin.benchmarks.grid.formats import methods_record
-from i2moe_plugin.benchmarks.grid.runner import GridRunner, open_cell
+from i2moe_plugin.benchmarks.grid.runner import GridRunner, OnEvent, open_cell
 from i2moe_plugin.benchmarks.grid.table import Table
 from i2moe_plugin.benchmarks.run.store import RunStore
 from i2moe_plugin.benchmarks.statistics.metrics import method_title, metric_heading, verdict_words
@@ -134,7 +135,8 @@ def run(
     cluster: str | None = None,
     fresh: bool = False,
     cache: bool = True,
-    progress: bool = True,
+    log: Sequence[str] = (),
+    progress: bool | Literal["epochs"] = True,
 ) -> Experiment:
     """Train methods of one fusion on one data set, over several seeds, and compare them.
 
@@ -156,25 +158,67 @@ def run(
             ``local:N``, ``tcp://HOST:PORT`` or ``slurm``.
         fresh: repeat finished runs.
         cache: take kept features of frozen networks.
-        progress: show a bar, in a terminal or a notebook.
+        log: where epochs and results are logged too: ``tensorboard``, ``mlflow``, ``wandb``.
+        progress: show a bar, in a terminal or a notebook; ``epochs``: a line for each epoch.
 
     Raises:
         ConfigError: settings or names that do not exist; all of them.
         DatasetError: data that is missing or damaged.
         BackboneError, TrainingError, RunError: a run that cannot be trained or written.
     """
-    chosen = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
-    backbone = usual_fusion(methods) if fusion is None else fusion
-    grid = methods_grid(
-        str(dataset), backbone, methods, chosen, values=settings, root=root, recipe=recipe
-    )
+    grid = _grid(dataset, fusion, methods, seeds, settings, recipe, root)
     open_data = functools.partial(open_cell, cache=cache)
-    shown = epoch_progress(grid) if progress else nullcontext(lambda *_: None)
+    shown = _progress(progress)(grid)
     with open_cluster(cluster) as workers, shown as on_event:
-        options: dict[str, Any] = {"strict": True, "progress": progress, "on_event": on_event}
-        options["cluster"] = workers
+        options: dict[str, Any] = {"strict": True, "progress": bool(progress), "on_event": on_event}
+        options |= {"cluster": workers, "log": log}
         results = GridRunner(RunStore(out), open_data, jobs, fresh, **options).run(grid)
     return Experiment(results)
+
+
+def _progress(
+    kind: bool | Literal["epochs"],
+) -> Callable[[Grid], AbstractContextManager[OnEvent]]:
+    if kind == "epochs":
+        return epoch_lines
+    return epoch_progress if kind else lambda _: nullcontext(lambda *_: None)
+
+
+def plan(
+    dataset: str | Path = "htad",
+    fusion: str | None = None,
+    methods: Sequence[str] = ("vanilla", "i2moe"),
+    seeds: int | Sequence[int] = 5,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    recipe: str | Path | None = None,
+    root: str | Path | None = None,
+    out: str | Path = "runs",
+    jobs: int = 0,
+    fresh: bool = False,
+) -> Estimate:
+    """Say what :func:`run` would train, and what that takes here; nothing is run or written.
+
+    Args and errors are those of :func:`run`.
+    """
+    grid = _grid(dataset, fusion, methods, seeds, settings, recipe, root)
+    return estimate(GridRunner(RunStore(out), open_cell, jobs, fresh, strict=True), grid)
+
+
+def _grid(
+    dataset: str | Path,
+    fusion: str | None,
+    methods: Sequence[str],
+    seeds: int | Sequence[int],
+    settings: Mapping[str, Any] | None,
+    recipe: str | Path | None,
+    root: str | Path | None,
+) -> Grid:
+    chosen = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
+    backbone = usual_fusion(methods) if fusion is None else fusion
+    return methods_grid(
+        str(dataset), backbone, methods, chosen, values=settings, root=root, recipe=recipe
+    )
 
 
 def verdict_sentence(comparison: Comparison, method: str, reference: str) -> tuple[str, str]:

@@ -31,6 +31,42 @@ OFTEN = 0.3
 
 
 @contextmanager
+def epoch_lines(_grid: Grid) -> Iterator[OnEvent]:
+    """Write a line for each epoch and each run that ended; gives what :func:`GridRunner` calls."""
+    console = Console(stderr=True, highlight=False)
+
+    def update(cell: CellRuns, attempt: Attempt, epoch: dict[str, Any] | None) -> None:
+        if text := event_line(cell, attempt, epoch):
+            console.print(text, soft_wrap=True, markup=False)
+
+    yield update
+
+
+def event_line(cell: CellRuns, attempt: Attempt, epoch: dict[str, Any] | None) -> str:
+    """Say what a runner tells, in a line: losses of an epoch, or how a run ended."""
+    name = f"{' '.join(cell.cell.key)} seed {attempt.seed}"
+    if epoch is not None:
+        train = {key: value for key, value in epoch["train"].items() if key != "weights"}
+        parts = {"train": train, "valid": epoch["valid"]}
+        said = (
+            f"{part} " + ", ".join(f"{key} {_number(value)}" for key, value in values.items())
+            for part, values in parts.items()
+        )
+        return f"{name} epoch {epoch['epoch']}: {'; '.join(said)} ({epoch['seconds']:.2f} s)"
+    if attempt.state in ("waiting", "running"):
+        return ""
+    again = " before" if attempt.reused else ""
+    where = f": {attempt.run.path}" if attempt.run is not None else ""
+    reason = f": {attempt.reason}" if attempt.reason else ""
+    return f"{name} {attempt.state}{again}{where}{reason}"
+
+
+def _number(value: Any) -> str:
+    """Write a number, or those of several experts."""
+    return "/".join(map(_number, value)) if isinstance(value, list) else f"{value:.4g}"
+
+
+@contextmanager
 def epoch_progress(grid: Grid) -> Iterator[OnEvent]:
     """Show how far the runs of a grid are; gives what :class:`GridRunner` calls."""
     total = len(grid.seeds) * len(grid.cells)

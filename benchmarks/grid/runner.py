@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from i2moe_plugin.backbones.create import misfit
@@ -18,6 +18,7 @@ from i2moe_plugin.benchmarks.grid.executors.dask import Dask
 from i2moe_plugin.benchmarks.grid.executors.processes import Processes, can_fork, count_cores
 from i2moe_plugin.benchmarks.grid.executors.serial import Serial
 from i2moe_plugin.benchmarks.grid.failures import Failures, in_one_line
+from i2moe_plugin.benchmarks.grid.logs import RunLogs, writing_logs
 from i2moe_plugin.benchmarks.grid.table import Attempt, CellRuns, State, Table, make_table
 from i2moe_plugin.benchmarks.grid.training import SharedData, Training
 from i2moe_plugin.benchmarks.run.defaults import fill_in
@@ -77,6 +78,8 @@ class GridRunner:
         progress: show a bar on a terminal while data is prepared.
         on_event: called with every new state and every epoch.
         cluster: where runs are trained, in place of here; ``workers`` is then not asked.
+        log: where epochs and results are logged too; see
+            :data:`~i2moe_plugin.benchmarks.grid.logs.WRITERS`.
     """
 
     store: RunStore
@@ -88,12 +91,16 @@ class GridRunner:
     progress: bool = False
     on_event: OnEvent = lambda *_: None
     cluster: Dask | None = None
+    log: Sequence[str] = ()
+    _logs: RunLogs | None = field(default=None, init=False, repr=False)
 
     def run(self, grid: Grid) -> Table:
         """Run a grid; seeds go outside cells, so that one that is stopped has whole comparisons."""
-        cells = [
-            CellRuns.planned(with_device(cell, self.cluster), grid.seeds) for cell in grid.cells
-        ]
+        with writing_logs(self.log, self.store.folder) as self._logs:
+            return self._run(grid)
+
+    def _run(self, grid: Grid) -> Table:
+        cells = self._planned(grid)
         baselines: list[Baseline] = []
         for group in _sharing_data(cells):
             try:
@@ -104,11 +111,43 @@ class GridRunner:
             except I2MoEError as error:  # files that are not here, or turn out to be damaged
                 self._skip(group, error)
                 continue
+            for attempt in (attempt for cell in group for attempt in cell.attempts):
+                if attempt.reused:
+                    Failures(self.store.folder).forget(attempt.name)
             if missing:
                 self._train(missing, SharedData(data, self.open_data, group[0].cell))
             if (cell := next((cell for cell in group if cell.runs), None)) is not None:
                 baselines += fit_baselines(grid.baselines, data, cell.metrics[0], self.store.folder)
         return make_table(grid, cells, baselines)
+
+    def survey(self, grid: Grid) -> Iterator[tuple[list[CellRuns], OpenedDataset | None]]:
+        """Give the cells that share a data set, and that, with what is settled; trains nothing.
+
+        The data set is None where it cannot be opened.
+        """
+        for group in _sharing_data(self._planned(grid)):
+            data = None
+            try:
+                data = self.open_data(group[0].cell)
+                self._missing(group, data)
+            except I2MoEError as error:
+                self._skip(group, error)
+            yield group, data
+
+    def workers_for(self, settings: Sequence[RunSettings], data: OpenedDataset) -> int:
+        """Return how many of these runs, on one data set, are trained at a time.
+
+        Raises:
+            BackboneError: a model that cannot be built.
+        """
+        if self.cluster is not None:
+            return min(self.cluster.workers, len(settings))
+        return min(self.workers or workers_that_pay(settings, data), len(settings))
+
+    def _planned(self, grid: Grid) -> list[CellRuns]:
+        return [
+            CellRuns.planned(with_device(cell, self.cluster), grid.seeds) for cell in grid.cells
+        ]
 
     def _missing(
         self, group: Sequence[CellRuns], data: OpenedDataset
@@ -157,9 +196,7 @@ class GridRunner:
 
     def _train(self, missing: list[tuple[CellRuns, Attempt]], data: SharedData) -> None:
         settings = [attempt.settings for _, attempt in missing]
-        executor = self.cluster or choose_executor(
-            min(self.workers or workers_that_pay(settings, data.open()), len(missing))
-        )
+        executor = self.cluster or choose_executor(self.workers_for(settings, data.open()))
         if executor.workers > 1:
             # Short runs a seed later: at the end no process then waits for another's long one.
             seeds = [attempt.seed for attempt in missing[0][0].attempts]
@@ -193,8 +230,10 @@ class GridRunner:
                 return  # its worker died between its last word and its end; another looked again
             if state == "running":
                 attempt.state = state
-                self.on_event(cell, attempt, content)
+                self._tell(cell, attempt, content)
             else:
+                if state == "finished":
+                    Failures(store.folder).forget(attempt.name)
                 self._settle(cell, attempt, state, content)
 
         load_what_runs_need()  # once, and not in each process
@@ -205,9 +244,13 @@ class GridRunner:
     ) -> None:
         attempt.state, attempt.reason = state, reason or ""
         if state == "finished":
-            Failures(self.store.folder).forget(attempt.name)
             attempt.run = attempt.run or self._finished(attempt)
-        self.on_event(cell, attempt, None)
+        self._tell(cell, attempt, None)
+
+    def _tell(self, cell: CellRuns, attempt: Attempt, epoch: dict[str, Any] | None) -> None:
+        if self._logs is not None:
+            self._logs(cell, attempt, epoch)
+        self.on_event(cell, attempt, epoch)
 
     def _finished(self, attempt: Attempt) -> Run:
         """Return the run that was just written; its files are checked where a worker wrote them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import logging
@@ -169,20 +170,25 @@ def fit(
         trainer: of :func:`ready_trainer`.
         settings, data, on_epoch: see :func:`execute`.
     """
+    read = loaders(settings, data, trainer.fabric.device)
+    trainer.fit(read("train", shuffle=True), read("valid"), settings.epochs, on_epoch)
+    return lambda split: trainer.predict(read(split))
+
+
+def loaders(settings: RunSettings, data: OpenedDataset, device: torch.device) -> Callable[..., Any]:
+    """Return what gives the loader of a split, as a run reads it.
+
+    Args:
+        settings, data: see :func:`execute`.
+        device: where it is trained.
+    """
     options: dict[str, Any] = {
         "batch_size": settings.batch_size,
         "seed": settings.seed,
         "num_workers": settings.workers,
-        "pin_memory": trainer.fabric.device.type == "cuda",
+        "pin_memory": device.type == "cuda",
     }
-    prepared = data.prepare(trainer.fabric.device)
-    trainer.fit(
-        prepared.loader("train", shuffle=True, **options),
-        prepared.loader("valid", **options),
-        settings.epochs,
-        on_epoch,
-    )
-    return lambda split: trainer.predict(prepared.loader(split, **options))
+    return functools.partial(data.prepare(device).loader, **options)
 
 
 def _train_and_test(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from rich.table import Table
 from rich.text import Text
 
 from i2moe_plugin.benchmarks.run.files import write_text
 from i2moe_plugin.benchmarks.terminal.output import plain_console
+from i2moe_plugin.benchmarks.terminal.tables import Table
 from i2moe_plugin.benchmarks.truth.audit import Audit
 
 COLUMNS = ("", "score %", "first", "invented", "rank", "shares", "bits", "SHAP %")

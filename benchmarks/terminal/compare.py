@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from rich.table import Table
 from rich.text import Text
 
 from i2moe_plugin.benchmarks.experiments.comparing import Compared
@@ -14,6 +13,8 @@ from i2moe_plugin.benchmarks.statistics.metrics import (
     metric_heading,
 )
 from i2moe_plugin.benchmarks.terminal.output import plain_console
+from i2moe_plugin.benchmarks.terminal.tables import Table
+from i2moe_plugin.benchmarks.terminal.verbosity import quiet
 
 
 def show_comparison(found: Compared) -> None:
@@ -37,5 +38,5 @@ def show_comparison(found: Compared) -> None:
     console.print(table)
     for line in found.verdict.splitlines():
         console.print(Text(f"Verdict: {without_controls(line)}"))
-    for note in found.notes:
+    for note in () if quiet() else found.notes:
         console.print(Text(f"Note: {without_controls(note)}", style="yellow"))

@@ -9,7 +9,6 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from i2moe_plugin.benchmarks.data.cards import File
@@ -17,6 +16,7 @@ from i2moe_plugin.benchmarks.data.open import OpenedDataset, open_dataset
 from i2moe_plugin.benchmarks.data.registry import DatasetEntry, datasets, find_dataset
 from i2moe_plugin.benchmarks.data.splits import SPLITS
 from i2moe_plugin.benchmarks.terminal.output import plain_console, print_json
+from i2moe_plugin.benchmarks.terminal.tables import Table
 from i2moe_plugin.errors import DatasetError, counted
 
 #: Sets that are drawn when they are named, so no list of what is here holds them.
@@ -180,7 +180,7 @@ def show_verification(given: str, root: Path | None, as_json: bool) -> bool:
     return not problems
 
 
-def convert_pickles(given: str, root: Path | None) -> None:
+def convert_pickles(given: str, root: Path | None, as_json: bool) -> None:
     """Write a data set's pickles as HDF5 beside them."""
     from i2moe_plugin.benchmarks.data.convert import convert
 
@@ -194,10 +194,14 @@ def convert_pickles(given: str, root: Path | None) -> None:
     if not found:
         names = ", ".join(file.path for file in pickles)
         raise DatasetError(f"{where}: no such file: {names}. {card.how_to_get}")
-    for path in found:
-        target = path.with_suffix(".h5")
+    written = {path: path.with_suffix(".h5") for path in found}
+    for path, target in written.items():
         convert(path, target)
-        click.echo(f"{path} -> {target}")
+        if not as_json:
+            click.echo(f"{path} -> {target}")
+    if as_json:
+        pairs = [{"pickle": str(path), "hdf5": str(target)} for path, target in written.items()]
+        print_json({"name": name, "files": pairs})
 
 
 def _show_file(console: Console, file: File) -> None:

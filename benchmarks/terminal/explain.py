@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from rich.box import SIMPLE
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from i2moe_plugin.benchmarks.report.text import without_controls
+from i2moe_plugin.benchmarks.terminal.tables import Table
 
 if TYPE_CHECKING:
     from i2moe_plugin.benchmarks.data.preview import Preview

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from rich.table import Table
 from rich.text import Text
 
 from i2moe_plugin.benchmarks.report.text import without_controls
 from i2moe_plugin.benchmarks.terminal.output import plain_console
+from i2moe_plugin.benchmarks.terminal.tables import Table
 from i2moe_plugin.benchmarks.truth.interactions import Estimates
 from i2moe_plugin.interactions.experts import interaction_experts
 

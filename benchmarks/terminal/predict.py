@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from rich.table import Table
 from rich.text import Text
 
 from i2moe_plugin.benchmarks.report.text import without_controls
 from i2moe_plugin.benchmarks.terminal.output import plain_console
+from i2moe_plugin.benchmarks.terminal.tables import Table
 from i2moe_plugin.errors import counted
 
 if TYPE_CHECKING:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from i2moe_plugin.backbones.entry import backbones as backbone_registry
@@ -18,6 +17,8 @@ from i2moe_plugin.backbones.entry import list_backbones
 from i2moe_plugin.benchmarks.data.registry import datasets
 from i2moe_plugin.benchmarks.run.settings import default_of, setting_names
 from i2moe_plugin.benchmarks.terminal.output import plain_console, print_json
+from i2moe_plugin.benchmarks.terminal.tables import Table
+from i2moe_plugin.benchmarks.terminal.verbosity import verbose
 
 if TYPE_CHECKING:
     from i2moe_plugin.testing import CheckResult
@@ -97,12 +98,14 @@ def _settings(parameters: Mapping[str, inspect.Parameter]) -> str:
 
 
 def _show(rows: list[dict[str, str]], as_json: bool, broken: Mapping[str, str]) -> None:
-    """Show one block a row: its name, then each fact it has."""
+    """Show a table of what fits, or with ``-v`` all: a name, then each fact it has."""
     if as_json:
         print_json(rows)
         return
     console = plain_console(highlight=False)
-    for row in rows:
+    if not verbose():
+        _show_table(console, rows)
+    for row in rows if verbose() else ():
         console.print(Text(row["name"], style="bold"))
         for key, value in row.items():
             if key != "name" and value:
@@ -112,6 +115,21 @@ def _show(rows: list[dict[str, str]], as_json: bool, broken: Mapping[str, str]) 
         console.print(f"{name} is installed but cannot be loaded: {reason}", markup=False)
 
 
+def _show_table(console: Console, rows: list[dict[str, str]]) -> None:
+    names = [name for name in rows[0] if name not in _LONG]
+    table = Table()
+    for name in names:
+        table.add_column(name, no_wrap=name == "name", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(row.get(name, "")) for name in names))
+    console.print(table)
+    if set(rows[0]) & _LONG:
+        left = " and ".join(name for name in rows[0] if name in _LONG)
+        console.print(f"-v shows {left} as well; --json has everything.", style="dim")
+
+
+#: Facts that would make a table too wide.
+_LONG = {"settings", "source"}
 MOST_ALIKE = 3  # checks that are not run for one reason, each in a row of its own
 STYLE = {"passed": "green", "failed": "bold red", "skipped": "dim"}
 

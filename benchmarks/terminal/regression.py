@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from i2moe_plugin.benchmarks.regression.checks import Check
@@ -17,6 +16,7 @@ from i2moe_plugin.benchmarks.statistics.metrics import (
     metric_heading,
 )
 from i2moe_plugin.benchmarks.terminal.output import plain_console
+from i2moe_plugin.benchmarks.terminal.tables import Table
 
 STYLES = {"equivalent": "bold green", "different": "bold red"}
 

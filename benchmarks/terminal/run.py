@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.table import Table as RichTable
 from rich.text import Text
 
 from i2moe_plugin.benchmarks.experiments.experiment import verdict_sentence
@@ -23,7 +22,9 @@ from i2moe_plugin.benchmarks.statistics.metrics import (
 )
 from i2moe_plugin.benchmarks.statistics.paired import summarise
 from i2moe_plugin.benchmarks.terminal.output import plain_console
+from i2moe_plugin.benchmarks.terminal.tables import Table as RichTable
 from i2moe_plugin.benchmarks.terminal.tables import print_in_parts
+from i2moe_plugin.benchmarks.terminal.verbosity import quiet, verbose
 from i2moe_plugin.interpretation.bits import DEFINITION
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def show_methods(table: Table) -> None:
         headline = table.of(cell)[0]
         if headline.comparison is not None:
             console.print(_verdict(headline))
-    for cell in table.cells:
+    for cell in () if quiet() else table.cells:
         method, weights = cell.settings.method, cell.weights_by_seed()
         if method == "ensemble" or len(weights) < 2:
             continue  # nothing was learned there
@@ -56,6 +57,8 @@ def show_methods(table: Table) -> None:
         show_evidence(console, cell.evidence())
     for caution in cautions(table):
         console.print(Text(f"Caution: {caution}", style="yellow"))
+    if quiet():
+        return
     console.print(f"Cost: {'; '.join(map(_cost, table.cells))}")
     noted = (f"{one.name}: {one.note}." for one in table.baselines if one.note)
     by_size = said_of(table.cells[0].settings, table.cells[0].cell.sources)
@@ -65,6 +68,24 @@ def show_methods(table: Table) -> None:
     runs = [run for cell in table.cells for run in cell.runs.values()]
     again = f" ({table.reused} finished before)" if table.reused else ""
     console.print(Text(f"Runs: {len(runs)} in {runs[0].path.parent}{again}"))
+    if verbose():
+        _show_settings(console, table)
+
+
+def _show_settings(console: Console, table: Table) -> None:
+    """Show every setting that runs share, with where it comes from."""
+    cell = table.cells[0]
+    shown = RichTable(title="Settings", title_justify="left")
+    for name in ("setting", "value", "from"):
+        shown.add_column(name, overflow="fold")
+    values = cell.settings.model_dump(exclude={"method", "seed"})
+    nested = [name for name, value in values.items() if isinstance(value, dict)]
+    for part in nested:
+        prefix = part.removesuffix("_settings")
+        values |= {f"{prefix}.{key}": value for key, value in values.pop(part).items()}
+    for name, value in values.items():
+        shown.add_row(name, Text(str(value)), Text(cell.cell.sources.get(name, "default")))
+    console.print(shown)
 
 
 def show_evidence(console: Console, found: Sequence[MeanParts]) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.table import Table as RichTable
 from rich.text import Text
 
+from i2moe_plugin.benchmarks.experiments.progress import epoch_lines
 from i2moe_plugin.benchmarks.grid.cautions import cautions
 from i2moe_plugin.benchmarks.grid.cells import Grid
 from i2moe_plugin.benchmarks.grid.formats import cell_text, column_name, row_name, simple_cells
@@ -19,7 +19,9 @@ from i2moe_plugin.benchmarks.grid.runner import OnEvent
 from i2moe_plugin.benchmarks.grid.table import Attempt, CellRuns, State, Table
 from i2moe_plugin.benchmarks.statistics.metrics import format_value
 from i2moe_plugin.benchmarks.terminal.output import plain_console
+from i2moe_plugin.benchmarks.terminal.tables import Table as RichTable
 from i2moe_plugin.benchmarks.terminal.tables import print_in_parts
+from i2moe_plugin.benchmarks.terminal.verbosity import quiet, verbose
 from i2moe_plugin.errors import counted
 
 STYLES: dict[State, str] = {"failed": "red", "skipped": "yellow", "stopped": "yellow"}
@@ -28,6 +30,13 @@ STYLES: dict[State, str] = {"failed": "red", "skipped": "yellow", "stopped": "ye
 @contextmanager
 def suite_progress(grid: Grid) -> Iterator[OnEvent]:
     """Show a live table of all cells on a terminal; elsewhere a line for each run that ended."""
+    if quiet():
+        yield lambda *_: None
+        return
+    if verbose():
+        with epoch_lines(grid) as on_event:
+            yield on_event
+        return
     console = plain_console(stderr=True)
     progress = _SuiteProgress(grid, console)
     if not console.is_terminal:
@@ -108,7 +117,7 @@ def show_suite(table: Table, folder: Path) -> None:
         return shown
 
     print_in_parts(console, len(table.columns), part)
-    for note in table.notes:
+    for note in () if quiet() else table.notes:
         console.print(Text(note, style="dim"))
     for caution in cautions(table):
         console.print(Text(f"Caution: {caution}", style="yellow"))
@@ -118,6 +127,8 @@ def show_suite(table: Table, folder: Path) -> None:
         )
     if any(reason.startswith("failed") for reason in table.reasons):
         console.print("Failed runs are not counted; --retry tries them again.")
+    if quiet():
+        return
     again = f"; {table.reused} runs were finished before" if table.reused else ""
     name = f"{table.grid.name}.{{md,csv,tex,json}}"
     console.print(Text(f"Tables: {folder / 'suites' / name}{again}"))

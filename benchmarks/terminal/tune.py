@@ -13,12 +13,13 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table as RichTable
 from rich.text import Text
 
 from i2moe_plugin.benchmarks.grid.cells import Grid
 from i2moe_plugin.benchmarks.statistics.metrics import format_value, method_title, metric_heading
 from i2moe_plugin.benchmarks.terminal.output import plain_console
+from i2moe_plugin.benchmarks.terminal.tables import Table as RichTable
+from i2moe_plugin.benchmarks.terminal.verbosity import quiet
 from i2moe_plugin.benchmarks.tuning.trials import Outcome
 from i2moe_plugin.benchmarks.tuning.tuner import OnTrial, Tuned
 
@@ -26,6 +27,9 @@ from i2moe_plugin.benchmarks.tuning.tuner import OnTrial, Tuned
 @contextmanager
 def tune_progress(grid: Grid, trials: int) -> Iterator[OnTrial]:
     """Show a bar over the trials of all methods; gives what :class:`Tuner` calls."""
+    if quiet():
+        yield lambda *_: None
+        return
     bar = Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),

@@ -9,6 +9,7 @@ import json
 import sys
 from pathlib import Path
 
+import click
 import pytest
 import yaml
 from click.testing import CliRunner
@@ -38,7 +39,16 @@ def shape(value):
 def printed(*arguments):
     result = CliRunner().invoke(main, [*map(str, arguments), "--json"])
     assert result.exit_code == 0, result.output
-    return json.loads(result.stdout)
+    return json.loads(result.stdout)  # all of it: nothing else stands there
+
+
+def every_command(group=main, path=()):
+    """The names of all commands that are registered."""
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from every_command(command, (*path, name))
+        else:
+            yield " ".join((*path, name))
 
 
 def commands(folder, data):
@@ -67,6 +77,25 @@ def commands(folder, data):
     yield "check", printed("check", "concat")
     for what in ("backbones", "datasets", "settings", "methods"):
         yield f"list {what}", printed("list", what)
+    yield "export", printed("export", run, "-o", folder / "model")
+    yield "tune", printed("tune", *one, "--trials", 1)
+    yield "runs list", printed("runs", "list", out)
+    yield "runs show", printed("runs", "show", run)
+    yield "runs rm", printed("runs", "rm", run, "--dry-run")
+    yield "runs prune", printed("runs", "prune", out, "--dataset", "htad", "--dry-run")
+    yield "report", printed("report", run, "-o", folder / "page.html", "--no-data")
+    truth = {**GRID, "datasets": ["synthetic:bool-xor"], "seeds": 1}
+    (folder / "truth.yaml").write_text(yaml.safe_dump(truth))
+    yield "audit", printed("audit", folder / "truth.yaml", "--no-intershap", "--out", out)
+    yield "interactions", printed("interactions", "htad", "--data-root", data)
+    yield "data sample", printed("data", "sample", "mosi", folder / "mosi")
+    yield "data convert", printed("data", "convert", "mosi", "--data-root", folder / "mosi")
+    mosi = ("mosi", "--data-root", folder / "mosi")
+    with pytest.MonkeyPatch.context() as patch:  # both take long, or a network
+        patch.setattr("i2moe_plugin.benchmarks.data.fetch.fetch", lambda *_: [folder / "mosi"])
+        yield "data fetch", printed("data", "fetch", *mosi)
+        patch.setattr("i2moe_plugin.benchmarks.speed.table.run", lambda **_: {"shapes": []})
+        yield "speed", printed("speed")
     yield "data list", printed("data", "list")
     yield "data status", printed("data", "status", "htad", "--data-root", data)
     yield "data describe", printed("data", "describe", "mosi")
@@ -106,6 +135,10 @@ def test_every_command_is_recorded(found):
     assert set(found) == set(RECORD)
 
 
+def test_no_command_is_left_out(found):
+    assert set(found) == set(every_command())
+
+
 def test_a_lost_key_is_seen():
     assert list(missing({"a": {"b": "int"}}, {"a": {}})) == [".a.b is gone"]
     assert list(missing([{"a": "str"}], [{"a": "list"}])) == ["[].a was str, and is list"]
@@ -114,7 +147,7 @@ def test_a_lost_key_is_seen():
 if __name__ == "__main__":
     import tempfile
 
-    sys.path.insert(0, str(Path(__file__).parent))
+    sys.path.insert(0, str(Path(__file__).parents[1]))
     from conftest import write_htad
 
     with tempfile.TemporaryDirectory() as place:
