@@ -94,6 +94,22 @@ def _seeds(default: str) -> Callable[[Any], Any]:
     )
 
 
+def _known_splits(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
+    """Check it before anything is opened."""
+    if value is not None:
+        from i2moe_plugin.benchmarks.data.redraw import split_names
+
+        split_names(value)
+    return value
+
+
+SPLITS = click.option(
+    "--splits",
+    metavar="N|kfold:K",
+    callback=_known_splits,
+    help="Draw so many splits anew from all samples, or folds, and run each with every seed.  "
+    "[default: the data set's own split alone]",
+)
 _OUT = click.option(
     "--out", default="runs", show_default=True, metavar="DIR", help="Where runs go."
 )

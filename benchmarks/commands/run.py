@@ -13,6 +13,7 @@ from i2moe_plugin.benchmarks.commands.options import (
     DATA_ROOT,
     DATASET,
     OPTIONAL_FUSION,
+    SPLITS,
     refuse_jobs_beside,
     training,
 )
@@ -42,6 +43,7 @@ from i2moe_plugin.benchmarks.commands.options import (
 @click.option("--no-cache", is_flag=True, help="Compute kept features of frozen networks again.")
 @click.option("--weights", metavar="FILE|none", help="Pretrained encoder weights, or none.")
 @click.option("--seed", type=click.IntRange(min=0), hidden=True)
+@SPLITS
 @CLUSTER
 @training(jobs=0)
 def run(
@@ -56,6 +58,7 @@ def run(
     fresh: bool,
     no_cache: bool,
     weights: str | None,
+    splits: str | None,
     jobs: int,
     cluster: str | None,
     out: str,
@@ -76,6 +79,7 @@ def run(
       i2moe-bench run --dataset enrico --data-root ./enrico
       i2moe-bench run --method i2moe --method no-interaction --method ensemble
       i2moe-bench run --recipe runs/tuning/htad-lrtf.yaml
+      i2moe-bench run --splits 10 --seeds 2
       i2moe-bench run --cluster local:4
       i2moe-bench run --method fl-i2moe --dataset icons --seeds 1
       i2moe-bench run --plugin my_fusion.py --fusion mine --json
@@ -100,6 +104,7 @@ def run(
         recipe=recipe,
         root=data_root,
         out=out,
+        splits=splits,
         jobs=jobs,
         cluster=cluster,
         fresh=fresh,

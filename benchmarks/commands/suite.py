@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from i2moe_plugin.benchmarks.commands.base import TrainingCommand
-from i2moe_plugin.benchmarks.commands.options import CLUSTER, refuse_jobs_beside, training
+from i2moe_plugin.benchmarks.commands.options import CLUSTER, SPLITS, refuse_jobs_beside, training
 
 
 def _roots(_ctx: click.Context, _param: click.Parameter, value: tuple[str, ...]) -> dict[str, str]:
@@ -42,6 +42,7 @@ def _roots(_ctx: click.Context, _param: click.Parameter, value: tuple[str, ...])
 )
 @click.option("--samples", is_flag=True, help="Draw small samples of data sets that are not here.")
 @click.option("--retry", is_flag=True, help="Try failed runs again.")
+@SPLITS
 @CLUSTER
 @training(jobs=1)
 def suite(
@@ -51,6 +52,7 @@ def suite(
     roots: dict[str, str],
     samples: bool,
     retry: bool,
+    splits: str | None,
     jobs: int,
     cluster: str | None,
     out: str,
@@ -80,10 +82,13 @@ def suite(
     from i2moe_plugin.benchmarks.grid.cells import SIMPLE
 
     refuse_jobs_beside(cluster)
+    from i2moe_plugin.benchmarks.data.redraw import split_names
     from i2moe_plugin.benchmarks.grid.spec import load_suite
 
     grid = load_suite(suite, seeds=seeds, settings=values, roots=roots, only=only)
     grid = replace(grid, baselines=SIMPLE)
+    if splits is not None:
+        grid = replace(grid, splits=split_names(splits))
 
     from i2moe_plugin.benchmarks.grid.executors.dask import open_cluster
     from i2moe_plugin.benchmarks.grid.formats import json_text, write_tables

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from i2moe_plugin.benchmarks.grid.runs import test_share
 from i2moe_plugin.benchmarks.run.collect import find_runs, runs_of_other_seeds
 from i2moe_plugin.benchmarks.run.store import MANIFEST, Run
 from i2moe_plugin.benchmarks.statistics.equivalence import Equivalence, equivalent_pairs
@@ -33,7 +34,8 @@ class Compared:
 
     Attributes:
         metric: its name.
-        values: the metric on test data by group and seed.
+        values: the metric on test data by group and seed; of splits that were drawn anew, by
+            ``SPLIT:SEED``.
         comparisons: of every group but the first, over the seeds that both have; corrected by Holm
             where there are several.
         equivalences: the same within the margin, where one was asked for.
@@ -41,7 +43,7 @@ class Compared:
     """
 
     metric: str
-    values: Mapping[str, Mapping[int, float]]
+    values: Mapping[str, Mapping[int | str, float]]
     comparisons: Mapping[str, Comparison]
     equivalences: Mapping[str, Equivalence]
     notes: tuple[str, ...] = ()
@@ -78,13 +80,14 @@ class Compared:
             "worse": f"{name} is worse than {self.reference} on {title}",
             "no difference shown": f"no difference shown between {name} and {self.reference} on "
             f"{title}",
-            "too few seeds to tell": f"{name}: too few seeds to tell: at least 3 are needed",
+            "too few seeds to tell": f"{name}: too few "
+            f"{'splits' if item.splits > 1 else 'seeds'} to tell: at least 3 are needed",
         }[verdict]
         if item.low is None:
             return f"{said}."
         many = len(self.comparisons)
         holm = f", corrected by Holm for {many} comparisons" if many > 1 else ""
-        return f"{said} (paired over {item.seeds} seeds, on this one split{holm})."
+        return f"{said} ({item.rests_on}{holm})."
 
     @property
     def table(self) -> pd.DataFrame:
@@ -159,28 +162,32 @@ def compare(
     if chosen not in known or any(chosen not in runs[0].result["test"] for runs in found):
         raise ConfigError(f"the runs have no metric {chosen!r} in common; try {', '.join(known)}.")
     values = {
-        name: {run.seed: _number(run.result["test"][chosen]) for run in runs}
+        name: {run.place: _number(run.result["test"][chosen]) for run in runs}
         for name, runs in zip(names, found, strict=True)
     }
     reference, *others = names
-    pairs = {}
+    pairs, splits = {}, {}
+    split_of = {run.place: run.split for run in found[0]}
     for name in others:
-        shared = sorted(values[name].keys() & values[reference].keys())
+        shared = [place for place in values[reference] if place in values[name]]
         if not shared:
             raise ConfigError(f"{name} and {reference} have no seed in common, so no pair.")
-        left = sorted(values[name].keys() ^ values[reference].keys())
+        left = sorted(values[name].keys() ^ values[reference].keys(), key=str)
+        splits[name] = [split_of[place] for place in shared]
         if left:
             notes.append(
                 f"{name}: seeds {', '.join(map(str, left))} have no pair and are left out."
             )
         pairs[name] = ([values[reference][s] for s in shared], [values[name][s] for s in shared])
-    items = [compare_values(chosen, *pair) for pair in pairs.values()]
+    share = test_share(found[0][0])
+    items = [compare_values(chosen, *pair, splits[name], share) for name, pair in pairs.items()]
     if len(items) > 1:
         items = correct(items)
     same = {}
     if equivalent_within is not None:
         unit = 100 if metric_heading(chosen).endswith("%") else 1
-        same = {n: equivalent_pairs(*pair, equivalent_within / unit) for n, pair in pairs.items()}
+        margin = equivalent_within / unit
+        same = {n: equivalent_pairs(*pair, margin, splits[n], share) for n, pair in pairs.items()}
     return Compared(chosen, values, dict(zip(others, items, strict=True)), same, tuple(notes))
 
 
@@ -190,7 +197,7 @@ def _runs_of(group: Group) -> list[Run]:
         path = Path(group).expanduser()
         if (path / MANIFEST).is_file():
             (run,) = find_runs([path]).runs
-            runs = [run, *runs_of_other_seeds(run)]
+            runs = [run, *runs_of_other_seeds(run, splits=True)]
         elif path.is_dir():
             runs = find_runs([path]).runs
         else:
@@ -209,10 +216,10 @@ def _runs_of(group: Group) -> list[Run]:
             f"the group holds runs of {len(kinds)} kinds, such as {one} and {other}. Name one run "
             "of each kind; those of its other seeds are found beside it."
         )
-    seeds = [run.seed for run in runs]
-    if len(set(seeds)) < len(seeds):
+    places = [run.place for run in runs]
+    if len(set(places)) < len(places):
         raise ConfigError(f"{runs[0].name}: a seed is there more than once in this group.")
-    return sorted(runs, key=lambda run: run.seed)
+    return sorted(runs, key=lambda run: (run.split, run.seed))
 
 
 def _names(runs: Sequence[Run]) -> list[str]:
@@ -237,8 +244,13 @@ def _names(runs: Sequence[Run]) -> list[str]:
 def _check_same_test(found: Sequence[Sequence[Run]], names: Sequence[str]) -> list[str]:
     """Refuse runs on other test samples; note data that is not the same."""
     first, notes = found[0][0], []
+    tested = {run.place: run.settings.get("splits") for run in found[0]}
     for runs, name in zip(found[1:], names[1:], strict=True):
-        if runs[0].settings.get("splits") != first.settings.get("splits"):
+        if any(
+            tested.get(run.place, samples) != samples
+            for run in runs
+            for samples in [run.settings.get("splits")]
+        ):
             raise ConfigError(
                 f"{name} was tested on other samples than {names[0]}: their figures cannot be "
                 "paired."

@@ -92,9 +92,9 @@ class Experiment:
         metric = cells[0].metrics[0]
         names = [method_title(cell.settings.method) for cell in cells]
         figure = go.Figure()
-        for seed in self.results.grid.seeds:
-            values = [cell.values(metric).get(seed) for cell in cells]
-            figure.add_scatter(x=names, y=values, mode="lines+markers", name=f"seed {seed}")
+        for attempt in cells[0].attempts:
+            values = [cell.values(metric).get(attempt.place) for cell in cells]
+            figure.add_scatter(x=names, y=values, mode="lines+markers", name=str(attempt))
         title = metric_heading(metric).removesuffix(" %")
         figure.update_layout(title=self.results.grid.title, yaxis_title=f"test {title}")
         return figure
@@ -119,6 +119,7 @@ def run(
     recipe: str | Path | None = None,
     root: str | Path | None = None,
     out: str | Path = "runs",
+    splits: str | int | None = None,
     jobs: int = 0,
     cluster: str | None = None,
     fresh: bool = False,
@@ -140,6 +141,8 @@ def run(
         recipe: a file in place of that recipe, such as ``i2moe-bench tune`` writes.
         root: the folder of the data set's files; ``data/NAME`` by default.
         out: where runs go.
+        splits: how many splits to draw anew from all samples, each run with every seed, or
+            ``kfold:5``; the verdict then covers fresh splits. None: the data set's own alone.
         jobs: runs at a time, in processes of their own; 0: one a core where that pays.
         cluster: dask's workers to train on in place of those, as ``--cluster`` names them:
             ``local:N``, ``tcp://HOST:PORT`` or ``slurm``.
@@ -155,7 +158,14 @@ def run(
     chosen = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
     backbone = usual_fusion(methods) if fusion is None else fusion
     grid = methods_grid(
-        str(dataset), backbone, methods, chosen, values=settings, root=root, recipe=recipe
+        str(dataset),
+        backbone,
+        methods,
+        chosen,
+        values=settings,
+        root=root,
+        recipe=recipe,
+        splits=splits,
     )
     open_data = functools.partial(open_cell, cache=cache)
     shown = epoch_progress(grid) if progress else nullcontext(lambda *_: None)
@@ -171,4 +181,4 @@ def verdict_sentence(comparison: Comparison, method: str, reference: str) -> tup
     words = verdict_words(comparison, method, reference)
     if comparison.low is None:
         return words, "."
-    return words, f" (paired over {comparison.seeds} seeds, on this one split)."
+    return words, f" ({comparison.rests_on})."

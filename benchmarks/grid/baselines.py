@@ -6,7 +6,7 @@ import hashlib
 import importlib.metadata
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +94,22 @@ def fit_baselines(
     with disk_errors_explained(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, {"baselines": [asdict(one) for one in found]})
+    return found
+
+
+def over_splits(fitted: Sequence[Sequence[Baseline]]) -> list[Baseline]:
+    """Return each simple model with its metrics' means over splits; what was chosen is the first's.
+
+    Args:
+        fitted: the same models of each split.
+    """
+    if len(fitted) < 2:
+        return [one for models in fitted for one in models]
+    found = []
+    for models in zip(*fitted, strict=True):
+        test = {name: float(np.mean([one.test[name] for one in models])) for name in models[0].test}
+        note = "; ".join(dict.fromkeys(one.note for one in models if one.note))
+        found.append(replace(models[0], test=test, note=note))
     return found
 
 

@@ -10,7 +10,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from i2moe_plugin.benchmarks.data.splits import OWN_SPLIT
 from i2moe_plugin.benchmarks.grid.cautions import cautions
+from i2moe_plugin.benchmarks.grid.cells import Grid
 from i2moe_plugin.benchmarks.grid.table import Entry, Table
 from i2moe_plugin.benchmarks.run.files import disk_errors_explained, json_ready, write_text
 from i2moe_plugin.benchmarks.statistics.metrics import (
@@ -26,7 +28,7 @@ MARKS = {"better": "▲", "worse": "▼"}
 CSV_COLUMNS = (
     *("dataset", "fusion", "method", "variant", "metric", "mean", "deviation", "n", "planned"),
     *("reference", "difference", "low", "high", "p", "p_adjusted", "p_permutation", "bootstrap"),
-    *("effect", "cliffs_delta", "verdict", "verdict_adjusted"),
+    *("effect", "cliffs_delta", "verdict", "verdict_adjusted", "splits"),
     *("paper", "paper_deviation", "paper_table", "not_comparable", "reasons", "values"),
 )
 
@@ -50,6 +52,16 @@ def cell_text(entry: Entry | None) -> str:
         star = "*" if entry.not_comparable else ""
         text += f" [{format_value(entry.metric, entry.paper.value)}{star}]"
     return text
+
+
+def averaged_over(grid: Grid) -> str:
+    """Say what a table's figures are means over.
+
+    >>> averaged_over(Grid("", "", (0, 1), ()))
+    'seeds 0, 1'
+    """
+    seeds = f"seeds {', '.join(map(str, grid.seeds))}"
+    return seeds if grid.splits == (OWN_SPLIT,) else f"{len(grid.splits)} splits and {seeds}"
 
 
 def row_name(row: tuple[str, ...]) -> str:
@@ -82,8 +94,8 @@ def simple_cells(table: Table, columns: Sequence[tuple[str, str]]) -> list[list[
 def markdown(table: Table) -> str:
     """Write a pipe table, notes, and why what is not finished is not."""
     head = ["", *map(column_name, table.columns)]
-    seeds = ", ".join(map(str, table.grid.seeds))
-    lines = [f"## {table.grid.title}", "", f"Mean ± sample deviation over seeds {seeds}.", ""]
+    over = averaged_over(table.grid)
+    lines = [f"## {table.grid.title}", "", f"Mean ± sample deviation over {over}.", ""]
     lines += [_pipes(head), _pipes(["---", *["---:"] * len(table.columns)])]
     for row in table.rows:
         cells = [cell_text(table.entries.get((row, column))) for column in table.columns]
@@ -172,6 +184,7 @@ def methods_record(table: Table) -> dict[str, Any]:
         "fusion": first.settings.fusion,
         "metric": first.metrics[0],
         "seeds": list(table.grid.seeds),
+        "splits": list(table.grid.splits),
         "methods": {
             cell.settings.method: {
                 "metrics": {

@@ -102,9 +102,10 @@ def verdict_words(comparison: Comparison, method: str, reference: str) -> str:
     """Say what a comparison of two methods showed, without the full stop."""
     one, other = method_title(method), method_title(reference)
     name = metric_title(comparison.metric)
+    units = "splits" if comparison.splits > 1 else "seeds"
     return {
         "better": f"{one} is better than {other} on {name}",
         "worse": f"{one} is worse than {other} on {name}",
         "no difference shown": f"no difference shown between {one} and {other} on {name}",
-        "too few seeds to tell": "too few seeds to tell: at least 3 are needed",
+        "too few seeds to tell": f"too few {units} to tell: at least 3 are needed",
     }[comparison.verdict]

@@ -11,7 +11,8 @@ from rich.text import Text
 
 from i2moe_plugin.benchmarks.experiments.experiment import verdict_sentence
 from i2moe_plugin.benchmarks.grid.cautions import cautions
-from i2moe_plugin.benchmarks.grid.table import CellRuns, Entry, Table
+from i2moe_plugin.benchmarks.grid.runs import CellRuns
+from i2moe_plugin.benchmarks.grid.table import Entry, Table
 from i2moe_plugin.benchmarks.report.text import without_controls
 from i2moe_plugin.benchmarks.run.defaults import said_of
 from i2moe_plugin.benchmarks.statistics.metrics import (
@@ -98,9 +99,7 @@ def show_evidence(console: Console, found: Sequence[MeanParts]) -> None:
 
 def _metrics_table(table: Table, columns: slice, titled: bool) -> RichTable:
     """Return every method's values of some metrics, and their differences."""
-    count = len(table.grid.seeds)
-    seeds = f"{count} seed{'s' * (count != 1)}"
-    title = f"{table.grid.title}: test split, mean ± deviation over {seeds}"
+    title = f"{table.grid.title}: test split, mean ± deviation over {table.grid.repeats}"
     metrics = table.cells[0].metrics[columns]
     shown = RichTable(title=title if titled else None)
     shown.add_column("", min_width=15)

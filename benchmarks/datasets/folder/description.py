@@ -115,6 +115,8 @@ class Description(_Part):
             holds none of these names, it holds their places, from 0.
         ids: the samples' names; their row numbers if not told.
         split: a column of train, valid and test; or fractions to draw it by.
+        groups: each row's group, such as its patient or video: a group stays in one split where
+            splits are drawn.
         drop_unlabelled: leave out rows whose target is missing, which are an error otherwise.
         standardise: give features, tokens and series mean 0 and deviation 1 on training rows.
         title, source, licence, citation: for people.
@@ -128,6 +130,7 @@ class Description(_Part):
     classes: list[str] | None = None
     ids: ArrayPlace | None = None
     split: ArrayPlace | Fractions
+    groups: ArrayPlace | None = None
     drop_unlabelled: bool = False
     standardise: bool = True
     title: str = ""
@@ -171,6 +174,8 @@ class Description(_Part):
             found["ids"] = self.ids
         if isinstance(self.split, ArrayPlace):
             found["split"] = self.split
+        if self.groups is not None:
+            found["groups"] = self.groups
         return found
 
 
