@@ -98,8 +98,12 @@ def _known_splits(_ctx: click.Context, _param: click.Parameter, value: str | Non
     """Check it before anything is opened."""
     if value is not None:
         from i2moe_plugin.benchmarks.data.redraw import split_names
+        from i2moe_plugin.errors import ConfigError
 
-        split_names(value)
+        try:
+            split_names(value)
+        except ConfigError as error:
+            raise click.BadParameter(str(error)) from error
     return value
 
 

@@ -216,8 +216,7 @@ def _runs_of(group: Group) -> list[Run]:
             f"the group holds runs of {len(kinds)} kinds, such as {one} and {other}. Name one run "
             "of each kind; those of its other seeds are found beside it."
         )
-    places = [run.place for run in runs]
-    if len(set(places)) < len(places):
+    if len({run.place for run in runs}) < len(runs):
         raise ConfigError(f"{runs[0].name}: a seed is there more than once in this group.")
     return sorted(runs, key=lambda run: (run.split, run.seed))
 

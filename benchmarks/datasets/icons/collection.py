@@ -143,8 +143,7 @@ def joined(icons: Collection) -> NDArray[np.int64]:
     columns = np.concatenate([count + base, nodes + drawing])
     size = nodes + int(drawing.max()) + 1
     graph = coo_array((np.ones(2 * count), (rows, columns)), shape=(size, size))
-    found: NDArray[np.int64] = connected_components(graph, directed=False)[1][:count]
-    return found.astype(np.int64)
+    return connected_components(graph, directed=False)[1][:count].astype(np.int64)
 
 
 def _cut(path: Path, data: dict[str, NDArray[Any]], name: str, count: int) -> list[bytes]:
