@@ -5,16 +5,16 @@ from __future__ import annotations
 import glob
 import html
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from i2moe_plugin.benchmarks.grid.runs import test_share
+from i2moe_plugin.benchmarks.grid.runs import Sampling, sampling_of, test_share
 from i2moe_plugin.benchmarks.run.collect import find_runs, runs_of_other_seeds
 from i2moe_plugin.benchmarks.run.store import MANIFEST, Run
 from i2moe_plugin.benchmarks.statistics.equivalence import Equivalence, equivalent_pairs
 from i2moe_plugin.benchmarks.statistics.metrics import metric_heading, metric_title
-from i2moe_plugin.benchmarks.statistics.paired import Comparison, correct, summarise
+from i2moe_plugin.benchmarks.statistics.paired import Comparison, Interval, correct, summarise
 from i2moe_plugin.benchmarks.statistics.paired import compare as compare_values
 from i2moe_plugin.errors import ConfigError
 from i2moe_plugin.tasks import HIGHER_IS_BETTER
@@ -40,6 +40,7 @@ class Compared:
             where there are several.
         equivalences: the same within the margin, where one was asked for.
         notes: what to know before reading them.
+        sampling: how far the mean of each group depends on which samples were tested.
     """
 
     metric: str
@@ -47,6 +48,7 @@ class Compared:
     comparisons: Mapping[str, Comparison]
     equivalences: Mapping[str, Equivalence]
     notes: tuple[str, ...] = ()
+    sampling: Mapping[str, Sampling] = field(default_factory=dict)
 
     @property
     def reference(self) -> str:
@@ -67,6 +69,11 @@ class Compared:
             }[item.outcome]
             lines.append(f"{said} on {metric_title(self.metric)}.")
         return "\n".join(lines)
+
+    def sample_interval(self, group: str) -> Interval | None:
+        """Return the 95 % interval of a group's mean over test samples; None where undefined."""
+        sampling = self.sampling.get(group)
+        return None if sampling is None else sampling.intervals.get(self.metric)
 
     @property
     def _unit(self) -> int:
@@ -101,7 +108,7 @@ class Compared:
 
         return pd.DataFrame(
             [{"group": name, **facts} for name, facts in self.as_dict()["groups"].items()]
-        ).drop(columns=["values", "equivalence"])
+        ).drop(columns=["values", "equivalence", "sample_interval"])
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything, for JSON."""
@@ -113,6 +120,7 @@ class Compared:
                 "mean": found["mean"],
                 "deviation": found["deviation"],
                 "seeds": found["n"],
+                "sample_interval": self.sample_interval(name),
                 **{
                     key: None if item is None else getattr(item, key)
                     for key in ("difference", "low", "high", "p", "p_adjusted")
@@ -188,7 +196,9 @@ def compare(
         unit = 100 if metric_heading(chosen).endswith("%") else 1
         margin = equivalent_within / unit
         same = {n: equivalent_pairs(*pair, margin, splits[n], share) for n, pair in pairs.items()}
-    return Compared(chosen, values, dict(zip(others, items, strict=True)), same, tuple(notes))
+    sampling = {name: sampling_of(runs) for name, runs in zip(names, found, strict=True)}
+    compared = dict(zip(others, items, strict=True))
+    return Compared(chosen, values, compared, same, tuple(notes), sampling)
 
 
 def _runs_of(group: Group) -> list[Run]:

@@ -41,9 +41,11 @@ class Experiment:
     def table(self) -> pd.DataFrame:
         """A row for each method and metric of the test split.
 
-        Columns: ``method``, ``metric``, ``mean`` and sample ``deviation`` over ``seeds`` seeds; of
-        the paired difference to the reference method ``difference``, ``low`` and ``high`` (its 95 %
-        interval), ``p`` and ``verdict``. Shares are from 0 to 1, not in per cent.
+        Columns: ``method``, ``metric``, ``mean`` and sample ``deviation`` over ``seeds`` seeds
+        (and splits); ``sample_low`` and ``sample_high``, the 95 % interval of that mean over test
+        samples; of the paired difference to the reference method ``difference``, ``low`` and
+        ``high`` (its 95 % interval), ``p`` and ``verdict``. Shares are from 0
+        to 1, not in per cent.
         """
         import pandas as pd
 
@@ -51,7 +53,7 @@ class Experiment:
         for cell in self.results.cells:
             for entry in self.results.of(cell):
                 found = summarise(list(entry.values.values()))
-                item = entry.comparison
+                item, over_samples = entry.comparison, entry.sample_interval or (None, None)
                 rows.append(
                     {
                         "method": cell.settings.method,
@@ -59,6 +61,8 @@ class Experiment:
                         "mean": found["mean"],
                         "deviation": found["deviation"],
                         "seeds": found["n"],
+                        "sample_low": over_samples[0],
+                        "sample_high": over_samples[1],
                         **{
                             name: None if item is None else getattr(item, name)
                             for name in ("difference", "low", "high", "p", "verdict")

@@ -27,6 +27,7 @@ from i2moe_plugin.errors import enumerated
 MARKS = {"better": "▲", "worse": "▼"}
 CSV_COLUMNS = (
     *("dataset", "fusion", "method", "variant", "metric", "mean", "deviation", "n", "planned"),
+    "sample_interval",
     *("reference", "difference", "low", "high", "p", "p_adjusted", "p_permutation", "bootstrap"),
     *("effect", "cliffs_delta", "verdict", "verdict_adjusted", "splits"),
     *("paper", "paper_deviation", "paper_table", "not_comparable", "reasons", "values"),
@@ -123,6 +124,7 @@ def csv_text(table: Table) -> str:
             "metric": entry.metric,
             "variant": " ".join(entry.row[2:]),
             "bootstrap": " ".join(map(str, comparison.get("bootstrap") or ())),
+            "sample_interval": " ".join(map(str, facts["sample_interval"] or ())),
             "paper": paper.get("value"),
             "paper_deviation": paper.get("deviation"),
             "paper_table": paper.get("table"),
@@ -188,9 +190,12 @@ def methods_record(table: Table) -> dict[str, Any]:
         "methods": {
             cell.settings.method: {
                 "metrics": {
-                    metric: {**summarise(values), "values": values}
-                    for metric in cell.metrics
-                    for values in [list(cell.values(metric).values())]
+                    entry.metric: {
+                        **summarise(list(entry.values.values())),
+                        "values": list(entry.values.values()),
+                        "sample_interval": entry.sample_interval,
+                    }
+                    for entry in entries[cell.settings.method]
                 },
                 "parameters": next(iter(cell.runs.values())).result["parameters"],
                 "seconds": summarise(list(cell.values("seconds").values())),
@@ -216,6 +221,7 @@ def methods_record(table: Table) -> dict[str, Any]:
             for cell in table.cells
             if (found := cell.evidence())
         },
+        "sample_intervals": first.sampling and first.sampling.about,
         "notes": list(first.notes),
         "cautions": cautions(table),
     }

@@ -6,13 +6,25 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
 
 from i2moe_plugin.benchmarks.data.splits import OWN_SPLIT
 from i2moe_plugin.benchmarks.grid.cells import Cell
+from i2moe_plugin.benchmarks.run.outputs import task_of_outputs
 from i2moe_plugin.benchmarks.run.settings import RunSettings
 from i2moe_plugin.benchmarks.run.store import EVIDENCE, Run, place_of
 from i2moe_plugin.benchmarks.statistics.metrics import COSTS
+from i2moe_plugin.benchmarks.statistics.paired import Interval
+from i2moe_plugin.benchmarks.statistics.sampling import (
+    Judged,
+    resamples_for,
+    sample_intervals,
+    weighted_metric,
+)
+from i2moe_plugin.tasks import Task, task_from
 
 if TYPE_CHECKING:
     from i2moe_plugin.interpretation import MeanParts
@@ -111,6 +123,11 @@ class CellRuns:
         """Return a metric on test data, or a cost, of each finished run; NaN: undefined."""
         return {place: _value(run.result, metric) for place, run in self.runs.items()}
 
+    @cached_property
+    def sampling(self) -> Sampling | None:
+        """How far its mean figures depend on which samples were tested; None: no finished run."""
+        return sampling_of(list(self.runs.values())) if self.runs else None
+
     def expert_weights(self) -> dict[str, float]:
         """Return each expert's weight, the mean over test samples and seeds; none: no experts."""
         results = [run.result for run in self.runs.values()]
@@ -125,6 +142,59 @@ class CellRuns:
         outputs = [run.interpretable() for run in self.runs.values() if EVIDENCE in run.files]
         outputs = [one for one in outputs if len(one)]
         return evidence(outputs) if outputs else []
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How far the mean figures of some runs depend on which samples were tested.
+
+    Attributes:
+        intervals: the 95 % bootstrap interval of each metric; None where it is undefined, or
+            cannot be computed from the outputs that runs keep.
+        resamples: how many.
+        grouped: whole groups of samples were drawn.
+    """
+
+    intervals: Mapping[str, Interval | None]
+    resamples: int
+    grouped: bool
+
+    @property
+    def about(self) -> str:
+        """What the intervals are, in a sentence."""
+        drawn = "groups of samples" if self.grouped else "samples"
+        return (
+            f"95 % over samples: percentile bootstrap over test {drawn} of the mean over runs, "
+            f"{self.resamples} resamples; the trained models stay as they are."
+        )
+
+
+def sampling_of(runs: Sequence[Run]) -> Sampling:
+    """Return how far the mean figures of runs of one kind depend on which samples were tested.
+
+    Raises:
+        RunError: outputs that are damaged.
+    """
+    grouped = all(run.result.get("grouped", False) for run in runs)
+    unit, judged = "group" if grouped else "sample_id", []
+    for run in runs:
+        columns = run.outputs("prediction", "target", *dict.fromkeys(["sample_id", unit]))
+        judged.append(Judged(columns["prediction"], columns["target"], columns[unit]))
+    first = runs[0].result
+    task = task_from(first["task"]) if "task" in first else task_of_outputs(columns)
+    # What the outputs do not tell, such as scores of zero where only their sign was kept.
+    told = [
+        name for name in task.metric_names if all(map(partial(_tells, task, name), runs, judged))
+    ]
+    found = dict.fromkeys(task.metric_names) | sample_intervals(task, judged, told)
+    return Sampling(found, resamples_for(task, judged), grouped)
+
+
+def _tells(task: Task, name: str, run: Run, judged: Judged) -> bool:
+    """Whether the outputs of a run give its metric."""
+    known = _value(run.result, name)
+    (value,) = weighted_metric(task, name, judged)(np.ones((1, len(judged.unit))))
+    return math.isclose(known, value, rel_tol=1e-3, abs_tol=1e-4)
 
 
 def test_share(run: Run) -> float | None:

@@ -20,6 +20,7 @@ from i2moe_plugin.benchmarks.statistics.metrics import COSTS
 from i2moe_plugin.benchmarks.statistics.paired import (
     FEWEST_SEEDS,
     Comparison,
+    Interval,
     compare,
     correct,
     summarise,
@@ -68,6 +69,12 @@ class Entry:
         return self.cell.values(self.metric)
 
     @property
+    def sample_interval(self) -> Interval | None:
+        """The 95 % interval of the mean over test samples; None of costs and undefined figures."""
+        sampling = self.cell.sampling
+        return None if sampling is None else sampling.intervals.get(self.metric)
+
+    @property
     def planned(self) -> int:
         """How many seeds there should be."""
         return len(self.cell.attempts)
@@ -88,6 +95,7 @@ class Entry:
             "variant": {name: str(value) for name, value in cell.variant.items()},
             "metric": self.metric,
             **summary,
+            "sample_interval": self.sample_interval,
             "planned": self.planned,
             "states": dict(self.cell.states),
             "reasons": self.reasons,

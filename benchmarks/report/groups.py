@@ -14,6 +14,7 @@ from i2moe_plugin.benchmarks.run.store import Run
 from i2moe_plugin.benchmarks.statistics.metrics import (
     format_interval,
     format_mean,
+    format_range,
     format_value,
     method_title,
     metric_heading,
@@ -127,6 +128,7 @@ def _row(group: Group, entry: Entry) -> dict[str, Any]:
         "headline": metric == entry.cell.metrics[0],
         "seeds": len(values),
         "value": (format_mean(metric, values), summarise(values)["mean"]),
+        "over_samples": format_range(metric, entry.sample_interval),
         "difference": difference,
         "interval": format_interval(item) if item else "",
         "verdict": item.verdict if item else "",

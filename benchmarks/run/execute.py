@@ -279,7 +279,9 @@ def _write(
         "target": trainer.model.task.truth(test.target),
         "sample_id": np.asarray(data.sample_ids("test")),
     }
-    if (groups := data.groups("test")) is not None:
+    groups = data.groups("test")
+    result["grouped"] = groups is not None
+    if groups is not None:
         arrays["group"] = groups.astype(str)
     if isinstance(trainer.model, I2MoE) and test.weights is not None:
         names = trainer.model.expert_names

@@ -55,6 +55,7 @@ class _Result(_Record):
     expert_weights: dict[Name, Number | None] = {}
     task: dict[str, Any] = {}
     data_root: str | None = None
+    grouped: bool = False
     samples: dict[str, Annotated[int, Field(ge=1, lt=2**63)]] = {}
 
 

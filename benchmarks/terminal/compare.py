@@ -11,6 +11,7 @@ from i2moe_plugin.benchmarks.report.text import without_controls
 from i2moe_plugin.benchmarks.statistics.metrics import (
     format_interval,
     format_mean,
+    format_range,
     format_value,
     metric_heading,
 )
@@ -22,7 +23,8 @@ def show_comparison(found: Compared) -> None:
     table = Table()
     table.add_column("")
     table.add_column(metric_heading(found.metric), justify="right", no_wrap=True)
-    table.add_column("seeds", justify="right")
+    table.add_column("over samples", justify="right")
+    table.add_column("runs", justify="right")
     table.add_column("difference", justify="right")
     table.add_column("95 % interval", justify="right", no_wrap=True)
     for name, values in found.values.items():
@@ -30,11 +32,14 @@ def show_comparison(found: Compared) -> None:
         table.add_row(
             Text(without_controls(name)),
             format_mean(found.metric, list(values.values())),
+            format_range(found.metric, found.sample_interval(name)),
             str(len(values)),
             format_value(found.metric, item.difference, "+") if item else "",
             format_interval(item) if item else "",
         )
     console.print(table)
+    for sentence in dict.fromkeys(one.about for one in found.sampling.values()):
+        console.print(Text(sentence, style="dim"))
     for line in found.verdict.splitlines():
         console.print(Text(f"Verdict: {without_controls(line)}"))
     for note in found.notes:

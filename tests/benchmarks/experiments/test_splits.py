@@ -136,9 +136,7 @@ def test_own_runs_and_runs_on_drawn_splits_are_never_mixed(found, own, place):
 
 
 def test_compare_and_report_come_to_the_same(found, place):
-    vanilla, i2moe = (
-        next(one for one in found.runs if one.method == method) for method in METHODS
-    )
+    vanilla, i2moe = (next(one for one in found.runs if one.method == method) for method in METHODS)
     item = compare(vanilla.path, i2moe.path, equivalent_within=5).comparisons["i2moe"]
     table = found.results.entries[("concat", "i2moe"), ("htad", "accuracy")].comparison
     assert item == table
