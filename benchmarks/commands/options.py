@@ -71,6 +71,27 @@ DATA_ROOT = click.option(
     type=click.Path(path_type=Path),
     help="Folder of the data set's files.  [default: data/NAME]",
 )
+
+
+def _roots(_ctx: click.Context, _param: click.Parameter, value: tuple[str, ...]) -> dict[str, str]:
+    """Read ``NAME=DIR``, repeated."""
+    pairs = [item.partition("=") for item in value]
+    if not all(name and sign and folder for name, sign, folder in pairs):
+        raise click.BadParameter("give NAME=DIR, such as --data-root enrico=./enrico.")
+    roots = {name: folder for name, _, folder in pairs}
+    if len(roots) < len(pairs):
+        raise click.BadParameter("a data set has one folder; each NAME=DIR is given once.")
+    return roots
+
+
+DATA_ROOTS = click.option(
+    "--data-root",
+    "roots",
+    multiple=True,
+    callback=_roots,
+    metavar="NAME=DIR",
+    help="Where a data set's published files are; repeatable.",
+)
 DATASET = click.option(
     "--dataset",
     default="htad",

@@ -10,18 +10,13 @@ from typing import Any
 import click
 
 from i2moe_plugin.benchmarks.commands.base import TrainingCommand
-from i2moe_plugin.benchmarks.commands.options import CLUSTER, SPLITS, refuse_jobs_beside, training
-
-
-def _roots(_ctx: click.Context, _param: click.Parameter, value: tuple[str, ...]) -> dict[str, str]:
-    """Read ``NAME=DIR``, repeated."""
-    pairs = [item.partition("=") for item in value]
-    if not all(name and sign and folder for name, sign, folder in pairs):
-        raise click.BadParameter("give NAME=DIR, such as --data-root enrico=./enrico.")
-    roots = {name: folder for name, _, folder in pairs}
-    if len(roots) < len(pairs):
-        raise click.BadParameter("a data set has one folder; each NAME=DIR is given once.")
-    return roots
+from i2moe_plugin.benchmarks.commands.options import (
+    CLUSTER,
+    DATA_ROOTS,
+    SPLITS,
+    refuse_jobs_beside,
+    training,
+)
 
 
 @click.command(cls=TrainingCommand)
@@ -32,14 +27,7 @@ def _roots(_ctx: click.Context, _param: click.Parameter, value: tuple[str, ...])
     metavar="NAME",
     help="This data set, backbone or method alone; repeatable.",
 )
-@click.option(
-    "--data-root",
-    "roots",
-    multiple=True,
-    callback=_roots,
-    metavar="NAME=DIR",
-    help="Where a data set's published files are; repeatable.",
-)
+@DATA_ROOTS
 @click.option("--samples", is_flag=True, help="Draw small samples of data sets that are not here.")
 @click.option("--retry", is_flag=True, help="Try failed runs again.")
 @SPLITS

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import html
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +41,7 @@ class Compared:
         equivalences: the same within the margin, where one was asked for.
         notes: what to know before reading them.
         sampling: how far the mean of each group depends on which samples were tested.
+        family: over how many comparisons Holm's correction goes.
     """
 
     metric: str
@@ -49,6 +50,7 @@ class Compared:
     equivalences: Mapping[str, Equivalence]
     notes: tuple[str, ...] = ()
     sampling: Mapping[str, Sampling] = field(default_factory=dict)
+    family: int = 1
 
     @property
     def reference(self) -> str:
@@ -60,7 +62,9 @@ class Compared:
         """What came out, a line for each group but the first."""
         lines = [self._said(name, item) for name, item in self.comparisons.items()]
         for name, item in self.equivalences.items():
-            margin = f"{item.margin * self._unit:g}{' points' if self._unit > 1 else ''}"
+            margin = f"{item.margin * self._unit:g}"
+            if self._unit > 1:
+                margin += " point" if margin == "1" else " points"
             said = {
                 "equivalent": f"{name} is equivalent to {self.reference} within {margin}",
                 "different": f"{name} differs from {self.reference} by more than {margin}",
@@ -92,7 +96,7 @@ class Compared:
         }[verdict]
         if item.low is None:
             return f"{said}."
-        many = len(self.comparisons)
+        many = self.family
         holm = f", corrected by Holm for {many} comparisons" if many > 1 else ""
         return f"{said} ({item.rests_on}{holm})."
 
@@ -163,6 +167,20 @@ def compare(
         raise ConfigError("a comparison needs at least two groups of runs.")
     found = [_runs_of(group) for group in groups]
     names = _names([runs[0] for runs in found])
+    one = compare_runs(dict(zip(names, found, strict=True)), metric, equivalent_within)
+    return corrected([one])[0]
+
+
+def compare_runs(
+    groups: Mapping[str, Sequence[Run]], metric: str | None, equivalent_within: float | None
+) -> Compared:
+    """Compare named groups of runs with the first; nothing is corrected yet.
+
+    Raises:
+        ConfigError: see :func:`compare`.
+        RunError: outputs that are damaged.
+    """
+    names, found = list(groups), list(groups.values())
     notes = _check_same_test(found, names)
     first = found[0][0].result
     chosen = metric or str(first.get("headline", first["metric"]))
@@ -189,8 +207,6 @@ def compare(
         pairs[name] = ([values[reference][s] for s in shared], [values[name][s] for s in shared])
     share = test_share(found[0][0])
     items = [compare_values(chosen, *pair, splits[name], share) for name, pair in pairs.items()]
-    if len(items) > 1:
-        items = correct(items)
     same = {}
     if equivalent_within is not None:
         unit = 100 if metric_heading(chosen).endswith("%") else 1
@@ -199,6 +215,23 @@ def compare(
     sampling = {name: sampling_of(runs) for name, runs in zip(names, found, strict=True)}
     compared = dict(zip(others, items, strict=True))
     return Compared(chosen, values, compared, same, tuple(notes), sampling)
+
+
+def corrected(several: Sequence[Compared]) -> list[Compared]:
+    """Correct all comparisons of these by Holm together, where there is more than one."""
+    places = [(number, name) for number, one in enumerate(several) for name in one.comparisons]
+    items = [several[number].comparisons[name] for number, name in places]
+    if len(items) < 2:
+        return list(several)
+    found = dict(zip(places, correct(items), strict=True))
+    return [
+        replace(
+            one,
+            comparisons={name: found[number, name] for name in one.comparisons},
+            family=len(items),
+        )
+        for number, one in enumerate(several)
+    ]
 
 
 def _runs_of(group: Group) -> list[Run]:

@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from i2moe_plugin.benchmarks.experiments.across import ComparedAcross
 from i2moe_plugin.benchmarks.experiments.comparing import Compared
 from i2moe_plugin.benchmarks.report.text import without_controls
 from i2moe_plugin.benchmarks.statistics.metrics import (
@@ -17,15 +18,15 @@ from i2moe_plugin.benchmarks.statistics.metrics import (
 )
 
 
-def show_comparison(found: Compared) -> None:
+def show_comparison(found: Compared, title: str = "") -> None:
     """Show a row for each group, and what came out in sentences."""
     console = Console()
-    table = Table()
+    table = Table(title=title or None)
     table.add_column("")
     table.add_column(metric_heading(found.metric), justify="right", no_wrap=True)
-    table.add_column("over samples", justify="right")
+    table.add_column("over samples", justify="right", no_wrap=True)
     table.add_column("runs", justify="right")
-    table.add_column("difference", justify="right")
+    table.add_column("diff.", justify="right", no_wrap=True)
     table.add_column("95 % interval", justify="right", no_wrap=True)
     for name, values in found.values.items():
         item = found.comparisons.get(name)
@@ -40,7 +41,20 @@ def show_comparison(found: Compared) -> None:
     console.print(table)
     for sentence in dict.fromkeys(one.about for one in found.sampling.values()):
         console.print(Text(sentence, style="dim"))
-    for line in found.verdict.splitlines():
-        console.print(Text(f"Verdict: {without_controls(line)}"))
+    _print_verdict(console, found.verdict)
     for note in found.notes:
         console.print(Text(f"Note: {without_controls(note)}", style="yellow"))
+
+
+def show_across(found: ComparedAcross) -> None:
+    """Show the comparison on each data set, then what came out over them."""
+    for dataset, one in found.by_dataset.items():
+        show_comparison(one, without_controls(dataset))
+    if found.ranking is not None:
+        for line in found.ranking.sentences:
+            Console().print(Text(without_controls(line)))
+
+
+def _print_verdict(console: Console, lines: str) -> None:
+    for line in lines.splitlines():
+        console.print(Text(f"Verdict: {without_controls(line)}"))
