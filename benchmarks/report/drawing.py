@@ -11,14 +11,14 @@ from i2moe_plugin.errors import ConfigError
 ENDINGS = ("svg", "png", "pdf")
 
 
-def new_axes(width: float, height: float, columns: int = 1) -> tuple[Any, Any]:
-    """Return a figure of that size in inches, and its axes: one, or an array of several."""
+def new_axes(width: float, height: float, columns: int, rows: int) -> tuple[Any, Any]:
+    """Return a figure of that size in inches, and its axes, [rows, columns]."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
-    return figure, figure.subplots(1, columns, squeeze=columns == 1)
+    return figure, figure.subplots(rows, columns, squeeze=False)
 
 
 def kind_of(path: Path) -> str:

@@ -15,12 +15,14 @@ from i2moe_plugin.benchmarks.statistics.metrics import metric_title
 from i2moe_plugin.errors import ConfigError
 from i2moe_plugin.interpretation import figures
 from i2moe_plugin.interpretation.bits import DEFINITION
+from i2moe_plugin.tasks import Classification, Regression
 
 Panel = dict[str, Any]
 SHORT_CAVEAT = (
     "A weight is how much was mixed in: it does not show that the interaction is in the data, nor "
     "that this expert decided."
 )
+MOST_CLASSES = 30  # that figures of each class are drawn of
 MOST_OUTPUTS = 5  # labels or values whose parts are told in words
 DIGITS = 5  # of the data beside a figure
 
@@ -76,6 +78,7 @@ def run_panels(run: Run, stability: pd.DataFrame | None) -> tuple[list[Panel], l
     if len(outputs):
         calibration = interpret.calibration(outputs)
         panels.append(panel("Calibration", figures.calibration(calibration), calibration))
+        panels += _judged(outputs)
     if len(curves):
         best = run.result.get("best_epoch")
         panels.append(panel("Training", figures.curves(curves, best), curves))
@@ -147,6 +150,30 @@ def _parts(outputs: interpret.Outputs) -> Iterator[Panel]:
     for name, frame in frames.items():
         if len(frame):
             yield panel(name, figures.parts(frame, name), frame, note)
+
+
+def _judged(outputs: interpret.Outputs) -> Iterator[Panel]:
+    """Draw how predictions are right and wrong."""
+    if isinstance(outputs.task, Regression):
+        frame = interpret.residuals(outputs)
+        some = frame.iloc[:: max(1, len(frame) // 200)]
+        yield panel("Predicted and true", figures.residuals(frame), some)
+        return
+    if isinstance(outputs.task, Classification) and len(outputs.class_names) <= MOST_CLASSES:
+        counts = interpret.confusion(outputs)
+        titled = counts.reset_index(names="true")
+        yield panel("Confusion of classes", figures.confusion(counts), titled)
+    if len(outputs.class_names) <= MOST_CLASSES:
+        alone = interpret.class_metrics(outputs)
+        yield panel("Each class alone", figures.class_metrics(alone), alone)
+        ranks, recall = interpret.roc(outputs), interpret.precision_recall(outputs)
+        if len(ranks):
+            areas = ranks.groupby("class", sort=False)["area"].first().reset_index()
+            yield panel("ROC curves", figures.roc(ranks), areas)
+            mean = ["average_precision", "share"]
+            means = recall.groupby("class", sort=False)[mean].first().reset_index()
+            figure = figures.precision_recall(recall)
+            yield panel("Precision and recall", figure, means)
 
 
 def _by_class(outputs: interpret.Outputs, note: str) -> Iterator[Panel]:

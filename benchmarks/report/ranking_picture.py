@@ -26,7 +26,7 @@ def draw_ranking(ranking: Ranking, path: Path) -> None:
     rows = max(left, many - left)
     bars = len(ranking.cliques)
     depth = 1.0 + 0.35 * bars
-    figure, axes = new_axes(8.0, 1.6 + 0.35 * (rows + bars))
+    figure, ((axes,),) = new_axes(8.0, 1.6 + 0.35 * (rows + bars), 1, 1)
     axes.set_axis_off()
     low, high, room = 1.0, float(many), 0.14 * max(many - 1, 1)
     axes.set(xlim=(low - 4 * room, high + 4 * room), ylim=(-depth - rows, 2.2))
