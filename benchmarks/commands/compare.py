@@ -12,10 +12,10 @@ from i2moe_plugin.benchmarks.commands.options import (
     CLUSTER,
     DATA_ROOTS,
     SPLITS,
-    USUAL_FUSION,
     refuse_jobs_beside,
     training,
 )
+from i2moe_plugin.benchmarks.grid import USUAL_FUSION
 
 #: Options that say what to train; finished runs are compared without any.
 INLINE = ("datasets", "fusions", "methods", "roots", "seeds", "splits", "cluster", "plot", "values")
