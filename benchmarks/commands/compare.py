@@ -11,6 +11,7 @@ from i2moe_plugin.benchmarks.commands.base import TrainingCommand
 from i2moe_plugin.benchmarks.commands.options import (
     CLUSTER,
     DATA_ROOTS,
+    FORMAT,
     SPLITS,
     refuse_jobs_beside,
     training,
@@ -58,6 +59,7 @@ INLINE = ("datasets", "fusions", "methods", "roots", "seeds", "splits", "cluster
     help="Draw the critical-difference diagram of several data sets: svg, png or pdf.",
 )
 @SPLITS
+@FORMAT
 @CLUSTER
 @training(jobs=0)
 def compare(
@@ -65,6 +67,7 @@ def compare(
     metric: str | None,
     equivalent_within: float | None,
     as_json: bool,
+    form: str | None,
     **inline: Any,
 ) -> None:
     """Compare finished runs, or train what is missing and compare it; each with the first.
@@ -97,11 +100,14 @@ def compare(
         found = compare_groups(*groups, metric=metric, equivalent_within=equivalent_within)
     else:
         found = _trained(inline, metric, equivalent_within)
-    if as_json:
+    if as_json or form == "json":
         print_json(found.as_dict())
-    else:
-        from i2moe_plugin.benchmarks.terminal.compare import show_across, show_comparison
+        return
+    from i2moe_plugin.benchmarks.terminal.compare import formatted, show_across, show_comparison
 
+    if form is not None:
+        click.echo(formatted(found, form), nl=False)
+    else:
         (show_comparison if groups else show_across)(found)
 
 

@@ -65,6 +65,14 @@ MULTIBENCH = click.option(
     help="A MultiBench checkout, for --fusion multibench:MODULE.CLASS.  [env: MULTIBENCH_ROOT]",
 )
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object, and no table.")
+#: What `--format` takes -> the ending of the file that a suite writes so.
+FORMATS = {"markdown": "md", "latex": "tex", "csv": "csv", "json": "json"}
+FORMAT = click.option(
+    "--format",
+    "form",
+    type=click.Choice([*FORMATS]),
+    help="Print the table so, and nothing else; json is --json.",
+)
 DATA_ROOT = click.option(
     "--data-root",
     metavar="DIR",

@@ -12,6 +12,8 @@ from i2moe_plugin.benchmarks.commands.options import (
     CLUSTER,
     DATA_ROOT,
     DATASET,
+    FORMAT,
+    FORMATS,
     OPTIONAL_FUSION,
     SPLITS,
     refuse_jobs_beside,
@@ -44,6 +46,7 @@ from i2moe_plugin.benchmarks.commands.options import (
 @click.option("--weights", metavar="FILE|none", help="Pretrained encoder weights, or none.")
 @click.option("--seed", type=click.IntRange(min=0), hidden=True)
 @SPLITS
+@FORMAT
 @CLUSTER
 @training(jobs=0)
 def run(
@@ -59,6 +62,7 @@ def run(
     no_cache: bool,
     weights: str | None,
     splits: str | None,
+    form: str | None,
     jobs: int,
     cluster: str | None,
     out: str,
@@ -110,8 +114,12 @@ def run(
         fresh=fresh,
         cache=not no_cache,
     )
-    if as_json:
+    if as_json or form == "json":
         print_json(experiment.as_dict())
+    elif form is not None:
+        from i2moe_plugin.benchmarks.grid.formats import FORMATS as WRITERS
+
+        click.echo(WRITERS[FORMATS[form]](experiment.results), nl=False)
     else:
         show_methods(experiment.results)
 

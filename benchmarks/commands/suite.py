@@ -13,6 +13,8 @@ from i2moe_plugin.benchmarks.commands.base import TrainingCommand
 from i2moe_plugin.benchmarks.commands.options import (
     CLUSTER,
     DATA_ROOTS,
+    FORMAT,
+    FORMATS,
     SPLITS,
     refuse_jobs_beside,
     training,
@@ -31,6 +33,7 @@ from i2moe_plugin.benchmarks.commands.options import (
 @click.option("--samples", is_flag=True, help="Draw small samples of data sets that are not here.")
 @click.option("--retry", is_flag=True, help="Try failed runs again.")
 @SPLITS
+@FORMAT
 @CLUSTER
 @training(jobs=1)
 def suite(
@@ -41,6 +44,7 @@ def suite(
     samples: bool,
     retry: bool,
     splits: str | None,
+    form: str | None,
     jobs: int,
     cluster: str | None,
     out: str,
@@ -79,7 +83,8 @@ def suite(
         grid = replace(grid, splits=split_names(splits))
 
     from i2moe_plugin.benchmarks.grid.executors.dask import open_cluster
-    from i2moe_plugin.benchmarks.grid.formats import json_text, write_tables
+    from i2moe_plugin.benchmarks.grid.formats import FORMATS as WRITERS
+    from i2moe_plugin.benchmarks.grid.formats import write_tables
     from i2moe_plugin.benchmarks.grid.runner import GridRunner, open_cell
     from i2moe_plugin.benchmarks.run.store import RunStore
     from i2moe_plugin.benchmarks.terminal.suite import show_suite, suite_progress
@@ -89,8 +94,8 @@ def suite(
         runner = GridRunner(store, open_data, jobs, retry=retry, on_event=on_event, cluster=workers)
         table = runner.run(grid)
     write_tables(table, store.folder)
-    if as_json:
-        click.echo(json_text(table), nl=False)
+    if as_json or form is not None:
+        click.echo(WRITERS[FORMATS[form or "json"]](table), nl=False)
     else:
         show_suite(table, store.folder)
     if table.states["failed"]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,6 +21,9 @@ from i2moe_plugin.benchmarks.run.store import RunStore
 from i2moe_plugin.benchmarks.statistics.ranking import Ranking, rank_methods
 from i2moe_plugin.errors import ConfigError
 from i2moe_plugin.tasks import HIGHER_IS_BETTER
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +49,19 @@ class ComparedAcross:
             for line in found.verdict.splitlines()
         ]
         return "\n".join([*lines, *(self.ranking.sentences if self.ranking else ())])
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """A row for each data set and group; columns as in :attr:`Compared.table`."""
+        import pandas as pd
+
+        parts = []
+        for dataset, found in self.by_dataset.items():
+            rows = found.table
+            rows.insert(0, "dataset", dataset)
+            rows.insert(1, "metric", found.metric)
+            parts.append(rows)
+        return pd.concat(parts, ignore_index=True)
 
     def plot(self, path: str | Path) -> None:
         """Draw the critical-difference diagram into a file: svg, png or pdf by its ending.

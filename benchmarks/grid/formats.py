@@ -46,7 +46,7 @@ def cell_text(entry: Entry | None) -> str:
     else:
         text = format_mean(entry.metric, values)
     if entry.comparison is not None:
-        text += f" {MARKS.get(entry.comparison.verdict_adjusted or '', '')}".rstrip()
+        text += f" {MARKS.get(entry.comparison.shown_verdict, '')}".rstrip()
     if 0 < len(values) < entry.planned:
         text += f" ({len(values)} of {entry.planned} seeds)"
     if entry.paper is not None:
@@ -97,11 +97,7 @@ def markdown(table: Table) -> str:
     head = ["", *map(column_name, table.columns)]
     over = averaged_over(table.grid)
     lines = [f"## {table.grid.title}", "", f"Mean ± sample deviation over {over}.", ""]
-    lines += [_pipes(head), _pipes(["---", *["---:"] * len(table.columns)])]
-    for row in table.rows:
-        cells = [cell_text(table.entries.get((row, column))) for column in table.columns]
-        lines.append(_pipes([row_name(row), *cells]))
-    lines += [_pipes(cells) for cells in simple_cells(table, table.columns)]
+    lines += pipe_table(head, [*_rows(table), *simple_cells(table, table.columns)])
     notes = [*table.notes, *(f"Caution: {caution}" for caution in cautions(table))]
     lines += ["", *(f"- {note}" for note in notes)]
     if table.reasons:
@@ -140,14 +136,8 @@ def latex(table: Table) -> str:
     """Write a booktabs table, with notes as comments."""
     head = ["", *map(column_name, table.columns)]
     lines = [f"% {note}" for note in table.notes]
-    lines += [r"\begin{tabular}{l" + "r" * len(table.columns) + "}", r"\toprule"]
-    lines += [_ampersands(head), r"\midrule"]
-    for row in table.rows:
-        cells = [cell_text(table.entries.get((row, column))) for column in table.columns]
-        lines.append(_ampersands([row_name(row), *cells]))
-    if simple := simple_cells(table, table.columns):
-        lines += [r"\midrule", *map(_ampersands, simple)]
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
+    lines += latex_table(head, _rows(table), simple_cells(table, table.columns))
+    return "\n".join(lines) + "\n"
 
 
 def json_text(table: Table) -> str:
@@ -225,6 +215,33 @@ def methods_record(table: Table) -> dict[str, Any]:
         "notes": list(first.notes),
         "cautions": cautions(table),
     }
+
+
+def _rows(table: Table) -> list[list[str]]:
+    """Return the text of each row of methods."""
+    return [
+        [row_name(row), *(cell_text(table.entries.get((row, column))) for column in table.columns)]
+        for row in table.rows
+    ]
+
+
+def pipe_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Write the lines of a Markdown table; figures, in all columns but the first, are at the right.
+
+    >>> pipe_table(["", "x"], [["a|b", "1"]])
+    ['|  | x |', '| --- | ---: |', '| a\\\\|b | 1 |']
+    """
+    rule = ["---", *["---:"] * (len(head) - 1)]
+    return [_pipes([*cells]) for cells in (head, rule, *rows)]
+
+
+def latex_table(head: Sequence[str], *parts: Sequence[Sequence[str]]) -> list[str]:
+    """Write the lines of a booktabs table, with a rule between its parts."""
+    lines = [r"\begin{tabular}{l" + "r" * (len(head) - 1) + "}", r"\toprule", _ampersands([*head])]
+    for part in parts:
+        if part:
+            lines += [r"\midrule", *(_ampersands([*cells]) for cells in part)]
+    return [*lines, r"\bottomrule", r"\end{tabular}"]
 
 
 def _pipes(cells: list[str]) -> str:

@@ -265,10 +265,10 @@ def _notes(cells: Sequence[CellRuns], entries: Sequence[Entry]) -> Iterable[str]
         count = sum(item.p_adjusted is not None for item in tested)
         over_splits = max(item.splits for item in tested) > 1
         test = "corrected resampled t test over splits" if over_splits else "t test over seeds"
-        yield (
-            f"▲ better, ▼ worse than the reference: paired {test}, p < 0.05 after "
-            f"Holm's correction over the {count} comparisons of this table."
+        holm = (
+            f" after Holm's correction over the {count} comparisons of this table" if count else ""
         )
+        yield f"▲ better, ▼ worse than the reference: paired {test}, p < 0.05{holm}."
         yield (
             f"Comparisons are {tested[0].rests_on}."
             if over_splits

@@ -72,6 +72,11 @@ class Comparison:
         return self.splits if self.splits > 1 else self.seeds
 
     @property
+    def shown_verdict(self) -> Verdict:
+        """The verdict of its table: corrected, where the table is."""
+        return self.verdict_adjusted or self.verdict
+
+    @property
     def rests_on(self) -> str:
         """What the comparison was made over, and so what it covers."""
         if self.splits == 1:

@@ -1,9 +1,11 @@
 """Inline comparisons: what is trained, paired, corrected, ranked and drawn."""
 
+import io
 import json
 from xml.etree import ElementTree
 
 import numpy as np
+import pandas as pd
 import pytest
 from click.testing import CliRunner
 from PIL import Image
@@ -165,3 +167,20 @@ def test_what_cannot_be_compared(arguments, said):
     done = invoke("compare", *arguments)
     assert done.exit_code != 0
     assert said in " ".join(done.output.split())
+
+
+@pytest.mark.parametrize("form", ["markdown", "latex", "csv"])
+def test_the_tables_in_every_format(found, place, roots, form):
+    done = invoke(*options(place, roots), "--format", form)
+    assert done.exit_code == 0, done.output
+    if form == "csv":
+        rows = pd.read_csv(io.StringIO(done.stdout))
+        assert list(rows["mean"]) == pytest.approx(list(found.table["mean"]))
+        assert list(rows["dataset"]) == ["htad"] * 3 + ["folder:own"] * 3
+        return
+    mark = "- " if form == "markdown" else "% "
+    for line in found.verdict.splitlines():
+        assert f"{mark}{line}\n" in done.stdout
+    for one in found.by_dataset.values():
+        for values in one.values.values():
+            assert f" {100 * np.mean([*values.values()]):.2f} " in done.stdout

@@ -1,5 +1,7 @@
 """Experiments on splits that are drawn anew: which runs there are, and how they are compared."""
 
+import csv
+import io
 import json
 import math
 
@@ -12,6 +14,7 @@ from scipy import stats
 from i2moe_plugin.benchmarks.cli import main
 from i2moe_plugin.benchmarks.data.open import open_dataset
 from i2moe_plugin.benchmarks.experiments import compare, load_run, run
+from i2moe_plugin.benchmarks.grid.formats import FORMATS
 from i2moe_plugin.benchmarks.report.build import build
 from i2moe_plugin.benchmarks.report.groups import group_runs
 from i2moe_plugin.benchmarks.run.collect import SampleViewer, find_runs
@@ -191,3 +194,26 @@ def test_splits_that_cannot_be(asked):
     done = CliRunner().invoke(main, ["run", "--splits", asked])
     assert done.exit_code == 2
     assert "how many splits to draw" in done.output
+
+
+@pytest.mark.parametrize("form", ["markdown", "latex", "csv", "json"])
+def test_the_table_in_every_format(found, place, root, form):
+    options = ["run", "--fusion", "concat", "--data-root", root, "--seeds", SEEDS]
+    options += ["--splits", SPLITS, "--out", place / "runs", "--format", form]
+    options += [f"--set={key}={value}" for key, value in SETTINGS.items()]
+    text = printed(*options)
+    if form == "json":
+        assert json.loads(text) == json.loads(json.dumps(found.as_dict()))
+        return
+    assert text == FORMATS[{"markdown": "md", "latex": "tex", "csv": "csv"}[form]](found.results)
+    mean = np.mean([*found.results.cells[0].values("accuracy").values()])
+    if form == "csv":
+        rows = [*csv.DictReader(io.StringIO(text))]
+        assert float(rows[0]["mean"]) == mean
+        assert [float(end) for end in rows[0]["sample_interval"].split()] == [
+            *found.results.cells[0].sampling.intervals["accuracy"]
+        ]
+    else:
+        assert f" {100 * mean:.2f} " in text
+        assert "fresh splits of this data and seeds" in text
+        assert "0 comparisons" not in text
