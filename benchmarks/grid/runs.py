@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal
@@ -111,7 +111,10 @@ class CellRuns:
     @property
     def every_note(self) -> list[str]:
         """The data set's notes, and what its runs say of themselves."""
-        of_runs = (note for run in self.runs.values() for note in run.result.get("notes", ()))
+        of_runs = [note for run in self.runs.values() for note in run.result.get("notes", ())]
+        first = next(iter(self.runs.values()), None)
+        if first is not None and EVIDENCE in first.files and first.split != OWN_SPLIT:
+            of_runs.append(f"Parts in bits are of split {first.split} alone.")
         return list(dict.fromkeys([*self.notes, *of_runs]))
 
     @property
@@ -136,10 +139,15 @@ class CellRuns:
         return {name: sum(row[name] for row in found) / len(found) for name in names}
 
     def evidence(self) -> list[MeanParts]:
-        """Return mean parts in bits over runs, of each predicted thing; none: no such method."""
+        """Return mean parts in bits over runs, of each predicted thing; none: no such method.
+
+        Of several splits it is about the first: parts are averaged over the same test samples.
+        """
         from i2moe_plugin.interpretation import evidence
 
-        outputs = [run.interpretable() for run in self.runs.values() if EVIDENCE in run.files]
+        outputs = [
+            run.interpretable() for run in one_split(self.runs.values()) if EVIDENCE in run.files
+        ]
         outputs = [one for one in outputs if len(one)]
         return evidence(outputs) if outputs else []
 
@@ -195,6 +203,20 @@ def _tells(task: Task, name: str, run: Run, judged: Judged) -> bool:
     known = _value(run.result, name)
     (value,) = weighted_metric(task, name, judged)(np.ones((1, len(judged.unit))))
     return math.isclose(known, value, rel_tol=1e-3, abs_tol=1e-4)
+
+
+def one_split(runs: Iterable[Run]) -> list[Run]:
+    """Return the runs that were tested on the split of the first: on the same samples."""
+    found = list(runs)
+    return [run for run in found if run.split == found[0].split]
+
+
+def run_title(run: Run) -> str:
+    """Say which of the runs of its kind it is.
+
+    Such as ``seed 0``, or ``split 2of5, seed 0``.
+    """
+    return f"seed {run.seed}" if run.split == OWN_SPLIT else f"split {run.split}, seed {run.seed}"
 
 
 def test_share(run: Run) -> float | None:

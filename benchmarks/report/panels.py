@@ -9,6 +9,8 @@ from typing import Any
 import pandas as pd
 
 from i2moe_plugin import interpretation as interpret
+from i2moe_plugin.benchmarks.data.splits import OWN_SPLIT
+from i2moe_plugin.benchmarks.grid.runs import one_split
 from i2moe_plugin.benchmarks.report.groups import Group, run_metrics
 from i2moe_plugin.benchmarks.run.store import EVIDENCE, Run
 from i2moe_plugin.benchmarks.statistics.metrics import metric_title
@@ -87,7 +89,8 @@ def run_panels(run: Run, stability: pd.DataFrame | None) -> tuple[list[Panel], l
 
 def stability_of(group: Group) -> pd.DataFrame | None:
     """Return how stable a group's weights are; None below 2 seeds, and without experts."""
-    runs = [run.interpretable() for run in group.runs() if run.method == "i2moe"]
+    alike = one_split(run for run in group.runs() if run.method == "i2moe")
+    runs = [run.interpretable() for run in alike]
     try:
         return interpret.stability(runs)
     except ConfigError:
@@ -97,9 +100,12 @@ def stability_of(group: Group) -> pd.DataFrame | None:
 def group_panels(group: Group, stability: pd.DataFrame | None) -> list[Panel]:
     """Draw what is told of several seeds together: parts in bits, then how stable weights are."""
     panels = []
-    runs = [run.interpretable() for run in group.runs() if EVIDENCE in run.files]
+    alike = one_split(run for run in group.runs() if EVIDENCE in run.files)
+    runs = [run.interpretable() for run in alike]
     if len(runs) > 1 and len(runs[0]):
         title = f"What carried the prediction, mean over {len(runs)} seeds"
+        if alike[0].split != OWN_SPLIT:
+            title += f" of split {alike[0].split}"
         frame = interpret.part_summary(runs)
         told = interpret.evidence(runs)[:MOST_OUTPUTS]
         words = " ".join(line for one in told for line in one.sentences())

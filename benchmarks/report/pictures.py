@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from i2moe_plugin import interpretation as interpret
+from i2moe_plugin.benchmarks.grid.runs import run_title
 from i2moe_plugin.benchmarks.report.drawing import kind_of, new_axes, save
 from i2moe_plugin.benchmarks.run.store import Run
 from i2moe_plugin.benchmarks.statistics.metrics import method_title, metric_title
@@ -54,10 +55,9 @@ def draw_runs(runs: Sequence[Run], what: str, path: Path) -> list[str]:
     figure, axes = new_axes(4.6 * columns + 0.8, 3.9 * len(runs), columns, len(runs))
     said = []
     for run, row in zip(runs, axes, strict=True):
-        split = "" if run.split == "own" else f", split {run.split}"
         settings = run.settings
         name = f"{settings['fusion']} on {settings['dataset']}, {method_title(run.method)}"
-        title = f"{name}, seed {run.seed}{split}"
+        title = f"{name}, {run_title(run)}"
         try:
             sentence = draw(run, row)
         except ConfigError as error:

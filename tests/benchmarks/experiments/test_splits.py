@@ -217,3 +217,16 @@ def test_the_table_in_every_format(found, place, root, form):
         assert f" {100 * mean:.2f} " in text
         assert "fresh splits of this data and seeds" in text
         assert "0 comparisons" not in text
+
+
+def test_what_is_told_of_test_samples_is_of_one_split(place, root):
+    """Parts in bits, how stable weights are: of the same samples over seeds."""
+    found = run("htad", "concat", ["i2moe", "evidence"], 2, settings=SETTINGS, root=root, splits=2,
+                out=place / "evidence", jobs=1, progress=False)  # fmt: skip
+    assert [one.runs for one in found.results.cells[1].evidence()] == [2]
+    assert "Parts in bits are of split 1 alone." in found.results.cells[1].every_note
+    report = build([place / "evidence"], place / "evidence.html")
+    assert report.problems == []
+    text = report.path.read_text(encoding="utf-8")
+    assert "mean over 2 seeds of split 1" in text
+    assert "I2MoE, split 2, seed 1" in text
