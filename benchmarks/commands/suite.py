@@ -80,7 +80,9 @@ def suite(
     grid = load_suite(suite, seeds=seeds, settings=values, roots=roots, only=only)
     grid = replace(grid, baselines=SIMPLE)
     if splits is not None:
-        grid = replace(grid, splits=split_names(splits))
+        # Its files lie beside those of the own splits.
+        name = f"{grid.name}-splits-{splits.replace(':', '')}"
+        grid = replace(grid, name=name, splits=split_names(splits))
 
     from i2moe_plugin.benchmarks.grid.executors.dask import open_cluster
     from i2moe_plugin.benchmarks.grid.formats import FORMATS as WRITERS

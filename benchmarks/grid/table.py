@@ -217,12 +217,13 @@ def _entry(item: CellRuns, metric: str, reference: CellRuns | None, paper: bool)
     if reference is not None and metric in HIGHER_IS_BETTER:
         ours, theirs = item.values(metric), reference.values(metric)
         shared = [place for place in ours if place in theirs]
+        split_of = {attempt.place: attempt.settings.split for attempt in item.attempts}
         if shared:
             comparison = compare(
                 metric,
                 [theirs[place] for place in shared],
                 [ours[place] for place in shared],
-                [item.runs[place].split for place in shared],
+                [split_of[place] for place in shared],
                 item.test_share,
             )
     figure = None
@@ -240,7 +241,7 @@ def _not_comparable(item: CellRuns, metric: str) -> str:
     reasons = []
     if not item.published and metric not in COSTS:
         reasons.append("drawn sample")
-    if any(run.split != OWN_SPLIT for run in item.runs.values()):
+    if any(attempt.settings.split != OWN_SPLIT for attempt in item.attempts):
         reasons.append("splits drawn anew")
     if item.cell.altered:
         reasons.append(f"other settings: {', '.join(item.cell.altered)}")

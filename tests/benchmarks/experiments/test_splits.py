@@ -187,6 +187,7 @@ def test_a_suite(place, root):
     assert any("drawn anew" in note for note in record["notes"])
     text = " ".join(printed(*options).split())
     assert "over 3 splits and seeds 0, 1" in text
+    assert (place / "runs" / "suites" / "grid-splits-3.md").is_file()
 
 
 @pytest.mark.parametrize("asked", ["1", "several", "kfold:1"])
