@@ -24,7 +24,9 @@ INLINE = ("datasets", "fusions", "methods", "roots", "seeds", "splits", "cluster
 
 @click.command(cls=TrainingCommand)
 @click.argument("groups", nargs=-1, metavar="[A B [C...]]")
-@click.option("--metric", metavar="NAME", help="What to compare.  [default: the runs' own]")
+@click.option(
+    "--metric", "compared", metavar="NAME", help="What to compare.  [default: the runs' own]"
+)
 @click.option(
     "--equivalent-within",
     type=click.FloatRange(min=0, min_open=True),
@@ -64,7 +66,7 @@ INLINE = ("datasets", "fusions", "methods", "roots", "seeds", "splits", "cluster
 @training(jobs=0)
 def compare(
     groups: tuple[str, ...],
-    metric: str | None,
+    compared: str | None,
     equivalent_within: float | None,
     as_json: bool,
     form: str | None,
@@ -97,9 +99,9 @@ def compare(
 
     found: Any
     if groups:
-        found = compare_groups(*groups, metric=metric, equivalent_within=equivalent_within)
+        found = compare_groups(*groups, metric=compared, equivalent_within=equivalent_within)
     else:
-        found = _trained(inline, metric, equivalent_within)
+        found = _trained(inline, compared, equivalent_within)
     if as_json or form == "json":
         print_json(found.as_dict())
         return
