@@ -20,6 +20,7 @@ from i2moe_plugin.benchmarks.commands.export import export
 from i2moe_plugin.benchmarks.commands.interactions import interactions
 from i2moe_plugin.benchmarks.commands.list import list_
 from i2moe_plugin.benchmarks.commands.parity import parity
+from i2moe_plugin.benchmarks.commands.plot import plot
 from i2moe_plugin.benchmarks.commands.predict import predict
 from i2moe_plugin.benchmarks.commands.regress import regress
 from i2moe_plugin.benchmarks.commands.report import report
@@ -68,6 +69,7 @@ for command in (
     export,
     explain,
     report,
+    plot,
     check,
     list_,
     data,

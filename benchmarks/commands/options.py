@@ -77,11 +77,40 @@ def _say(ctx: click.Context, param: click.Parameter, given: bool) -> None:
     ctx.meta[KEY] = -1 if param.name == "quiet" else 1
 
 
+#: What `--format` takes -> the ending of the file that a suite writes so.
+FORMATS = {"markdown": "md", "latex": "tex", "csv": "csv", "json": "json"}
+FORMAT = click.option(
+    "--format",
+    "form",
+    type=click.Choice([*FORMATS]),
+    help="Print the table so, and nothing else; json is --json.",
+)
 DATA_ROOT = click.option(
     "--data-root",
     metavar="DIR",
     type=click.Path(path_type=Path),
     help="Folder of the data set's files.  [default: data/NAME]",
+)
+
+
+def _roots(_ctx: click.Context, _param: click.Parameter, value: tuple[str, ...]) -> dict[str, str]:
+    """Read ``NAME=DIR``, repeated."""
+    pairs = [item.partition("=") for item in value]
+    if not all(name and sign and folder for name, sign, folder in pairs):
+        raise click.BadParameter("give NAME=DIR, such as --data-root enrico=./enrico.")
+    roots = {name: folder for name, _, folder in pairs}
+    if len(roots) < len(pairs):
+        raise click.BadParameter("a data set has one folder; each NAME=DIR is given once.")
+    return roots
+
+
+DATA_ROOTS = click.option(
+    "--data-root",
+    "roots",
+    multiple=True,
+    callback=_roots,
+    metavar="NAME=DIR",
+    help="Where a data set's published files are; repeatable.",
 )
 DATASET = click.option(
     "--dataset",
@@ -106,6 +135,26 @@ def _seeds(default: str) -> Callable[[Any], Any]:
     )
 
 
+def _known_splits(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
+    """Check it before anything is opened."""
+    if value is not None:
+        from i2moe_plugin.benchmarks.data.redraw import split_names
+        from i2moe_plugin.errors import ConfigError
+
+        try:
+            split_names(value)
+        except ConfigError as error:
+            raise click.BadParameter(str(error)) from error
+    return value
+
+
+SPLITS = click.option(
+    "--splits",
+    metavar="N|kfold:K",
+    callback=_known_splits,
+    help="Draw so many splits anew from all samples, or folds, and run each with every seed.  "
+    "[default: the data set's own split alone]",
+)
 _OUT = click.option(
     "--out", default="runs", show_default=True, metavar="DIR", help="Where runs go."
 )

@@ -13,8 +13,11 @@ from i2moe_plugin.benchmarks.commands.options import (
     DATA_ROOT,
     DATASET,
     DRY_RUN,
+    FORMAT,
+    FORMATS,
     LOG,
     OPTIONAL_FUSION,
+    SPLITS,
     refuse_jobs_beside,
     training,
 )
@@ -46,6 +49,8 @@ from i2moe_plugin.benchmarks.commands.options import (
 @click.option("--seed", type=click.IntRange(min=0), hidden=True)
 @DRY_RUN
 @LOG
+@SPLITS
+@FORMAT
 @CLUSTER
 @training(jobs=0)
 def run(
@@ -62,6 +67,8 @@ def run(
     weights: str | None,
     dry_run: bool,
     log: tuple[str, ...],
+    splits: str | None,
+    form: str | None,
     jobs: int,
     cluster: str | None,
     out: str,
@@ -82,6 +89,7 @@ def run(
       i2moe-bench run --dataset enrico --data-root ./enrico
       i2moe-bench run --method i2moe --method no-interaction --method ensemble
       i2moe-bench run --recipe runs/tuning/htad-lrtf.yaml
+      i2moe-bench run --splits 10 --seeds 2
       i2moe-bench run --cluster local:4
       i2moe-bench run --method fl-i2moe --dataset icons --seeds 1
       i2moe-bench run --plugin my_fusion.py --fusion mine --json
@@ -102,15 +110,19 @@ def run(
 
     methods = methods if no_vanilla else ("vanilla", *methods)
     options: dict[str, Any] = {"settings": values, "recipe": recipe, "root": data_root}
-    options |= {"out": out, "jobs": jobs, "fresh": fresh}
+    options |= {"out": out, "splits": splits, "jobs": jobs, "fresh": fresh}
     if dry_run:
         tell_estimate(plan(dataset, fusion, methods, seeds, **options), as_json)
         return
     progress = "epochs" if verbose() else not quiet()
     options |= {"cluster": cluster, "cache": not no_cache, "progress": progress, "log": log}
     experiment = run_experiment(dataset, fusion, methods, seeds, **options)
-    if as_json:
+    if as_json or form == "json":
         print_json(experiment.as_dict())
+    elif form is not None:
+        from i2moe_plugin.benchmarks.grid.formats import FORMATS as WRITERS
+
+        click.echo(WRITERS[FORMATS[form]](experiment.results), nl=False)
     else:
         show_methods(experiment.results)
 

@@ -23,11 +23,18 @@ from i2moe_plugin.benchmarks.data.layouts import Layout
 from i2moe_plugin.benchmarks.data.multibench import NOTE, CheckoutLoader
 from i2moe_plugin.benchmarks.data.observed import observe
 from i2moe_plugin.benchmarks.data.preview import Preview
+from i2moe_plugin.benchmarks.data.redraw import Redraw
 from i2moe_plugin.benchmarks.data.registry import DatasetEntry, datasets, find_dataset
 from i2moe_plugin.benchmarks.data.samples import Part, Reread, Samples, Source
 from i2moe_plugin.benchmarks.data.source import DataFolder
-from i2moe_plugin.benchmarks.data.splits import SPLITS, SplitName, check_given, split_hash
-from i2moe_plugin.errors import DatasetError
+from i2moe_plugin.benchmarks.data.splits import (
+    OWN_SPLIT,
+    SPLITS,
+    SplitName,
+    check_given,
+    split_hash,
+)
+from i2moe_plugin.errors import ConfigError, DatasetError
 from i2moe_plugin.tasks import Task
 
 __all__ = [
@@ -99,6 +106,11 @@ class OpenedDataset:
             f"<tr><td>{name}</td><td>{html.escape(fact)}</td></tr>" for name, fact in facts.items()
         )
         return f"<b>{html.escape(self.card.title)}</b><table>{rows}</table>"
+
+    def groups(self, split: SplitName) -> NDArray[Any] | None:
+        """Return the samples' groups, [N], in the split's order; None where there are none."""
+        give = getattr(self._contents, "groups", None)
+        return None if give is None else give(self._given(split))
 
     def labels(self, split: SplitName) -> NDArray[Any]:
         """Return the targets of a split, [N] or [N, ...], in its order."""
@@ -241,6 +253,7 @@ def open_dataset(
     loader: Literal["own", "multibench"] = "own",
     cache: bool = True,
     sample: bool = False,
+    split: str = OWN_SPLIT,
     **options: Any,
 ) -> OpenedDataset:
     """Check a data set's files and open it.
@@ -252,11 +265,13 @@ def open_dataset(
             ``$MULTIBENCH_ROOT``, everything else stays ours.
         cache: take what was computed and kept before; otherwise compute and keep it anew.
         sample: where ``root`` is not told and the files are not here, draw a sample and open that.
+        split: ``own``; or a number from 1, or a fold such as ``2of5``: train, valid and test are
+            drawn anew from all samples, and what is fitted on training samples is fitted anew.
         **options: the data set's settings.
 
     Raises:
         UnknownNameError: no such data set.
-        ConfigError: options it does not have, or no checkout.
+        ConfigError: options it does not have, no checkout, or a split that cannot be drawn.
         DatasetError: its files are missing or damaged; or MultiBench's loader cannot be used.
         PluginError: the checkout is none.
     """
@@ -264,9 +279,15 @@ def open_dataset(
     entry = datasets.get(name)
     if sample and place is None:
         place = _drawn(entry)
-    folder = entry.folder(place, cache)
+    folder = replace(entry.folder(place, cache), redraw=Redraw.of(split))
+    if folder.redraw is not None and loader == "multibench":
+        raise ConfigError("MultiBench's loaders have splits of their own; draw none with them.")
     contents = entry.open(folder, options)
     notes = (*folder.notes, *contents.notes)
+    if folder.redraw is not None:
+        if not isinstance(contents, Contents) or contents.splits.own is None:
+            raise ConfigError(f"{name}: its reader does not make its splits by folder.split().")
+        notes += (contents.splits.note,)
     checkout = None
     if loader == "multibench":
         defaults = {key: parameter.default for key, parameter in entry.settings.items()}

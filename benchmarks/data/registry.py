@@ -28,7 +28,7 @@ from i2moe_plugin.registry import Registry
 SELF_DESCRIBED = "dataset.yaml"
 STRICT = ConfigDict(strict=True)
 #: Arguments of :func:`open_dataset`, which no data set can call a setting of its own.
-RESERVED = {"name", "root", "loader", "cache", "sample"}
+RESERVED = {"name", "root", "loader", "cache", "sample", "split"}
 
 
 @dataclass(frozen=True)

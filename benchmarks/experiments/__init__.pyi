@@ -1,3 +1,5 @@
+from .across import ComparedAcross as ComparedAcross
+from .across import compare_across as compare_across
 from .comparing import Compared as Compared
 from .comparing import compare as compare
 from .experiment import Experiment as Experiment

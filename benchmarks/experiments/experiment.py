@@ -44,9 +44,11 @@ class Experiment:
     def table(self) -> pd.DataFrame:
         """A row for each method and metric of the test split.
 
-        Columns: ``method``, ``metric``, ``mean`` and sample ``deviation`` over ``seeds`` seeds; of
-        the paired difference to the reference method ``difference``, ``low`` and ``high`` (its 95 %
-        interval), ``p`` and ``verdict``. Shares are from 0 to 1, not in per cent.
+        Columns: ``method``, ``metric``, ``mean`` and sample ``deviation`` over ``seeds`` seeds
+        (and splits); ``sample_low`` and ``sample_high``, the 95 % interval of that mean over test
+        samples; of the paired difference to the reference method ``difference``, ``low`` and
+        ``high`` (its 95 % interval), ``p`` and ``verdict``. Shares are from 0
+        to 1, not in per cent.
         """
         import pandas as pd
 
@@ -54,7 +56,7 @@ class Experiment:
         for cell in self.results.cells:
             for entry in self.results.of(cell):
                 found = summarise(list(entry.values.values()))
-                item = entry.comparison
+                item, over_samples = entry.comparison, entry.sample_interval or (None, None)
                 rows.append(
                     {
                         "method": cell.settings.method,
@@ -62,6 +64,8 @@ class Experiment:
                         "mean": found["mean"],
                         "deviation": found["deviation"],
                         "seeds": found["n"],
+                        "sample_low": over_samples[0],
+                        "sample_high": over_samples[1],
                         **{
                             name: None if item is None else getattr(item, name)
                             for name in ("difference", "low", "high", "p", "verdict")
@@ -100,9 +104,9 @@ class Experiment:
         metric = cells[0].metrics[0]
         names = [method_title(cell.settings.method) for cell in cells]
         figure = go.Figure()
-        for seed in self.results.grid.seeds:
-            values = [cell.values(metric).get(seed) for cell in cells]
-            figure.add_scatter(x=names, y=values, mode="lines+markers", name=f"seed {seed}")
+        for attempt in cells[0].attempts:
+            values = [cell.values(metric).get(attempt.place) for cell in cells]
+            figure.add_scatter(x=names, y=values, mode="lines+markers", name=str(attempt))
         title = metric_heading(metric).removesuffix(" %")
         figure.update_layout(title=self.results.grid.title, yaxis_title=f"test {title}")
         return figure
@@ -131,6 +135,7 @@ def run(
     recipe: str | Path | None = None,
     root: str | Path | None = None,
     out: str | Path = "runs",
+    splits: str | int | None = None,
     jobs: int = 0,
     cluster: str | None = None,
     fresh: bool = False,
@@ -153,6 +158,8 @@ def run(
         recipe: a file in place of that recipe, such as ``i2moe-bench tune`` writes.
         root: the folder of the data set's files; ``data/NAME`` by default.
         out: where runs go.
+        splits: how many splits to draw anew from all samples, each run with every seed, or
+            ``kfold:5``; the verdict then covers fresh splits. None: the data set's own alone.
         jobs: runs at a time, in processes of their own; 0: one a core where that pays.
         cluster: dask's workers to train on in place of those, as ``--cluster`` names them:
             ``local:N``, ``tcp://HOST:PORT`` or ``slurm``.
@@ -166,7 +173,7 @@ def run(
         DatasetError: data that is missing or damaged.
         BackboneError, TrainingError, RunError: a run that cannot be trained or written.
     """
-    grid = _grid(dataset, fusion, methods, seeds, settings, recipe, root)
+    grid = _grid(dataset, fusion, methods, seeds, settings, recipe, root, splits)
     open_data = functools.partial(open_cell, cache=cache)
     shown = _progress(progress)(grid)
     with open_cluster(cluster) as workers, shown as on_event:
@@ -194,6 +201,7 @@ def plan(
     recipe: str | Path | None = None,
     root: str | Path | None = None,
     out: str | Path = "runs",
+    splits: str | int | None = None,
     jobs: int = 0,
     fresh: bool = False,
 ) -> Estimate:
@@ -201,7 +209,7 @@ def plan(
 
     Args and errors are those of :func:`run`.
     """
-    grid = _grid(dataset, fusion, methods, seeds, settings, recipe, root)
+    grid = _grid(dataset, fusion, methods, seeds, settings, recipe, root, splits)
     return estimate(GridRunner(RunStore(out), open_cell, jobs, fresh, strict=True), grid)
 
 
@@ -213,11 +221,19 @@ def _grid(
     settings: Mapping[str, Any] | None,
     recipe: str | Path | None,
     root: str | Path | None,
+    splits: str | int | None,
 ) -> Grid:
     chosen = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
     backbone = usual_fusion(methods) if fusion is None else fusion
     return methods_grid(
-        str(dataset), backbone, methods, chosen, values=settings, root=root, recipe=recipe
+        str(dataset),
+        backbone,
+        methods,
+        chosen,
+        values=settings,
+        root=root,
+        recipe=recipe,
+        splits=splits,
     )
 
 
@@ -226,4 +242,4 @@ def verdict_sentence(comparison: Comparison, method: str, reference: str) -> tup
     words = verdict_words(comparison, method, reference)
     if comparison.low is None:
         return words, "."
-    return words, f" (paired over {comparison.seeds} seeds, on this one split)."
+    return words, f" ({comparison.rests_on})."

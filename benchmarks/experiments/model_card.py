@@ -5,23 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import jinja2
-import numpy as np
 
 from i2moe_plugin.benchmarks.data.registry import datasets
+from i2moe_plugin.benchmarks.grid.runs import sampling_of
 from i2moe_plugin.benchmarks.run.collect import runs_of_other_seeds
 from i2moe_plugin.benchmarks.run.saved import CardFacts, Figure, SavedModel
 from i2moe_plugin.benchmarks.run.store import Run
 from i2moe_plugin.benchmarks.statistics.metrics import format_value, method_title, metric_heading
-from i2moe_plugin.benchmarks.statistics.paired import LEVEL, Interval, summarise
+from i2moe_plugin.benchmarks.statistics.paired import summarise
 from i2moe_plugin.errors import RunError
 
 if TYPE_CHECKING:
     from huggingface_hub import ModelCardData
 
-    from i2moe_plugin.interpretation import Outputs
 
-#: Test samples are drawn anew, with replacement, so many times.
-RESAMPLES = 1000
 LIBRARY = "i2moe-plugin"
 TAGS: tuple[str, ...] = (LIBRARY, "multimodal", "mixture-of-experts")
 TEMPLATE = """\
@@ -121,12 +118,12 @@ def described(saved: SavedModel, run: Run) -> CardFacts:
     first = str(result.get("headline", result["metric"]))
     names = [name for name in outputs.task.metric_names if name in result["test"]]
     names.sort(key=lambda name: name != first)
-    figures = []
+    figures, intervals = [], sampling_of([run]).intervals
     for name in names:
         values = [one.result["test"].get(name) for one in beside]
         known = [value for value in values if value is not None]
         over = summarise(known) if known else {"mean": None, "deviation": None}
-        low, high = _interval(outputs, name) or (None, None)
+        low, high = intervals[name] or (None, None)
         figures.append(
             Figure(
                 metric=name,
@@ -159,25 +156,6 @@ def described(saved: SavedModel, run: Run) -> CardFacts:
     return CardFacts(
         run=run.name, notes=list(result["notes"]), samples=len(outputs), figures=figures, **words
     )
-
-
-def _interval(outputs: Outputs, metric: str) -> Interval | None:
-    """Return the 95 % percentile bootstrap interval of a metric over test samples.
-
-    None where the metric is undefined on more than a twentieth of the draws.
-    """
-    random, count = np.random.default_rng(0), len(outputs)
-    values = np.array(
-        [
-            outputs.task.metric(metric, outputs.prediction[rows], outputs.target[rows])
-            for rows in random.integers(count, size=(RESAMPLES, count))
-        ]
-    )
-    known = values[~np.isnan(values)]
-    if len(known) < (1 - LEVEL) * RESAMPLES:
-        return None
-    low, high = np.quantile(known, [LEVEL / 2, 1 - LEVEL / 2])
-    return float(low), float(high)
 
 
 def card_of(saved: SavedModel) -> tuple[ModelCardData, str]:

@@ -19,7 +19,7 @@ from rich.progress import (
 
 from i2moe_plugin.benchmarks.grid.cells import Grid
 from i2moe_plugin.benchmarks.grid.runner import OnEvent
-from i2moe_plugin.benchmarks.grid.table import Attempt, CellRuns
+from i2moe_plugin.benchmarks.grid.runs import Attempt, CellRuns
 from i2moe_plugin.benchmarks.statistics.metrics import format_value, method_title, metric_heading
 from i2moe_plugin.errors import counted
 
@@ -69,14 +69,14 @@ def _number(value: Any) -> str:
 @contextmanager
 def epoch_progress(grid: Grid) -> Iterator[OnEvent]:
     """Show how far the runs of a grid are; gives what :class:`GridRunner` calls."""
-    total = len(grid.seeds) * len(grid.cells)
+    total = grid.runs
     console = Console(stderr=True)
     shown = _bar if console.is_terminal else _notebook if console.is_jupyter else _lines
-    shares: dict[tuple[tuple[str, ...], int], float] = {}
+    shares: dict[tuple[tuple[str, ...], int | str], float] = {}
     with shown(console, total) as show:
 
         def update(cell: CellRuns, attempt: Attempt, epoch: dict[str, Any] | None) -> None:
-            place = (cell.cell.key, attempt.seed)
+            place = (cell.cell.key, attempt.place)
             if epoch is not None:
                 shares[place] = epoch["epoch"] / cell.settings.epochs
             ended = epoch is None and attempt.state not in ("waiting", "running")
@@ -89,7 +89,7 @@ def epoch_progress(grid: Grid) -> Iterator[OnEvent]:
 
 def _where(cell: CellRuns, attempt: Attempt, epoch: dict[str, Any] | None) -> str:
     """Say where a run is: short enough that a bar fits beside it into 80 columns."""
-    text = f"{method_title(cell.settings.method)} seed {attempt.seed}"
+    text = f"{method_title(cell.settings.method)} {attempt}"
     metric = cell.selection
     if epoch is not None:
         value = epoch["valid"].get(metric)

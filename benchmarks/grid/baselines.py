@@ -7,7 +7,7 @@ import importlib.metadata
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +102,22 @@ def _read(record: Mapping[str, Any]) -> Baseline:
     """A kept one: JSON has null where a metric is undefined."""
     test = {name: math.nan if value is None else value for name, value in record["test"].items()}
     return Baseline(**{**record, "test": test})
+
+
+def over_splits(fitted: Sequence[Sequence[Baseline]]) -> list[Baseline]:
+    """Return each simple model with its metrics' means over splits; what was chosen is the first's.
+
+    Args:
+        fitted: the same models of each split.
+    """
+    if len(fitted) < 2:
+        return [one for models in fitted for one in models]
+    found = []
+    for models in zip(*fitted, strict=True):
+        test = {name: float(np.mean([one.test[name] for one in models])) for name in models[0].test}
+        note = "; ".join(dict.fromkeys(one.note for one in models if one.note))
+        found.append(replace(models[0], test=test, note=note))
+    return found
 
 
 def _fit(names: Sequence[str], data: OpenedDataset, metric: str) -> list[Baseline]:

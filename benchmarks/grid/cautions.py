@@ -7,7 +7,8 @@ import operator
 from collections.abc import Iterable, Iterator, Sequence
 
 from i2moe_plugin.benchmarks.grid.baselines import KINDS, Baseline
-from i2moe_plugin.benchmarks.grid.table import CellRuns, Table
+from i2moe_plugin.benchmarks.grid.runs import CellRuns
+from i2moe_plugin.benchmarks.grid.table import Table
 from i2moe_plugin.benchmarks.statistics.metrics import format_value, method_title, metric_title
 from i2moe_plugin.interpretation.verdict import COLLAPSED
 from i2moe_plugin.tasks import HIGHER_IS_BETTER

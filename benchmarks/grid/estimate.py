@@ -12,7 +12,7 @@ from i2moe_plugin.benchmarks.data.open import OpenedDataset
 from i2moe_plugin.benchmarks.grid.cells import Grid
 from i2moe_plugin.benchmarks.grid.failures import in_one_line
 from i2moe_plugin.benchmarks.grid.runner import GridRunner
-from i2moe_plugin.benchmarks.grid.table import Attempt, CellRuns
+from i2moe_plugin.benchmarks.grid.runs import Attempt, CellRuns
 from i2moe_plugin.benchmarks.run.cost import RunCost, measure_cost
 from i2moe_plugin.errors import I2MoEError
 

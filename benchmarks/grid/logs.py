@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
-from i2moe_plugin.benchmarks.grid.table import Attempt, CellRuns
+from i2moe_plugin.benchmarks.grid.runs import Attempt, CellRuns
 from i2moe_plugin.benchmarks.run.files import read_json, write_json
 from i2moe_plugin.benchmarks.run.settings import RunSettings
 from i2moe_plugin.errors import ConfigError

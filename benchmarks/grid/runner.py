@@ -11,7 +11,8 @@ from typing import Any
 from i2moe_plugin.backbones.create import misfit
 from i2moe_plugin.backbones.entry import backbones
 from i2moe_plugin.benchmarks.data.open import OpenedDataset, open_dataset
-from i2moe_plugin.benchmarks.grid.baselines import Baseline, fit_baselines
+from i2moe_plugin.benchmarks.data.splits import OWN_SPLIT
+from i2moe_plugin.benchmarks.grid.baselines import Baseline, fit_baselines, over_splits
 from i2moe_plugin.benchmarks.grid.cells import ALL, Cell, Grid
 from i2moe_plugin.benchmarks.grid.executors import Executor
 from i2moe_plugin.benchmarks.grid.executors.dask import Dask
@@ -19,7 +20,8 @@ from i2moe_plugin.benchmarks.grid.executors.processes import Processes, can_fork
 from i2moe_plugin.benchmarks.grid.executors.serial import Serial
 from i2moe_plugin.benchmarks.grid.failures import Failures, in_one_line
 from i2moe_plugin.benchmarks.grid.logs import RunLogs, writing_logs
-from i2moe_plugin.benchmarks.grid.table import Attempt, CellRuns, State, Table, make_table
+from i2moe_plugin.benchmarks.grid.runs import Attempt, CellRuns, State
+from i2moe_plugin.benchmarks.grid.table import Table, make_table
 from i2moe_plugin.benchmarks.grid.training import SharedData, Training
 from i2moe_plugin.benchmarks.run.defaults import fill_in
 from i2moe_plugin.benchmarks.run.environment import (
@@ -59,6 +61,7 @@ def open_cell(cell: Cell, *, cache: bool = True, sample: bool = False) -> Opened
         loader=settings.loader,
         cache=cache,
         sample=sample,
+        split=settings.split,
         **settings.data_settings,
     )
 
@@ -103,36 +106,48 @@ class GridRunner:
         cells = self._planned(grid)
         baselines: list[Baseline] = []
         for group in _sharing_data(cells):
-            try:
-                data = self.open_data(group[0].cell)
-                missing = self._missing(group, data)
-                if missing:
-                    prepare_data(group[0].settings.device, data, self.cluster, self.progress)
-            except I2MoEError as error:  # files that are not here, or turn out to be damaged
-                self._skip(group, error)
-                continue
-            for attempt in (attempt for cell in group for attempt in cell.attempts):
-                if attempt.reused:
-                    Failures(self.store.folder).forget(attempt.name)
-            if missing:
-                self._train(missing, SharedData(data, self.open_data, group[0].cell))
-            if (cell := next((cell for cell in group if cell.runs), None)) is not None:
-                baselines += fit_baselines(grid.baselines, data, cell.metrics[0], self.store.folder)
+            fitted = []
+            for split in grid.splits:
+                data = self._run_split(group, split)
+                cell = next((cell for cell in group if cell.runs), None)
+                if data is not None and cell is not None:
+                    metric = cell.metrics[0]
+                    fitted.append(fit_baselines(grid.baselines, data, metric, self.store.folder))
+            baselines += over_splits(fitted)
         return make_table(grid, cells, baselines)
+
+    def _run_split(self, group: Sequence[CellRuns], split: str) -> OpenedDataset | None:
+        """Run what is missing of the cells that share their data, on one split; None: no data."""
+        cell = group[0].cell.on_split(split)
+        try:
+            data = self.open_data(cell)
+            missing = self._missing(group, data, split)
+            if missing:
+                prepare_data(cell.settings.device, data, self.cluster, self.progress)
+        except I2MoEError as error:  # files that are not here, or turn out to be damaged
+            self._skip(group, error)
+            return None
+        for attempt in (attempt for one in group for attempt in one.attempts):
+            if attempt.reused:
+                Failures(self.store.folder).forget(attempt.name)
+        if missing:
+            self._train(missing, SharedData(data, self.open_data, cell))
+        return data
 
     def survey(self, grid: Grid) -> Iterator[tuple[list[CellRuns], OpenedDataset | None]]:
         """Give the cells that share a data set, and that, with what is settled; trains nothing.
 
-        The data set is None where it cannot be opened.
+        The data set is that of the first split, and None where it cannot be opened.
         """
         for group in _sharing_data(self._planned(grid)):
-            data = None
+            opened = []
             try:
-                data = self.open_data(group[0].cell)
-                self._missing(group, data)
+                for split in grid.splits:
+                    opened.append(self.open_data(group[0].cell.on_split(split)))
+                    self._missing(group, opened[-1], split)
             except I2MoEError as error:
                 self._skip(group, error)
-            yield group, data
+            yield group, opened[0] if opened else None
 
     def workers_for(self, settings: Sequence[RunSettings], data: OpenedDataset) -> int:
         """Return how many of these runs, on one data set, are trained at a time.
@@ -146,20 +161,22 @@ class GridRunner:
 
     def _planned(self, grid: Grid) -> list[CellRuns]:
         return [
-            CellRuns.planned(with_device(cell, self.cluster), grid.seeds) for cell in grid.cells
+            CellRuns.planned(with_device(cell, self.cluster), grid.seeds, grid.splits)
+            for cell in grid.cells
         ]
 
     def _missing(
-        self, group: Sequence[CellRuns], data: OpenedDataset
+        self, group: Sequence[CellRuns], data: OpenedDataset, split: str
     ) -> list[tuple[CellRuns, Attempt]]:
-        """Return the runs of a group that are to be trained, seed by seed."""
+        """Return the runs of a group on a split that are to be trained, seed by seed."""
         for cell in group:
             _describe(cell, data)
             try:
                 _check_fit(cell, data)
             except I2MoEError as error:
                 self._skip([cell], error)
-        by_seed = zip(*(cell.attempts for cell in group), strict=True)
+        own = [[one for one in cell.attempts if one.settings.split == split] for cell in group]
+        by_seed = zip(*own, strict=True)
         places = [place for row in by_seed for place in zip(group, row, strict=True)]
         missing = [place for place in places if not self._is_settled(*place, data)]
         if self.cluster is None:  # a worker tells of itself
@@ -199,7 +216,7 @@ class GridRunner:
         executor = self.cluster or choose_executor(self.workers_for(settings, data.open()))
         if executor.workers > 1:
             # Short runs a seed later: at the end no process then waits for another's long one.
-            seeds = [attempt.seed for attempt in missing[0][0].attempts]
+            seeds = list(dict.fromkeys(attempt.seed for attempt in missing[0][0].attempts))
 
             def order(place: tuple[CellRuns, Attempt]) -> tuple[int, bool]:
                 short = place[0].settings.method == "vanilla"
@@ -340,20 +357,30 @@ def _sharing_data(cells: Iterable[CellRuns]) -> list[list[CellRuns]]:
 
 def _describe(cell: CellRuns, data: OpenedDataset) -> None:
     """Write down what the data set says of a cell, and settle what its size decides."""
-    settings, sources = fill_in(cell.settings, cell.cell.sources, len(data.labels("train")))
-    cell.cell = replace(cell.cell, settings=settings, sources=sources)
+    settings, sources = cell.settings, cell.cell.sources
+    if not cell.metrics:  # once: all splits have the same settings
+        settings, sources = fill_in(settings, sources, len(data.labels("train")))
+        cell.cell = replace(cell.cell, settings=settings, sources=sources)
     for attempt in cell.attempts:
-        attempt.settings = settings.model_copy(update={"seed": attempt.seed})
+        place = {"seed": attempt.seed, "split": attempt.settings.split}
+        attempt.settings = settings.model_copy(update=place)
     every = dict.fromkeys([headline_metric(settings, data), *data.task.metric_names])
     named = ([*every] if name == ALL else [name] for name in cell.cell.metrics)
     cell.metrics = tuple(name for names in named for name in names) or (data.metric,)
     cell.selection = settings.metric or data.selection or data.metric
-    cell.notes = data.notes
+    cell.test_share = len(data.sample_ids("test")) / len(data.sample_ids("train"))
+    notes = data.notes
     with suppress(DatasetError):  # damage is told by the run that meets it
-        cell.notes += data.observations()
+        notes += data.observations()
     if tuned := cell.cell.tuned:
         seeds = [attempt.seed for attempt in cell.attempts]
-        cell.notes += tuned_notes(tuned, data.fingerprint(), seeds)
+        notes += tuned_notes(tuned, data.fingerprint(), seeds)
+        if cell.attempts[0].settings.split != OWN_SPLIT:
+            notes += (
+                "the recipe was tuned on samples of which some are test samples of splits drawn "
+                "anew: figures are too good.",
+            )
+    cell.notes = tuple(dict.fromkeys((*cell.notes, *notes)))
     cell.published = not data.is_sample
 
 

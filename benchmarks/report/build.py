@@ -12,6 +12,7 @@ from typing import Any
 
 from i2moe_plugin import __version__
 from i2moe_plugin.benchmarks.grid.failures import Failures
+from i2moe_plugin.benchmarks.grid.runs import one_split, run_title
 from i2moe_plugin.benchmarks.report.features import explained_note, feature_panels, seeds_panel
 from i2moe_plugin.benchmarks.report.groups import (
     Group,
@@ -88,7 +89,9 @@ def build(
             shown = [run for run in group.runs() if run.path in drawn]
             stability = stability_of(group) if shown else None
             panels = group_panels(group, stability) if shown else []
-            faithful = seeds_panel([run for run in group.runs() if run.method == "fl-i2moe"])
+            faithful = seeds_panel(
+                one_split(run for run in group.runs() if run.method == "fl-i2moe")
+            )
             if faithful is not None:
                 panels = [*panels, faithful]
             if panels:
@@ -100,7 +103,7 @@ def build(
                 )
                 figures[key] += feature_panels(run, with_data)
                 advance(1)
-                title = f"{group.name}, {method_title(run.method)}, seed {run.seed}"
+                title = f"{group.name}, {method_title(run.method)}, {run_title(run)}"
                 facts = _facts(run, key, title, sentences)
                 runs.append(facts | {"group": index, "figures": _heads(figures[key])})
                 outputs = run.interpretable()

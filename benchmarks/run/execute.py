@@ -20,7 +20,7 @@ import torch
 from i2moe_plugin import __version__
 from i2moe_plugin.backbones.entry import backbones
 from i2moe_plugin.benchmarks.data.open import OpenedDataset
-from i2moe_plugin.benchmarks.data.splits import SplitName
+from i2moe_plugin.benchmarks.data.splits import OWN_SPLIT, SPLITS, SplitName
 from i2moe_plugin.benchmarks.run.checkpoints import (
     FITTED,
     WEIGHTS,
@@ -73,6 +73,8 @@ def run_name(settings: RunSettings, data: OpenedDataset) -> tuple[str, str]:
         source=source_of(entry.build, entry.module),
     )
     stem = f"{settings.dataset}-{settings.fusion}-{settings.method}-seed{settings.seed}"
+    if settings.split != OWN_SPLIT:
+        stem += f"-split{settings.split}"
     return f"{stem.replace(':', '.').replace('/', '.')}-{identity[:8]}", identity
 
 
@@ -276,12 +278,17 @@ def _write(
         "class_names": data.class_names,
         "modalities": list(data.modalities),
         "data_root": None if data.root is None else str(data.root.absolute()),
+        "samples": {split: len(data.sample_ids(split)) for split in SPLITS},
     }
     arrays: dict[str, Any] = {
         "prediction": test.prediction,
         "target": trainer.model.task.truth(test.target),
         "sample_id": np.asarray(data.sample_ids("test")),
     }
+    groups = data.groups("test")
+    result["grouped"] = groups is not None
+    if groups is not None:
+        arrays["group"] = groups.astype(str)
     if isinstance(trainer.model, I2MoE) and test.weights is not None:
         names = trainer.model.expert_names
         result["expert_weights"] = dict(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.text import Text
 
 from i2moe_plugin.benchmarks.grid.estimate import CellEstimate, Estimate
-from i2moe_plugin.benchmarks.grid.table import State
+from i2moe_plugin.benchmarks.grid.runs import State
 from i2moe_plugin.benchmarks.terminal.output import plain_console, print_json
 from i2moe_plugin.benchmarks.terminal.tables import Table
 

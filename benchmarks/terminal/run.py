@@ -10,12 +10,14 @@ from rich.text import Text
 
 from i2moe_plugin.benchmarks.experiments.experiment import verdict_sentence
 from i2moe_plugin.benchmarks.grid.cautions import cautions
-from i2moe_plugin.benchmarks.grid.table import CellRuns, Entry, Table
+from i2moe_plugin.benchmarks.grid.runs import CellRuns
+from i2moe_plugin.benchmarks.grid.table import Entry, Table
 from i2moe_plugin.benchmarks.report.text import without_controls
 from i2moe_plugin.benchmarks.run.defaults import said_of
 from i2moe_plugin.benchmarks.statistics.metrics import (
     format_interval,
     format_mean,
+    format_range,
     format_value,
     method_title,
     metric_heading,
@@ -40,6 +42,9 @@ def show_methods(table: Table) -> None:
     print_in_parts(
         console, len(metrics), lambda part: _metrics_table(table, part, titled=not part.start)
     )
+    about = (cell.sampling.about for cell in table.cells if cell.sampling is not None)
+    for sentence in dict.fromkeys(about):
+        console.print(Text(sentence, style="dim"))
     for cell in table.cells:
         headline = table.of(cell)[0]
         if headline.comparison is not None:
@@ -121,9 +126,7 @@ def show_evidence(console: Console, found: Sequence[MeanParts]) -> None:
 
 def _metrics_table(table: Table, columns: slice, titled: bool) -> RichTable:
     """Return every method's values of some metrics, and their differences."""
-    count = len(table.grid.seeds)
-    seeds = f"{count} seed{'s' * (count != 1)}"
-    title = f"{table.grid.title}: test split, mean ± deviation over {seeds}"
+    title = f"{table.grid.title}: test split, mean ± deviation over {table.grid.repeats}"
     metrics = table.cells[0].metrics[columns]
     shown = RichTable(title=title if titled else None)
     shown.add_column("", min_width=15)
@@ -132,6 +135,9 @@ def _metrics_table(table: Table, columns: slice, titled: bool) -> RichTable:
     for cell in table.cells:
         values = [list(cell.values(metric).values()) for metric in metrics]
         shown.add_row(_title(cell), *map(format_mean, metrics, values))
+        over_samples = [entry.sample_interval for entry in table.of(cell)[columns]]
+        if any(over_samples):
+            shown.add_row("  95 % over samples", *map(format_range, metrics, over_samples))
     for baseline in table.baselines:
         cells = [format_value(metric, baseline.test[metric]) for metric in metrics]
         shown.add_row(baseline.name, *cells, style="dim")

@@ -14,9 +14,16 @@ from rich.text import Text
 from i2moe_plugin.benchmarks.experiments.progress import epoch_lines
 from i2moe_plugin.benchmarks.grid.cautions import cautions
 from i2moe_plugin.benchmarks.grid.cells import Grid
-from i2moe_plugin.benchmarks.grid.formats import cell_text, column_name, row_name, simple_cells
+from i2moe_plugin.benchmarks.grid.formats import (
+    averaged_over,
+    cell_text,
+    column_name,
+    row_name,
+    simple_cells,
+)
 from i2moe_plugin.benchmarks.grid.runner import OnEvent
-from i2moe_plugin.benchmarks.grid.table import Attempt, CellRuns, State, Table
+from i2moe_plugin.benchmarks.grid.runs import Attempt, CellRuns, State
+from i2moe_plugin.benchmarks.grid.table import Table
 from i2moe_plugin.benchmarks.statistics.metrics import format_value
 from i2moe_plugin.benchmarks.terminal.output import plain_console
 from i2moe_plugin.benchmarks.terminal.tables import Table as RichTable
@@ -56,7 +63,7 @@ class _SuiteProgress:
 
     def __init__(self, grid: Grid, console: Console) -> None:
         self.grid, self.console = grid, console
-        self.total = len(grid.cells) * len(grid.seeds)
+        self.total = grid.runs
         self.cells: dict[tuple[str, ...], CellRuns] = {}
         self.rows = list(dict.fromkeys(cell.row for cell in grid.cells))
         self.datasets = list(dict.fromkeys(cell.settings.dataset for cell in grid.cells))
@@ -67,7 +74,7 @@ class _SuiteProgress:
         """Take in what :func:`GridRunner` tells."""
         self.cells[cell.cell.key] = cell
         self.current = cell.cell.row
-        self.now = f"{' '.join(cell.cell.key)} seed {attempt.seed}"
+        self.now = f"{' '.join(cell.cell.key)} {attempt}"
         self.epoch = f", epoch {epoch['epoch']} of {cell.settings.epochs}" if epoch else ""
 
     def line(self, cell: CellRuns, attempt: Attempt, epoch: dict[str, Any] | None) -> None:
@@ -102,10 +109,10 @@ class _SuiteProgress:
 def show_suite(table: Table, folder: Path) -> None:
     """Show the table, its notes, why what is missing is missing, and where files are."""
     console = plain_console()
-    seeds = ", ".join(map(str, table.grid.seeds))
+    over = averaged_over(table.grid)
 
     def part(columns: slice) -> RichTable:
-        shown = RichTable(title=f"{table.grid.title}: mean ± deviation over seeds {seeds}")
+        shown = RichTable(title=f"{table.grid.title}: mean ± deviation over {over}")
         shown.add_column("")
         for column in table.columns[columns]:
             shown.add_column(column_name(column), justify="right")

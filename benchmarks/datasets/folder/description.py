@@ -136,6 +136,8 @@ class Description(_Part):
             holds none of these names, it holds their places, from 0.
         ids: the samples' names; their row numbers if not told.
         split: a column of train, valid and test; or fractions to draw it by.
+        groups: each row's group, such as its patient or video: a group stays in one split where
+            splits are drawn.
         drop_unlabelled: leave out rows whose target is missing, which are an error otherwise.
         standardise: give features, tokens and series mean 0 and deviation 1 on training rows.
         title, source, licence, citation: for people.
@@ -149,6 +151,7 @@ class Description(_Part):
     classes: list[str] | None = None
     ids: ArrayPlace | None = None
     split: Split
+    groups: ArrayPlace | None = None
     drop_unlabelled: bool = False
     standardise: bool = True
     title: str = ""
@@ -192,6 +195,8 @@ class Description(_Part):
             found["ids"] = self.ids
         if isinstance(self.split, ArrayPlace):
             found["split"] = self.split
+        if self.groups is not None:
+            found["groups"] = self.groups
         return found
 
 
@@ -213,7 +218,12 @@ def read_description(folder: Path) -> Description:
 
 
 #: What may stand in each part of the file.
-_PARTS = {"modalities": ModalityEntry, "target": ArrayPlace, "ids": ArrayPlace}
+_PARTS: dict[str, type[_Part]] = {
+    "modalities": ModalityEntry,
+    "target": ArrayPlace,
+    "ids": ArrayPlace,
+    "groups": ArrayPlace,
+}
 #: What is expected where something else stands than a mapping or a pair.
 _FORMS = {
     "model_type": "expected a file and what of it, such as {file: table.csv, column: x}",

@@ -34,7 +34,7 @@ from i2moe_plugin.benchmarks.datasets.folder.modalities import (
     given,
     unknown_words,
 )
-from i2moe_plugin.benchmarks.datasets.folder.splits import read_ids, split_rows
+from i2moe_plugin.benchmarks.datasets.folder.splits import read_groups, read_ids, split_rows
 from i2moe_plugin.benchmarks.datasets.folder.target import read_target
 from i2moe_plugin.benchmarks.formats.cells import as_texts, is_missing
 from i2moe_plugin.benchmarks.formats.reading import Rows, is_file
@@ -310,7 +310,10 @@ class _Files:
                 f"{self.files.where(split)} is not there, so nothing tells the {part} samples; "
                 "take all of them, without --split."
             )
-        rows = split_rows(self.files, split, beside.get("split"), count)
+        place, groups = self.description.groups, None
+        if place is not None and "groups" in beside:
+            groups = read_groups(self.files, place, beside["groups"])
+        rows = split_rows(self.files, split, beside.get("split"), count, groups)
         if not len(rows[part]):
             raise DatasetError(f"{self.files.folder}: no sample is in the {part} split.")
         return rows[part]
@@ -385,6 +388,7 @@ def _in_one_file(path: Path, trained: Description) -> Description:
             "modalities": {name: moved(entry) for name, entry in trained.modalities.items()},
             "target": moved(trained.target),
             "ids": trained.ids and moved(trained.ids),
+            "groups": trained.groups and moved(trained.groups),
             "split": moved(split) if isinstance(split, ArrayPlace) else split,
         }
     )

@@ -19,7 +19,8 @@ from i2moe_plugin.benchmarks.grid.baselines import Baseline, fit_baselines, flat
 from i2moe_plugin.benchmarks.grid.cautions import cautions
 from i2moe_plugin.benchmarks.grid.cells import Cell, Grid
 from i2moe_plugin.benchmarks.grid.formats import simple_cells
-from i2moe_plugin.benchmarks.grid.table import CellRuns, Table
+from i2moe_plugin.benchmarks.grid.runs import CellRuns
+from i2moe_plugin.benchmarks.grid.table import Table
 from i2moe_plugin.benchmarks.run.settings import RunSettings
 from i2moe_plugin.benchmarks.statistics import simple
 from i2moe_plugin.benchmarks.statistics.simple import SIMPLE_MODELS, Fitted

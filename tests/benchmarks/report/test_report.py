@@ -159,7 +159,7 @@ def test_the_comparison_is_that_of_the_runs(tmp_path, write_run):
     assert row["difference"][1] == expected.difference
     assert row["value"][1] == pytest.approx(np.mean(values["i2moe"]))
     assert row["seeds"] == 4
-    assert "3 paired seeds" in verdict_sentence(group)
+    assert "paired over 3 seeds" in verdict_sentence(group)
     (other,) = [one for one in groups if one is not group]
     assert "nothing to compare" in verdict_sentence(other)
 
