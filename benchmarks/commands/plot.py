@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from i2moe_plugin.benchmarks.commands.base import Command
+from i2moe_plugin.benchmarks.commands.options import JSON, VERBOSITY
 
 #: As in ``report/pictures.py``, which is not loaded to show help.
 WHAT = ("curves", "confusion", "calibration", "roc", "pr", "weights", "parts", "residuals")
@@ -23,7 +24,9 @@ WHAT = ("curves", "confusion", "calibration", "roc", "pr", "weights", "parts", "
     metavar="FILE",
     help="Where to: a file that ends in .svg, .png or .pdf.",
 )
-def plot(runs: tuple[Path, ...], what: str, output: Path) -> None:
+@VERBOSITY
+@JSON
+def plot(runs: tuple[Path, ...], what: str, output: Path, as_json: bool) -> None:
     """Draw one thing of finished runs into a file, a row for each run.
 
     RUNS are runs' directories, or folders of runs. curves: loss and validation metric by epoch.
@@ -38,7 +41,12 @@ def plot(runs: tuple[Path, ...], what: str, output: Path) -> None:
     """
     from i2moe_plugin.benchmarks.report.pictures import draw_runs
     from i2moe_plugin.benchmarks.run.collect import find_runs
+    from i2moe_plugin.benchmarks.terminal.output import print_json
 
-    for sentence in draw_runs(find_runs(runs).runs, what, output):
+    sentences = list(draw_runs(find_runs(runs).runs, what, output))
+    if as_json:
+        print_json({"path": str(output), "what": what, "shows": sentences})
+        return
+    for sentence in sentences:
         click.echo(sentence)
     click.echo(f"wrote {output}")

@@ -60,6 +60,7 @@ def commands(folder, data):
     yield "explain", printed("explain", run, "--sample", "htad-75", "--data-root", data)
     vanilla = next(path for path in sorted(out.iterdir()) if "-vanilla-" in path.name)
     yield "compare", printed("compare", vanilla, run, "--equivalent-within", 1)
+    yield "plot", printed("plot", run, "--what", "curves", "-o", folder / "curves.svg")
     yield "predict", printed("predict", run)
     (folder / "grid.yaml").write_text(yaml.safe_dump(GRID))
     yield "suite", printed("suite", folder / "grid.yaml", "--out", out)
