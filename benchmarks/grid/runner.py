@@ -297,7 +297,9 @@ def _sharing_data(cells: Iterable[CellRuns]) -> list[list[CellRuns]]:
 
 def _describe(cell: CellRuns, data: OpenedDataset) -> None:
     """Write down what the data set says of a cell, and settle what its size decides."""
-    settings, sources = fill_in(cell.settings, cell.cell.sources, len(data.labels("train")))
+    settings, sources = fill_in(
+        cell.settings, cell.cell.sources, len(data.labels("train")), data.task
+    )
     cell.cell = replace(cell.cell, settings=settings, sources=sources)
     for attempt in cell.attempts:
         attempt.settings = settings.model_copy(update={"seed": attempt.seed})

@@ -63,6 +63,9 @@ class RunSettings(BaseModel):
     )
     batch_size: Short[int] = Field(32, ge=1, description="samples a step")
     lr: Short[float] = Field(1e-4, gt=0, description="learning rate of Adam")
+    schedule: Literal["constant", "cosine"] = Field(
+        "constant", description="learning rate over the epochs: constant, or cosine, falling to 0"
+    )
     weight_decay: float = Field(0.0, ge=0, description="decoupled weight decay (AdamW)")
     clip_grad_norm: float | None = Field(None, gt=0, description="clip the gradient norm")
     metric: str | None = Field(

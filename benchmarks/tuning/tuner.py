@@ -305,7 +305,7 @@ class Tuner:
 
 def _settled(cell: Cell, data: OpenedDataset, folder: Path) -> Cell:
     """Return a cell with what the data's size, and a clock, decide where no recipe does."""
-    settings, sources = fill_in(cell.settings, cell.sources, len(data.labels("train")))
+    settings, sources = fill_in(cell.settings, cell.sources, len(data.labels("train")), data.task)
     settings, _ = settle_precision(settings, data, folder)
     return replace(cell, settings=settings, sources=sources)
 
