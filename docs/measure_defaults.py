@@ -2,11 +2,12 @@
 
     python docs/measure_defaults.py FOLDER [SET ...]
 
-Writes each set into FOLDER as folder data sets, one for each of five splits. Runs vanilla and I2MoE on
-each with the settings chosen by size, and prints the table of docs/defaults.md: means of the metric on
-test data beside logistic or ridge regression and gradient boosting, mean ranks, and the seconds that
-a vanilla and an I2MoE run train together, beside fixed settings (learning rate 1e-4, batches of 32, 50
-epochs, of which 5 are measured on one split). Finished runs are taken from FOLDER.
+Writes each set into FOLDER as folder data sets, one for each of five splits. Runs vanilla and
+I2MoE on each with the settings chosen by size, and prints the table of docs/defaults.md: means of
+the metric on test data beside logistic or ridge regression and gradient boosting, mean ranks, and
+the seconds that a vanilla and an I2MoE run train together, beside fixed settings (learning rate
+1e-4, batches of 32, 50 epochs, of which 5 are measured on one split). Finished runs are taken
+from FOLDER.
 """
 
 from __future__ import annotations
