@@ -359,7 +359,7 @@ def _describe(cell: CellRuns, data: OpenedDataset) -> None:
     """Write down what the data set says of a cell, and settle what its size decides."""
     settings, sources = cell.settings, cell.cell.sources
     if not cell.metrics:  # once: all splits have the same settings
-        settings, sources = fill_in(settings, sources, len(data.labels("train")))
+        settings, sources = fill_in(settings, sources, len(data.labels("train")), data.task)
         cell.cell = replace(cell.cell, settings=settings, sources=sources)
     for attempt in cell.attempts:
         place = {"seed": attempt.seed, "split": attempt.settings.split}

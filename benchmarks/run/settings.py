@@ -66,6 +66,9 @@ class RunSettings(BaseModel):
     )
     batch_size: Short[int] = Field(32, ge=1, description="samples a step")
     lr: Short[float] = Field(1e-4, gt=0, description="learning rate of Adam")
+    schedule: Literal["constant", "cosine"] = Field(
+        "constant", description="learning rate over the epochs: constant, or cosine, falling to 0"
+    )
     weight_decay: float = Field(0.0, ge=0, description="decoupled weight decay (AdamW)")
     clip_grad_norm: float | None = Field(None, gt=0, description="clip the gradient norm")
     metric: str | None = Field(
@@ -173,8 +176,10 @@ class RunSettings(BaseModel):
     def identity(self, **facts: str) -> str:
         """Return a hash of what decides the numbers: most settings, and the given facts."""
         decisive = self.model_dump(exclude={"workers", "device", "force_precision"})
-        if self.split == OWN_SPLIT:
-            del decisive["split"]
+        # Newer settings, at their defaults, leave the runs of earlier versions finished.
+        for name in ("split", "schedule"):
+            if decisive[name] == type(self).model_fields[name].default:
+                del decisive[name]
         text = json.dumps([decisive, facts], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 

@@ -2,7 +2,7 @@
 
 ``json_shapes.json`` holds the keys and types that each command prints. A key that goes, or changes
 its type, is a change of behaviour: deprecate it first. To write the file anew after one was added:
-``python tests/benchmarks/test_json_shapes.py``.
+``python tests/benchmarks/commands/test_json_shapes.py``.
 """
 
 import json
@@ -64,6 +64,8 @@ def commands(folder, data):
     yield "predict", printed("predict", run)
     (folder / "grid.yaml").write_text(yaml.safe_dump(GRID))
     yield "suite", printed("suite", folder / "grid.yaml", "--out", out)
+    search = ("--fusion", "concat", "--data-root", data, "--seeds", 2, "--trials", 2, *SMALL)
+    yield "tune", printed("tune", *search, "--out", out)
     yield "parity", printed("parity", *one)
     gate = folder / "gate.json"
     written = CliRunner().invoke(
