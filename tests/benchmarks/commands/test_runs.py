@@ -74,7 +74,7 @@ ALL = {
         (("--older-than", "1h"), set()),
         (("--older-than", "0min"), ALL),
     ],
-    ids=str,
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "left",
 )
 def test_what_is_listed_is_what_prune_removes(runs, filters, left):
     assert listed(runs, *filters) == left
