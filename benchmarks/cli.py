@@ -20,11 +20,13 @@ from i2moe_plugin.benchmarks.commands.export import export
 from i2moe_plugin.benchmarks.commands.interactions import interactions
 from i2moe_plugin.benchmarks.commands.list import list_
 from i2moe_plugin.benchmarks.commands.parity import parity
+from i2moe_plugin.benchmarks.commands.plot import plot
 from i2moe_plugin.benchmarks.commands.predict import predict
 from i2moe_plugin.benchmarks.commands.regress import regress
 from i2moe_plugin.benchmarks.commands.report import report
 from i2moe_plugin.benchmarks.commands.robustness import robustness
 from i2moe_plugin.benchmarks.commands.run import run
+from i2moe_plugin.benchmarks.commands.runs import runs
 from i2moe_plugin.benchmarks.commands.speed import speed
 from i2moe_plugin.benchmarks.commands.suite import suite
 from i2moe_plugin.benchmarks.commands.tune import tune
@@ -62,12 +64,14 @@ def main() -> None:
 
 for command in (
     run,
+    runs,
     compare,
     predict,
     export,
     explain,
     report,
     robustness,
+    plot,
     check,
     list_,
     data,

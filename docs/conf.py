@@ -1,9 +1,14 @@
-"""The site: ``sphinx-build -W --keep-going -n -b html docs SITE``, without network."""
+"""The site: ``sphinx-build -W --keep-going -n -b html docs SITE``, without network.
+
+Building it runs the notebooks, which are kept without outputs.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import inspect
+import json
 import pydoc
 import re
 import sys
@@ -12,7 +17,11 @@ from pathlib import Path
 from posixpath import normpath, relpath
 from typing import Any
 
-from docutils.nodes import Element, Node
+import myst_nb.core.render
+import plotly.graph_objects as go
+import plotly.offline
+from docutils.nodes import Element, Node, raw
+from plotly.utils import PlotlyJSONEncoder
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
@@ -26,17 +35,24 @@ project = "i2moe-plugin"
 author = "The i2moe-plugin developers"
 project_copyright = f"2026, {author}"
 version = release = i2moe_plugin.__version__
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+nb_execution_mode = "force"
+nb_execution_in_temp = True
+nb_execution_raise_on_error = True
+nb_execution_timeout = 300
+nb_merge_streams = True
 exclude_patterns = ["speed/*.md"]  # what `i2moe-bench speed` writes, linked as a file
 html_theme = "furo"
 html_title = f"i2moe-plugin {version}"
 html_copy_source = False
+html_static_path = ["_static"]
 myst_heading_anchors = 3
 napoleon_use_ivar = True
 python_maximum_signature_line_length = 80
 nitpicky = True
 # What others define has its page elsewhere; what is ours must be found.
 nitpick_ignore_regex = [("py:.*", r"(?!i2moe_plugin\b).*"), ("py:class", r".*\.\w+T")]
+PLOTLY = "application/vnd.plotly.v1+json"
 #: Files at the top level that are pages here.
 ROOT_PAGES = {
     "README.md": "index",
@@ -93,6 +109,41 @@ def rewrite_links(content: list[str], folder: str) -> None:
     content[0] = re.sub(r"\]\((?!\w+:|#)([^)#\s]+)", target, content[0])
 
 
+class PlotlyFigures(myst_nb.core.render.MimeRenderPlugin):
+    """Draws the figures of notebooks with the library that the page loads from this site."""
+
+    mime_priority_overrides = (("html", PLOTLY, 0),)
+
+    @staticmethod
+    def handle_mime(renderer: Any, data: Any, inline: bool) -> list[Element] | None:
+        """Return the figure as HTML; None of other outputs."""
+        if data.mime_type != PLOTLY:
+            return None
+        content = {key: data.content[key] for key in ("data", "layout")}
+        figure = json.dumps(go.Figure(content).to_plotly_json(), cls=PlotlyJSONEncoder)
+        figure = figure.replace("</", r"<\/")
+        place = f"figure-{hashlib.sha256(figure.encode()).hexdigest()[:12]}"
+        text = (
+            f'<div id="{place}"></div><script>window.addEventListener("load", () => Plotly.newPlot('
+            f'"{place}", {figure}, {{responsive: true}}));</script>'
+        )
+        return [raw(text=text, format="html", classes=["output"])]
+
+
+def give_plotly(app: Sphinx, page: str, template: str, context: Any, tree: Any) -> None:
+    """Let the pages of notebooks load plotly's library and a style, which the site holds."""
+    if page.startswith("notebooks/"):
+        app.add_js_file("plotly.min.js")
+        app.add_css_file("notebooks.css")
+
+
+def write_plotly(app: Sphinx) -> None:
+    """Put plotly's library into the site."""
+    folder = Path(app.outdir) / "_static"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "plotly.min.js").write_text(plotly.offline.get_plotlyjs(), encoding="utf-8")
+
+
 def protect_symbols(
     app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list[str]
 ) -> None:
@@ -117,6 +168,10 @@ def skip_tuple_fields(
 def setup(app: Sphinx) -> dict[str, bool]:
     """Connect what is above."""
     app.add_directive("public-names", PublicNames)
+    # It would otherwise look for renderers among installed packages.
+    myst_nb.core.render.load_mime_renders = lambda: [PlotlyFigures]
+    app.connect("builder-inited", write_plotly)
+    app.connect("html-page-context", give_plotly)
     app.connect("include-read", lambda app, path, page, content: rewrite_links(content, "."))
     app.connect("source-read", lambda app, page, content: rewrite_links(content, "docs"))
     app.connect("autodoc-process-docstring", protect_symbols, priority=400)  # before napoleon

@@ -7,6 +7,8 @@ from .backbones.latents import latent_specs as latent_specs
 from .backbones.wrapper import Backbone as Backbone
 from .benchmarks.data.open import OpenedDataset as OpenedDataset
 from .benchmarks.data.open import open_dataset as open_dataset
+from .benchmarks.experiments.across import ComparedAcross as ComparedAcross
+from .benchmarks.experiments.across import compare_across as compare_across
 from .benchmarks.experiments.comparing import Compared as Compared
 from .benchmarks.experiments.comparing import compare as compare
 from .benchmarks.experiments.experiment import Experiment as Experiment

@@ -62,6 +62,10 @@ class BackboneError(I2MoEError):
     """A backbone that cannot be built with these settings, or whose output breaks the contract."""
 
 
+class ChangesLatentsError(BackboneError):
+    """A backbone that changes the latents it is given, which the other experts see too."""
+
+
 class DatasetError(I2MoEError):
     """Data that is missing, damaged or not in its published format; names file and reason."""
 
@@ -82,6 +86,15 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """
     matches = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
     return f" Did you mean {' or '.join(map(repr, matches))}?" if matches else ""
+
+
+def counted(count: int, noun: str) -> str:
+    """Write how many there are of something.
+
+    >>> counted(1, "run"), counted(1200, "run")
+    ('1 run', '1,200 runs')
+    """
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def enumerated(names: Sequence[str], most: int = 10) -> str:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from i2moe_plugin.auroc import MANY_CLASSES, auroc_of_many
 from i2moe_plugin.errors import ConfigError, DatasetError, ShapeError
 
 if TYPE_CHECKING:
@@ -198,6 +199,8 @@ class Classification(Task):
         scores = scores[:, 1] if self.num_outputs == 2 else scores
         if name == "auprc":
             return float(average_precision_score(target, scores))
+        if self.num_outputs > MANY_CLASSES:
+            return auroc_of_many(scores, target, self.auroc)
         classes = np.arange(self.num_outputs)
         return float(roc_auc_score(target, scores, multi_class=self.auroc, labels=classes))
 

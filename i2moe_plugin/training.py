@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -25,8 +25,10 @@ from i2moe_plugin.multimodal import Losses, ModelOutput, MultimodalModel, in_ful
 from i2moe_plugin.seeding import seeded
 from i2moe_plugin.target_scale import TargetScale
 from i2moe_plugin.tasks import HIGHER_IS_BETTER
+from i2moe_plugin.training_state import check_fits
 
 Batches = Iterable[Sequence[Any]]
+Schedule = Literal["constant", "cosine"]
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,8 @@ class Trainer:
         seed: the run's.
         patience: stop after so many epochs in a row of which none was better; among epochs of equal
             value the one with the lower loss is then the better one. None: train them all.
+        schedule: ``constant``, or ``cosine``: the learning rate falls from epoch to epoch as half a
+            cosine does, to 0 after the last.
         target_scale: train on standardised targets; predictions and experts' outputs are in the
             targets' own units, losses in standardised ones. None: targets as they are.
         fabric: device and precision; by default one device, the best there is, in float32.
@@ -78,6 +82,7 @@ class Trainer:
         clip_grad_norm: float | None = None,
         seed: int = 0,
         patience: int | None = None,
+        schedule: Schedule = "constant",
         target_scale: TargetScale | None = None,
         fabric: Fabric | None = None,
     ) -> None:
@@ -89,6 +94,7 @@ class Trainer:
             )
         self.model, self.metric, self.seed = model, metric, seed
         self.clip_grad_norm, self.patience = clip_grad_norm, patience
+        self.lr, self.schedule = lr, schedule
         self.target_scale = target_scale
         self.fabric = fabric if fabric is not None else Fabric(devices=1)
         # One kernel for all parameters; a scaled fp16 gradient could not be clipped before it.
@@ -135,6 +141,9 @@ class Trainer:
                 break
             start = time.perf_counter()
             self.model.set_epoch(epoch)
+            if self.schedule == "cosine":
+                for group in self._optimizer.param_groups:
+                    group["lr"] = self.lr * (1 + math.cos(math.pi * (epoch - 1) / epochs)) / 2
             with seeded(self.seed, "epoch", epoch):
                 record = {"epoch": epoch, **self._train_epoch(train, epoch)}
             result = self.predict(valid)
@@ -232,7 +241,7 @@ class Trainer:
         before, last = self.state_dict(), self._last_state
         parameters = [p for group in self._optimizer.param_groups for p in group["params"]]
         try:
-            _check_fits(state, before, parameters)
+            check_fits(state, before, parameters)
             self._take(copy.deepcopy(state))
         # A module's own way of loading may raise anything, after it has taken a part.
         except Exception as error:
@@ -346,40 +355,6 @@ class Trainer:
         raise BackboneError(
             "the backbone's output is not finite before training, although its latents are."
         )
-
-
-def _check_fits(
-    state: dict[str, Any], own: dict[str, Any], parameters: Sequence[nn.Parameter]
-) -> None:
-    """Check a training state before anything of it is taken.
-
-    Args:
-        state: what is to be taken.
-        own: the trainer's own.
-        parameters: the optimizer's, in its order.
-
-    Raises:
-        KeyError: a part is missing.
-        ValueError: tensors of other names or shapes, or a history that is none.
-    """
-    weights = state["best_state"]
-    for name in ("model", *(["best_state"] if weights else [])):
-        if _shapes(state[name]) != _shapes(own["model"]):
-            raise ValueError(f"its {name} has other tensors.")
-    places = [place for group in state["optimizer"]["param_groups"] for place in group["params"]]
-    if places != list(range(len(parameters))):
-        raise ValueError("its optimizer has other parameters.")
-    for place, slots in state["optimizer"]["state"].items():
-        shapes = {slot.shape for slot in slots.values() if slot.dim()}
-        if not shapes <= {parameters[place].shape}:
-            raise ValueError("its optimizer's parameters have other shapes.")
-    epochs = [record["epoch"] for record in state["history"]]
-    if epochs != list(range(1, len(epochs) + 1)) or bool(epochs) != bool(weights):
-        raise ValueError("its history is not one of whole epochs.")
-
-
-def _shapes(tensors: dict[str, Any]) -> dict[str, Any]:
-    return {key: getattr(value, "shape", None) for key, value in tensors.items()}
 
 
 def count_parameters(module: nn.Module) -> int:

@@ -10,6 +10,7 @@ import click
 
 from i2moe_plugin.benchmarks.commands.base import TrainingCommand
 from i2moe_plugin.benchmarks.commands.options import training
+from i2moe_plugin.errors import counted
 
 
 @click.command(cls=TrainingCommand)
@@ -64,12 +65,13 @@ def audit(
     from i2moe_plugin.benchmarks.run.store import RunStore
     from i2moe_plugin.benchmarks.terminal.audit import show_audit, write_markdown
     from i2moe_plugin.benchmarks.terminal.output import print_json
+    from i2moe_plugin.benchmarks.terminal.verbosity import note
     from i2moe_plugin.benchmarks.truth.audit import audit as run_audit
 
     runner = GridRunner(RunStore(out), workers=jobs, retry=retry)
 
     def told(seed: int) -> None:
-        click.echo(f"seed {seed}: {len(grid.cells)} runs", err=True)
+        note(f"seed {seed}: {counted(len(grid.cells), 'run')}")
 
     found = run_audit(grid, runner, shapley=not no_intershap, on_seed=told)
     if as_json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import signal
 import threading
 import types
@@ -12,8 +13,18 @@ from contextlib import contextmanager
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
+from i2moe_plugin.benchmarks.commands.config import (
+    CONFIG,
+    SAVE_CONFIG,
+    settings_of,
+    write_config,
+)
 from i2moe_plugin.errors import I2MoEError
+
+#: What the command line says, as text by parameter, in a context's ``meta``.
+GIVEN = f"{__name__}.given"
 
 
 class Command(click.Command):
@@ -29,12 +40,19 @@ class Command(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the command line."""
-        _, _, given = self.make_parser(ctx).parse_args(args=list(args))
+        ctx.meta[GIVEN], _, given = self.make_parser(ctx).parse_args(args=list(args))
         for option in dict.fromkeys(given):
             single = isinstance(option, click.Option) and not (option.multiple or option.is_flag)
             if single and given.count(option) > 1 and not ctx.resilient_parsing:
                 raise click.UsageError(f"{option.opts[0]} is given twice; it takes one value.", ctx)
-        return super().parse_args(ctx, args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.BadParameter as error:
+            name = str(error.param.name) if error.param else ""
+            if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT_MAP:
+                raise
+            where = f"{error.message} It stands in the file of --config."
+            raise click.BadParameter(where, ctx, error.param) from error
 
 
 class TrainingCommand(Command):
@@ -45,9 +63,9 @@ class TrainingCommand(Command):
     """
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        """Return the command's own parameters, and those of the settings before ``--help``."""
+        """Return the command's own parameters, and before ``--help`` settings and files of both."""
         *own, last = super().get_params(ctx)
-        return [*own, *_setting_options(), last]
+        return [*own, *_setting_options(), CONFIG, SAVE_CONFIG, last]
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
@@ -55,17 +73,29 @@ class TrainingCommand(Command):
         from i2moe_plugin.errors import ConfigError
 
         short = {str(option.name): option.opts[0] for option in _setting_options()[:-1]}
-        given = {name: ctx.params.pop(name) for name in short}
-        values = {name: value for name, value in given.items() if value is not None}
         assigned = parse_assignments(ctx.params.pop("assignments"))
-        if twice := values.keys() & assigned.keys():
-            raise ConfigError(
-                [
-                    f"{short[name]} and --set {name} are the same; give one."
-                    for name in sorted(twice)
-                ]
-            )
-        ctx.params["values"] = values | assigned
+        by_option: dict[bool, dict[str, Any]] = {False: {}, True: {}}  # in a file: their values
+        for name in short:
+            if (value := ctx.params.pop(name)) is not None:
+                by_option[ctx.get_parameter_source(name) is ParameterSource.DEFAULT_MAP][name] = (
+                    value
+                )
+        here, in_file = by_option[False], by_option[True]
+        problems = [
+            f"{short[name]} and --set {name} are the same; give one."
+            for name in sorted(here.keys() & assigned.keys())
+        ]
+        written = settings_of(ctx)
+        problems += [
+            f"{short[name][2:]} and {name} under 'set' are the same; write one into the file."
+            for name in sorted(in_file.keys() & written.keys())
+        ]
+        if problems:
+            raise ConfigError(problems)
+        values = {**written, **in_file, **here, **assigned}
+        if (path := ctx.params.pop("save_config")) is not None:
+            write_config(path, ctx, ctx.meta[GIVEN], values)
+        ctx.params["values"] = values
         return super().invoke(ctx)
 
 
@@ -87,7 +117,7 @@ def _setting_options() -> tuple[click.Option, ...]:
                 type=None if flag else click.Choice(choices) if choices else kinds[0],
                 is_flag=flag,
                 default=None,
-                help=f"{(field.description or '').capitalize()}.",
+                help=f"{_sentence(field.description or '')}",
             )
         )
     assignments = click.Option(
@@ -97,6 +127,11 @@ def _setting_options() -> tuple[click.Option, ...]:
         help="Any setting, see 'list settings'; repeatable.",
     )
     return (*options, assignments)
+
+
+def _sentence(words: str) -> str:
+    """Begin with a capital letter, leave the others as they are, and end with a full stop."""
+    return f"{words[:1].upper()}{words[1:]}."
 
 
 def _union(annotation: Any) -> Sequence[Any]:
@@ -114,6 +149,8 @@ class Group(click.Group):
 
         It ends with its own code for our errors, with 130 for Ctrl-C, and with 143 for SIGTERM.
         """
+        if os.environ.get("NO_COLOR"):
+            ctx.color = False
         try:
             with _terminated_as_interrupted():
                 return super().invoke(ctx)

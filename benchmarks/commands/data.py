@@ -81,7 +81,8 @@ def describe(name: str, as_json: bool) -> None:
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
 @PLUGIN
-def sample(name: str, folder: Path, seed: int) -> None:
+@JSON
+def sample(name: str, folder: Path, seed: int, as_json: bool) -> None:
     """Write a small drawn data set in the published format of NAME into FOLDER.
 
     \b
@@ -90,8 +91,13 @@ def sample(name: str, folder: Path, seed: int) -> None:
       i2moe-bench run --dataset enrico --data-root ./enrico-sample
     """
     from i2moe_plugin.benchmarks.data.registry import datasets
+    from i2moe_plugin.benchmarks.terminal.output import print_json
 
     datasets.get(name).write_sample(folder, seed)
+    if as_json:
+        files = [str(path) for path in sorted(folder.rglob("*")) if path.is_file()]
+        print_json({"name": name, "folder": str(folder), "files": files})
+        return
     click.echo(f"wrote a sample of {name} into {folder}; use it with:")
     click.echo(f"  i2moe-bench run --dataset {name} --data-root {folder}")
 
@@ -100,7 +106,8 @@ def sample(name: str, folder: Path, seed: int) -> None:
 @click.argument("name")
 @DATA_ROOT
 @PLUGIN
-def fetch(name: str, data_root: Path | None) -> None:
+@JSON
+def fetch(name: str, data_root: Path | None, as_json: bool) -> None:
     """Download the public files of NAME; where access must be asked for, print the steps.
 
     An interrupted download goes on where it stopped; checksums are compared where they are known.
@@ -112,13 +119,18 @@ def fetch(name: str, data_root: Path | None) -> None:
     """
     from i2moe_plugin.benchmarks.data.fetch import fetch as fetch_files
     from i2moe_plugin.benchmarks.data.registry import datasets
+    from i2moe_plugin.benchmarks.terminal.output import print_json
     from i2moe_plugin.errors import DatasetError
 
     card = datasets.get(name).card
     if card.embedded and not card.downloads:
         raise DatasetError(f"{name} ships in the package; there is nothing to fetch.")
     folder = data_root if data_root is not None else Path("data", name)
-    for path in fetch_files(name, card, folder):
+    found = fetch_files(name, card, folder)
+    if as_json:
+        print_json({"name": name, "folder": str(folder), "files": list(map(str, found))})
+        return
+    for path in found:
         click.echo(f"{path}")
     click.echo(f"check it with: i2moe-bench data verify {name} --data-root {folder}")
 
@@ -149,7 +161,8 @@ def verify(name: str, data_root: Path | None, as_json: bool) -> None:
 @click.argument("name")
 @DATA_ROOT
 @PLUGIN
-def convert(name: str, data_root: Path | None) -> None:
+@JSON
+def convert(name: str, data_root: Path | None, as_json: bool) -> None:
     """Write the published pickles of NAME as HDF5, beside them; they are not needed afterwards.
 
     A run does this by itself, into the cache folder. Pickles are read without running what is in
@@ -161,4 +174,4 @@ def convert(name: str, data_root: Path | None) -> None:
     """
     from i2moe_plugin.benchmarks.terminal.data import convert_pickles
 
-    convert_pickles(name, data_root)
+    convert_pickles(name, data_root, as_json)

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from i2moe_plugin.benchmarks.commands.base import Command
-from i2moe_plugin.benchmarks.commands.options import JSON, PLUGIN
+from i2moe_plugin.benchmarks.commands.options import JSON, PLUGIN, VERBOSITY
 
 
 @click.command(cls=Command)
@@ -68,6 +68,7 @@ from i2moe_plugin.benchmarks.commands.options import JSON, PLUGIN
     "[default: 1074]",
 )
 @PLUGIN
+@VERBOSITY
 @JSON
 def explain(
     run: Path,
@@ -107,12 +108,11 @@ def explain(
         else:
             _features(run, sample, data_root, png, as_json, {"explainer": explainer, **told})
         return
-    from rich.console import Console
-
     from i2moe_plugin.benchmarks.report.explanation import explain_sample
     from i2moe_plugin.benchmarks.report.waterfall import ExplainedParts
+    from i2moe_plugin.benchmarks.terminal.output import plain_console
 
-    explained, console = explain_sample(run, sample, classes), Console()
+    explained, console = explain_sample(run, sample, classes), plain_console()
     if not as_json:  # the answer first: opening the data takes longer
         from i2moe_plugin.benchmarks.terminal import explain as terminal
 
@@ -135,9 +135,10 @@ def explain(
         terminal.show_modalities(console, shown, missing)
     if png is not None:
         from i2moe_plugin.benchmarks.report.picture import draw
+        from i2moe_plugin.benchmarks.terminal.verbosity import note
 
         draw(explained, shown, png)
-        click.echo(f"wrote {png}", err=True)
+        note(f"wrote {png}")
 
 
 def _features(
@@ -149,11 +150,10 @@ def _features(
     told: dict[str, Any],
 ) -> None:
     """Show one sample by its tokens."""
-    from rich.console import Console
-
     from i2moe_plugin.benchmarks.attribution.sample import explain_features
     from i2moe_plugin.benchmarks.attribution.trained import TrainedRun
     from i2moe_plugin.benchmarks.report.explanation import the_run
+    from i2moe_plugin.benchmarks.terminal.output import plain_console
 
     trained = TrainedRun.open(the_run(path), data_root)
     record = explain_features(trained, sample, **told)
@@ -164,30 +164,31 @@ def _features(
     else:
         from i2moe_plugin.benchmarks.terminal.features import show_features
 
-        show_features(Console(), record)
+        show_features(plain_console(), record)
     if png is not None:
         from i2moe_plugin.benchmarks.attribution.picture import draw_features
+        from i2moe_plugin.benchmarks.terminal.verbosity import note
 
         (row,) = trained.rows([sample])
         alternative = draw_features(record, trained.data.preview("test", row), png)
-        click.echo(f"wrote {png}: {alternative}", err=True)
+        note(f"wrote {png}: {alternative}")
 
 
 def _study(
     path: Path, data_root: str | None, png: Path | None, as_json: bool, told: dict[str, Any]
 ) -> None:
     """Show whether a run's explanations are faithful."""
-    from rich.console import Console
-
     from i2moe_plugin.benchmarks.attribution.study import study_features
     from i2moe_plugin.benchmarks.attribution.subject import StudyOptions
     from i2moe_plugin.benchmarks.attribution.trained import TrainedRun
     from i2moe_plugin.benchmarks.data.frozen import progress_bar
     from i2moe_plugin.benchmarks.report.explanation import the_run
+    from i2moe_plugin.benchmarks.terminal.output import plain_console
+    from i2moe_plugin.benchmarks.terminal.verbosity import quiet
 
     trained, options = TrainedRun.open(the_run(path), data_root), StudyOptions(**told)
     total = 2 * min(options.samples, len(trained.ids)) * bool(options.pairs)
-    with progress_bar("pairs", total, True) as advance:
+    with progress_bar("pairs", total, not quiet()) as advance:
         record = study_features(trained, options, advance)
     if as_json:
         from i2moe_plugin.benchmarks.terminal.output import print_json
@@ -196,8 +197,9 @@ def _study(
     else:
         from i2moe_plugin.benchmarks.terminal.study import show_study
 
-        show_study(Console(), record)
+        show_study(plain_console(), record)
     if png is not None:
         from i2moe_plugin.benchmarks.attribution.curves_picture import draw_curves
+        from i2moe_plugin.benchmarks.terminal.verbosity import note
 
-        click.echo(f"wrote {png}: {draw_curves(record, png)}", err=True)
+        note(f"wrote {png}: {draw_curves(record, png)}")

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from i2moe_plugin.benchmarks.commands.base import Command
-from i2moe_plugin.benchmarks.commands.options import DATA_ROOT, JSON, PLUGIN
+from i2moe_plugin.benchmarks.commands.options import DATA_ROOT, JSON, PLUGIN, VERBOSITY
 
 
 @click.command(cls=Command)
@@ -21,6 +21,7 @@ from i2moe_plugin.benchmarks.commands.options import DATA_ROOT, JSON, PLUGIN
     help="Of clusters, networks and draws.",
 )
 @PLUGIN
+@VERBOSITY
 @JSON
 def interactions(subject: str, data_root: Path | None, seed: int, as_json: bool) -> None:
     """Compare estimators of interactions on a run or a data set.

@@ -12,6 +12,7 @@ import click
 from click.core import ParameterSource
 
 from i2moe_plugin.benchmarks.grid import USUAL_FUSION
+from i2moe_plugin.benchmarks.terminal.verbosity import KEY
 
 
 def _parse_seeds(
@@ -65,11 +66,51 @@ MULTIBENCH = click.option(
     help="A MultiBench checkout, for --fusion multibench:MODULE.CLASS.  [env: MULTIBENCH_ROOT]",
 )
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object, and no table.")
+
+
+def _say(ctx: click.Context, param: click.Parameter, given: bool) -> None:
+    """Remember how much the command is to say."""
+    if not given:
+        return
+    if KEY in ctx.meta:
+        raise click.UsageError("-q and -v cannot be given together.", ctx)
+    ctx.meta[KEY] = -1 if param.name == "quiet" else 1
+
+
+#: What `--format` takes -> the ending of the file that a suite writes so.
+FORMATS = {"markdown": "md", "latex": "tex", "csv": "csv", "json": "json"}
+FORMAT = click.option(
+    "--format",
+    "form",
+    type=click.Choice([*FORMATS]),
+    help="Print the table so, and nothing else; json is --json.",
+)
 DATA_ROOT = click.option(
     "--data-root",
     metavar="DIR",
     type=click.Path(path_type=Path),
     help="Folder of the data set's files.  [default: data/NAME]",
+)
+
+
+def _roots(_ctx: click.Context, _param: click.Parameter, value: tuple[str, ...]) -> dict[str, str]:
+    """Read ``NAME=DIR``, repeated."""
+    pairs = [item.partition("=") for item in value]
+    if not all(name and sign and folder for name, sign, folder in pairs):
+        raise click.BadParameter("give NAME=DIR, such as --data-root enrico=./enrico.")
+    roots = {name: folder for name, _, folder in pairs}
+    if len(roots) < len(pairs):
+        raise click.BadParameter("a data set has one folder; each NAME=DIR is given once.")
+    return roots
+
+
+DATA_ROOTS = click.option(
+    "--data-root",
+    "roots",
+    multiple=True,
+    callback=_roots,
+    metavar="NAME=DIR",
+    help="Where a data set's published files are; repeatable.",
 )
 DATASET = click.option(
     "--dataset",
@@ -94,6 +135,26 @@ def _seeds(default: str) -> Callable[[Any], Any]:
     )
 
 
+def _known_splits(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
+    """Check it before anything is opened."""
+    if value is not None:
+        from i2moe_plugin.benchmarks.data.redraw import split_names
+        from i2moe_plugin.errors import ConfigError
+
+        try:
+            split_names(value)
+        except ConfigError as error:
+            raise click.BadParameter(str(error)) from error
+    return value
+
+
+SPLITS = click.option(
+    "--splits",
+    metavar="N|kfold:K",
+    callback=_known_splits,
+    help="Draw so many splits anew from all samples, or folds, and run each with every seed.  "
+    "[default: the data set's own split alone]",
+)
 _OUT = click.option(
     "--out", default="runs", show_default=True, metavar="DIR", help="Where runs go."
 )
@@ -104,6 +165,19 @@ def _together(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return lambda command: functools.reduce(lambda made, add: add(made), options[::-1], command)
 
 
+VERBOSITY = _together(
+    click.option(
+        "-q",
+        "--quiet",
+        is_flag=True,
+        expose_value=False,
+        callback=_say,
+        help="Show the result and errors alone.",
+    ),
+    click.option(
+        "-v", "--verbose", is_flag=True, expose_value=False, callback=_say, help="Show more lines."
+    ),
+)
 #: What one backbone is trained on: ``fusion``, ``dataset``, ``data_root``.
 SUBJECT = _together(_FUSION, DATASET, DATA_ROOT)
 
@@ -134,6 +208,18 @@ MODALITIES = click.option(
     callback=_split_names,
     help="Train on these modalities alone, at least two.  [default: all]",
 )
+LOG = click.option(
+    "--log",
+    multiple=True,
+    type=click.Choice(["tensorboard", "mlflow", "wandb"]),
+    help="Log epochs and results there too, into OUT/logs; repeatable.",
+)
+DRY_RUN = click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Show what would run and what is finished, with time, memory and disk; run and write "
+    "nothing.",
+)
 
 
 def refuse_jobs_beside(cluster: str | None) -> None:
@@ -160,4 +246,4 @@ def training(jobs: int, seeds: str = "5, or the suite's") -> Callable[[Any], Any
         help="Runs at a time, in processes of their own; 0: one a core for small models on a CPU, "
         "otherwise 1.",
     )
-    return _together(_seeds(seeds), workers, _OUT, MULTIBENCH, PLUGIN, JSON)
+    return _together(_seeds(seeds), workers, _OUT, MULTIBENCH, PLUGIN, VERBOSITY, JSON)

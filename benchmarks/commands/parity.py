@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,16 +61,17 @@ def parity(
     from i2moe_plugin.benchmarks.run.store import RunStore
     from i2moe_plugin.benchmarks.terminal.output import print_json
     from i2moe_plugin.benchmarks.terminal.regression import show_parity
+    from i2moe_plugin.benchmarks.terminal.verbosity import note, quiet
 
     data, store = open_cell(grid.cells[0]), RunStore(out)
-    with epoch_progress(grid) as on_event:
-        options: dict[str, Any] = {"strict": True, "progress": True, "on_event": on_event}
+    with nullcontext(lambda *_: None) if quiet() else epoch_progress(grid) as on_event:
+        options: dict[str, Any] = {"strict": True, "progress": not quiet(), "on_event": on_event}
         table = GridRunner(store, lambda _: data, jobs, **options).run(grid)
     loop, checkout = None, os.environ.get("MULTIBENCH_ROOT")
     if checkout:
 
         def loop(settings: RunSettings) -> dict[str, Any]:
-            click.echo(f"MultiBench's loop: {settings.method} seed {settings.seed}", err=True)
+            note(f"MultiBench's loop: {settings.method} seed {settings.seed}")
             return loop_results(settings, data, store, checkout)
 
     found = parity(table, margin, altered=sorted(set(values) - NEUTRAL), loop=loop)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from i2moe_plugin.benchmarks.commands.base import Command
-from i2moe_plugin.benchmarks.commands.options import JSON, MULTIBENCH, PLUGIN
+from i2moe_plugin.benchmarks.commands.options import JSON, MULTIBENCH, PLUGIN, VERBOSITY
 
 if TYPE_CHECKING:
     from i2moe_plugin.benchmarks.data.samples import Part
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 @click.option("--device", help="Where to compute.  [default: as in training]")
 @MULTIBENCH
 @PLUGIN
+@VERBOSITY
 @JSON
 def predict(
     run: Path,
@@ -64,12 +65,13 @@ def predict(
       i2moe-bench predict runs/RUN --split valid
     """
     from i2moe_plugin.benchmarks.experiments import predict as predict_samples
+    from i2moe_plugin.benchmarks.terminal.verbosity import note
 
     found = predict_samples(run, data, part, device)
     if output is not None:
         found.write(output)
-    for note in found.notes:
-        click.echo(f"note: {note}", err=True)
+    for text in found.notes:
+        note(f"note: {text}")
     if as_json:
         from i2moe_plugin.benchmarks.terminal.output import print_json
 

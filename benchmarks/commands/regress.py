@@ -10,7 +10,8 @@ from pathlib import Path
 import click
 
 from i2moe_plugin.benchmarks.commands.base import Command
-from i2moe_plugin.benchmarks.commands.options import CLUSTER, JSON, MULTIBENCH, PLUGIN
+from i2moe_plugin.benchmarks.commands.options import CLUSTER, JSON, MULTIBENCH, PLUGIN, VERBOSITY
+from i2moe_plugin.errors import counted
 
 
 @click.command(cls=Command, failure=("broken setup", 2))
@@ -42,6 +43,7 @@ from i2moe_plugin.benchmarks.commands.options import CLUSTER, JSON, MULTIBENCH, 
 @CLUSTER
 @MULTIBENCH
 @PLUGIN
+@VERBOSITY
 @JSON
 def regress(
     baseline: Path,
@@ -73,19 +75,18 @@ def regress(
         raise click.UsageError("--suite belongs to --update: a baseline brings its own suite.")
     if update and not reason.strip():
         raise click.UsageError("a baseline is rewritten with a reason: --update --reason TEXT.")
-    from rich.console import Console
-
     from i2moe_plugin.benchmarks.grid.executors.dask import open_cluster
     from i2moe_plugin.benchmarks.regression import baseline as baselines
     from i2moe_plugin.benchmarks.regression import reports
     from i2moe_plugin.benchmarks.regression.checks import compare_cells, compare_probes
     from i2moe_plugin.benchmarks.regression.measuring import measure_grid
     from i2moe_plugin.benchmarks.regression.probes import measure_probes
-    from i2moe_plugin.benchmarks.terminal.output import print_json
+    from i2moe_plugin.benchmarks.terminal.output import plain_console, print_json
     from i2moe_plugin.benchmarks.terminal.regression import show_gate, show_moved
+    from i2moe_plugin.benchmarks.terminal.verbosity import note
 
     def announce(name: str) -> None:
-        click.echo(f"measuring {name}", err=True)
+        note(f"measuring {name}")
 
     before = None
     if baseline.exists() or not update:
@@ -106,9 +107,14 @@ def regress(
         checks += compare_probes(before.probes, probes, before.tolerances)
     if update or before is None:
         written = baselines.write_baseline(baseline, raw, cells, probes, reason, before)
-        measured = f"{len(written.cells)} cells, {len(written.probes)} single parts"
-        click.echo(f"wrote {baseline}: {measured} ({reason.strip()})")
-        show_moved(Console(), checks)
+        measured = (
+            f"{counted(len(written.cells), 'cell')}, {counted(len(written.probes), 'single part')}"
+        )
+        note(f"wrote {baseline}: {measured} ({reason.strip()})")
+        if as_json:
+            print_json(reports.as_json(checks, [], time.perf_counter() - start))
+        else:
+            show_moved(plain_console(), checks)
         return
     notes = reports.differences(before, baselines.measured_on())
     seconds = time.perf_counter() - start
@@ -120,7 +126,7 @@ def regress(
     if as_json:
         print_json(found)
     else:
-        show_gate(Console(), checks, notes)
+        show_gate(plain_console(), checks, notes)
         click.echo(f"Took {seconds:.0f} s. Baseline: {before.history[-1].reason}")
         if not found["passed"]:
             click.echo(

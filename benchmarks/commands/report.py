@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from i2moe_plugin.benchmarks.commands.base import Command
-from i2moe_plugin.benchmarks.commands.options import PLUGIN
+from i2moe_plugin.benchmarks.commands.options import JSON, PLUGIN, VERBOSITY
 
 
 @click.command(cls=Command)
@@ -24,7 +24,11 @@ from i2moe_plugin.benchmarks.commands.options import PLUGIN
 @click.option("--data-root", metavar="DIR", help="Where the data set lies, if it was moved.")
 @click.option("--no-data", is_flag=True, help="Leave out the samples' pictures, text and features.")
 @PLUGIN
-def report(runs: tuple[Path, ...], output: Path, data_root: str | None, no_data: bool) -> None:
+@VERBOSITY
+@JSON
+def report(
+    runs: tuple[Path, ...], output: Path, data_root: str | None, no_data: bool, as_json: bool
+) -> None:
     """Write one HTML page about finished runs: it needs no network and no other file.
 
     RUNS are runs' directories, or folders of runs. The page compares methods, shows what experts'
@@ -38,5 +42,8 @@ def report(runs: tuple[Path, ...], output: Path, data_root: str | None, no_data:
     """
     from i2moe_plugin.benchmarks.report.build import build
     from i2moe_plugin.benchmarks.terminal.output import show_report
+    from i2moe_plugin.benchmarks.terminal.verbosity import quiet
 
-    show_report(build(runs, output, data_root=data_root, with_data=not no_data, progress=True))
+    progress = not quiet()
+    found = build(runs, output, data_root=data_root, with_data=not no_data, progress=progress)
+    show_report(found, as_json)

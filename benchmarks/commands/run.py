@@ -12,8 +12,13 @@ from i2moe_plugin.benchmarks.commands.options import (
     CLUSTER,
     DATA_ROOT,
     DATASET,
+    DRY_RUN,
+    FORMAT,
+    FORMATS,
+    LOG,
     MODALITIES,
     OPTIONAL_FUSION,
+    SPLITS,
     refuse_jobs_beside,
     training,
 )
@@ -44,6 +49,10 @@ from i2moe_plugin.benchmarks.commands.options import (
 @click.option("--weights", metavar="FILE|none", help="Pretrained encoder weights, or none.")
 @click.option("--seed", type=click.IntRange(min=0), hidden=True)
 @MODALITIES
+@DRY_RUN
+@LOG
+@SPLITS
+@FORMAT
 @CLUSTER
 @training(jobs=0)
 def run(
@@ -59,6 +68,10 @@ def run(
     no_cache: bool,
     weights: str | None,
     modalities: tuple[str, ...] | None,
+    dry_run: bool,
+    log: tuple[str, ...],
+    splits: str | None,
+    form: str | None,
     jobs: int,
     cluster: str | None,
     out: str,
@@ -79,6 +92,7 @@ def run(
       i2moe-bench run --dataset enrico --data-root ./enrico
       i2moe-bench run --method i2moe --method no-interaction --method ensemble
       i2moe-bench run --recipe runs/tuning/htad-lrtf.yaml
+      i2moe-bench run --splits 10 --seeds 2
       i2moe-bench run --cluster local:4
       i2moe-bench run --method fl-i2moe --dataset icons --seeds 1
       i2moe-bench run --plugin my_fusion.py --fusion mine --json
@@ -92,26 +106,28 @@ def run(
     if modalities is not None:
         values["data.modalities"] = list(modalities)
 
+    from i2moe_plugin.benchmarks.experiments import plan
     from i2moe_plugin.benchmarks.experiments import run as run_experiment
+    from i2moe_plugin.benchmarks.terminal.estimate import tell_estimate
     from i2moe_plugin.benchmarks.terminal.output import print_json
     from i2moe_plugin.benchmarks.terminal.run import show_methods
+    from i2moe_plugin.benchmarks.terminal.verbosity import quiet, verbose
 
-    experiment = run_experiment(
-        dataset,
-        fusion,
-        methods if no_vanilla else ("vanilla", *methods),
-        seeds,
-        settings=values,
-        recipe=recipe,
-        root=data_root,
-        out=out,
-        jobs=jobs,
-        cluster=cluster,
-        fresh=fresh,
-        cache=not no_cache,
-    )
-    if as_json:
+    methods = methods if no_vanilla else ("vanilla", *methods)
+    options: dict[str, Any] = {"settings": values, "recipe": recipe, "root": data_root}
+    options |= {"out": out, "splits": splits, "jobs": jobs, "fresh": fresh}
+    if dry_run:
+        tell_estimate(plan(dataset, fusion, methods, seeds, **options), as_json)
+        return
+    progress = "epochs" if verbose() else not quiet()
+    options |= {"cluster": cluster, "cache": not no_cache, "progress": progress, "log": log}
+    experiment = run_experiment(dataset, fusion, methods, seeds, **options)
+    if as_json or form == "json":
         print_json(experiment.as_dict())
+    elif form is not None:
+        from i2moe_plugin.benchmarks.grid.formats import FORMATS as WRITERS
+
+        click.echo(WRITERS[FORMATS[form]](experiment.results), nl=False)
     else:
         show_methods(experiment.results)
 

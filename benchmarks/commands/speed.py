@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from i2moe_plugin.benchmarks.commands.base import Command
-from i2moe_plugin.benchmarks.commands.options import JSON
+from i2moe_plugin.benchmarks.commands.options import JSON, VERBOSITY
 
 
 @click.command(cls=Command)
@@ -16,6 +16,7 @@ from i2moe_plugin.benchmarks.commands.options import JSON
 @click.option(
     "--out", type=click.Path(path_type=Path), metavar="DIR", help="Write JSON, tables and plot."
 )
+@VERBOSITY
 @JSON
 def speed(quick: bool, threads: int | None, out: Path | None, as_json: bool) -> None:
     """Measure training steps and inference at the paper's shapes, side by side with naive ones.
@@ -29,13 +30,14 @@ def speed(quick: bool, threads: int | None, out: Path | None, as_json: bool) -> 
 
     from i2moe_plugin.benchmarks.speed.table import markdown, run, write
     from i2moe_plugin.benchmarks.terminal.output import print_json
+    from i2moe_plugin.benchmarks.terminal.verbosity import note
 
     if threads:
         torch.set_num_threads(threads)
-    result = run(quick=quick, say=lambda text: click.echo(text, err=True))
+    result = run(quick=quick, say=note)
     if out is not None:
         for path in write(result, out):
-            click.echo(f"wrote {path}", err=True)
+            note(f"wrote {path}")
     if as_json:
         print_json(result)
     else:

@@ -12,21 +12,16 @@ import click
 from i2moe_plugin.benchmarks.commands.base import TrainingCommand
 from i2moe_plugin.benchmarks.commands.options import (
     CLUSTER,
+    DATA_ROOTS,
+    DRY_RUN,
+    FORMAT,
+    FORMATS,
+    LOG,
     MODALITIES,
+    SPLITS,
     refuse_jobs_beside,
     training,
 )
-
-
-def _roots(_ctx: click.Context, _param: click.Parameter, value: tuple[str, ...]) -> dict[str, str]:
-    """Read ``NAME=DIR``, repeated."""
-    pairs = [item.partition("=") for item in value]
-    if not all(name and sign and folder for name, sign, folder in pairs):
-        raise click.BadParameter("give NAME=DIR, such as --data-root enrico=./enrico.")
-    roots = {name: folder for name, _, folder in pairs}
-    if len(roots) < len(pairs):
-        raise click.BadParameter("a data set has one folder; each NAME=DIR is given once.")
-    return roots
 
 
 @click.command(cls=TrainingCommand)
@@ -37,17 +32,14 @@ def _roots(_ctx: click.Context, _param: click.Parameter, value: tuple[str, ...])
     metavar="NAME",
     help="This data set, backbone or method alone; repeatable.",
 )
-@click.option(
-    "--data-root",
-    "roots",
-    multiple=True,
-    callback=_roots,
-    metavar="NAME=DIR",
-    help="Where a data set's published files are; repeatable.",
-)
+@DATA_ROOTS
 @click.option("--samples", is_flag=True, help="Draw small samples of data sets that are not here.")
 @click.option("--retry", is_flag=True, help="Try failed runs again.")
 @MODALITIES
+@DRY_RUN
+@LOG
+@SPLITS
+@FORMAT
 @CLUSTER
 @training(jobs=1)
 def suite(
@@ -58,6 +50,10 @@ def suite(
     samples: bool,
     retry: bool,
     modalities: tuple[str, ...] | None,
+    dry_run: bool,
+    log: tuple[str, ...],
+    splits: str | None,
+    form: str | None,
     jobs: int,
     cluster: str | None,
     out: str,
@@ -89,24 +85,40 @@ def suite(
     refuse_jobs_beside(cluster)
     if modalities is not None:
         values["data.modalities"] = list(modalities)
+    from i2moe_plugin.benchmarks.data.redraw import split_names
     from i2moe_plugin.benchmarks.grid.spec import load_suite
 
     grid = load_suite(suite, seeds=seeds, settings=values, roots=roots, only=only)
     grid = replace(grid, baselines=SIMPLE)
+    if splits is not None:
+        # Its files lie beside those of the own splits.
+        name = f"{grid.name}-splits-{splits.replace(':', '')}"
+        grid = replace(grid, name=name, splits=split_names(splits))
 
+    from i2moe_plugin.benchmarks.grid.estimate import estimate
     from i2moe_plugin.benchmarks.grid.executors.dask import open_cluster
-    from i2moe_plugin.benchmarks.grid.formats import json_text, write_tables
+    from i2moe_plugin.benchmarks.grid.formats import FORMATS as WRITERS
+    from i2moe_plugin.benchmarks.grid.formats import write_tables
     from i2moe_plugin.benchmarks.grid.runner import GridRunner, open_cell
     from i2moe_plugin.benchmarks.run.store import RunStore
+    from i2moe_plugin.benchmarks.terminal.estimate import summary, tell_estimate
     from i2moe_plugin.benchmarks.terminal.suite import show_suite, suite_progress
+    from i2moe_plugin.benchmarks.terminal.verbosity import note, quiet
 
     open_data, store = functools.partial(open_cell, sample=samples), RunStore(out)
+    if (cluster is None and not quiet()) or dry_run:
+        found = estimate(GridRunner(store, open_data, jobs, retry=retry), grid)
+        if dry_run:
+            tell_estimate(found, as_json)
+            return
+        note(summary(found))
     with open_cluster(cluster) as workers, suite_progress(grid) as on_event:
-        runner = GridRunner(store, open_data, jobs, retry=retry, on_event=on_event, cluster=workers)
+        options: dict[str, Any] = {"retry": retry, "on_event": on_event, "log": log}
+        runner = GridRunner(store, open_data, jobs, cluster=workers, **options)
         table = runner.run(grid)
     write_tables(table, store.folder)
-    if as_json:
-        click.echo(json_text(table), nl=False)
+    if as_json or form is not None:
+        click.echo(WRITERS[FORMATS[form or "json"]](table), nl=False)
     else:
         show_suite(table, store.folder)
     if table.states["failed"]:

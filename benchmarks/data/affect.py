@@ -127,10 +127,17 @@ def register_affect(
             encoder = partial(recurrent_encoder, joined.shape[2], steps=tokens == "steps")
             return Modality(MODALITIES[number], column, encoder)
 
+        target = asked.target(file, scores)
+        clips = [video for part in parts.values() for video in part.videos]
         return Contents(
-            splits=folder.split(rows, ids),
+            splits=folder.split(
+                rows,
+                ids,
+                classes=None if asked.labels == "scores" else (target > 0).astype(np.int64),
+                groups=clips if all(clips) else None,
+            ),
             modalities=[modality(number) for number in range(len(MODALITIES))],
-            target=torch.from_numpy(asked.target(file, scores)),
+            target=torch.from_numpy(target),
             task=asked.task,
             class_names=asked.class_names,
             notes=tuple(_notes(file, parts, shared)),

@@ -71,6 +71,7 @@ class AffectPart:
         arrays: of the modalities, [N, T, F].
         starts: where each sample's text starts.
         scores, names: of each sample.
+        videos: what each sample was cut from, where its id tells; else empty.
     """
 
     left_out: int
@@ -78,6 +79,7 @@ class AffectPart:
     starts: NDArray[np.int64]
     scores: NDArray[np.float64]
     names: list[str]
+    videos: list[str]
 
 
 def read_part(path: Path, split: str, aligned: bool) -> AffectPart:
@@ -102,7 +104,7 @@ def read_part(path: Path, split: str, aligned: bool) -> AffectPart:
         [Section(array, rows) for array in held],
         starts,
         _scores(path, split, labels)[rows],
-        _names(path, split, len(labels), rows),
+        *_names(path, split, len(labels), rows),
     )
 
 
@@ -133,18 +135,24 @@ def _scores(path: Path, split: str, labels: H5Array) -> NDArray[np.float64]:
     return scores[:, 0].astype(np.float64)
 
 
-def _names(path: Path, split: str, count: int, rows: NDArray[np.int64]) -> list[str]:
-    """Return the ids; a clip's start and end belong to it. Rows' numbers where there are none."""
+def _names(
+    path: Path, split: str, count: int, rows: NDArray[np.int64]
+) -> tuple[list[str], list[str]]:
+    """Return the ids, and the video of each: where an id has several cells, the first is it.
+
+    A clip's start and end belong to its id. Rows' numbers where there are none.
+    """
     with open_hdf5(path) as file:
         there = f"{split}/id" in file
     if not there:
-        return [f"{split}-{row}" for row in rows]
+        return [f"{split}-{row}" for row in rows], [""] * len(rows)
     ids = H5Array(path, f"{split}/id")
     if len(ids) != count:
         raise DatasetError(f"{path}: {split}/id has {len(ids)} rows, but there are {count}.")
     table = ids[:].reshape(count, -1)[rows].tolist()
     names = ["_".join(map(_text, cells)) for cells in table]
-    return [name or f"{split}-{row}" for name, row in zip(names, rows, strict=True)]
+    videos = [_text(cells[0]) if len(cells) > 1 else "" for cells in table]
+    return [name or f"{split}-{row}" for name, row in zip(names, rows, strict=True)], videos
 
 
 def _text(cell: Any) -> str:

@@ -9,6 +9,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from i2moe_plugin.errors import DatasetError
 
 log = logging.getLogger(__name__)
 
+#: Whether what is not kept may be computed; see :func:`nothing_computed`.
+_may_compute: ContextVar[bool] = ContextVar("may_compute", default=True)
 FORMAT = 1  # of the kept arrays' files; part of their key
 BLOCK = 1 << 24  # bytes of an array that are looked at together
 
@@ -33,6 +36,16 @@ def cache_dir() -> Path:
         return Path(own).expanduser()
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "i2moe-plugin"
+
+
+@contextmanager
+def nothing_computed() -> Iterator[None]:
+    """Write nothing into the cache folder in the block; rows that are not kept are an error."""
+    before = _may_compute.set(False)
+    try:
+        yield
+    finally:
+        _may_compute.reset(before)
 
 
 def digest(path: Path) -> str:
@@ -63,7 +76,7 @@ def digests(folder: Path, paths: Iterable[Path]) -> dict[str, str]:
             found[name] = entry
         else:
             found[name] = [*now, digest(path)]
-    if found != known:
+    if found != known and _may_compute.get():
         with suppress(OSError):  # a cache that cannot be written costs time alone
             store.parent.mkdir(parents=True, exist_ok=True)
             handle, aside = tempfile.mkstemp(dir=store.parent)
@@ -98,6 +111,9 @@ def kept_rows(
 
     ``compute`` gives it in blocks of rows; ``key`` holds everything that decides it. It is never in
     memory as a whole, unless the cache folder cannot be written.
+
+    Raises:
+        DatasetError: it is not kept, inside :func:`nothing_computed`.
     """
     facts = {**key, "count": str(count), "format": str(FORMAT)}
     identity = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
@@ -105,6 +121,10 @@ def kept_rows(
     rows = _read(path, identity) if cache else None
     if rows is not None:
         return rows
+    if not _may_compute.get():
+        raise DatasetError(
+            f"{name}: features of a frozen network are not kept yet; the first run computes them."
+        )
     try:
         _write(path, identity, count, compute)
         return H5Array(path, "features")

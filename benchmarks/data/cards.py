@@ -139,7 +139,7 @@ class Card:
             parts = ", ".join(file.path for file in self.files if not file.optional)
             return [f"no such folder; it should hold {parts}"]
         return [
-            f"{file.path} is missing ({file.what})"
+            f"{file.path} is missing" + (f" ({file.what})" if file.what else "")
             for file in self.files
             if not file.optional and not file.found(folder)
         ]

@@ -191,6 +191,11 @@ class Contents:
         """Return the samples' ids, in the split's order."""
         return self.splits.sample_ids(split)
 
+    def groups(self, split: SplitName) -> NDArray[Any] | None:
+        """Return the samples' groups, in the split's order; None where there are none."""
+        groups = self.splits.groups
+        return None if groups is None else groups[self.splits[split]]
+
     def labels(self, split: SplitName) -> NDArray[Any]:
         """Return the targets of a split, in its order."""
         found: NDArray[Any] = self.target.numpy()[self.splits[split]]
@@ -235,11 +240,11 @@ class Contents:
         return PreparedDataset(loader, encoders, {m: most for m, most in longest.items() if most})
 
     def fingerprint(self, folder: DataFolder) -> str:
-        """Return a hash of the files, of the splits and of what else decides the data."""
+        """Return a hash of the files, of the own splits and of what else decides the data."""
         decisive = self.decisive()
         if folder.card.embedded:
             return "-".join([*folder.digests().values(), *map(str, decisive.values())])
-        facts = [sorted(folder.digests().items()), split_hash(self.splits.sample_ids), decisive]
+        facts = [sorted(folder.digests().items()), split_hash(self.splits.own_ids), decisive]
         found = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
         if self.beside is not None:
             found = hashlib.sha256(found.hexdigest().encode())

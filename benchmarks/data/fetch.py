@@ -10,6 +10,7 @@ import json
 import shutil
 import tarfile
 import tempfile
+import threading
 import time
 import zipfile
 from contextlib import suppress
@@ -21,12 +22,13 @@ from i2moe_plugin.errors import DatasetError
 
 ATTEMPTS = 4
 WAIT = 1.0  # seconds before the second attempt; doubled for each further one
-TIMEOUT = (15.0, 60.0)  # seconds to connect, and between two pieces
-PIECE = 1 << 16
+TIMEOUT = (15.0, 60.0)  # seconds to connect, and between two words of the server
+PIECE = 1 << 14  # far fewer bytes than the slowest server sends within PATIENCE
 BUSY = {408, 429, *range(500, 600)}  # answers that may be others next time
 MOST_UNPACKED = 100  # times an archive's size: images and tables stay far below
 LARGEST = 1 << 37  # bytes of a download whose size the card does not state
-SLOWEST, PATIENCE = 1000, 60.0  # bytes a second, over so many seconds; a slower server is left
+#: Bytes of the file a second, over so many seconds; a slower server is left, whatever else it says.
+SLOWEST, PATIENCE = 1000, 60.0
 
 
 def fetch(name: str, card: Card, folder: Path, *, progress: bool = True) -> list[Path]:
@@ -79,6 +81,31 @@ def _fetch_one(item: Download, folder: Path, progress: bool) -> Path:
     return target
 
 
+class _Transfer:
+    """One attempt: inside its context nobody else touches the part; once it was left, nor may it.
+
+    Attributes:
+        size: bytes that have arrived.
+    """
+
+    def __init__(self) -> None:
+        self.size, self._left, self._lock = 0, False, threading.Lock()
+
+    def leave(self) -> None:
+        """Let it touch nothing any more."""
+        with self._lock:
+            self._left = True
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+        if self._left:
+            self._lock.release()
+            raise EOFError("left")
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
 class _Resuming:
     """A downloader as pooch calls it: puts the content of an address into a file.
 
@@ -101,7 +128,7 @@ class _Resuming:
             if attempt:
                 time.sleep(WAIT * 2 ** (attempt - 1))
             try:
-                self._transfer(url)
+                self._watch(url)
                 break
             except (requests.RequestException, HTTPError, EOFError) as error:
                 reason = error
@@ -120,7 +147,36 @@ class _Resuming:
         shutil.move(self.part, output_file)
         _forget(self.part)
 
-    def _transfer(self, url: str) -> None:
+    def _watch(self, url: str) -> None:
+        """Transfer in a thread of its own, which is left where too little of the file arrives.
+
+        A server can keep a reader busy without an end, by headers or by other words around the
+        file, and the reader of those looks at no clock.
+        """
+        transfer, errors = _Transfer(), list[BaseException]()
+
+        def work() -> None:
+            try:
+                self._transfer(url, transfer)
+            except BaseException as error:
+                errors.append(error)
+
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        try:
+            since, before = time.monotonic(), 0
+            while thread.is_alive():
+                thread.join(min(1.0, PATIENCE))
+                if (waited := time.monotonic() - since) > PATIENCE and thread.is_alive():
+                    if transfer.size - before < SLOWEST * waited:
+                        raise EOFError(f"fewer than {SLOWEST} bytes a second arrive")
+                    since, before = time.monotonic(), transfer.size
+        finally:
+            transfer.leave()
+        if errors:
+            raise errors[0]
+
+    def _transfer(self, url: str, transfer: _Transfer) -> None:
         import requests
 
         have = self.part.stat().st_size if self.part.is_file() else 0
@@ -129,25 +185,34 @@ class _Resuming:
         if known:
             headers |= {"Range": f"bytes={have}-", "If-Range": known}
         with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as answer:
-            if answer.status_code == 416:  # the part is longer than the file: start over
-                _forget(self.part)
-                raise EOFError("the part that was kept does not fit the file")
-            answer.raise_for_status()
-            resumed = answer.status_code == 206
-            if resumed and not _goes_on(answer.headers.get("Content-Range"), have, known):
-                _forget(self.part)
-                raise EOFError("the server sent another part of the file than it was asked for")
-            self._check_answer(url, answer)
-            if not resumed:
-                have = 0
-            self._remember(url, answer.headers.get("ETag") or answer.headers.get("Last-Modified"))
-            stated = answer.headers.get("Content-Length") or ""
-            left = int(stated) if stated.isascii() and stated.isdigit() else 0
-            self._check_size(url, have + left)
-            self._save(answer, "ab" if resumed else "wb", have, left)
+            with transfer:
+                mode, have, left = self._begin(url, answer, have, known)
+            self._save(answer, mode, transfer, have, left)
             size = self.part.stat().st_size
             if left and size != have + left:
                 raise EOFError(f"the connection ended after {size} of {have + left} bytes")
+
+    def _begin(self, url: str, answer: Any, have: int, known: str | None) -> tuple[str, int, int]:
+        """Look at an answer's head; return how to open the part, and bytes that are there and left.
+
+        ``have`` bytes are there of the version ``known``.
+        """
+        if answer.status_code == 416:  # the part is longer than the file: start over
+            _forget(self.part)
+            raise EOFError("the part that was kept does not fit the file")
+        answer.raise_for_status()
+        resumed = answer.status_code == 206
+        if resumed and not _goes_on(answer.headers.get("Content-Range"), have, known):
+            _forget(self.part)
+            raise EOFError("the server sent another part of the file than it was asked for")
+        self._check_answer(url, answer)
+        if not resumed:
+            have = 0
+        self._remember(url, answer.headers.get("ETag") or answer.headers.get("Last-Modified"))
+        stated = answer.headers.get("Content-Length") or ""
+        left = int(stated) if stated.isascii() and stated.isdigit() else 0
+        self._check_size(url, have + left)
+        return "ab" if resumed else "wb", have, left
 
     def _check_answer(self, url: str, answer: Any) -> None:
         """Refuse what is not the file's own bytes."""
@@ -168,28 +233,31 @@ class _Resuming:
                 f"{url}: the server sends {size} bytes or more; at most {self.largest} are taken."
             )
 
-    def _save(self, answer: Any, mode: str, have: int, left: int) -> None:
+    def _save(self, answer: Any, mode: str, transfer: _Transfer, have: int, left: int) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+        )
 
         console = Console(stderr=True)
         show = self.progress and console.is_terminal
-        columns = ("{task.description}", BarColumn(), DownloadColumn(), TimeRemainingColumn())
-        with (
-            self.part.open(mode) as file,
-            Progress(*columns, console=console, transient=True, disable=not show) as bar,
-        ):
+        name = TextColumn("{task.description}", markup=False)
+        columns = (name, BarColumn(), DownloadColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=console, transient=True, disable=not show) as bar:
             task = bar.add_task(self.part.stem, total=have + left or None, completed=have)
-            size, since, before = have, time.monotonic(), have
-            for piece in answer.raw.stream(PIECE, decode_content=False):
-                file.write(piece)
-                size += len(piece)
-                bar.advance(task, len(piece))
-                self._check_size(str(answer.url), size)
-                if (waited := time.monotonic() - since) > PATIENCE:
-                    if size - before < SLOWEST * waited:
-                        raise EOFError(f"fewer than {SLOWEST} bytes a second arrive")
-                    since, before = time.monotonic(), size
+            with transfer:
+                file = self.part.open(mode, buffering=0)
+            with file:
+                for piece in answer.raw.stream(PIECE, decode_content=False):
+                    with transfer:
+                        file.write(piece)
+                        transfer.size += len(piece)
+                        self._check_size(str(answer.url), have + transfer.size)
+                    bar.advance(task, len(piece))
 
     def _known(self, url: str) -> str | None:
         """Return what the server called the version whose first bytes we have."""

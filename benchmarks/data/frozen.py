@@ -65,13 +65,15 @@ def check_inputs(inputs: Any, progress: bool = False) -> None:
 def progress_bar(title: str, total: int, show: bool) -> Iterator[Callable[[int], None]]:
     """A bar on standard error, where that is a terminal; gives what tells it of steps done."""
     from rich.console import Console
-    from rich.progress import Progress
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
     if not (show and console.is_terminal):
         yield lambda steps: None
         return
-    with Progress(console=console, transient=True) as bar:
+    # A data set's name is shown as it is, whatever rich's markup makes of it.
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(title, total=total)
         yield lambda steps: bar.advance(task, steps)
 

@@ -23,16 +23,24 @@ from i2moe_plugin.benchmarks.data.layouts import Layout
 from i2moe_plugin.benchmarks.data.multibench import NOTE, CheckoutLoader
 from i2moe_plugin.benchmarks.data.observed import observe
 from i2moe_plugin.benchmarks.data.preview import Preview
+from i2moe_plugin.benchmarks.data.redraw import Redraw
 from i2moe_plugin.benchmarks.data.registry import (
     MODALITIES,
     DatasetEntry,
     datasets,
     find_dataset,
 )
-from i2moe_plugin.benchmarks.data.samples import Part, Reread, Samples, Source
+from i2moe_plugin.benchmarks.data.rereading import empty_samples, open_samples
+from i2moe_plugin.benchmarks.data.samples import Part, Samples
 from i2moe_plugin.benchmarks.data.source import DataFolder
-from i2moe_plugin.benchmarks.data.splits import SPLITS, SplitName, check_given, split_hash
-from i2moe_plugin.errors import DatasetError
+from i2moe_plugin.benchmarks.data.splits import (
+    OWN_SPLIT,
+    SPLITS,
+    SplitName,
+    check_given,
+    split_hash,
+)
+from i2moe_plugin.errors import ConfigError, DatasetError
 from i2moe_plugin.tasks import Task
 
 __all__ = [
@@ -104,6 +112,11 @@ class OpenedDataset:
             f"<tr><td>{name}</td><td>{html.escape(fact)}</td></tr>" for name, fact in facts.items()
         )
         return f"<b>{html.escape(self.card.title)}</b><table>{rows}</table>"
+
+    def groups(self, split: SplitName) -> NDArray[Any] | None:
+        """Return the samples' groups, [N], in the split's order; None where there are none."""
+        give = getattr(self._contents, "groups", None)
+        return None if give is None else give(self._given(split))
 
     def labels(self, split: SplitName) -> NDArray[Any]:
         """Return the targets of a split, [N] or [N, ...], in its order."""
@@ -253,6 +266,7 @@ def open_dataset(
     cache: bool = True,
     sample: bool = False,
     modalities: Sequence[str] | None = None,
+    split: str = OWN_SPLIT,
     **options: Any,
 ) -> OpenedDataset:
     """Check a data set's files and open it.
@@ -265,11 +279,14 @@ def open_dataset(
         cache: take what was computed and kept before; otherwise compute and keep it anew.
         sample: where ``root`` is not told and the files are not here, draw a sample and open that.
         modalities: the names of those that are taken, in any order; all by default.
+        split: ``own``; or a number from 1, or a fold such as ``2of5``: train, valid and test are
+            drawn anew from all samples, and what is fitted on training samples is fitted anew.
         **options: the data set's settings.
 
     Raises:
         UnknownNameError: no such data set.
-        ConfigError: options or modalities it does not have, or no checkout.
+        ConfigError: options or modalities it does not have, no checkout, or a split that cannot be
+            drawn.
         DatasetError: its files are missing or damaged; or MultiBench's loader cannot be used.
         PluginError: the checkout is none.
     """
@@ -277,12 +294,18 @@ def open_dataset(
     entry = datasets.get(name)
     if sample and place is None:
         place = _drawn(entry)
-    folder = entry.folder(place, cache)
+    folder = replace(entry.folder(place, cache), redraw=Redraw.of(split))
+    if folder.redraw is not None and loader == "multibench":
+        raise ConfigError("MultiBench's loaders have splits of their own; draw none with them.")
     contents = entry.open(folder, options)
     if modalities is not None:
         contents = contents.choose(modalities, loader)
         options = {**options, MODALITIES: list(modalities)}
     notes = (*folder.notes, *contents.notes)
+    if folder.redraw is not None:
+        if not isinstance(contents, Contents) or contents.splits.own is None:
+            raise ConfigError(f"{name}: its reader does not make its splits by folder.split().")
+        notes += (contents.splits.note,)
     checkout = None
     if loader == "multibench":
         defaults = {key: parameter.default for key, parameter in entry.settings.items()}
@@ -304,40 +327,6 @@ def open_dataset(
         _contents=contents,
         _checkout=checkout,
     )
-
-
-def open_samples(
-    name: str, source: Source, part: Part, learned: Learned, task: Task, class_names: Sequence[str]
-) -> Samples:
-    """Open new samples, and read them by what a data set learned from its training rows.
-
-    Args:
-        name: the data set that the model was trained on.
-        source: a folder or a file; or each modality's values, by its name.
-        part: which samples.
-        learned: what was learned.
-        task, class_names: of the model.
-
-    Raises:
-        DatasetError: they are damaged, or not of the form of training.
-    """
-    return _reader(name)(source, part, learned, task, class_names)
-
-
-def empty_samples(name: str, learned: Learned, task: Task) -> Samples:
-    """Return no samples at all, of the form that a trained model reads; see :func:`open_samples`.
-
-    Raises:
-        DatasetError: what was learned is damaged.
-    """
-    return _reader(name)(None, "all", learned, task, ())
-
-
-def _reader(name: str) -> Reread:
-    reread = datasets.get(name).reread
-    if reread is None:
-        raise DatasetError(f"{name} does not say how to read new samples by what it has learned.")
-    return reread
 
 
 def dataloader_of(name: str, **defaults: Any) -> Callable[..., Loaders]:

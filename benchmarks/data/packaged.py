@@ -79,7 +79,8 @@ def read_packaged(folder: DataFolder) -> Packaged:
         raise DatasetError(
             f"{path}: labels {outside[:5].tolist()} lie outside the {len(names)} classes."
         )
-    splits = folder.split(coded(codes), [f"{folder.name}-{row}" for row in range(len(labels))])
+    ids = [f"{folder.name}-{row}" for row in range(len(labels))]
+    splits = folder.split(coded(codes), ids, classes=labels)
     check_trained(str(path), labels[splits["train"]], names)
     return Packaged(path, arrays, labels, names, splits)
 

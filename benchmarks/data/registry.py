@@ -28,7 +28,7 @@ from i2moe_plugin.registry import Registry
 SELF_DESCRIBED = "dataset.yaml"
 STRICT = ConfigDict(strict=True)
 #: Arguments of :func:`open_dataset`, which no data set can call a setting of its own.
-RESERVED = {"name", "root", "loader", "cache", "sample", "modalities"}
+RESERVED = {"name", "root", "loader", "cache", "sample", "modalities", "split"}
 #: The setting of every data set: which of its modalities are taken.
 MODALITIES = "modalities"
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from i2moe_plugin.benchmarks.data.batches import SplitDataset
-from i2moe_plugin.benchmarks.data.contents import Learned, Modality
+from i2moe_plugin.benchmarks.data.contents import Learned, Modality, check_some_there
 from i2moe_plugin.benchmarks.encoders import EncoderSettings
 from i2moe_plugin.tasks import Classification, Task
 
@@ -66,6 +66,7 @@ def samples_from(
         target: of all rows, or None.
         **facts: the other attributes of :class:`Samples`.
     """
+    check_some_there(modalities)
     stand_in = target
     if stand_in is None:
         count = int(rows.max(initial=-1)) + 1

@@ -10,14 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from i2moe_plugin.benchmarks.data.cache import digest_of, digests, kept_rows
 from i2moe_plugin.benchmarks.data.cards import Card
 from i2moe_plugin.benchmarks.data.convert import source_digest
+from i2moe_plugin.benchmarks.data.redraw import Redraw
 from i2moe_plugin.benchmarks.data.splits import SplitRows, Splits
 from i2moe_plugin.benchmarks.formats.reading import Rows, is_file
-from i2moe_plugin.errors import DatasetError, enumerated
+from i2moe_plugin.errors import ConfigError, DatasetError, enumerated
 
 #: The file that says that a folder holds a drawn sample.
 MARKER = "SAMPLE.txt"
@@ -34,12 +36,14 @@ class DataFolder:
         card: the format that its files are expected to have.
         name: the data set's registered name.
         cache: take what was computed and kept before.
+        redraw: the split to draw in place of the data set's own.
     """
 
     path: Path
     card: Card
     name: str
     cache: bool = True
+    redraw: Redraw | None = None
 
     def __truediv__(self, part: str) -> Path:
         return self.path / part
@@ -69,15 +73,41 @@ class DataFolder:
             return [path for path in self.path.rglob("*") if is_file(path)]
         return [path for file in self.card.files for path in file.found(self.path)]
 
-    def split(self, rows: SplitRows, ids: Sequence[str]) -> Splits:
-        """Return the splits of these rows, checked.
+    def split(
+        self,
+        rows: SplitRows,
+        ids: Sequence[str],
+        *,
+        classes: NDArray[Any] | None = None,
+        groups: Sequence[str] | NDArray[Any] | None = None,
+        fixed: str = "",
+    ) -> Splits:
+        """Return the splits of these rows, checked; or, where that is asked for, drawn anew.
+
+        Whatever is fitted on training rows is fitted on those of the splits that this returns.
+
+        Args:
+            rows: the row numbers of each split.
+            ids: every row's id.
+            classes: every row's class, [N], or its labels, [N, C] of 0 and 1: what splits that are
+                drawn anew are stratified by. None for regression.
+            groups: every row's group, where several rows are of one subject, video or object: they
+                stay together in splits that are drawn anew.
+            fixed: why no other split makes sense, such as one by time.
 
         Raises:
             DatasetError: an id twice, a row in two splits, or an empty split.
+            ConfigError: splits are asked for that cannot be drawn.
         """
-        splits = Splits(rows, ids)
+        of_group = None if groups is None else np.asarray(groups)
+        splits = Splits(rows, ids, of_group)
         splits.check(str(self))
-        return splits
+        if self.redraw is None:
+            return splits
+        if fixed:
+            raise ConfigError(f"the splits of {self.name} cannot be drawn anew: {fixed}.")
+        drawn = self.redraw.rows(rows, classes, of_group)
+        return Splits(drawn, ids, of_group, own=rows, stratified=classes is not None)
 
     def check_files(self, paths: Sequence[Path], named_in: str) -> None:
         """Check that these files of the folder are there, without reading them.

@@ -18,6 +18,8 @@ from i2moe_plugin.errors import DatasetError
 
 SplitName = Literal["train", "valid", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "valid", "test")
+#: The name of the split that a data set has by itself, where splits can be drawn anew.
+OWN_SPLIT = "own"
 #: The row numbers of each split.
 SplitRows = Mapping[SplitName, NDArray[np.int64]]
 #: How files of id lists call the splits.
@@ -43,10 +45,16 @@ class Splits:
     Attributes:
         rows: the row numbers of each split, in its order.
         ids: every row's id.
+        groups: every row's group, [N], where rows of one group are not independent.
+        own: the rows of the data set's own splits, where these were drawn anew.
+        stratified: they were drawn by class.
     """
 
     rows: SplitRows
     ids: Sequence[str]
+    groups: NDArray[Any] | None = None
+    own: SplitRows | None = None
+    stratified: bool = False
 
     def __getitem__(self, split: SplitName) -> NDArray[np.int64]:
         return self.rows[split]
@@ -54,6 +62,41 @@ class Splits:
     def sample_ids(self, split: SplitName) -> list[str]:
         """Return the ids of a split, in its order."""
         return [self.ids[row] for row in self.rows[split]]
+
+    def own_ids(self, split: SplitName) -> list[str]:
+        """Return the ids of a split of the data set's own, whatever was drawn anew."""
+        return [self.ids[row] for row in (self.own or self.rows)[split]]
+
+    def codes(self) -> NDArray[np.int64]:
+        """Return each row's split, [N]: 0 (train), 1 (valid) or 2 (test); -1: none."""
+        found = np.full(len(self.ids), -1, dtype=np.int64)
+        for code, name in enumerate(SPLITS):
+            found[self.rows[name]] = code
+        return found
+
+    def crossing(self) -> tuple[str, ...]:
+        """Return a sentence for groups that stand in more than one split, where there are any."""
+        if self.groups is None:
+            return ()
+        inside = [set(self.groups[self.rows[name]].tolist()) for name in SPLITS]
+        both = len((inside[0] | inside[1]) & inside[2])
+        if not both:
+            return ()
+        return (
+            f"{both} of {len(inside[2])} groups of the test split are in train or valid too: test "
+            "figures are of samples whose groups were seen.",
+        )
+
+    @property
+    def note(self) -> str:
+        """What must stand beside results on splits that were drawn anew."""
+        how = ["stratified by class"] * self.stratified
+        how += ["whole groups together"] * (self.groups is not None)
+        said = f", {' and '.join(how)}" if how else ""
+        return (
+            "Splits were drawn anew from the source's train, valid and test samples "
+            f"together{said}: not comparable with figures on the source's own split."
+        )
 
     def check(self, where: str) -> None:
         """Check that every sample has one id and one split.

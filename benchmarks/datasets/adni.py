@@ -156,7 +156,7 @@ def read(folder: DataFolder, common_ids: bool = True) -> Contents:
     used = (np.all if common_ids else np.any)(places >= 0, axis=1)
     known = {one: row for row, one in enumerate(ids) if used[row]}
     rows, notes = listed(folder / "PTID_splits.json", known)
-    splits = folder.split(rows, ids)
+    splits = folder.split(rows, ids, classes=labels)
 
     def training(modality: int) -> NDArray[np.int64]:
         found: NDArray[np.int64] = places[splits["train"], modality]

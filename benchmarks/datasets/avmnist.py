@@ -123,8 +123,10 @@ def read(folder: DataFolder) -> Contents:
     first, test = map(len, digits)
     trained = first - first // VALID
     ids = [f"train/{row}" for row in range(first)] + [f"test/{row}" for row in range(test)]
+    labels = np.concatenate(digits)
+    rows = consecutive(trained, first - trained, test)
     return Contents(
-        splits=folder.split(consecutive(trained, first - trained, test), ids),
+        splits=folder.split(rows, ids, classes=labels),
         modalities=[
             Modality(
                 name,
@@ -133,7 +135,7 @@ def read(folder: DataFolder) -> Contents:
             )
             for name, parts in arrays.items()
         ],
-        target=torch.from_numpy(np.concatenate(digits)),
+        target=torch.from_numpy(labels),
         task=Classification(10),
         class_names=[str(digit) for digit in range(10)],
     )

@@ -167,7 +167,7 @@ def read(folder: DataFolder, augment: bool = False, weights: str | Path = "auto"
     """
     ids, topics = _read_topics(folder)
     labels = np.array([TOPICS.index(topic) for topic in topics], dtype=np.int64)
-    splits = folder.split(split_rows(len(ids)), ids)
+    splits = folder.split(split_rows(len(ids)), ids, classes=labels)
     check_trained(str(folder / TABLE), labels[splits["train"]], tuple(TOPICS))
     paths = _pictures(folder, ids)
     folder.check_files(paths, TABLE)

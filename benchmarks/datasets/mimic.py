@@ -97,7 +97,7 @@ def read(folder: DataFolder) -> Contents:
         folder / "PTID_splits_mimic.json", {one: row for row, one in enumerate(ids)}
     )
     return Contents(
-        splits=folder.split(rows, ids),
+        splits=folder.split(rows, ids, classes=labels),
         modalities=[
             Modality(
                 name,

@@ -134,7 +134,9 @@ def read(
         check_array(f"{path}: {name}", array, SHAPES[name])
     count = same_length(path, on_disk)
     arrays = {name: np.asarray(array[:], np.float64) for name, array in on_disk.items()}
-    splits = folder.split(split_rows(count), [str(row) for row in range(count)])
+    target = _targets(path, arrays, group)
+    ids = [str(row) for row in range(count)]
+    splits = folder.split(split_rows(count), ids, classes=target)
 
     def modality(name: str, key: str, width: int, encoder: Any, flatten: bool = False) -> Modality:
         scaler = _fit_scaler(arrays[key][splits["train"]])
@@ -151,7 +153,7 @@ def read(
             modality("static", "adm_features_all", STATIC, feature_encoder),
             modality("timeseries", "ep_tdata", width, encoder, flatten_time_series),
         ],
-        target=torch.from_numpy(_targets(path, arrays, group)),
+        target=torch.from_numpy(target),
         task=Classification(SPANS + 1 if group < 0 else 2, auprc=True),
         class_names=["no span", *(f"span {number}" for number in range(1, SPANS + 1))]
         if group < 0

@@ -9,6 +9,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import nn
@@ -122,12 +123,13 @@ def read(
     parts = [_listed(folder / name) for name in LISTS.values()]
     ids = [one for part in parts for one in part]
     tweets, votes = _read_tweets(folder / TWEETS, ids)
-    splits = folder.split(consecutive(*map(len, parts)), ids)
     paths = [folder / f"img_resized/{one}.jpg" for one in ids]
     folder.check_files(paths, ", ".join(LISTS.values()))
     pictures = middles_by_vgg16(folder, paths, weights)
     names = KINDS if label == "six" else ["not hate", "hate"]
     decide = majority if label == "six" else is_hate
+    target = np.array([int(decide(labels)) for labels in votes])
+    splits = folder.split(consecutive(*map(len, parts)), ids, classes=target)
 
     def text(row: int) -> str:
         """The tweet's text; with the picture's, on a line of its own, where that is asked for."""
@@ -180,7 +182,7 @@ def read(
             Modality("text", column, encoder, preview=text, prepare=rows.prepare),
             pictures.modality("image", partial(feature_encoder, vgg.VGG16.width)),
         ],
-        target=torch.tensor([int(decide(labels)) for labels in votes]),
+        target=torch.from_numpy(target),
         task=Classification(len(names)),
         class_names=names,
         notes=pictures.notes,

@@ -214,7 +214,7 @@ def read(folder: DataFolder, image: Literal["vgg_features", "images"] = "vgg_fea
     is_picture = image == "images"
     picture = partial(picture_encoder, 32) if is_picture else partial(maxout_encoder, 4096, 2)
     return Contents(
-        splits=folder.split(split_rows(count), ids),
+        splits=folder.split(split_rows(count), ids, classes=genres),
         modalities=[
             modality("language", "features", partial(maxout_encoder, WORDS, 1), plot),
             modality("image", image, picture, poster),

@@ -114,7 +114,6 @@ def read(folder: DataFolder, words: str | Path = "", weights: str | Path = "auto
     films = [folder / f"dataset/{one}.json" for one in ids]
     posters = [film.with_suffix(".jpeg") for film in films]
     folder.check_files(films, path.name)
-    splits = folder.split(consecutive(*map(len, parts)), ids)
     folder.check_files(posters, path.name)
     pictures = middles_by_vgg16(folder, posters, weights)
     films_digest = cache(lambda: folder.digest(films))
@@ -130,6 +129,7 @@ def read(folder: DataFolder, words: str | Path = "", weights: str | Path = "auto
         lambda: kept("words", lambda: mean_vectors(vectors, plots), words=vectors_digest())
     )
     genres = kept("genres", lambda: _genres(films))[:].astype(np.int64)
+    splits = folder.split(consecutive(*map(len, parts)), ids, classes=genres)
 
     def encoder(settings: EncoderSettings) -> nn.Module:
         return maxout_encoder(means.value.shape[1], 1, settings)

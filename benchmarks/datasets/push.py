@@ -188,7 +188,11 @@ def read(folder: DataFolder, subsequence_length: Annotated[int, Field(ge=2)] = 1
         return Modality(name, column, partial(_encoder, name), NAMES[name])
 
     return Contents(
-        splits=folder.split(rows, [f"{p.path.stem}/{p.trajectory}/{p.start}" for p in places]),
+        splits=folder.split(
+            rows,
+            [f"{p.path.stem}/{p.trajectory}/{p.start}" for p in places],
+            groups=[f"{p.path.stem}/{p.trajectory}" for p in places],
+        ),
         modalities=[modality(name) for name in MODALITIES],
         target=torch.from_numpy(steps_of["target"][windows]),
         task=Regression(2 * length, criterion="mse"),

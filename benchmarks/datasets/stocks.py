@@ -174,6 +174,7 @@ def read(
         splits=folder.split(
             consecutive(val_split, test_split - val_split, windows - test_split),
             days[window_size + 1 :],  # the days that are predicted
+            fixed="they go by time, and windows overlap",
         ),
         modalities=[
             Modality(

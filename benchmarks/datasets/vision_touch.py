@@ -188,6 +188,8 @@ def read(
         splits=folder.split(
             {name: np.array(part, dtype=np.int64) for name, part in rows.items()},
             [f"{sample.path.stem}/{sample.step}" for sample in samples],
+            classes=target if is_contact else None,
+            groups=[run_of(sample.path) for sample in samples],
         ),
         modalities=[
             Modality(name, column, partial(_encoder, name), **people.get(name, {}))

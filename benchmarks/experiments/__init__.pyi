@@ -1,6 +1,9 @@
+from .across import ComparedAcross as ComparedAcross
+from .across import compare_across as compare_across
 from .comparing import Compared as Compared
 from .comparing import compare as compare
 from .experiment import Experiment as Experiment
+from .experiment import plan as plan
 from .experiment import run as run
 from .loaded import FinishedRun as FinishedRun
 from .loaded import export_run as export_run

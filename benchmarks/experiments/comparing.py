@@ -5,15 +5,16 @@ from __future__ import annotations
 import glob
 import html
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from i2moe_plugin.benchmarks.grid.runs import Sampling, sampling_of, test_share
 from i2moe_plugin.benchmarks.run.collect import find_runs, runs_of_other_seeds
 from i2moe_plugin.benchmarks.run.store import MANIFEST, Run
 from i2moe_plugin.benchmarks.statistics.equivalence import Equivalence, equivalent_pairs
 from i2moe_plugin.benchmarks.statistics.metrics import metric_heading, metric_title
-from i2moe_plugin.benchmarks.statistics.paired import Comparison, correct, summarise
+from i2moe_plugin.benchmarks.statistics.paired import Comparison, Interval, correct, summarise
 from i2moe_plugin.benchmarks.statistics.paired import compare as compare_values
 from i2moe_plugin.errors import ConfigError
 from i2moe_plugin.tasks import HIGHER_IS_BETTER
@@ -33,18 +34,23 @@ class Compared:
 
     Attributes:
         metric: its name.
-        values: the metric on test data by group and seed.
+        values: the metric on test data by group and seed; of splits that were drawn anew, by
+            ``SPLIT:SEED``.
         comparisons: of every group but the first, over the seeds that both have; corrected by Holm
             where there are several.
         equivalences: the same within the margin, where one was asked for.
         notes: what to know before reading them.
+        sampling: how far the mean of each group depends on which samples were tested.
+        family: over how many comparisons Holm's correction goes.
     """
 
     metric: str
-    values: Mapping[str, Mapping[int, float]]
+    values: Mapping[str, Mapping[int | str, float]]
     comparisons: Mapping[str, Comparison]
     equivalences: Mapping[str, Equivalence]
     notes: tuple[str, ...] = ()
+    sampling: Mapping[str, Sampling] = field(default_factory=dict)
+    family: int = 1
 
     @property
     def reference(self) -> str:
@@ -56,7 +62,9 @@ class Compared:
         """What came out, a line for each group but the first."""
         lines = [self._said(name, item) for name, item in self.comparisons.items()]
         for name, item in self.equivalences.items():
-            margin = f"{item.margin * self._unit:g}{' points' if self._unit > 1 else ''}"
+            margin = f"{item.margin * self._unit:g}"
+            if self._unit > 1:
+                margin += " point" if margin == "1" else " points"
             said = {
                 "equivalent": f"{name} is equivalent to {self.reference} within {margin}",
                 "different": f"{name} differs from {self.reference} by more than {margin}",
@@ -65,6 +73,11 @@ class Compared:
             }[item.outcome]
             lines.append(f"{said} on {metric_title(self.metric)}.")
         return "\n".join(lines)
+
+    def sample_interval(self, group: str) -> Interval | None:
+        """Return the 95 % interval of a group's mean over test samples; None where undefined."""
+        sampling = self.sampling.get(group)
+        return None if sampling is None else sampling.intervals.get(self.metric)
 
     @property
     def _unit(self) -> int:
@@ -78,13 +91,14 @@ class Compared:
             "worse": f"{name} is worse than {self.reference} on {title}",
             "no difference shown": f"no difference shown between {name} and {self.reference} on "
             f"{title}",
-            "too few seeds to tell": f"{name}: too few seeds to tell: at least 3 are needed",
+            "too few seeds to tell": f"{name}: too few "
+            f"{'splits' if item.splits > 1 else 'seeds'} to tell: at least 3 are needed",
         }[verdict]
         if item.low is None:
             return f"{said}."
-        many = len(self.comparisons)
+        many = self.family
         holm = f", corrected by Holm for {many} comparisons" if many > 1 else ""
-        return f"{said} (paired over {item.seeds} seeds, on this one split{holm})."
+        return f"{said} ({item.rests_on}{holm})."
 
     @property
     def table(self) -> pd.DataFrame:
@@ -98,7 +112,7 @@ class Compared:
 
         return pd.DataFrame(
             [{"group": name, **facts} for name, facts in self.as_dict()["groups"].items()]
-        ).drop(columns=["values", "equivalence"])
+        ).drop(columns=["values", "equivalence", "sample_interval"])
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything, for JSON."""
@@ -110,6 +124,7 @@ class Compared:
                 "mean": found["mean"],
                 "deviation": found["deviation"],
                 "seeds": found["n"],
+                "sample_interval": self.sample_interval(name),
                 **{
                     key: None if item is None else getattr(item, key)
                     for key in ("difference", "low", "high", "p", "p_adjusted")
@@ -129,7 +144,7 @@ class Compared:
     def _repr_html_(self) -> str:
         """Return verdict and table, for a notebook."""
         lines = "".join(f"<p>{html.escape(line)}</p>" for line in self.verdict.splitlines())
-        return f"{lines}{self.table.to_html(index=False, float_format='{:.4f}'.format)}"
+        return f"{lines}{self.table.to_html(index=False, na_rep='', float_format='{:.4f}'.format)}"
 
 
 def compare(
@@ -152,6 +167,20 @@ def compare(
         raise ConfigError("a comparison needs at least two groups of runs.")
     found = [_runs_of(group) for group in groups]
     names = _names([runs[0] for runs in found])
+    one = compare_runs(dict(zip(names, found, strict=True)), metric, equivalent_within)
+    return corrected([one])[0]
+
+
+def compare_runs(
+    groups: Mapping[str, Sequence[Run]], metric: str | None, equivalent_within: float | None
+) -> Compared:
+    """Compare named groups of runs with the first; nothing is corrected yet.
+
+    Raises:
+        ConfigError: see :func:`compare`.
+        RunError: outputs that are damaged.
+    """
+    names, found = list(groups), list(groups.values())
     notes = _check_same_test(found, names)
     first = found[0][0].result
     chosen = metric or str(first.get("headline", first["metric"]))
@@ -159,29 +188,50 @@ def compare(
     if chosen not in known or any(chosen not in runs[0].result["test"] for runs in found):
         raise ConfigError(f"the runs have no metric {chosen!r} in common; try {', '.join(known)}.")
     values = {
-        name: {run.seed: _number(run.result["test"][chosen]) for run in runs}
+        name: {run.place: _number(run.result["test"][chosen]) for run in runs}
         for name, runs in zip(names, found, strict=True)
     }
     reference, *others = names
-    pairs = {}
+    pairs, splits = {}, {}
+    split_of = {run.place: run.split for run in found[0]}
     for name in others:
-        shared = sorted(values[name].keys() & values[reference].keys())
+        shared = [place for place in values[reference] if place in values[name]]
         if not shared:
             raise ConfigError(f"{name} and {reference} have no seed in common, so no pair.")
-        left = sorted(values[name].keys() ^ values[reference].keys())
+        left = sorted(values[name].keys() ^ values[reference].keys(), key=str)
+        splits[name] = [split_of[place] for place in shared]
         if left:
             notes.append(
                 f"{name}: seeds {', '.join(map(str, left))} have no pair and are left out."
             )
         pairs[name] = ([values[reference][s] for s in shared], [values[name][s] for s in shared])
-    items = [compare_values(chosen, *pair) for pair in pairs.values()]
-    if len(items) > 1:
-        items = correct(items)
+    share = test_share(found[0][0])
+    items = [compare_values(chosen, *pair, splits[name], share) for name, pair in pairs.items()]
     same = {}
     if equivalent_within is not None:
         unit = 100 if metric_heading(chosen).endswith("%") else 1
-        same = {n: equivalent_pairs(*pair, equivalent_within / unit) for n, pair in pairs.items()}
-    return Compared(chosen, values, dict(zip(others, items, strict=True)), same, tuple(notes))
+        margin = equivalent_within / unit
+        same = {n: equivalent_pairs(*pair, margin, splits[n], share) for n, pair in pairs.items()}
+    sampling = {name: sampling_of(runs) for name, runs in zip(names, found, strict=True)}
+    compared = dict(zip(others, items, strict=True))
+    return Compared(chosen, values, compared, same, tuple(notes), sampling)
+
+
+def corrected(several: Sequence[Compared]) -> list[Compared]:
+    """Correct all comparisons of these by Holm together, where there is more than one."""
+    places = [(number, name) for number, one in enumerate(several) for name in one.comparisons]
+    items = [several[number].comparisons[name] for number, name in places]
+    if len(items) < 2:
+        return list(several)
+    found = dict(zip(places, correct(items), strict=True))
+    return [
+        replace(
+            one,
+            comparisons={name: found[number, name] for name in one.comparisons},
+            family=len(items),
+        )
+        for number, one in enumerate(several)
+    ]
 
 
 def _runs_of(group: Group) -> list[Run]:
@@ -190,7 +240,7 @@ def _runs_of(group: Group) -> list[Run]:
         path = Path(group).expanduser()
         if (path / MANIFEST).is_file():
             (run,) = find_runs([path]).runs
-            runs = [run, *runs_of_other_seeds(run)]
+            runs = [run, *runs_of_other_seeds(run, splits=True)]
         elif path.is_dir():
             runs = find_runs([path]).runs
         else:
@@ -209,10 +259,9 @@ def _runs_of(group: Group) -> list[Run]:
             f"the group holds runs of {len(kinds)} kinds, such as {one} and {other}. Name one run "
             "of each kind; those of its other seeds are found beside it."
         )
-    seeds = [run.seed for run in runs]
-    if len(set(seeds)) < len(seeds):
+    if len({run.place for run in runs}) < len(runs):
         raise ConfigError(f"{runs[0].name}: a seed is there more than once in this group.")
-    return sorted(runs, key=lambda run: run.seed)
+    return sorted(runs, key=lambda run: (run.split, run.seed))
 
 
 def _names(runs: Sequence[Run]) -> list[str]:
@@ -237,8 +286,13 @@ def _names(runs: Sequence[Run]) -> list[str]:
 def _check_same_test(found: Sequence[Sequence[Run]], names: Sequence[str]) -> list[str]:
     """Refuse runs on other test samples; note data that is not the same."""
     first, notes = found[0][0], []
+    tested = {run.place: run.settings.get("splits") for run in found[0]}
     for runs, name in zip(found[1:], names[1:], strict=True):
-        if runs[0].settings.get("splits") != first.settings.get("splits"):
+        if any(
+            tested.get(run.place, samples) != samples
+            for run in runs
+            for samples in [run.settings.get("splits")]
+        ):
             raise ConfigError(
                 f"{name} was tested on other samples than {names[0]}: their figures cannot be "
                 "paired."

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import functools
 import html
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from i2moe_plugin.benchmarks.experiments.loaded import FinishedRun
-from i2moe_plugin.benchmarks.experiments.progress import epoch_progress
-from i2moe_plugin.benchmarks.grid.cells import methods_grid, usual_fusion
+from i2moe_plugin.benchmarks.experiments.progress import epoch_lines, epoch_progress
+from i2moe_plugin.benchmarks.grid.cautions import cautions
+from i2moe_plugin.benchmarks.grid.cells import Grid, methods_grid, usual_fusion
+from i2moe_plugin.benchmarks.grid.estimate import Estimate, estimate
 from i2moe_plugin.benchmarks.grid.executors.dask import open_cluster
 from i2moe_plugin.benchmarks.grid.formats import methods_record
-from i2moe_plugin.benchmarks.grid.runner import GridRunner, open_cell
+from i2moe_plugin.benchmarks.grid.runner import GridRunner, OnEvent, open_cell
 from i2moe_plugin.benchmarks.grid.table import Table
 from i2moe_plugin.benchmarks.run.store import RunStore
 from i2moe_plugin.benchmarks.statistics.metrics import method_title, metric_heading, verdict_words
 from i2moe_plugin.benchmarks.statistics.paired import Comparison, summarise
+from i2moe_plugin.errors import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,9 +44,11 @@ class Experiment:
     def table(self) -> pd.DataFrame:
         """A row for each method and metric of the test split.
 
-        Columns: ``method``, ``metric``, ``mean`` and sample ``deviation`` over ``seeds`` seeds; of
-        the paired difference to the reference method ``difference``, ``low`` and ``high`` (its 95 %
-        interval), ``p`` and ``verdict``. Shares are from 0 to 1, not in per cent.
+        Columns: ``method``, ``metric``, ``mean`` and sample ``deviation`` over ``seeds`` seeds
+        (and splits); ``sample_low`` and ``sample_high``, the 95 % interval of that mean over test
+        samples; of the paired difference to the reference method ``difference``, ``low`` and
+        ``high`` (its 95 % interval), ``p`` and ``verdict``. Shares are from 0
+        to 1, not in per cent.
         """
         import pandas as pd
 
@@ -51,7 +56,7 @@ class Experiment:
         for cell in self.results.cells:
             for entry in self.results.of(cell):
                 found = summarise(list(entry.values.values()))
-                item = entry.comparison
+                item, over_samples = entry.comparison, entry.sample_interval or (None, None)
                 rows.append(
                     {
                         "method": cell.settings.method,
@@ -59,6 +64,8 @@ class Experiment:
                         "mean": found["mean"],
                         "deviation": found["deviation"],
                         "seeds": found["n"],
+                        "sample_low": over_samples[0],
+                        "sample_high": over_samples[1],
                         **{
                             name: None if item is None else getattr(item, name)
                             for name in ("difference", "low", "high", "p", "verdict")
@@ -79,6 +86,11 @@ class Experiment:
         return "\n".join(lines)
 
     @property
+    def cautions(self) -> list[str]:
+        """What keeps the verdict from misleading: simple models that are better, for instance."""
+        return cautions(self.results)
+
+    @property
     def runs(self) -> list[FinishedRun]:
         """Its runs, by method and seed."""
         found = [run for cell in self.results.cells for run in cell.runs.values()]
@@ -92,9 +104,9 @@ class Experiment:
         metric = cells[0].metrics[0]
         names = [method_title(cell.settings.method) for cell in cells]
         figure = go.Figure()
-        for seed in self.results.grid.seeds:
-            values = [cell.values(metric).get(seed) for cell in cells]
-            figure.add_scatter(x=names, y=values, mode="lines+markers", name=f"seed {seed}")
+        for attempt in cells[0].attempts:
+            values = [cell.values(metric).get(attempt.place) for cell in cells]
+            figure.add_scatter(x=names, y=values, mode="lines+markers", name=str(attempt))
         title = metric_heading(metric).removesuffix(" %")
         figure.update_layout(title=self.results.grid.title, yaxis_title=f"test {title}")
         return figure
@@ -103,10 +115,14 @@ class Experiment:
         """Return everything, as ``i2moe-bench run --json`` prints it."""
         return methods_record(self.results)
 
+    def __repr__(self) -> str:
+        return f"Experiment({self.results.grid.title}: {counted(len(self.runs), 'run')})"
+
     def _repr_html_(self) -> str:
         """Return verdict and table, for a notebook."""
-        lines = "".join(f"<p>{html.escape(line)}</p>" for line in self.verdict.splitlines())
-        return f"{lines}{self.table.to_html(index=False, float_format='{:.4f}'.format)}"
+        said = [*self.verdict.splitlines(), *(f"Caution: {line}" for line in self.cautions)]
+        lines = "".join(f"<p>{html.escape(line)}</p>" for line in said)
+        return f"{lines}{self.table.to_html(index=False, na_rep='', float_format='{:.4f}'.format)}"
 
 
 def run(
@@ -119,11 +135,13 @@ def run(
     recipe: str | Path | None = None,
     root: str | Path | None = None,
     out: str | Path = "runs",
+    splits: str | int | None = None,
     jobs: int = 0,
     cluster: str | None = None,
     fresh: bool = False,
     cache: bool = True,
-    progress: bool = True,
+    log: Sequence[str] = (),
+    progress: bool | Literal["epochs"] = True,
 ) -> Experiment:
     """Train methods of one fusion on one data set, over several seeds, and compare them.
 
@@ -140,30 +158,83 @@ def run(
         recipe: a file in place of that recipe, such as ``i2moe-bench tune`` writes.
         root: the folder of the data set's files; ``data/NAME`` by default.
         out: where runs go.
+        splits: how many splits to draw anew from all samples, each run with every seed, or
+            ``kfold:5``; the verdict then covers fresh splits. None: the data set's own alone.
         jobs: runs at a time, in processes of their own; 0: one a core where that pays.
         cluster: dask's workers to train on in place of those, as ``--cluster`` names them:
             ``local:N``, ``tcp://HOST:PORT`` or ``slurm``.
         fresh: repeat finished runs.
         cache: take kept features of frozen networks.
-        progress: show a bar, in a terminal or a notebook.
+        log: where epochs and results are logged too: ``tensorboard``, ``mlflow``, ``wandb``.
+        progress: show a bar, in a terminal or a notebook; ``epochs``: a line for each epoch.
 
     Raises:
         ConfigError: settings or names that do not exist; all of them.
         DatasetError: data that is missing or damaged.
         BackboneError, TrainingError, RunError: a run that cannot be trained or written.
     """
-    chosen = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
-    backbone = usual_fusion(methods) if fusion is None else fusion
-    grid = methods_grid(
-        str(dataset), backbone, methods, chosen, values=settings, root=root, recipe=recipe
-    )
+    grid = _grid(dataset, fusion, methods, seeds, settings, recipe, root, splits)
     open_data = functools.partial(open_cell, cache=cache)
-    shown = epoch_progress(grid) if progress else nullcontext(lambda *_: None)
+    shown = _progress(progress)(grid)
     with open_cluster(cluster) as workers, shown as on_event:
-        options: dict[str, Any] = {"strict": True, "progress": progress, "on_event": on_event}
-        options["cluster"] = workers
+        options: dict[str, Any] = {"strict": True, "progress": bool(progress), "on_event": on_event}
+        options |= {"cluster": workers, "log": log}
         results = GridRunner(RunStore(out), open_data, jobs, fresh, **options).run(grid)
     return Experiment(results)
+
+
+def _progress(
+    kind: bool | Literal["epochs"],
+) -> Callable[[Grid], AbstractContextManager[OnEvent]]:
+    if kind == "epochs":
+        return epoch_lines
+    return epoch_progress if kind else lambda _: nullcontext(lambda *_: None)
+
+
+def plan(
+    dataset: str | Path = "htad",
+    fusion: str | None = None,
+    methods: Sequence[str] = ("vanilla", "i2moe"),
+    seeds: int | Sequence[int] = 5,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    recipe: str | Path | None = None,
+    root: str | Path | None = None,
+    out: str | Path = "runs",
+    splits: str | int | None = None,
+    jobs: int = 0,
+    fresh: bool = False,
+) -> Estimate:
+    """Say what :func:`run` would train, and what that takes here; nothing is run or written.
+
+    Args and errors are those of :func:`run`.
+    """
+    grid = _grid(dataset, fusion, methods, seeds, settings, recipe, root, splits)
+    return estimate(GridRunner(RunStore(out), open_cell, jobs, fresh, strict=True), grid)
+
+
+def _grid(
+    dataset: str | Path,
+    fusion: str | None,
+    methods: Sequence[str],
+    seeds: int | Sequence[int],
+    settings: Mapping[str, Any] | None,
+    recipe: str | Path | None,
+    root: str | Path | None,
+    splits: str | int | None,
+) -> Grid:
+    chosen = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
+    backbone = usual_fusion(methods) if fusion is None else fusion
+    return methods_grid(
+        str(dataset),
+        backbone,
+        methods,
+        chosen,
+        values=settings,
+        root=root,
+        recipe=recipe,
+        splits=splits,
+    )
 
 
 def verdict_sentence(comparison: Comparison, method: str, reference: str) -> tuple[str, str]:
@@ -171,4 +242,4 @@ def verdict_sentence(comparison: Comparison, method: str, reference: str) -> tup
     words = verdict_words(comparison, method, reference)
     if comparison.low is None:
         return words, "."
-    return words, f" (paired over {comparison.seeds} seeds, on this one split)."
+    return words, f" ({comparison.rests_on})."

@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 
 from i2moe_plugin.benchmarks.data.registry import datasets
+from i2moe_plugin.benchmarks.grid.runs import sampling_of
 from i2moe_plugin.benchmarks.run.collect import runs_of_other_seeds
 from i2moe_plugin.benchmarks.run.saved import CardFacts, Figure, SavedModel
 from i2moe_plugin.benchmarks.run.store import Run
 from i2moe_plugin.benchmarks.statistics.metrics import format_value, method_title, metric_heading
 from i2moe_plugin.benchmarks.statistics.paired import summarise
-from i2moe_plugin.benchmarks.statistics.sampling import sample_interval
 from i2moe_plugin.errors import RunError
 
 if TYPE_CHECKING:
     from huggingface_hub import ModelCardData
+
 
 LIBRARY = "i2moe-plugin"
 TAGS: tuple[str, ...] = (LIBRARY, "multimodal", "mixture-of-experts")
@@ -117,13 +118,12 @@ def described(saved: SavedModel, run: Run) -> CardFacts:
     first = str(result.get("headline", result["metric"]))
     names = [name for name in outputs.task.metric_names if name in result["test"]]
     names.sort(key=lambda name: name != first)
-    figures = []
+    figures, intervals = [], sampling_of([run]).intervals
     for name in names:
         values = [one.result["test"].get(name) for one in beside]
         known = [value for value in values if value is not None]
         over = summarise(known) if known else {"mean": None, "deviation": None}
-        found = sample_interval(outputs.task, name, outputs.prediction, outputs.target)
-        low, high = found or (None, None)
+        low, high = intervals[name] or (None, None)
         figures.append(
             Figure(
                 metric=name,

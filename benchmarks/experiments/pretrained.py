@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import shutil
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -15,7 +16,9 @@ from i2moe_plugin.benchmarks.run.store import Run
 from i2moe_plugin.errors import ConfigError, RunError
 
 try:
-    from huggingface_hub import ModelCard, ModelHubMixin, snapshot_download
+    with warnings.catch_warnings():  # of its progress bars, in a notebook without widgets
+        warnings.filterwarnings("ignore", "IProgress not found")
+        from huggingface_hub import ModelCard, ModelHubMixin, snapshot_download
 except ImportError as error:
     raise ConfigError(
         "models in folders need huggingface_hub: pip install 'i2moe-plugin[hub]'."

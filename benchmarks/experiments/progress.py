@@ -19,8 +19,9 @@ from rich.progress import (
 
 from i2moe_plugin.benchmarks.grid.cells import Grid
 from i2moe_plugin.benchmarks.grid.runner import OnEvent
-from i2moe_plugin.benchmarks.grid.table import Attempt, CellRuns
+from i2moe_plugin.benchmarks.grid.runs import Attempt, CellRuns
 from i2moe_plugin.benchmarks.statistics.metrics import format_value, method_title, metric_heading
+from i2moe_plugin.errors import counted
 
 #: What shows where a grid is: runs that are done, how many of how many and in words; and whether
 #: one has just ended.
@@ -30,16 +31,52 @@ OFTEN = 0.3
 
 
 @contextmanager
+def epoch_lines(_grid: Grid) -> Iterator[OnEvent]:
+    """Write a line for each epoch and each run that ended; gives what :func:`GridRunner` calls."""
+    console = Console(stderr=True, highlight=False)
+
+    def update(cell: CellRuns, attempt: Attempt, epoch: dict[str, Any] | None) -> None:
+        if text := event_line(cell, attempt, epoch):
+            console.print(text, soft_wrap=True, markup=False)
+
+    yield update
+
+
+def event_line(cell: CellRuns, attempt: Attempt, epoch: dict[str, Any] | None) -> str:
+    """Say what a runner tells, in a line: losses of an epoch, or how a run ended."""
+    name = f"{' '.join(cell.cell.key)} seed {attempt.seed}"
+    if epoch is not None:
+        train = {key: value for key, value in epoch["train"].items() if key != "weights"}
+        parts = {"train": train, "valid": epoch["valid"]}
+        said = (
+            f"{part} " + ", ".join(f"{key} {_number(value)}" for key, value in values.items())
+            for part, values in parts.items()
+        )
+        return f"{name} epoch {epoch['epoch']}: {'; '.join(said)} ({epoch['seconds']:.2f} s)"
+    if attempt.state in ("waiting", "running"):
+        return ""
+    again = " before" if attempt.reused else ""
+    where = f": {attempt.run.path}" if attempt.run is not None else ""
+    reason = f": {attempt.reason}" if attempt.reason else ""
+    return f"{name} {attempt.state}{again}{where}{reason}"
+
+
+def _number(value: Any) -> str:
+    """Write a number, or those of several experts."""
+    return "/".join(map(_number, value)) if isinstance(value, list) else f"{value:.4g}"
+
+
+@contextmanager
 def epoch_progress(grid: Grid) -> Iterator[OnEvent]:
     """Show how far the runs of a grid are; gives what :class:`GridRunner` calls."""
-    total = len(grid.seeds) * len(grid.cells)
+    total = grid.runs
     console = Console(stderr=True)
     shown = _bar if console.is_terminal else _notebook if console.is_jupyter else _lines
-    shares: dict[tuple[tuple[str, ...], int], float] = {}
+    shares: dict[tuple[tuple[str, ...], int | str], float] = {}
     with shown(console, total) as show:
 
         def update(cell: CellRuns, attempt: Attempt, epoch: dict[str, Any] | None) -> None:
-            place = (cell.cell.key, attempt.seed)
+            place = (cell.cell.key, attempt.place)
             if epoch is not None:
                 shares[place] = epoch["epoch"] / cell.settings.epochs
             ended = epoch is None and attempt.state not in ("waiting", "running")
@@ -52,7 +89,7 @@ def epoch_progress(grid: Grid) -> Iterator[OnEvent]:
 
 def _where(cell: CellRuns, attempt: Attempt, epoch: dict[str, Any] | None) -> str:
     """Say where a run is: short enough that a bar fits beside it into 80 columns."""
-    text = f"{method_title(cell.settings.method)} seed {attempt.seed}"
+    text = f"{method_title(cell.settings.method)} {attempt}"
     metric = cell.selection
     if epoch is not None:
         value = epoch["valid"].get(metric)
@@ -72,7 +109,7 @@ def _where(cell: CellRuns, attempt: Attempt, epoch: dict[str, Any] | None) -> st
 @contextmanager
 def _bar(console: Console, total: int) -> Iterator[Show]:
     bar = Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=None if console.width > 100 else 8),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -88,8 +125,8 @@ def _bar(console: Console, total: int) -> Iterator[Show]:
 
 @contextmanager
 def _notebook(_: Console, total: int) -> Iterator[Show]:
-    """Change one line of the cell's output, which needs no widgets; it is gone at the end."""
-    from IPython.display import Markdown, clear_output, display
+    """Change one line of the cell's output, which needs no widgets."""
+    from IPython.display import Markdown, display
 
     line = display(Markdown("starting"), display_id=True)
     last = 0.0
@@ -101,7 +138,7 @@ def _notebook(_: Console, total: int) -> Iterator[Show]:
             line.update(Markdown(f"{done:.1f} of {total} runs. {text}"))
 
     yield show
-    clear_output(wait=True)
+    line.update(Markdown(counted(total, "run")))
 
 
 @contextmanager

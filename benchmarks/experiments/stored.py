@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from i2moe_plugin.benchmarks.experiments.loaded import FinishedRun
 from i2moe_plugin.benchmarks.run.collect import FoundRuns, find_runs
-from i2moe_plugin.errors import ConfigError, RunError, did_you_mean
+from i2moe_plugin.errors import ConfigError, RunError, counted, did_you_mean
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,7 +83,7 @@ class Store:
         return pd.DataFrame(rows, columns=columns)
 
     def __repr__(self) -> str:
-        return f"Store({str(self.folder)!r}): {len(self)} finished runs"
+        return f"Store({str(self.folder)!r}): {counted(len(self), 'finished run')}"
 
     def _repr_html_(self) -> str:
         """Return the table, for a notebook."""

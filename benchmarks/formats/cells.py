@@ -52,7 +52,7 @@ def read_number(cell: Any) -> float:
     elif isinstance(cell, (bool, int, float, np.bool_, np.number, decimal.Decimal)):
         value = _as_float(cell)
     else:
-        raise ValueError(f"{_short(cell)} is {_called(cell)}, not a number")
+        raise ValueError(f"expected a number; {_short(cell)} is {_called(cell)}")
     if abs(value) > LARGEST:
         raise ValueError(f"{_short(cell)} is beyond single precision (3.4e38)")
     return value
@@ -125,6 +125,8 @@ def as_texts(where: str, array: Rows | Sequence[Any]) -> list[str | None]:
     values = np.asarray(array[:])
     if values.ndim != 1 and not (values.ndim == 2 and values.shape[1] == 1):
         raise DatasetError(f"{where} is {list(values.shape)}; expected one cell a row, [N].")
+    if values.dtype.kind == "V":
+        raise DatasetError(f"{where}: holds {_kind(values.dtype)}; expected texts.")
     metadata: Any = getattr(array, "dtype", values.dtype).metadata or {}
     named = {number: name for name, number in metadata.get("enum", {}).items()}  # HDF5's
     values = values.reshape(len(values))
@@ -247,7 +249,7 @@ def _text(cell: Any, dtype: Any) -> str | None:
         return cell.isoformat()
     if isinstance(cell, (np.bool_, np.number)):
         return _text(cell.item(), cell.dtype)
-    raise ValueError(f"{_short(cell)} is {_called(cell)}; expected a text")
+    raise ValueError(f"expected a text; {_short(cell)} is {_called(cell)}")
 
 
 def _hint(text: str) -> str:
@@ -269,6 +271,10 @@ def _short(cell: Any) -> str:
 def _called(cell: Any) -> str:
     if isinstance(cell, (datetime.date, datetime.time, datetime.timedelta, np.datetime64)):
         return "a time"
+    if type(cell).__name__ in ("Reference", "RegionReference"):  # h5py's, which is not imported
+        return "a reference to another place in the file; store what stands there itself"
+    if isinstance(cell, _LISTS):
+        return "a record or a list"
     return f"of type {type(cell).__name__}"
 
 

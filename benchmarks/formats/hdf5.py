@@ -232,6 +232,9 @@ def h5_dataset(path: Path, file: Any, key: str) -> Any:
     import h5py
 
     array = file.get(key)
+    if isinstance(array, h5py.Group):
+        held = ", ".join(f"{key.rstrip('/')}/{h5_name(name)}" for name in list(array)[:12])
+        raise DatasetError(f"{path}: {key} is a group; it holds {held or 'nothing'}.")
     if not isinstance(array, h5py.Dataset):
         held = ", ".join(map(h5_name, list(file)[:12]))
         raise DatasetError(f"{path}: lacks the array {key!r}; it holds {held or 'nothing'}.")
@@ -278,7 +281,8 @@ def read_packing(array: Any) -> Packing | None:
         try:
             told[name] = np.asarray(array.attrs.get(name, []), dtype=np.float64).reshape(-1)
         except (TypeError, ValueError):
-            raise DatasetError(f"{array.name}: its attribute {name} is no number.") from None
+            where = f"{array.file.filename}: {array.name.lstrip('/')}"
+            raise DatasetError(f"{where}: its attribute {name} is no number.") from None
     scale = float(told["scale_factor"][0]) if len(told["scale_factor"]) else 1.0
     offset = float(told["add_offset"][0]) if len(told["add_offset"]) else 0.0
     missing = np.concatenate([told["_FillValue"], told["missing_value"]])

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -89,13 +90,35 @@ def fit_baselines(
     stem = data.name.replace(":", ".").replace("/", ".")
     path = folder / FOLDER / f"{stem}-{key}.json"
     try:
-        return [Baseline(**record) for record in read_json(path)["baselines"]]
-    except (RunError, OSError, KeyError, TypeError):
+        return [_read(record) for record in read_json(path)["baselines"]]
+    except (RunError, OSError, KeyError, TypeError, AttributeError):
         pass
     found = _fit(names, data, metric)
     with disk_errors_explained(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, {"baselines": [asdict(one) for one in found]})
+    return found
+
+
+def _read(record: Mapping[str, Any]) -> Baseline:
+    """A kept one: JSON has null where a metric is undefined."""
+    test = {name: math.nan if value is None else value for name, value in record["test"].items()}
+    return Baseline(**{**record, "test": test})
+
+
+def over_splits(fitted: Sequence[Sequence[Baseline]]) -> list[Baseline]:
+    """Return each simple model with its metrics' means over splits; what was chosen is the first's.
+
+    Args:
+        fitted: the same models of each split.
+    """
+    if len(fitted) < 2:
+        return [one for models in fitted for one in models]
+    found = []
+    for models in zip(*fitted, strict=True):
+        test = {name: float(np.mean([one.test[name] for one in models])) for name in models[0].test}
+        note = "; ".join(dict.fromkeys(one.note for one in models if one.note))
+        found.append(replace(models[0], test=test, note=note))
     return found
 
 
@@ -118,7 +141,10 @@ def _fit(names: Sequence[str], data: OpenedDataset, metric: str) -> list[Baselin
     found = [baseline(SIMPLE_MODELS[name](data.task, metric, *everything)) for name in names]
     if "linear" in names:
         for number, modality in enumerate(data.modalities):
-            found.append(baseline(linear(data.task, metric, *rows([number])), modality))
+            train, valid, test = rows([number])
+            share = 1 / len(data.modalities)
+            alone = linear(data.task, metric, train, valid, test, share=share)
+            found.append(baseline(alone, modality))
     return found
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Iterable, Iterator, Sequence
 
 from i2moe_plugin.benchmarks.grid.baselines import KINDS, Baseline
-from i2moe_plugin.benchmarks.grid.table import CellRuns, Table
+from i2moe_plugin.benchmarks.grid.runs import CellRuns
+from i2moe_plugin.benchmarks.grid.table import Table
 from i2moe_plugin.benchmarks.statistics.metrics import format_value, method_title, metric_title
 from i2moe_plugin.interpretation.verdict import COLLAPSED
 from i2moe_plugin.tasks import HIGHER_IS_BETTER
@@ -14,7 +16,7 @@ from i2moe_plugin.tasks import HIGHER_IS_BETTER
 _CONSTANT, _LINEAR, _BOOSTING, _ALONE = KINDS
 #: What is said of the best simple model of some kinds.
 SENTENCES = {
-    (_CONSTANT,): "Predicting the same for every sample is better than what was trained",
+    (_CONSTANT,): "Predicting the same for every sample is no worse than what was trained",
     (_ALONE,): "One modality alone is better, with a linear model,",
     (_LINEAR, _BOOSTING): "A simple model of all modalities is better",
 }
@@ -53,7 +55,9 @@ def _simple_is_better(cells: Sequence[CellRuns], baselines: Sequence[Baseline]) 
         best = max(rows, key=lambda one: sign * one.test[metric], default=None)
         if best is None:
             continue
-        beaten = {name: v for name, v in ours.items() if sign * best.test[metric] > sign * v}
+        # What is exactly as good as a constant has learned nothing.
+        beats = operator.ge if kinds == (_CONSTANT,) else operator.gt
+        beaten = {n: v for n, v in ours.items() if beats(sign * best.test[metric], sign * v)}
         if beaten:
             figures = ", ".join(f"{name} {format_value(metric, v)}" for name, v in beaten.items())
             yield (

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from i2moe_plugin.benchmarks.data.redraw import split_names
+from i2moe_plugin.benchmarks.data.splits import OWN_SPLIT
 from i2moe_plugin.benchmarks.grid import USUAL_FUSION
 from i2moe_plugin.benchmarks.run.recipes import check_fits, read_recipe
 from i2moe_plugin.benchmarks.run.settings import RunSettings, resolve
@@ -52,6 +54,10 @@ class Cell:
         """The data set and the row."""
         return (self.settings.dataset, *self.row)
 
+    def on_split(self, split: str) -> Cell:
+        """Return it on a split of that name."""
+        return replace(self, settings=self.settings.model_copy(update={"split": split}))
+
     def reference_key(self, reference: str | Mapping[str, Any] | None) -> tuple[str, ...] | None:
         """Return the key of the cell it is compared with; None for itself, or where none can be."""
         if reference is None:
@@ -75,6 +81,7 @@ class Grid:
         title: what stands above its table.
         about: what it is for.
         seeds: those of every cell.
+        splits: those that every seed is run on: the data set's own, or several drawn anew.
         cells: every one can be started, as far as settings tell.
         reference: what each cell is compared with; see :class:`SuiteFile`.
         paper: the paper's figures stand beside ours.
@@ -92,6 +99,23 @@ class Grid:
     paper: bool = False
     corrected: bool = False
     baselines: tuple[str, ...] = ()
+    splits: tuple[str, ...] = (OWN_SPLIT,)
+
+    @property
+    def runs(self) -> int:
+        """How many runs there are to be."""
+        return len(self.cells) * len(self.seeds) * len(self.splits)
+
+    @property
+    def repeats(self) -> str:
+        """What figures are means over, in words.
+
+        >>> Grid("", "", (0, 1), (), splits=("1", "2", "3")).repeats
+        '3 splits and 2 seeds'
+        """
+        count = len(self.seeds)
+        seeds = f"{count} seed{'s' * (count != 1)}"
+        return seeds if self.splits == (OWN_SPLIT,) else f"{len(self.splits)} splits and {seeds}"
 
 
 def usual_fusion(methods: Sequence[str]) -> str:
@@ -118,12 +142,14 @@ def methods_grid(
     values: Mapping[str, Any] | None = None,
     root: str | Path | None = None,
     recipe: str | Path | None = None,
+    splits: str | int | None = None,
 ) -> Grid:
     """Return the grid that compares methods of one backbone on one data set.
 
     Methods are compared with ``vanilla``, or with the first where ``vanilla`` is not among them;
     ``values`` are settings over the recipe's, see :func:`resolve`; ``recipe`` is a file to take in
-    place of the data set's own, whose parts for methods hold for each alone.
+    place of the data set's own, whose parts for methods hold for each alone; ``splits`` are those
+    to draw anew, see :func:`split_names`.
 
     Raises:
         ConfigError: names or settings that cannot be used, or a recipe that was made for others.
@@ -159,4 +185,5 @@ def methods_grid(
         cells=tuple(cells),
         reference="vanilla" if "vanilla" in names else names[0],
         baselines=SIMPLE,
+        splits=(OWN_SPLIT,) if splits is None else split_names(splits),
     )

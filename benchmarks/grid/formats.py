@@ -10,7 +10,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from i2moe_plugin.benchmarks.data.splits import OWN_SPLIT
 from i2moe_plugin.benchmarks.grid.cautions import cautions
+from i2moe_plugin.benchmarks.grid.cells import Grid
 from i2moe_plugin.benchmarks.grid.table import Entry, Table
 from i2moe_plugin.benchmarks.run.files import disk_errors_explained, json_ready, write_text
 from i2moe_plugin.benchmarks.statistics.metrics import (
@@ -25,8 +27,9 @@ from i2moe_plugin.errors import enumerated
 MARKS = {"better": "▲", "worse": "▼"}
 CSV_COLUMNS = (
     *("dataset", "fusion", "method", "variant", "metric", "mean", "deviation", "n", "planned"),
+    "sample_interval",
     *("reference", "difference", "low", "high", "p", "p_adjusted", "p_permutation", "bootstrap"),
-    *("effect", "cliffs_delta", "verdict", "verdict_adjusted"),
+    *("effect", "cliffs_delta", "verdict", "verdict_adjusted", "splits"),
     *("paper", "paper_deviation", "paper_table", "not_comparable", "reasons", "values"),
 )
 
@@ -43,13 +46,23 @@ def cell_text(entry: Entry | None) -> str:
     else:
         text = format_mean(entry.metric, values)
     if entry.comparison is not None:
-        text += f" {MARKS.get(entry.comparison.verdict_adjusted or '', '')}".rstrip()
+        text += f" {MARKS.get(entry.comparison.shown_verdict, '')}".rstrip()
     if 0 < len(values) < entry.planned:
         text += f" ({len(values)} of {entry.planned} seeds)"
     if entry.paper is not None:
         star = "*" if entry.not_comparable else ""
         text += f" [{format_value(entry.metric, entry.paper.value)}{star}]"
     return text
+
+
+def averaged_over(grid: Grid) -> str:
+    """Say what a table's figures are means over.
+
+    >>> averaged_over(Grid("", "", (0, 1), ()))
+    'seeds 0, 1'
+    """
+    seeds = f"seeds {', '.join(map(str, grid.seeds))}"
+    return seeds if grid.splits == (OWN_SPLIT,) else f"{len(grid.splits)} splits and {seeds}"
 
 
 def row_name(row: tuple[str, ...]) -> str:
@@ -82,13 +95,9 @@ def simple_cells(table: Table, columns: Sequence[tuple[str, str]]) -> list[list[
 def markdown(table: Table) -> str:
     """Write a pipe table, notes, and why what is not finished is not."""
     head = ["", *map(column_name, table.columns)]
-    seeds = ", ".join(map(str, table.grid.seeds))
-    lines = [f"## {table.grid.title}", "", f"Mean ± sample deviation over seeds {seeds}.", ""]
-    lines += [_pipes(head), _pipes(["---", *["---:"] * len(table.columns)])]
-    for row in table.rows:
-        cells = [cell_text(table.entries.get((row, column))) for column in table.columns]
-        lines.append(_pipes([row_name(row), *cells]))
-    lines += [_pipes(cells) for cells in simple_cells(table, table.columns)]
+    over = averaged_over(table.grid)
+    lines = [f"## {table.grid.title}", "", f"Mean ± sample deviation over {over}.", ""]
+    lines += pipe_table(head, [*_rows(table), *simple_cells(table, table.columns)])
     notes = [*table.notes, *(f"Caution: {caution}" for caution in cautions(table))]
     lines += ["", *(f"- {note}" for note in notes)]
     if table.reasons:
@@ -111,6 +120,7 @@ def csv_text(table: Table) -> str:
             "metric": entry.metric,
             "variant": " ".join(entry.row[2:]),
             "bootstrap": " ".join(map(str, comparison.get("bootstrap") or ())),
+            "sample_interval": " ".join(map(str, facts["sample_interval"] or ())),
             "paper": paper.get("value"),
             "paper_deviation": paper.get("deviation"),
             "paper_table": paper.get("table"),
@@ -126,14 +136,8 @@ def latex(table: Table) -> str:
     """Write a booktabs table, with notes as comments."""
     head = ["", *map(column_name, table.columns)]
     lines = [f"% {note}" for note in table.notes]
-    lines += [r"\begin{tabular}{l" + "r" * len(table.columns) + "}", r"\toprule"]
-    lines += [_ampersands(head), r"\midrule"]
-    for row in table.rows:
-        cells = [cell_text(table.entries.get((row, column))) for column in table.columns]
-        lines.append(_ampersands([row_name(row), *cells]))
-    if simple := simple_cells(table, table.columns):
-        lines += [r"\midrule", *map(_ampersands, simple)]
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
+    lines += latex_table(head, _rows(table), simple_cells(table, table.columns))
+    return "\n".join(lines) + "\n"
 
 
 def json_text(table: Table) -> str:
@@ -172,12 +176,16 @@ def methods_record(table: Table) -> dict[str, Any]:
         "fusion": first.settings.fusion,
         "metric": first.metrics[0],
         "seeds": list(table.grid.seeds),
+        "splits": list(table.grid.splits),
         "methods": {
             cell.settings.method: {
                 "metrics": {
-                    metric: {**summarise(values), "values": values}
-                    for metric in cell.metrics
-                    for values in [list(cell.values(metric).values())]
+                    entry.metric: {
+                        **summarise(list(entry.values.values())),
+                        "values": list(entry.values.values()),
+                        "sample_interval": entry.sample_interval,
+                    }
+                    for entry in entries[cell.settings.method]
                 },
                 "parameters": next(iter(cell.runs.values())).result["parameters"],
                 "seconds": summarise(list(cell.values("seconds").values())),
@@ -203,9 +211,37 @@ def methods_record(table: Table) -> dict[str, Any]:
             for cell in table.cells
             if (found := cell.evidence())
         },
+        "sample_intervals": first.sampling and first.sampling.about,
         "notes": list(first.notes),
         "cautions": cautions(table),
     }
+
+
+def _rows(table: Table) -> list[list[str]]:
+    """Return the text of each row of methods."""
+    return [
+        [row_name(row), *(cell_text(table.entries.get((row, column))) for column in table.columns)]
+        for row in table.rows
+    ]
+
+
+def pipe_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Write the lines of a Markdown table; figures, in all columns but the first, are at the right.
+
+    >>> pipe_table(["", "x"], [["a|b", "1"]])
+    ['|  | x |', '| --- | ---: |', '| a\\\\|b | 1 |']
+    """
+    rule = ["---", *["---:"] * (len(head) - 1)]
+    return [_pipes([*cells]) for cells in (head, rule, *rows)]
+
+
+def latex_table(head: Sequence[str], *parts: Sequence[Sequence[str]]) -> list[str]:
+    """Write the lines of a booktabs table, with a rule between its parts."""
+    lines = [r"\begin{tabular}{l" + "r" * (len(head) - 1) + "}", r"\toprule", _ampersands([*head])]
+    for part in parts:
+        if part:
+            lines += [r"\midrule", *(_ampersands([*cells]) for cells in part)]
+    return [*lines, r"\bottomrule", r"\end{tabular}"]
 
 
 def _pipes(cells: list[str]) -> str:

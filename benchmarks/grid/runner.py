@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from i2moe_plugin.backbones.create import misfit
 from i2moe_plugin.backbones.entry import backbones
 from i2moe_plugin.benchmarks.data.open import OpenedDataset, open_dataset
-from i2moe_plugin.benchmarks.grid.baselines import Baseline, fit_baselines
+from i2moe_plugin.benchmarks.data.splits import OWN_SPLIT
+from i2moe_plugin.benchmarks.grid.baselines import Baseline, fit_baselines, over_splits
 from i2moe_plugin.benchmarks.grid.cells import ALL, Cell, Grid
 from i2moe_plugin.benchmarks.grid.executors import Executor
 from i2moe_plugin.benchmarks.grid.executors.dask import Dask
 from i2moe_plugin.benchmarks.grid.executors.processes import Processes, can_fork, count_cores
 from i2moe_plugin.benchmarks.grid.executors.serial import Serial
 from i2moe_plugin.benchmarks.grid.failures import Failures, in_one_line
-from i2moe_plugin.benchmarks.grid.table import Attempt, CellRuns, State, Table, make_table
+from i2moe_plugin.benchmarks.grid.logs import RunLogs, writing_logs
+from i2moe_plugin.benchmarks.grid.runs import Attempt, CellRuns, State
+from i2moe_plugin.benchmarks.grid.table import Table, make_table
 from i2moe_plugin.benchmarks.grid.training import SharedData, Training
 from i2moe_plugin.benchmarks.run.defaults import fill_in
 from i2moe_plugin.benchmarks.run.environment import (
@@ -43,7 +46,6 @@ from i2moe_plugin.errors import (
     RunError,
     did_you_mean,
 )
-from i2moe_plugin.methods import find_method
 from i2moe_plugin.training import count_parameters
 
 #: Called with a cell, an attempt of it, and the epoch's record where it is being trained.
@@ -59,6 +61,7 @@ def open_cell(cell: Cell, *, cache: bool = True, sample: bool = False) -> Opened
         loader=settings.loader,
         cache=cache,
         sample=sample,
+        split=settings.split,
         **settings.data_settings,
     )
 
@@ -78,6 +81,8 @@ class GridRunner:
         progress: show a bar on a terminal while data is prepared.
         on_event: called with every new state and every epoch.
         cluster: where runs are trained, in place of here; ``workers`` is then not asked.
+        log: where epochs and results are logged too; see
+            :data:`~i2moe_plugin.benchmarks.grid.logs.WRITERS`.
     """
 
     store: RunStore
@@ -89,39 +94,89 @@ class GridRunner:
     progress: bool = False
     on_event: OnEvent = lambda *_: None
     cluster: Dask | None = None
+    log: Sequence[str] = ()
+    _logs: RunLogs | None = field(default=None, init=False, repr=False)
 
     def run(self, grid: Grid) -> Table:
         """Run a grid; seeds go outside cells, so that one that is stopped has whole comparisons."""
-        cells = [
-            CellRuns.planned(with_device(cell, self.cluster), grid.seeds) for cell in grid.cells
-        ]
+        with writing_logs(self.log, self.store.folder) as self._logs:
+            return self._run(grid)
+
+    def _run(self, grid: Grid) -> Table:
+        cells = self._planned(grid)
         baselines: list[Baseline] = []
         for group in _sharing_data(cells):
-            try:
-                data = self.open_data(group[0].cell)
-                missing = self._missing(group, data)
-                if missing:
-                    prepare_data(group[0].settings.device, data, self.cluster, self.progress)
-            except I2MoEError as error:  # files that are not here, or turn out to be damaged
-                self._skip(group, error)
-                continue
-            if missing:
-                self._train(missing, SharedData(data, self.open_data, group[0].cell))
-            if (cell := next((cell for cell in group if cell.runs), None)) is not None:
-                baselines += fit_baselines(grid.baselines, data, cell.metrics[0], self.store.folder)
+            fitted = []
+            for split in grid.splits:
+                data = self._run_split(group, split)
+                cell = next((cell for cell in group if cell.runs), None)
+                if data is not None and cell is not None:
+                    metric = cell.metrics[0]
+                    fitted.append(fit_baselines(grid.baselines, data, metric, self.store.folder))
+            baselines += over_splits(fitted)
         return make_table(grid, cells, baselines)
 
+    def _run_split(self, group: Sequence[CellRuns], split: str) -> OpenedDataset | None:
+        """Run what is missing of the cells that share their data, on one split; None: no data."""
+        cell = group[0].cell.on_split(split)
+        try:
+            data = self.open_data(cell)
+            missing = self._missing(group, data, split)
+            if missing:
+                prepare_data(cell.settings.device, data, self.cluster, self.progress)
+        except I2MoEError as error:  # files that are not here, or turn out to be damaged
+            self._skip(group, error)
+            return None
+        for attempt in (attempt for one in group for attempt in one.attempts):
+            if attempt.reused:
+                Failures(self.store.folder).forget(attempt.name)
+        if missing:
+            self._train(missing, SharedData(data, self.open_data, cell))
+        return data
+
+    def survey(self, grid: Grid) -> Iterator[tuple[list[CellRuns], OpenedDataset | None]]:
+        """Give the cells that share a data set, and that, with what is settled; trains nothing.
+
+        The data set is that of the first split, and None where it cannot be opened.
+        """
+        for group in _sharing_data(self._planned(grid)):
+            opened = []
+            try:
+                for split in grid.splits:
+                    opened.append(self.open_data(group[0].cell.on_split(split)))
+                    self._missing(group, opened[-1], split)
+            except I2MoEError as error:
+                self._skip(group, error)
+            yield group, opened[0] if opened else None
+
+    def workers_for(self, settings: Sequence[RunSettings], data: OpenedDataset) -> int:
+        """Return how many of these runs, on one data set, are trained at a time.
+
+        Raises:
+            BackboneError: a model that cannot be built.
+        """
+        if self.cluster is not None:
+            return min(self.cluster.workers, len(settings))
+        return min(self.workers or workers_that_pay(settings, data), len(settings))
+
+    def _planned(self, grid: Grid) -> list[CellRuns]:
+        return [
+            CellRuns.planned(with_device(cell, self.cluster), grid.seeds, grid.splits)
+            for cell in grid.cells
+        ]
+
     def _missing(
-        self, group: Sequence[CellRuns], data: OpenedDataset
+        self, group: Sequence[CellRuns], data: OpenedDataset, split: str
     ) -> list[tuple[CellRuns, Attempt]]:
-        """Return the runs of a group that are to be trained, seed by seed."""
+        """Return the runs of a group on a split that are to be trained, seed by seed."""
         for cell in group:
             _describe(cell, data)
             try:
                 _check_fit(cell, data)
             except I2MoEError as error:
                 self._skip([cell], error)
-        by_seed = zip(*(cell.attempts for cell in group), strict=True)
+        own = [[one for one in cell.attempts if one.settings.split == split] for cell in group]
+        by_seed = zip(*own, strict=True)
         places = [place for row in by_seed for place in zip(group, row, strict=True)]
         missing = [place for place in places if not self._is_settled(*place, data)]
         if self.cluster is None:  # a worker tells of itself
@@ -158,12 +213,10 @@ class GridRunner:
 
     def _train(self, missing: list[tuple[CellRuns, Attempt]], data: SharedData) -> None:
         settings = [attempt.settings for _, attempt in missing]
-        executor = self.cluster or choose_executor(
-            min(self.workers or workers_that_pay(settings, data.open()), len(missing))
-        )
+        executor = self.cluster or choose_executor(self.workers_for(settings, data.open()))
         if executor.workers > 1:
             # Short runs a seed later: at the end no process then waits for another's long one.
-            seeds = [attempt.seed for attempt in missing[0][0].attempts]
+            seeds = list(dict.fromkeys(attempt.seed for attempt in missing[0][0].attempts))
 
             def order(place: tuple[CellRuns, Attempt]) -> tuple[int, bool]:
                 short = place[0].settings.method == "vanilla"
@@ -194,8 +247,10 @@ class GridRunner:
                 return  # its worker died between its last word and its end; another looked again
             if state == "running":
                 attempt.state = state
-                self.on_event(cell, attempt, content)
+                self._tell(cell, attempt, content)
             else:
+                if state == "finished":
+                    Failures(store.folder).forget(attempt.name)
                 self._settle(cell, attempt, state, content)
 
         load_what_runs_need()  # once, and not in each process
@@ -206,9 +261,13 @@ class GridRunner:
     ) -> None:
         attempt.state, attempt.reason = state, reason or ""
         if state == "finished":
-            Failures(self.store.folder).forget(attempt.name)
             attempt.run = attempt.run or self._finished(attempt)
-        self.on_event(cell, attempt, None)
+        self._tell(cell, attempt, None)
+
+    def _tell(self, cell: CellRuns, attempt: Attempt, epoch: dict[str, Any] | None) -> None:
+        if self._logs is not None:
+            self._logs(cell, attempt, epoch)
+        self.on_event(cell, attempt, epoch)
 
     def _finished(self, attempt: Attempt) -> Run:
         """Return the run that was just written; its files are checked where a worker wrote them."""
@@ -298,20 +357,30 @@ def _sharing_data(cells: Iterable[CellRuns]) -> list[list[CellRuns]]:
 
 def _describe(cell: CellRuns, data: OpenedDataset) -> None:
     """Write down what the data set says of a cell, and settle what its size decides."""
-    settings, sources = fill_in(cell.settings, cell.cell.sources, len(data.labels("train")))
-    cell.cell = replace(cell.cell, settings=settings, sources=sources)
+    settings, sources = cell.settings, cell.cell.sources
+    if not cell.metrics:  # once: all splits have the same settings
+        settings, sources = fill_in(settings, sources, len(data.labels("train")), data.task)
+        cell.cell = replace(cell.cell, settings=settings, sources=sources)
     for attempt in cell.attempts:
-        attempt.settings = settings.model_copy(update={"seed": attempt.seed})
+        place = {"seed": attempt.seed, "split": attempt.settings.split}
+        attempt.settings = settings.model_copy(update=place)
     every = dict.fromkeys([headline_metric(settings, data), *data.task.metric_names])
     named = ([*every] if name == ALL else [name] for name in cell.cell.metrics)
     cell.metrics = tuple(name for names in named for name in names) or (data.metric,)
     cell.selection = settings.metric or data.selection or data.metric
-    cell.notes = data.notes
+    cell.test_share = len(data.sample_ids("test")) / len(data.sample_ids("train"))
+    notes = data.notes
     with suppress(DatasetError):  # damage is told by the run that meets it
-        cell.notes += data.observations()
+        notes += data.observations()
     if tuned := cell.cell.tuned:
         seeds = [attempt.seed for attempt in cell.attempts]
-        cell.notes += tuned_notes(tuned, data.fingerprint(), seeds)
+        notes += tuned_notes(tuned, data.fingerprint(), seeds)
+        if cell.attempts[0].settings.split != OWN_SPLIT:
+            notes += (
+                "the recipe was tuned on samples of which some are test samples of splits drawn "
+                "anew: figures are too good.",
+            )
+    cell.notes = tuple(dict.fromkeys((*cell.notes, *notes)))
     cell.published = not data.is_sample
 
 
@@ -328,10 +397,3 @@ def _check_fit(cell: CellRuns, data: OpenedDataset) -> None:
     problem = misfit(backbones.get(cell.settings.fusion), len(data.modalities))
     if problem:
         raise BackboneError(problem)
-    method = find_method(cell.settings.method)
-    if data.incomplete and not method.incomplete:
-        raise ConfigError(
-            f"{data.name}: some samples lack {', '.join(data.incomplete)}, and {method.name} "
-            "cannot be trained on such samples. Leave them out of the files, or take another "
-            "method."
-        )

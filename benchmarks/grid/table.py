@@ -10,124 +10,28 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
+from i2moe_plugin.benchmarks.data.splits import OWN_SPLIT
 from i2moe_plugin.benchmarks.grid.baselines import KINDS, Baseline
-from i2moe_plugin.benchmarks.grid.cells import Cell, Grid
-from i2moe_plugin.benchmarks.run.settings import RunSettings
-from i2moe_plugin.benchmarks.run.store import EVIDENCE, Run
+from i2moe_plugin.benchmarks.grid.cells import Grid
+from i2moe_plugin.benchmarks.grid.runs import CellRuns, State
 from i2moe_plugin.benchmarks.statistics.metrics import COSTS
 from i2moe_plugin.benchmarks.statistics.paired import (
     FEWEST_SEEDS,
     Comparison,
+    Interval,
     compare,
     correct,
     summarise,
     what_permutation_can,
 )
 from i2moe_plugin.benchmarks.statistics.paper import Figure, find_figure
+from i2moe_plugin.errors import counted
 from i2moe_plugin.tasks import HIGHER_IS_BETTER
 
-if TYPE_CHECKING:
-    from i2moe_plugin.interpretation import MeanParts
-
-State = Literal["waiting", "running", "finished", "failed", "skipped", "stopped"]
 #: A data set and a metric.
 Column = tuple[str, str]
-
-
-@dataclass
-class Attempt:
-    """One seed of a cell: a run that is planned, under way, or over.
-
-    Attributes:
-        settings: with the seed.
-        state: ``finished``; ``failed``: trained, and it did not work; ``skipped``: it cannot be
-            started here; ``stopped``: it could not be written, or another process computes it.
-        name: of its directory, as soon as the data is open.
-        reason: why it is not finished.
-        run: the finished run.
-        reused: it was finished before.
-    """
-
-    settings: RunSettings
-    state: State = "waiting"
-    name: str = ""
-    reason: str = ""
-    run: Run | None = None
-    reused: bool = False
-
-    @property
-    def seed(self) -> int:
-        """What everything random in it derives from."""
-        return self.settings.seed
-
-
-@dataclass
-class CellRuns:
-    """A cell and what became of its runs.
-
-    Attributes:
-        cell: what was planned.
-        attempts: one a seed, in order.
-        metrics: what the table shows of it.
-        notes: the data set's.
-        published: it ran on the published data set (or an embedded one), not on a drawn sample.
-        selection: the metric that selects the epoch on validation data.
-    """
-
-    cell: Cell
-    attempts: list[Attempt]
-    metrics: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    published: bool = True
-    selection: str = ""
-
-    @classmethod
-    def planned(cls, cell: Cell, seeds: Sequence[int]) -> CellRuns:
-        """Return a cell of which nothing has been run."""
-        settings = [cell.settings.model_copy(update={"seed": seed}) for seed in seeds]
-        return cls(cell, list(map(Attempt, settings)))
-
-    @property
-    def settings(self) -> RunSettings:
-        """The settings of its runs, with seed 0."""
-        return self.cell.settings
-
-    @property
-    def runs(self) -> dict[int, Run]:
-        """The finished runs, by seed; nothing else is counted."""
-        return {a.seed: a.run for a in self.attempts if a.run is not None}
-
-    @property
-    def every_note(self) -> list[str]:
-        """The data set's notes, and what its runs say of themselves."""
-        of_runs = (note for run in self.runs.values() for note in run.result.get("notes", ()))
-        return list(dict.fromkeys([*self.notes, *of_runs]))
-
-    @property
-    def states(self) -> Counter[State]:
-        """How many attempts are in each state."""
-        return Counter(attempt.state for attempt in self.attempts)
-
-    def values(self, metric: str) -> dict[int, float]:
-        """Return a metric on test data, or a cost, of each finished run by seed; NaN: undefined."""
-        return {seed: _value(run.result, metric) for seed, run in self.runs.items()}
-
-    def expert_weights(self) -> dict[str, float]:
-        """Return each expert's weight, the mean over test samples and seeds; none: no experts."""
-        results = [run.result for run in self.runs.values()]
-        found = [result["expert_weights"] for result in results if "expert_weights" in result]
-        names = found[0] if found else ()
-        return {name: sum(row[name] for row in found) / len(found) for name in names}
-
-    def evidence(self) -> list[MeanParts]:
-        """Return mean parts in bits over runs, of each predicted thing; none: no such method."""
-        from i2moe_plugin.interpretation import evidence
-
-        outputs = [run.interpretable() for run in self.runs.values() if EVIDENCE in run.files]
-        outputs = [one for one in outputs if len(one)]
-        return evidence(outputs) if outputs else []
 
 
 @dataclass(frozen=True)
@@ -161,9 +65,15 @@ class Entry:
         return self.cell.settings.dataset
 
     @cached_property
-    def values(self) -> dict[int, float]:
-        """The figure of each finished run, by seed; NaN where it is undefined."""
+    def values(self) -> dict[int | str, float]:
+        """The figure of each finished run; NaN where it is undefined."""
         return self.cell.values(self.metric)
+
+    @property
+    def sample_interval(self) -> Interval | None:
+        """The 95 % interval of the mean over test samples; None of costs and undefined figures."""
+        sampling = self.cell.sampling
+        return None if sampling is None else sampling.intervals.get(self.metric)
 
     @property
     def planned(self) -> int:
@@ -186,6 +96,7 @@ class Entry:
             "variant": {name: str(value) for name, value in cell.variant.items()},
             "metric": self.metric,
             **summary,
+            "sample_interval": self.sample_interval,
             "planned": self.planned,
             "states": dict(self.cell.states),
             "reasons": self.reasons,
@@ -266,13 +177,14 @@ class Table:
             for attempt in cell.attempts:
                 if attempt.reason:
                     where = found.setdefault(f"{attempt.state}: {attempt.reason}", [])
-                    where.append(f"{' '.join(cell.cell.key)} seed {attempt.seed}")
+                    where.append(f"{' '.join(cell.cell.key)} {attempt}")
         return found
 
     @cached_property
     def notes(self) -> list[str]:
         """What to know before reading the table, in sentences."""
-        return list(dict.fromkeys(_notes(self.cells, list(self.entries.values()))))
+        of_simple = (f"{b.dataset}: {b.name}: {b.note}." for b in self.baselines if b.note)
+        return list(dict.fromkeys([*_notes(self.cells, [*self.entries.values()]), *of_simple]))
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything, for JSON."""
@@ -280,6 +192,7 @@ class Table:
             "suite": self.grid.name,
             "title": self.grid.title,
             "seeds": list(self.grid.seeds),
+            "splits": list(self.grid.splits),
             "notes": self.notes,
             "unfinished": self.reasons,
             "entries": [entry.as_dict() for entry in self.entries.values()],
@@ -305,10 +218,15 @@ def _entry(item: CellRuns, metric: str, reference: CellRuns | None, paper: bool)
     comparison = None
     if reference is not None and metric in HIGHER_IS_BETTER:
         ours, theirs = item.values(metric), reference.values(metric)
-        shared = [seed for seed in ours if seed in theirs]
+        shared = [place for place in ours if place in theirs]
+        split_of = {attempt.place: attempt.settings.split for attempt in item.attempts}
         if shared:
             comparison = compare(
-                metric, [theirs[seed] for seed in shared], [ours[seed] for seed in shared]
+                metric,
+                [theirs[place] for place in shared],
+                [ours[place] for place in shared],
+                [split_of[place] for place in shared],
+                item.test_share,
             )
     figure = None
     if paper:
@@ -320,19 +238,13 @@ def _entry(item: CellRuns, metric: str, reference: CellRuns | None, paper: bool)
     return Entry(item, metric, reference, comparison, figure, reason)
 
 
-def _value(result: Mapping[str, Any], metric: str) -> float:
-    if metric == "seconds":
-        value = result["seconds"]["total"]
-    else:
-        value = result.get(metric) if metric in COSTS else result["test"].get(metric)
-    return math.nan if value is None else float(value)
-
-
 def _not_comparable(item: CellRuns, metric: str) -> str:
     """Say why a figure is not to be held against the paper's; empty where nothing is known."""
     reasons = []
     if not item.published and metric not in COSTS:
         reasons.append("drawn sample")
+    if any(attempt.settings.split != OWN_SPLIT for attempt in item.attempts):
+        reasons.append("splits drawn anew")
     if item.cell.altered:
         reasons.append(f"other settings: {', '.join(item.cell.altered)}")
     return "; ".join(reasons)
@@ -354,15 +266,24 @@ def _notes(cells: Sequence[CellRuns], entries: Sequence[Entry]) -> Iterable[str]
     tested = [entry.comparison for entry in entries if entry.comparison is not None]
     if tested:
         count = sum(item.p_adjusted is not None for item in tested)
+        over_splits = max(item.splits for item in tested) > 1
+        test = "corrected resampled t test over splits" if over_splits else "t test over seeds"
+        comparisons = counted(count, "comparison")
+        holm = f" after Holm's correction over {comparisons} in this table" if count else ""
+        yield f"▲ better, ▼ worse than the reference: paired {test}, p < 0.05{holm}."
         yield (
-            f"▲ better, ▼ worse than the reference: paired t test over seeds, p < 0.05 after "
-            f"Holm's correction over the {count} comparisons of this table."
+            f"Comparisons are {tested[0].rests_on}."
+            if over_splits
+            else (
+                "Comparisons cover seeds on one split of each data set alone; --splits covers more."
+            )
         )
-        seeds = min(item.seeds for item in tested)
-        if seeds < FEWEST_SEEDS:
-            yield f"Fewer than {FEWEST_SEEDS} seeds in places: no verdict there."
-        elif seeds < 6:
-            yield f"{what_permutation_can(seeds).capitalize()}."
+        fewest = min(item.units for item in tested)
+        if fewest < FEWEST_SEEDS:
+            units = "splits" if over_splits else "seeds"
+            yield f"Fewer than {FEWEST_SEEDS} {units} in places: no verdict there."
+        elif fewest < 6 and not over_splits:
+            yield f"{what_permutation_can(fewest).capitalize()}."
     figures = [(entry, entry.paper) for entry in entries if entry.paper is not None]
     if figures:
         yield (

@@ -18,7 +18,7 @@ from i2moe_plugin.benchmarks.grid.cells import Cell, Grid
 from i2moe_plugin.benchmarks.grid.executors.dask import Dask
 from i2moe_plugin.benchmarks.grid.failures import in_one_line
 from i2moe_plugin.benchmarks.grid.runner import GridRunner, open_cell
-from i2moe_plugin.benchmarks.grid.table import Attempt, CellRuns
+from i2moe_plugin.benchmarks.grid.runs import Attempt, CellRuns
 from i2moe_plugin.benchmarks.run.environment import (
     create_fabric,
     resolve_device,

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from i2moe_plugin.benchmarks.grid.table import CellRuns, Table
+from i2moe_plugin.benchmarks.grid.runs import CellRuns
+from i2moe_plugin.benchmarks.grid.table import Table
 from i2moe_plugin.benchmarks.run.multibench import SELECTION
 from i2moe_plugin.benchmarks.run.settings import RunSettings
 from i2moe_plugin.benchmarks.statistics.equivalence import (

@@ -2,7 +2,8 @@
 
 A probe is a part of a registry or a kind of setting with the numbers that it gives: every task
 with its loss and its metrics, every masking, objective, penalty, backbone and method, trainings
-with each kind of option, statistics, and what is read from outputs. All take a few seconds.
+with each kind of option, statistics, what is read from outputs, and the ways of data from files to
+results (:mod:`~i2moe_plugin.benchmarks.regression.ways`). All take a few seconds.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from typing import Any
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -25,6 +25,8 @@ from i2moe_plugin.backbones.create import create_backbone
 from i2moe_plugin.backbones.entry import backbones
 from i2moe_plugin.backbones.latents import LatentSpec
 from i2moe_plugin.benchmarks.grid.failures import in_one_line
+from i2moe_plugin.benchmarks.regression import ways
+from i2moe_plugin.benchmarks.regression.numbers import Numbers, brief, numbers_of
 from i2moe_plugin.benchmarks.run.environment import cpu_threads
 from i2moe_plugin.benchmarks.statistics.equivalence import equivalent_pairs
 from i2moe_plugin.benchmarks.statistics.paired import compare, holm
@@ -33,6 +35,7 @@ from i2moe_plugin.interactions.masking import MASKINGS, create_masking
 from i2moe_plugin.interactions.regularizers import PENALTIES
 from i2moe_plugin.methods import METHODS, SINGLE, create_model
 from i2moe_plugin.seeding import derive_seed, seeded
+from i2moe_plugin.target_scale import TargetScale
 from i2moe_plugin.tasks import (
     Classification,
     Multilabel,
@@ -44,7 +47,6 @@ from i2moe_plugin.tasks import (
 from i2moe_plugin.testing import Subject
 from i2moe_plugin.training import Trainer
 
-Numbers = Sequence[float]
 #: A kind of task each, with every setting that changes a loss or a metric.
 TASKS: dict[str, Task] = {
     "classification of 2": Classification(2),
@@ -116,6 +118,7 @@ def _all() -> Iterator[tuple[str, Callable[[], Numbers]]]:
         yield f"statistics: {name}", measure
     for name, read in _READINGS.items():
         yield f"interpretation: {name}", partial(_read, read)
+    yield from ways.measured()
 
 
 def _trainings() -> Iterator[tuple[str, dict[str, Any]]]:
@@ -157,6 +160,16 @@ def _trainings() -> Iterator[tuple[str, dict[str, Any]]]:
         ("seed", 1),
     ):
         yield f"{key} {value}", {key: value}
+    # At these rates the best epoch is an early one, and accuracies tie while the loss falls.
+    yield "patience", {"patience": 1, "lr": 0.2}
+    yield "patience and ties", {"patience": 2, "lr": 1e-6}
+    yield (
+        "targets in units of their own",
+        {
+            "task": TASKS["regression, mse"],
+            "target_scale": TargetScale((50.0, -3.0), (20.0, 0.5)),
+        },
+    )
     yield "regularizer weight", {"method": "rep-cos", "regularizer_weight": 3.0}
 
 
@@ -172,10 +185,10 @@ def _judged(task: Task) -> Numbers:
     decided, right = (torch.as_tensor(x) for x in (task.decide(outputs), task.truth(truth)))
     return [
         loss.item(),
-        *_brief(prediction.grad),
+        *brief(prediction.grad),
         *metrics.values(),
-        *_brief(decided),
-        *_brief(right),
+        *brief(decided),
+        *brief(right),
     ]
 
 
@@ -191,7 +204,7 @@ def _masked(name: str) -> Numbers:
     absent = [masking.absent(latent, place) for place, latent in enumerate(latents)]
     # Of each expert, and of the experts' difference: noise of their own.
     each = [one for tensor in drawn for one in (tensor, tensor[0] - tensor[1])]
-    return [number for tensor in (*each, *absent) for number in _brief(tensor)]
+    return [number for tensor in (*each, *absent) for number in brief(tensor)]
 
 
 def _objective(name: str) -> Numbers:
@@ -201,7 +214,7 @@ def _objective(name: str) -> Numbers:
         outputs = torch.randn(modalities + 2, modalities + 1, BATCH, 3, requires_grad=True)
         losses = interaction_losses(outputs, name)
         gradient = torch.autograd.grad(losses @ torch.arange(1.0, len(losses) + 1), outputs)[0]
-        found += [*losses.tolist(), *_brief(gradient)]
+        found += [*losses.tolist(), *brief(gradient)]
     return found
 
 
@@ -209,7 +222,7 @@ def _penalty(penalty: Any) -> Numbers:
     fused = torch.randn(4, BATCH, 5, requires_grad=True)
     values = [penalty(fused, epoch) for epoch in (1, 30)]
     torch.stack(values).sum().backward()
-    return [*(value.item() for value in values), *_brief(fused.grad)]
+    return [*(value.item() for value in values), *brief(fused.grad)]
 
 
 def _fused(subject: Subject, kind: str) -> Numbers:
@@ -220,10 +233,10 @@ def _fused(subject: Subject, kind: str) -> Numbers:
     found: list[float] = [sum(p.numel() for p in backbone.parameters())]
     for training in (False, True):
         output, auxiliary = backbone.train(training)(inputs)
-        found += [*_brief(output), auxiliary.item()]
+        found += [*brief(output), auxiliary.item()]
     (output.square().sum() + auxiliary).backward()
     gradients = [p.grad.flatten() for p in backbone.parameters() if p.grad is not None]
-    return [*found, *_brief(torch.cat(gradients))]
+    return [*found, *brief(torch.cat(gradients))]
 
 
 def _trained(
@@ -237,6 +250,8 @@ def _trained(
     seed: int = 0,
     clip_grad_norm: float | None = None,
     weight_decay: float = 0.0,
+    patience: int | None = None,
+    target_scale: TargetScale | None = None,
     **settings: Any,
 ) -> Numbers:
     """Return what a few epochs on drawn data give: losses, the best epoch, and its predictions."""
@@ -253,6 +268,8 @@ def _trained(
         weight_decay=weight_decay,
         clip_grad_norm=clip_grad_norm,
         seed=seed,
+        patience=patience,
+        target_scale=target_scale,
         fabric=Fabric(accelerator="cpu", devices=1),
     )
     train, valid, test = (_loader(task, latents) for _ in range(3))
@@ -263,9 +280,9 @@ def _trained(
                   for entry in part.values() for value in np.ravel(entry)]  # fmt: skip
     results = [trainer.predict(test), *([trainer.predict(test, absent)] if absent else [])]
     for result in results:
-        found += [result.loss, *_brief(torch.from_numpy(result.prediction))]
+        found += [result.loss, *brief(torch.from_numpy(result.prediction))]
         if result.weights is not None:
-            found += _brief(torch.from_numpy(result.weights))
+            found += brief(torch.from_numpy(result.weights))
     return found
 
 
@@ -312,11 +329,11 @@ def _outputs() -> interpret.Outputs:
 
 
 def _read(read: Callable[[interpret.Outputs], Any]) -> Numbers:
-    return _numbers_of(read(_outputs()))
+    return numbers_of(read(_outputs()))
 
 
 def _compared(metric: str) -> Numbers:
-    return _numbers_of(compare(metric, _FIRST, _SECOND).as_dict())
+    return numbers_of(compare(metric, _FIRST, _SECOND).as_dict())
 
 
 _FIRST = (0.61, 0.64, 0.58, 0.66, 0.63)
@@ -332,7 +349,7 @@ _STATISTICS: dict[str, Callable[[], Numbers]] = {
         for seeds in (2, 5)
     ],
     "Holm": lambda: holm([0.01, 0.04, 0.03, 0.5]),
-    "equivalence": lambda: _numbers_of(equivalent_pairs(_FIRST, _SECOND, 0.05).as_dict()),
+    "equivalence": lambda: numbers_of(equivalent_pairs(_FIRST, _SECOND, 0.05).as_dict()),
     "seeds": lambda: [derive_seed(3, "epoch", 2) % 1_000_003, derive_seed(0) % 1_000_003],
 }
 _READINGS: dict[str, Callable[[interpret.Outputs], Any]] = {
@@ -343,28 +360,3 @@ _READINGS: dict[str, Callable[[interpret.Outputs], Any]] = {
     "calibration": interpret.calibration,
     "one sample": lambda outputs: interpret.explain(outputs, "s7", 3).experts,
 }
-
-
-def _brief(tensor: Tensor | None) -> list[float]:
-    """Return mean, deviation, and a sum in which every place has a weight of its own."""
-    if tensor is None:
-        return [0.0]
-    flat = tensor.detach().double().flatten()
-    places = torch.arange(len(flat), dtype=torch.float64)
-    return [
-        flat.mean().item(),
-        flat.std(unbiased=False).item(),
-        (flat * places.cos()).mean().item(),
-    ]
-
-
-def _numbers_of(found: Any) -> list[float]:
-    """Return all numbers of a record or a table, in order."""
-    if isinstance(found, dict):
-        return [number for value in found.values() for number in _numbers_of(value)]
-    if isinstance(found, (list, tuple)):
-        return [number for value in found for number in _numbers_of(value)]
-    if hasattr(found, "select_dtypes"):
-        numbers: NDArray[Any] = found.select_dtypes("number").to_numpy(dtype=float)
-        return [float(number) for number in numbers.ravel()]
-    return [float(found)] if isinstance(found, (bool, int, float)) else []

@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 from i2moe_plugin.benchmarks.regression.baseline import Baseline
 from i2moe_plugin.benchmarks.regression.checks import Check
 from i2moe_plugin.benchmarks.run.files import disk_errors_explained
+from i2moe_plugin.errors import counted
 
 #: Characters that XML 1.0 has no way to write.
 _UNWRITABLE = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -24,7 +25,7 @@ def verdict(checks: Sequence[Check]) -> str:
     'Passed: 2 checks of 1 cell, 1 moved within what is tolerated.'
     """
     cells = len({check.cell for check in checks})
-    over = f"{len(checks)} checks of {cells} cell{'s' * (cells != 1)}"
+    over = f"{counted(len(checks), 'check')} of {counted(cells, 'cell')}"
     failed = sum(check.outcome == "regression" for check in checks)
     moved = sum(check.outcome == "moved" for check in checks)
     if failed:

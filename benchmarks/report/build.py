@@ -12,6 +12,7 @@ from typing import Any
 
 from i2moe_plugin import __version__
 from i2moe_plugin.benchmarks.grid.failures import Failures
+from i2moe_plugin.benchmarks.grid.runs import one_split, run_title
 from i2moe_plugin.benchmarks.report.features import explained_note, feature_panels, seeds_panel
 from i2moe_plugin.benchmarks.report.groups import (
     Group,
@@ -89,7 +90,9 @@ def build(
             shown = [run for run in group.runs() if run.path in drawn]
             stability = stability_of(group) if shown else None
             panels = group_panels(group, stability) if shown else []
-            faithful = seeds_panel([run for run in group.runs() if run.method == "fl-i2moe"])
+            faithful = seeds_panel(
+                one_split(run for run in group.runs() if run.method == "fl-i2moe")
+            )
             if faithful is not None:
                 panels = [*panels, faithful]
             panels = [*panels, *robustness_panels(list(group.runs()))]
@@ -102,7 +105,7 @@ def build(
                 )
                 figures[key] += feature_panels(run, with_data)
                 advance(1)
-                title = f"{group.name}, {method_title(run.method)}, seed {run.seed}"
+                title = f"{group.name}, {method_title(run.method)}, {run_title(run)}"
                 facts = _facts(run, key, title, sentences)
                 runs.append(facts | {"group": index, "figures": _heads(figures[key])})
                 outputs = run.interpretable()
@@ -210,7 +213,7 @@ def _facts(run: Run, key: str, title: str, sentences: list[str]) -> dict[str, An
         "sentences": sentences,
         "heading": "What may be claimed of this run"
         if EVIDENCE in run.files
-        else "What a weight is worth in this run",
+        else "How far these weights can be trusted",
         "settings": settings,
         "environment": [(name, _word(value)) for name, value in (environment | measured).items()],
         "notes": [*result["notes"], *filter(None, [explained_note(run)])],
@@ -264,7 +267,8 @@ def _collect(
                 media.add(key, list(ids), viewer.show, 1 / (len(wanted) - done), advance)
         left_out = media.left_out.get(key, 0)
         if viewer.missing:
-            notes.append(f"Samples are shown without their modalities: {viewer.missing}.")
+            reason = viewer.missing.removesuffix(".")
+            notes.append(f"Samples are shown without their modalities: {reason}.")
         elif left_out:
             notes.append(
                 f"{name}: {left_out:,} of {len(ids):,} samples are shown without their modalities, "

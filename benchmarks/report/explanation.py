@@ -13,7 +13,7 @@ from i2moe_plugin.benchmarks.report.previews import as_record
 from i2moe_plugin.benchmarks.report.waterfall import ExplainedParts, decided_html, explain_parts
 from i2moe_plugin.benchmarks.run.collect import find_runs, runs_of_other_seeds
 from i2moe_plugin.benchmarks.run.store import EVIDENCE, Run
-from i2moe_plugin.errors import ConfigError, RunError, enumerated
+from i2moe_plugin.errors import ConfigError, RunError, counted, enumerated
 from i2moe_plugin.interpretation import CAVEAT, Explanation, WeightVerdict, explain, weight_verdict
 
 if TYPE_CHECKING:
@@ -161,7 +161,8 @@ def the_run(path: Path) -> Run:
         return found.runs[0]
     names = [run.name for run in found.runs if run.method != "vanilla"]
     raise RunError(
-        f"{path} holds {len(found.runs)} runs; give one of them: {enumerated(names) or 'none'}."
+        f"{path} holds {counted(len(found.runs), 'run')}; give one of them: "
+        f"{enumerated(names) or 'none'}."
     )
 
 

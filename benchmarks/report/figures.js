@@ -61,6 +61,10 @@
       if (event.target.open && !place.firstChild) place.append(report.table(of(panel).table.columns, of(panel).table.rows));
     });
   }
+  /* A printed page has no view that figures come into. */
+  window.addEventListener("beforeprint", () => {
+    for (const panel of document.querySelectorAll(".panel")) if (panel.offsetParent && !drawn.has(panel)) draw(panel);
+  });
   report.themed.push(() => { for (const panel of drawn) if (panel.offsetParent) draw(panel); else drawn.delete(panel); });
 
   const choose = document.getElementById("run");

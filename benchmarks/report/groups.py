@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from i2moe_plugin.benchmarks.grid.cells import Cell, Grid
-from i2moe_plugin.benchmarks.grid.table import Attempt, CellRuns, Entry, Table, make_table
+from i2moe_plugin.benchmarks.grid.runs import Attempt, CellRuns, test_share
+from i2moe_plugin.benchmarks.grid.table import Entry, Table, make_table
 from i2moe_plugin.benchmarks.run.settings import RunSettings
 from i2moe_plugin.benchmarks.run.store import Run
 from i2moe_plugin.benchmarks.statistics.metrics import (
     format_interval,
     format_mean,
+    format_range,
     format_value,
     method_title,
     metric_heading,
@@ -43,10 +45,11 @@ class Group:
 
 def group_runs(runs: Sequence[Run]) -> list[Group]:
     """Return the groups of runs, in the order of their first; a run met twice counts once."""
-    alike: dict[str, dict[str, dict[int, Run]]] = {}  # configuration -> method -> seed
+    # configuration -> method -> split and seed
+    alike: dict[str, dict[str, dict[int | str, Run]]] = {}
     for run in runs:
         methods = alike.setdefault(run.configuration, {})
-        methods.setdefault(run.method, {}).setdefault(run.seed, run)
+        methods.setdefault(run.method, {}).setdefault(run.place, run)
     firsts = [next(iter(next(iter(methods.values())).values())) for methods in alike.values()]
     names = [f"{run.settings['fusion']} on {run.settings['dataset']}" for run in firsts]
     groups: dict[str, list[CellRuns]] = {}
@@ -56,7 +59,7 @@ def group_runs(runs: Sequence[Run]) -> list[Group]:
             variant = {"settings": names[: place + 1].count(name)}
             name += f", settings {variant['settings']}"
         metrics = run_metrics(firsts[place])
-        groups[name] = [_cell(by_seed, variant, metrics) for by_seed in methods.values()]
+        groups[name] = [_cell(by_place, variant, metrics) for by_place in methods.values()]
     cells = [cell for group in groups.values() for cell in group]
     table = make_table(Grid("report", "", (), tuple(cell.cell for cell in cells)), cells)
     return [Group(name, own, table) for name, own in groups.items()]
@@ -89,20 +92,24 @@ def verdict_sentence(group: Group) -> str:
         item = group.table.of(cell)[0].comparison
         if item is not None:
             words = verdict_words(item, cell.settings.method, "vanilla")
-            parts.append(f"{words} ({item.seeds} paired seeds, on this one split)")
+            parts.append(f"{words} ({item.rests_on})")
     if not parts:
         return f"{group.name}: nothing to compare; vanilla and another method are needed."
     return f"{group.name}: {'; '.join(parts)}."
 
 
-def _cell(by_seed: dict[int, Run], variant: dict[str, Any], metrics: tuple[str, ...]) -> CellRuns:
+def _cell(
+    by_place: dict[int | str, Run], variant: dict[str, Any], metrics: tuple[str, ...]
+) -> CellRuns:
     """Return the cell of a configuration's method. Settings of older versions are not checked."""
-    runs = [run for _, run in sorted(by_seed.items())]
+    runs = sorted(by_place.values(), key=lambda run: (run.split, run.seed))
     settings = [RunSettings.model_construct(**run.settings) for run in runs]
     attempts = [
         Attempt(one, "finished", run.name, run=run) for one, run in zip(settings, runs, strict=True)
     ]
-    return CellRuns(Cell(settings[0], variant=variant), attempts, metrics)
+    cell = CellRuns(Cell(settings[0], variant=variant), attempts, metrics)
+    cell.test_share = test_share(runs[0])
+    return cell
 
 
 def _is_vanilla(cell: CellRuns) -> bool:
@@ -121,6 +128,7 @@ def _row(group: Group, entry: Entry) -> dict[str, Any]:
         "headline": metric == entry.cell.metrics[0],
         "seeds": len(values),
         "value": (format_mean(metric, values), summarise(values)["mean"]),
+        "over_samples": format_range(metric, entry.sample_interval),
         "difference": difference,
         "interval": format_interval(item) if item else "",
         "verdict": item.verdict if item else "",

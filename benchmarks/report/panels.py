@@ -9,18 +9,22 @@ from typing import Any
 import pandas as pd
 
 from i2moe_plugin import interpretation as interpret
+from i2moe_plugin.benchmarks.data.splits import OWN_SPLIT
+from i2moe_plugin.benchmarks.grid.runs import one_split
 from i2moe_plugin.benchmarks.report.groups import Group, run_metrics
 from i2moe_plugin.benchmarks.run.store import EVIDENCE, Run
-from i2moe_plugin.benchmarks.statistics.metrics import metric_title
+from i2moe_plugin.benchmarks.statistics.metrics import metric_heading, metric_title
 from i2moe_plugin.errors import ConfigError
 from i2moe_plugin.interpretation import figures
 from i2moe_plugin.interpretation.bits import DEFINITION
+from i2moe_plugin.tasks import Classification, Regression
 
 Panel = dict[str, Any]
 SHORT_CAVEAT = (
     "A weight is how much was mixed in: it does not show that the interaction is in the data, nor "
     "that this expert decided."
 )
+MOST_CLASSES = 30  # that figures of each class are drawn of
 MOST_OUTPUTS = 5  # labels or values whose parts are told in words
 DIGITS = 5  # of the data beside a figure
 
@@ -36,13 +40,18 @@ def run_panels(run: Run, stability: pd.DataFrame | None) -> tuple[list[Panel], l
     if experts and len(outputs):
         verdict = interpret.weight_verdict(outputs)
         deletion = interpret.deletion(outputs, metric)
+        unit = name
+        if metric_heading(metric).endswith("%"):
+            shares = ["metric", "fall", "low", "high"]
+            deletion[shares] *= 100
+            unit = f"{name} in percentage points"
         control = interpret.permuted_labels(outputs)
         # Areas under curves of many classes take longer than all the rest together.
         quick = [m for m in outputs.task.metric_names if m == metric or not m.startswith("au")]
         alone = interpret.expert_metrics(outputs, quick)
-        sentences = interpret.worth(verdict, deletion, control, stability, metric=name)
+        sentences = interpret.worth(verdict, deletion, control, stability, metric=unit)
         note = f"{verdict.sentence} {SHORT_CAVEAT}"
-        by_class = interpret.weight_summary(outputs, "class")
+        by_class = interpret.weight_summary(outputs, "class", MOST_CLASSES)
         panels += [
             panel(
                 "Weights of the experts",
@@ -56,8 +65,13 @@ def run_panels(run: Run, stability: pd.DataFrame | None) -> tuple[list[Panel], l
                 interpret.weight_summary(outputs, "correct"),
                 note,
             ),
-            panel("Weights by class", figures.weights_by_class(by_class), by_class, note),
-            panel("Deletion test", figures.deletion(deletion, name), deletion, _DELETION),
+            panel(
+                "Weights by class",
+                figures.weights_by_class(by_class),
+                by_class,
+                f"{_of_classes(outputs)}{note}",
+            ),
+            panel("Deletion test", figures.deletion(deletion, unit), deletion, _DELETION),
             panel("Permuted-label control", figures.control(control), control, _CONTROL),
             panel(
                 "Each expert alone, and together",
@@ -76,6 +90,7 @@ def run_panels(run: Run, stability: pd.DataFrame | None) -> tuple[list[Panel], l
     if len(outputs):
         calibration = interpret.calibration(outputs)
         panels.append(panel("Calibration", figures.calibration(calibration), calibration))
+        panels += _judged(outputs)
     if len(curves):
         best = run.result.get("best_epoch")
         panels.append(panel("Training", figures.curves(curves, best), curves))
@@ -84,7 +99,8 @@ def run_panels(run: Run, stability: pd.DataFrame | None) -> tuple[list[Panel], l
 
 def stability_of(group: Group) -> pd.DataFrame | None:
     """Return how stable a group's weights are; None below 2 seeds, and without experts."""
-    runs = [run.interpretable() for run in group.runs() if run.method == "i2moe"]
+    alike = one_split(run for run in group.runs() if run.method == "i2moe")
+    runs = [run.interpretable() for run in alike]
     try:
         return interpret.stability(runs)
     except ConfigError:
@@ -94,9 +110,12 @@ def stability_of(group: Group) -> pd.DataFrame | None:
 def group_panels(group: Group, stability: pd.DataFrame | None) -> list[Panel]:
     """Draw what is told of several seeds together: parts in bits, then how stable weights are."""
     panels = []
-    runs = [run.interpretable() for run in group.runs() if EVIDENCE in run.files]
+    alike = one_split(run for run in group.runs() if EVIDENCE in run.files)
+    runs = [run.interpretable() for run in alike]
     if len(runs) > 1 and len(runs[0]):
         title = f"What carried the prediction, mean over {len(runs)} seeds"
+        if alike[0].split != OWN_SPLIT:
+            title += f" of split {alike[0].split}"
         frame = interpret.part_summary(runs)
         told = interpret.evidence(runs)[:MOST_OUTPUTS]
         words = " ".join(line for one in told for line in one.sentences())
@@ -141,12 +160,45 @@ def _parts(outputs: interpret.Outputs) -> Iterator[Panel]:
     title = "What carried the prediction"
     frames = {
         title: interpret.part_summary(outputs),
-        f"{title}, by class": interpret.part_summary(outputs, "class"),
+        f"{title}, by class": interpret.part_summary(outputs, "class", MOST_CLASSES),
         f"{title}, by correctness": interpret.part_summary(outputs, "correct"),
     }
     for name, frame in frames.items():
         if len(frame):
-            yield panel(name, figures.parts(frame, name), frame, note)
+            some = _of_classes(outputs) if name.endswith("class") else ""
+            yield panel(name, figures.parts(frame, name), frame, f"{some}{note}")
+
+
+def _of_classes(outputs: interpret.Outputs) -> str:
+    """Say that not all classes are drawn; nothing where they are."""
+    count = len(outputs.groups("class"))
+    if count <= MOST_CLASSES:
+        return ""
+    return f"Of {count:,} classes, the {MOST_CLASSES} that have most test samples are shown. "
+
+
+def _judged(outputs: interpret.Outputs) -> Iterator[Panel]:
+    """Draw how predictions are right and wrong."""
+    if isinstance(outputs.task, Regression):
+        frame = interpret.residuals(outputs)
+        some = frame.iloc[:: max(1, len(frame) // 200)]
+        yield panel("Predicted and true", figures.residuals(frame), some)
+        return
+    if isinstance(outputs.task, Classification) and len(outputs.class_names) <= MOST_CLASSES:
+        counts = interpret.confusion(outputs)
+        titled = counts.reset_index(names="true")
+        yield panel("Confusion of classes", figures.confusion(counts), titled)
+    if len(outputs.class_names) <= MOST_CLASSES:
+        alone = interpret.class_metrics(outputs)
+        yield panel("Each class alone", figures.class_metrics(alone), alone)
+        ranks, recall = interpret.roc(outputs), interpret.precision_recall(outputs)
+        if len(ranks):
+            areas = ranks.groupby("class", sort=False)["area"].first().reset_index()
+            yield panel("ROC curves", figures.roc(ranks), areas)
+            mean = ["average_precision", "share"]
+            means = recall.groupby("class", sort=False)[mean].first().reset_index()
+            figure = figures.precision_recall(recall)
+            yield panel("Precision and recall", figure, means)
 
 
 def _by_class(outputs: interpret.Outputs, note: str) -> Iterator[Panel]:
@@ -194,6 +246,6 @@ _DELETION = (
     "an expert lies inside the grey band, dropping it hurts no more than dropping a random one."
 )
 _CONTROL = (
-    "The test labels are dealt out anew among the samples. A diamond right of its bar says that "
+    "Test labels are shuffled among the samples. A diamond right of its bar says that "
     "weights go with the labels more than chance; it does not say why."
 )

@@ -145,9 +145,11 @@ def _modality(axes: Any, item: Preview) -> None:
         for column in np.asarray(item.value).T[:SERIES]:
             axes.plot(column, linewidth=1)
         axes.set_xlabel("time step", fontsize=8)
+        axes.set_ylabel("value", fontsize=8)
     else:
         axes.bar(np.arange(len(item.value)), item.value, color="#7F7F7F")
-        axes.set_xlabel("feature", fontsize=8)
+        axes.set_xlabel("feature, numbered from 0", fontsize=8)
+        axes.set_ylabel("value", fontsize=8)
 
 
 def _text(text: str, limit: int | None = None) -> str:

@@ -243,8 +243,8 @@ def _compared(
     shared = [seed for seed in ours if seed in theirs]
     if not shared or metric not in HIGHER_IS_BETTER:
         return None
-    pairs = [[one[seed] for seed in shared] for one in (theirs, ours)]
-    return compare(metric, *pairs).as_dict()
+    first, second = ([one[seed] for seed in shared] for one in (theirs, ours))
+    return compare(metric, first, second).as_dict()
 
 
 def notes_of(record: Mapping[str, Any]) -> Iterator[str]:

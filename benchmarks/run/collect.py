@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from i2moe_plugin.benchmarks.formats.reading import is_file
 from i2moe_plugin.benchmarks.run.records import check_result, check_settings
 from i2moe_plugin.benchmarks.run.store import MANIFEST, Run, RunStore
-from i2moe_plugin.errors import ConfigError, I2MoEError, RunError
+from i2moe_plugin.errors import ConfigError, I2MoEError, RunError, counted
 
 if TYPE_CHECKING:
     from i2moe_plugin.benchmarks.data.open import OpenedDataset
@@ -96,7 +96,7 @@ def one_run(path: Path, method: str | None = None, seed: int | None = None) -> R
             for key, value in (("method", method), ("seed", seed))
             if value is not None
         )
-        count = f"{len(found)} runs" if found else "no run"
+        count = counted(len(found), "run") if found else "no run"
         names = ", ".join(run.name for run in (found or runs)[:3])
         raise ConfigError(
             f"{path}: {count} of {asked or 'this folder'}, and one is needed: name its directory, "
@@ -105,8 +105,11 @@ def one_run(path: Path, method: str | None = None, seed: int | None = None) -> R
     return found[0]
 
 
-def runs_of_other_seeds(run: Run) -> list[Run]:
-    """Return the undamaged runs beside a run that differ from it in the seed alone, by seed."""
+def runs_of_other_seeds(run: Run, *, splits: bool = False) -> list[Run]:
+    """Return the undamaged runs beside a run that differ from it in the seed alone, by seed.
+
+    Where ``splits``, also those on other splits that were drawn anew as its own was.
+    """
     alike = []
     for path in sorted(run.path.parent.glob(f"*/{MANIFEST}")):
         if path.parent == run.path:
@@ -114,13 +117,14 @@ def runs_of_other_seeds(run: Run) -> list[Run]:
         try:
             other = Run.load(path.parent)
             check_settings(other.path, other.settings)
-            if (other.method, other.configuration) == (run.method, run.configuration):
+            alone = splits or other.split == run.split
+            if alone and (other.method, other.configuration) == (run.method, run.configuration):
                 other.check([other.outputs_name, *_READ])
                 check_result(other.path, other.result, other.history())
                 alike.append(other)
         except RunError:
             continue
-    return sorted(alike, key=lambda other: other.seed)
+    return sorted(alike, key=lambda other: (other.split, other.seed))
 
 
 class SampleViewer:
@@ -141,7 +145,9 @@ class SampleViewer:
     def _open(self, run: Run, root: str | Path | None) -> None:
         from i2moe_plugin.benchmarks.data.open import open_dataset
 
-        data = open_dataset(run.settings["dataset"], root, **run.settings["data_settings"])
+        data = open_dataset(
+            run.settings["dataset"], root, split=run.split, **run.settings["data_settings"]
+        )
         ids = data.sample_ids("test")
         if "splits" in run.settings:
             same = data.split_hash() == run.settings["splits"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import logging
@@ -19,7 +20,7 @@ import torch
 from i2moe_plugin import __version__
 from i2moe_plugin.backbones.entry import backbones
 from i2moe_plugin.benchmarks.data.open import OpenedDataset
-from i2moe_plugin.benchmarks.data.splits import SplitName
+from i2moe_plugin.benchmarks.data.splits import OWN_SPLIT, SPLITS, SplitName
 from i2moe_plugin.benchmarks.run.checkpoints import (
     FITTED,
     WEIGHTS,
@@ -72,6 +73,8 @@ def run_name(settings: RunSettings, data: OpenedDataset) -> tuple[str, str]:
         source=source_of(entry.build, entry.module),
     )
     stem = f"{settings.dataset}-{settings.fusion}-{settings.method}-seed{settings.seed}"
+    if settings.split != OWN_SPLIT:
+        stem += f"-split{settings.split}"
     return f"{stem.replace(':', '.').replace('/', '.')}-{identity[:8]}", identity
 
 
@@ -169,20 +172,25 @@ def fit(
         trainer: of :func:`ready_trainer`.
         settings, data, on_epoch: see :func:`execute`.
     """
+    read = loaders(settings, data, trainer.fabric.device)
+    trainer.fit(read("train", shuffle=True), read("valid"), settings.epochs, on_epoch)
+    return lambda split: trainer.predict(read(split))
+
+
+def loaders(settings: RunSettings, data: OpenedDataset, device: torch.device) -> Callable[..., Any]:
+    """Return what gives the loader of a split, as a run reads it.
+
+    Args:
+        settings, data: see :func:`execute`.
+        device: where it is trained.
+    """
     options: dict[str, Any] = {
         "batch_size": settings.batch_size,
         "seed": settings.seed,
         "num_workers": settings.workers,
-        "pin_memory": trainer.fabric.device.type == "cuda",
+        "pin_memory": device.type == "cuda",
     }
-    prepared = data.prepare(trainer.fabric.device)
-    trainer.fit(
-        prepared.loader("train", shuffle=True, **options),
-        prepared.loader("valid", **options),
-        settings.epochs,
-        on_epoch,
-    )
-    return lambda split: trainer.predict(prepared.loader(split, **options))
+    return functools.partial(data.prepare(device).loader, **options)
 
 
 def _train_and_test(
@@ -270,12 +278,17 @@ def _write(
         "class_names": data.class_names,
         "modalities": list(data.modalities),
         "data_root": None if data.root is None else str(data.root.absolute()),
+        "samples": {split: len(data.sample_ids(split)) for split in SPLITS},
     }
     arrays: dict[str, Any] = {
         "prediction": test.prediction,
         "target": trainer.model.task.truth(test.target),
         "sample_id": np.asarray(data.sample_ids("test")),
     }
+    groups = data.groups("test")
+    result["grouped"] = groups is not None
+    if groups is not None:
+        arrays["group"] = groups.astype(str)
     if isinstance(trainer.model, I2MoE) and test.weights is not None:
         names = trainer.model.expert_names
         result["expert_weights"] = dict(

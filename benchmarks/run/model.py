@@ -45,6 +45,7 @@ def create_trainer(settings: RunSettings, data: OpenedDataset, fabric: Fabric) -
         clip_grad_norm=settings.clip_grad_norm,
         seed=settings.seed,
         patience=settings.patience,
+        schedule=settings.schedule,
         target_scale=target_scale(settings, data),
         fabric=fabric,
     )

@@ -38,6 +38,7 @@ class _Settings(_Record):
     data_settings: dict[SettingName, Any]
     sources: dict[str, str] = {}
     splits: str = ""
+    split: Annotated[str, Field(pattern=r"^(own|[1-9][0-9]{0,3}(of[1-9][0-9]{0,3})?)$")] = "own"
 
 
 class _Result(_Record):
@@ -54,6 +55,8 @@ class _Result(_Record):
     expert_weights: dict[Name, Number | None] = {}
     task: dict[str, Any] = {}
     data_root: str | None = None
+    grouped: bool = False
+    samples: dict[str, Annotated[int, Field(ge=1, lt=2**63)]] = {}
 
 
 class _Epoch(_Record):

@@ -1,4 +1,4 @@
-"""Whether the metric that selects the epoch can select one."""
+"""What is checked before a run is trained: its data, and the metric that selects the epoch."""
 
 from __future__ import annotations
 
@@ -7,15 +7,26 @@ import numpy as np
 from i2moe_plugin.benchmarks.data.open import OpenedDataset
 from i2moe_plugin.benchmarks.run.settings import RunSettings
 from i2moe_plugin.errors import ConfigError
+from i2moe_plugin.methods import find_method
 from i2moe_plugin.tasks import Classification
 
 
 def check_selection(settings: RunSettings, data: OpenedDataset) -> None:
     """Check, before anything is trained, that the selecting metric is defined on validation data.
 
+    And that the method takes samples that lack modalities, where there are some.
+
     Raises:
-        ConfigError: it is undefined there, so that no epoch would be better than another.
+        ConfigError: it is undefined there, so that no epoch would be better than another; or such
+            samples of a method that cannot be trained on them.
     """
+    method = find_method(settings.method)
+    if data.incomplete and not method.incomplete:
+        raise ConfigError(
+            f"{data.name}: some samples lack {', '.join(data.incomplete)}, and {method.name} "
+            "cannot be trained on such samples. Leave them out of the files, or take another "
+            "method."
+        )
     metric = settings.metric or data.selection or data.metric
     if metric in data.task.metric_names and _undefined(metric, data):
         others = [name for name in data.task.metric_names if not _undefined(name, data)]

@@ -19,6 +19,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from i2moe_plugin.backbones.entry import HEAD_SETTINGS
+from i2moe_plugin.benchmarks.data.redraw import Redraw
+from i2moe_plugin.benchmarks.data.splits import OWN_SPLIT
 from i2moe_plugin.benchmarks.run.recipes import load_recipe, recipe_parts
 from i2moe_plugin.deprecation import deprecated
 from i2moe_plugin.errors import ConfigError, did_you_mean
@@ -56,6 +58,7 @@ class RunSettings(BaseModel):
     fusion: str = Field(description="name of the backbone")
     method: Method = Field("i2moe", description="vanilla, i2moe, or a variant of it")
     seed: int = Field(0, ge=0, description="what everything random derives from")
+    split: str = Field(OWN_SPLIT, description="own, or the split that is drawn anew: 3 or 2of5")
 
     epochs: Short[int] = Field(50, ge=1, description="epochs; the best on validation is kept")
     patience: Short[int | None] = Field(
@@ -63,6 +66,9 @@ class RunSettings(BaseModel):
     )
     batch_size: Short[int] = Field(32, ge=1, description="samples a step")
     lr: Short[float] = Field(1e-4, gt=0, description="learning rate of Adam")
+    schedule: Literal["constant", "cosine"] = Field(
+        "constant", description="learning rate over the epochs: constant, or cosine, falling to 0"
+    )
     weight_decay: float = Field(0.0, ge=0, description="decoupled weight decay (AdamW)")
     clip_grad_norm: float | None = Field(None, gt=0, description="clip the gradient norm")
     metric: str | None = Field(
@@ -161,9 +167,19 @@ class RunSettings(BaseModel):
             deprecated("compile", "the same without it: steps are not compiled any more")
         return False
 
+    @field_validator("split")
+    @classmethod
+    def _a_split(cls, name: str) -> str:
+        Redraw.of(name)
+        return name
+
     def identity(self, **facts: str) -> str:
         """Return a hash of what decides the numbers: most settings, and the given facts."""
         decisive = self.model_dump(exclude={"workers", "device", "force_precision"})
+        # Newer settings, at their defaults, leave the runs of earlier versions finished.
+        for name in ("split", "schedule"):
+            if decisive[name] == type(self).model_fields[name].default:
+                del decisive[name]
         text = json.dumps([decisive, facts], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -171,7 +187,7 @@ class RunSettings(BaseModel):
 def setting_names() -> dict[str, str]:
     """Return each plain setting's name and what it means."""
     nested = {"fusion_settings", "data_settings", "evidence_settings"}
-    kept_out = {*nested, "dataset", "fusion", "method", "seed"}
+    kept_out = {*nested, "dataset", "fusion", "method", "seed", "split"}
     plain = {
         name: field for name, field in RunSettings.model_fields.items() if name not in kept_out
     }

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from numpy.typing import NDArray
 
+from i2moe_plugin.benchmarks.data.splits import OWN_SPLIT
 from i2moe_plugin.benchmarks.formats.reading import is_file
 from i2moe_plugin.benchmarks.run.files import (
     disk_errors_explained,
@@ -46,6 +47,15 @@ STATES = ("state.safetensors", "state.previous.safetensors")
 _NOT_COMPARED = ("method", "seed", "sources", "device", "workers", "threads", "force_precision")
 
 
+def place_of(split: str, seed: int) -> int | str:
+    """Return what tells a run from others of its kind: its seed, after the split drawn anew.
+
+    >>> place_of("own", 3), place_of("2of5", 3)
+    (3, '2of5:3')
+    """
+    return seed if split == OWN_SPLIT else f"{split}:{seed}"
+
+
 @dataclass(frozen=True)
 class Run:
     """A finished run on disk. A file is compared with the manifest when it is first read.
@@ -56,7 +66,7 @@ class Run:
     """
 
     path: Path
-    manifest: Mapping[str, Any]
+    manifest: Mapping[str, Any] = field(repr=False)
     _checked: set[str] = field(default_factory=set, repr=False, compare=False)
 
     @classmethod
@@ -183,6 +193,7 @@ class Run:
 
         result = self.result
         columns: dict[str, Any] = {**self.outputs(rows=rows)}
+        columns.pop("group", None)
         try:
             task = task_from(result["task"]) if "task" in result else task_of_outputs(columns)
             if EVIDENCE in self.files:
@@ -226,10 +237,26 @@ class Run:
         """The seed that everything random in it derives from."""
         return int(self.settings["seed"])
 
+    @property
+    def split(self) -> str:
+        """The split that it was trained and tested on: ``own``, or one that was drawn anew."""
+        return str(self.settings.get("split", OWN_SPLIT))
+
+    @property
+    def place(self) -> int | str:
+        """What tells it from the runs that it is averaged with: its seed; ``SPLIT:SEED``."""
+        return place_of(self.split, self.seed)
+
     @cached_property
     def configuration(self) -> str:
-        """All settings but method and seed: equal for the runs that may be compared."""
+        """All settings but method and seed: equal for the runs that may be compared.
+
+        Of splits that were drawn anew it is the kind alone: which of them is as the seed is.
+        """
         kept = {key: value for key, value in self.settings.items() if key not in _NOT_COMPARED}
+        if kept.pop("split", OWN_SPLIT) != OWN_SPLIT:
+            del kept["splits"]
+            kept["split"] = self.split.partition("of")[2]
         return json.dumps(kept, sort_keys=True)
 
 

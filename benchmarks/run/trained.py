@@ -17,6 +17,7 @@ from i2moe_plugin.benchmarks.data.open import (
     open_samples,
 )
 from i2moe_plugin.benchmarks.data.samples import Part, Samples, Source
+from i2moe_plugin.benchmarks.data.splits import OWN_SPLIT
 from i2moe_plugin.benchmarks.encoders import EncoderSettings
 from i2moe_plugin.benchmarks.run.environment import (
     cpu_threads,
@@ -65,6 +66,7 @@ def data_of(saved: SavedModel, root: str | None = None) -> OpenedDataset:
         settings["dataset"],
         root or saved.data_root,
         loader=settings.get("loader", "own"),
+        split=settings.get("split", OWN_SPLIT),
         **settings["data_settings"],
     )
     if record.splits not in (None, data.split_hash()):

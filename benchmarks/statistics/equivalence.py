@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from i2moe_plugin.benchmarks.statistics.paired import LEVEL, deviation
+from i2moe_plugin.benchmarks.statistics.paired import LEVEL, deviation, split_means
 from i2moe_plugin.errors import ConfigError
 
 Outcome = Literal["equivalent", "different", "not shown"]
@@ -46,9 +46,13 @@ class Equivalence:
 
 
 def equivalent_pairs(
-    reference: Sequence[float], values: Sequence[float], margin: float
+    reference: Sequence[float],
+    values: Sequence[float],
+    margin: float,
+    splits: Sequence[str] = (),
+    test_share: float | None = None,
 ) -> Equivalence:
-    """Test pairs of values, one pair a seed.
+    """Test pairs of values, one pair a seed; on several splits as :func:`compare` does.
 
     Raises:
         ConfigError: unpaired or no values, or a margin that is not positive.
@@ -62,7 +66,23 @@ def equivalent_pairs(
             f"a paired comparison needs as many values of both; got {len(reference)} and "
             f"{len(values)}."
         )
-    return equivalent_to(np.subtract(values, reference).tolist(), 0.0, margin)
+    differences = np.subtract(values, reference)
+    if len(set(splits)) < 2:
+        return equivalent_to(differences.tolist(), 0.0, margin)
+    if test_share is None:
+        raise ConfigError("a test over splits needs test_share.")
+    means = split_means(_checked(differences.tolist(), margin), splits)
+    mean, count, spread = float(means.mean()), len(means), deviation(means)
+    if not np.isfinite(mean):
+        return Equivalence(mean, None, None, margin, None, "not shown", count)
+    if spread == 0:
+        return _judged(mean, mean, mean, margin, 0.0 if abs(mean) < margin else 1.0, count)
+    from scipy import stats
+
+    error = spread * (1 / count + test_share) ** 0.5
+    p = float(stats.t.sf((margin - abs(mean)) / error, count - 1))
+    half = float(stats.t.ppf(1 - LEVEL, count - 1)) * error
+    return _judged(mean, mean - half, mean + half, margin, p, count)
 
 
 def equivalent_to(values: Sequence[float], target: float, margin: float) -> Equivalence:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from i2moe_plugin.benchmarks.statistics.paired import Comparison, summarise
+from i2moe_plugin.benchmarks.statistics.paired import Comparison, Interval, summarise
 
 #: What a run cost. Costs are shown as metrics are, and not compared.
 COSTS = ("parameters", "parameters_without_encoders", "seconds")
@@ -92,19 +92,29 @@ def format_mean(metric: str, values: Sequence[float]) -> str:
 def format_interval(comparison: Comparison) -> str:
     """Write the 95 % interval of a difference; nothing where there is none."""
     low, high = comparison.low, comparison.high
-    if low is None or low != low:
+    known = None if low is None or high is None or low != low else (low, high)
+    return format_range(comparison.metric, known, "+")
+
+
+def format_range(metric: str, interval: Interval | None, sign: str = "") -> str:
+    """Write an interval; nothing where there is none.
+
+    >>> format_range("accuracy", (0.25, 0.5)), format_range("mae", None)
+    ('25.00 to 50.00', '')
+    """
+    if interval is None:
         return ""
-    metric = comparison.metric
-    return f"{format_value(metric, low, '+')} to {format_value(metric, high, '+')}"
+    return " to ".join(format_value(metric, end, sign) for end in interval)
 
 
 def verdict_words(comparison: Comparison, method: str, reference: str) -> str:
     """Say what a comparison of two methods showed, without the full stop."""
     one, other = method_title(method), method_title(reference)
     name = metric_title(comparison.metric)
+    units = "splits" if comparison.splits > 1 else "seeds"
     return {
         "better": f"{one} is better than {other} on {name}",
         "worse": f"{one} is worse than {other} on {name}",
         "no difference shown": f"no difference shown between {one} and {other} on {name}",
-        "too few seeds to tell": "too few seeds to tell: at least 3 are needed",
+        "too few seeds to tell": f"too few {units} to tell: at least 3 are needed",
     }[comparison.verdict]

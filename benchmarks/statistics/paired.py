@@ -33,6 +33,10 @@ class Comparison:
         low, high: 95 % interval of that mean (paired t); None with fewer than 3 seeds, where it
             says nothing: of two, it is 13 times as wide as their difference.
         seeds: number of pairs.
+        splits: number of splits that were drawn anew, over which the pairs are spread; 1: the data
+            set's own split alone. Then the interval and ``p`` are of the corrected resampled t
+            test, and no permutation test and no bootstrap are given, which do not know that
+            splits share their samples.
         verdict: of the method; ``better`` or ``worse`` only where the interval excludes 0.
         p: of the paired t test, two-sided; None with fewer than 2 seeds or without any spread.
         p_permutation: of the paired permutation test (signs of the differences flipped), two-sided.
@@ -52,6 +56,7 @@ class Comparison:
     high: float | None
     seeds: int
     verdict: Verdict
+    splits: int = 1
     p: float | None = None
     p_permutation: float | None = None
     p_smallest: float | None = None
@@ -61,13 +66,40 @@ class Comparison:
     p_adjusted: float | None = None
     verdict_adjusted: Verdict | None = None
 
+    @property
+    def units(self) -> int:
+        """What the test counts: splits where there are several, else seeds."""
+        return self.splits if self.splits > 1 else self.seeds
+
+    @property
+    def shown_verdict(self) -> Verdict:
+        """The verdict of its table: corrected, where the table is."""
+        return self.verdict_adjusted or self.verdict
+
+    @property
+    def rests_on(self) -> str:
+        """What the comparison was made over, and so what it covers."""
+        if self.splits == 1:
+            return f"paired over {self.seeds} seeds, on this one split alone"
+        pairs = f"{self.seeds} runs on " if self.seeds > self.splits else ""
+        return (
+            f"paired over {pairs}{self.splits} splits, corrected resampled t test: covers fresh "
+            "splits of this data and seeds together"
+        )
+
     def as_dict(self) -> dict[str, Any]:
         """Return everything, for JSON."""
-        return asdict(self)
+        return {**asdict(self), "rests_on": self.rests_on}
 
 
-def compare(metric: str, reference: Sequence[float], values: Sequence[float]) -> Comparison:
-    """Compare values of two methods that are paired over seeds.
+def compare(
+    metric: str,
+    reference: Sequence[float],
+    values: Sequence[float],
+    splits: Sequence[str] = (),
+    test_share: float | None = None,
+) -> Comparison:
+    """Compare values of two methods that are paired over seeds, or over splits and seeds.
 
     The interval says how much of the difference is seed noise on this one split of this one data
     set; it does not cover other samples of the population. A permutation test cannot reach 5 %
@@ -76,6 +108,9 @@ def compare(metric: str, reference: Sequence[float], values: Sequence[float]) ->
     Args:
         metric: a name in ``HIGHER_IS_BETTER``.
         reference, values: one value a seed, of the reference and of the method, in the same order.
+        splits: the split of each pair, where there are several. Seeds of one split are averaged,
+            and splits are compared by :func:`corrected_resampled`.
+        test_share: number of test samples over that of training samples; needed with splits.
 
     Raises:
         ConfigError: unpaired or no values.
@@ -85,6 +120,8 @@ def compare(metric: str, reference: Sequence[float], values: Sequence[float]) ->
         'better'
     """
     first, second = _paired(reference, values)
+    if len(set(splits)) > 1:
+        return _over_splits(metric, first, second, splits, test_share)
     difference = second - first
     mean, count = float(difference.mean()), len(difference)
     if not np.isfinite(mean):
@@ -110,6 +147,70 @@ def compare(metric: str, reference: Sequence[float], values: Sequence[float]) ->
     )
 
 
+def corrected_resampled(
+    differences: NDArray[Any], test_share: float
+) -> tuple[Interval, float] | None:
+    """Return the 95 % interval and the two-sided p of the corrected resampled t test.
+
+    Splits of one data set share their samples, so their differences are correlated, and the plain
+    t test finds differences that are none. With J splits, variance s^2 of the differences, and
+    n_test and n_train samples in each, the variance of the mean is taken as
+    (1/J + n_test/n_train) s^2, with J - 1 degrees of freedom.
+
+    Source: Nadeau, Bengio: Inference for the Generalization Error, Machine Learning 52, 2003.
+
+    Args:
+        differences: one a split, [J].
+        test_share: n_test / n_train.
+
+    Returns:
+        None below 2 splits, and where all differences are equal.
+    """
+    from scipy import stats
+
+    count, spread = len(differences), deviation(differences)
+    if count < 2 or spread == 0:
+        return None
+    mean, error = float(differences.mean()), spread * (1 / count + test_share) ** 0.5
+    low, high = stats.t.interval(1 - LEVEL, count - 1, loc=mean, scale=error)
+    return (float(low), float(high)), float(2 * stats.t.sf(abs(mean) / error, count - 1))
+
+
+def split_means(differences: NDArray[Any], splits: Sequence[str]) -> NDArray[Any]:
+    """Return the mean difference of each split, over its seeds, in the order of their first."""
+    names = np.array(splits)
+    return np.array([differences[names == name].mean() for name in dict.fromkeys(splits)])
+
+
+def _over_splits(
+    metric: str,
+    first: NDArray[Any],
+    second: NDArray[Any],
+    splits: Sequence[str],
+    test_share: float | None,
+) -> Comparison:
+    """Compare over splits; see :func:`compare`."""
+    if test_share is None or len(splits) != len(first):
+        raise ConfigError("a comparison over splits needs the split of each pair, and test_share.")
+    means = split_means(second - first, splits)
+    mean, count = float(means.mean()), len(means)
+    found = corrected_resampled(means, test_share) if np.isfinite(mean) else None
+    interval = found[0] if found is not None and count >= FEWEST_SEEDS else None
+    shown = interval is not None and not interval[0] <= 0 <= interval[1]
+    return Comparison(
+        metric,
+        mean,
+        interval[0] if interval else None,
+        interval[1] if interval else None,
+        len(first),
+        _verdict(metric, mean, count, shown),
+        splits=count,
+        p=found[1] if found else None,
+        effect=hedges_g(means) if np.isfinite(mean) else None,
+        cliffs_delta=float(np.sign(second[:, None] - first[None, :]).mean()),
+    )
+
+
 def correct(comparisons: Sequence[Comparison]) -> list[Comparison]:
     """Correct verdicts for how many comparisons a table has (Holm), so that few are chance.
 
@@ -128,7 +229,7 @@ def correct(comparisons: Sequence[Comparison]) -> list[Comparison]:
             out.append(replace(item, verdict_adjusted=item.verdict))
             continue
         p = next(adjusted)
-        verdict = _verdict(item.metric, item.difference, item.seeds, p < LEVEL)
+        verdict = _verdict(item.metric, item.difference, item.units, p < LEVEL)
         out.append(replace(item, p_adjusted=p, verdict_adjusted=verdict))
     return out
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from i2moe_plugin.benchmarks.run.files import write_text
+from i2moe_plugin.benchmarks.terminal.output import plain_console
+from i2moe_plugin.benchmarks.terminal.tables import Table
 from i2moe_plugin.benchmarks.truth.audit import Audit
 
 COLUMNS = ("", "score %", "first", "invented", "rank", "shares", "bits", "SHAP %")
@@ -17,7 +17,7 @@ WIDTHS = (10, 5, 8, 5, 6, 5, 11)
 
 def show_audit(found: Audit) -> None:
     """Show the table, what is wrong by it, and how it is read."""
-    console = Console()
+    console = plain_console()
     seeds = f"{len(found.seeds)} seed{'s' * (len(found.seeds) != 1)}"
     console.print(Text(f"{found.title}: {seeds}", style="bold"))
     rows = table_rows(found)

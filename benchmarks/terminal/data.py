@@ -9,15 +9,15 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from i2moe_plugin.benchmarks.data.cards import File
 from i2moe_plugin.benchmarks.data.open import OpenedDataset, open_dataset
 from i2moe_plugin.benchmarks.data.registry import DatasetEntry, datasets, find_dataset
 from i2moe_plugin.benchmarks.data.splits import SPLITS
-from i2moe_plugin.benchmarks.terminal.output import print_json
-from i2moe_plugin.errors import DatasetError
+from i2moe_plugin.benchmarks.terminal.output import plain_console, print_json
+from i2moe_plugin.benchmarks.terminal.tables import Table
+from i2moe_plugin.errors import DatasetError, counted
 
 #: Sets that are drawn when they are named, so no list of what is here holds them.
 DRAWN = (
@@ -50,12 +50,12 @@ def show_data(as_json: bool) -> None:
     for row in rows:
         inputs = str(len(row["modalities"]) or "any")
         table.add_row(row["name"], Text(row["what"]), inputs, row["access"])
-    console = Console()
+    console = plain_console()
     console.print(table)
-    console.print("All about one: i2moe-bench data describe NAME", markup=False)
-    console.print(DRAWN, markup=False)
+    console.print("All about one: i2moe-bench data describe NAME")
+    console.print(DRAWN)
     for name, reason in datasets.broken.items():
-        console.print(f"{name} is installed but cannot be loaded: {reason}", markup=False)
+        console.print(f"{name} is installed but cannot be loaded: {reason}")
 
 
 def show_status(names: tuple[str, ...], root: Path | None, as_json: bool) -> bool:
@@ -69,6 +69,7 @@ def show_status(names: tuple[str, ...], root: Path | None, as_json: bool) -> boo
             {
                 "name": name,
                 "ready": status.ready,
+                "sample": status.ready and entry.folder(place).is_sample,
                 "where": status.where,
                 "size": status.size,
                 "licence": entry.card.licence,
@@ -85,20 +86,24 @@ def show_status(names: tuple[str, ...], root: Path | None, as_json: bool) -> boo
     for row in rows:
         table.add_row(
             row["name"],
-            "[green]yes[/]" if row["ready"] else "[red]no[/]",
+            Text("no", "red")
+            if not row["ready"]
+            else Text("a drawn sample", "yellow")
+            if row["sample"]
+            else Text("yes", "green"),
             row["where"],
             f"{row['size'] / 1e6:.1f} MB" if row["size"] else "",
             row["licence"],
         )
-    console = Console()
+    console = plain_console()
     console.print(table)
     for row in rows if names else ():
         for problem in row["problems"]:
-            console.print(f"{row['name']}: {problem}", markup=False)
+            console.print(f"{row['name']}: {problem}")
         if not row["ready"] and row["how_to_get"]:
-            console.print(f"{row['name']}: {row['how_to_get']}", markup=False)
+            console.print(f"{row['name']}: {row['how_to_get']}")
     if not names and not all(row["ready"] for row in rows):
-        console.print("How to get one: i2moe-bench data describe NAME", markup=False)
+        console.print("How to get one: i2moe-bench data describe NAME")
     return not names or all(row["ready"] for row in rows)
 
 
@@ -113,7 +118,7 @@ def show_description(given: str, as_json: bool) -> None:
         record = {"name": name, "modalities": list(facts.modalities), "metric": facts.metric}
         print_json(record | dataclasses.asdict(card) | {"more": dict(entry.more())})
         return
-    console = Console(highlight=False)
+    console = plain_console(highlight=False)
     console.print(Text(f"{name}: {card.title}", style="bold"))
     selection = facts.selection or facts.metric
     lines = {
@@ -146,6 +151,7 @@ def show_verification(given: str, root: Path | None, as_json: bool) -> bool:
     entry = datasets.get(name)
     problems = entry.verify(place)
     where = entry.status(place).where
+    there = where if entry.card.embedded and place is None else f"in {where}"
     sizes: dict[str, int] = {}
     notes: tuple[str, ...] = ()
     if not problems:
@@ -160,20 +166,21 @@ def show_verification(given: str, root: Path | None, as_json: bool) -> bool:
         record["notes"] = list(notes)
         print_json(record)
     elif problems:
-        click.echo(f"{name} in {where}: {len(problems)} differences")
+        click.echo(f"{name} {there}: {counted(len(problems), 'difference')}")
         for problem in problems:
             click.echo(f"  - {problem}")
         if entry.card.how_to_get:
             click.echo(entry.card.how_to_get)
     else:
         said = ", ".join(f"{count} {split}" for split, count in sizes.items())
-        click.echo(f"{name} in {where}: as published ({said})")
+        state = "a drawn sample, in the published format" if data.is_sample else "as published"
+        click.echo(f"{name} {there}: {state} ({said})")
         for note in notes:
             click.echo(f"Note: {note}")
     return not problems
 
 
-def convert_pickles(given: str, root: Path | None) -> None:
+def convert_pickles(given: str, root: Path | None, as_json: bool) -> None:
     """Write a data set's pickles as HDF5 beside them."""
     from i2moe_plugin.benchmarks.data.convert import convert
 
@@ -187,10 +194,14 @@ def convert_pickles(given: str, root: Path | None) -> None:
     if not found:
         names = ", ".join(file.path for file in pickles)
         raise DatasetError(f"{where}: no such file: {names}. {card.how_to_get}")
-    for path in found:
-        target = path.with_suffix(".h5")
+    written = {path: path.with_suffix(".h5") for path in found}
+    for path, target in written.items():
         convert(path, target)
-        click.echo(f"{path} -> {target}")
+        if not as_json:
+            click.echo(f"{path} -> {target}")
+    if as_json:
+        pairs = [{"pickle": str(path), "hdf5": str(target)} for path, target in written.items()]
+        print_json({"name": name, "files": pairs})
 
 
 def _show_file(console: Console, file: File) -> None:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from rich.box import SIMPLE
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from i2moe_plugin.benchmarks.report.text import without_controls
+from i2moe_plugin.benchmarks.terminal.tables import Table
 
 if TYPE_CHECKING:
     from i2moe_plugin.benchmarks.data.preview import Preview
@@ -50,7 +50,7 @@ def show_explanation(console: Console, explained: ExplainedSample) -> None:
     console.print(_products(explained))
     if one.classes_left_out:
         console.print(Text(f"{one.classes_left_out} more classes are not shown.", style="dim"))
-    console.print(Text("What a weight is worth here", style="bold"))
+    console.print(Text("How far these weights can be trusted", style="bold"))
     for sentence in explained.sentences():
         console.print(Text(f"· {without_controls(sentence)}"), soft_wrap=False)
 
@@ -224,7 +224,7 @@ def _series(item: Preview) -> Table:
     values = np.asarray(item.value)
     table = Table(show_header=False, box=None)
     for column in range(min(values.shape[1], SPARKLINES)):
-        name = item.names[column] if column < len(item.names) else f"channel {column + 1}"
+        name = item.names[column] if column < len(item.names) else f"channel {column}"
         line = sparkline(values[:, column])
         table.add_row(Text(without_controls(name, 24)), line, f"{_low_high(values[:, column])}")
     rest = values.shape[1] - SPARKLINES
@@ -239,10 +239,10 @@ def _features(item: Preview) -> Table:
     table.add_row(Text("all", style="dim"), sparkline(values), _low_high(values))
     order = np.argsort(-np.abs(np.nan_to_num(values)))[:FEATURES]
     for index in order:
-        name = item.names[index] if index < len(item.names) else f"feature {index + 1}"
+        name = item.names[index] if index < len(item.names) else f"feature {index}"
         table.add_row(Text(without_controls(name, 24)), f"{values[index]:.4g}")
     if len(values) > FEATURES:
-        more = f"the {FEATURES} furthest from 0 of {len(values)}"
+        more = f"the {FEATURES} furthest from 0 of {len(values)}, numbered from 0"
         table.add_row(Text(more, style="dim"))
     return table
 

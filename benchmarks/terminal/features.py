@@ -7,10 +7,10 @@ from typing import Any
 
 from rich.box import SIMPLE
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from i2moe_plugin.benchmarks.report.text import without_controls
+from i2moe_plugin.benchmarks.terminal.tables import Table
 
 SHADES = " ░▒▓█"
 WORDS = 6  # named of each text

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from i2moe_plugin.benchmarks.report.text import without_controls
+from i2moe_plugin.benchmarks.terminal.output import plain_console
+from i2moe_plugin.benchmarks.terminal.tables import Table
 from i2moe_plugin.benchmarks.truth.interactions import Estimates
 from i2moe_plugin.interactions.experts import interaction_experts
 
 
 def show_estimates(found: Estimates) -> None:
     """Show each estimator's parts, and what the model makes of interactions."""
-    console = Console()
+    console = plain_console()
     console.print(Text(without_controls(found.subject), style="bold"))
     if found.parts:
         table = Table(title="Bits", title_justify="left")

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from i2moe_plugin.benchmarks.report.text import without_controls
+from i2moe_plugin.benchmarks.terminal.output import plain_console
+from i2moe_plugin.benchmarks.terminal.tables import Table
+from i2moe_plugin.errors import counted
 
 if TYPE_CHECKING:
     from i2moe_plugin.benchmarks.run.predicted import Predicted
@@ -20,7 +21,7 @@ ROWS = 10
 
 def show_predictions(found: Predicted, output: Path | None) -> None:
     """Show the first samples, and where all of them are."""
-    console, frame = Console(), found.table
+    console, frame = plain_console(), found.table
     table = Table(box=None)
     table.add_column("id", no_wrap=True)
     names = [name for name in frame if str(name).partition(":")[0] in ("prediction", "label")]
@@ -48,7 +49,7 @@ def show_predictions(found: Predicted, output: Path | None) -> None:
         where = "-o FILE writes them all" if output is None else "all are in the file"
         console.print(Text(f"and {len(frame) - ROWS} more; {where}.", style="dim"))
     if output is not None:
-        console.print(Text(f"wrote {output}: {len(frame)} samples"), soft_wrap=True)
+        console.print(Text(f"wrote {output}: {counted(len(frame), 'sample')}"), soft_wrap=True)
 
 
 def _cell(value: Any) -> str:

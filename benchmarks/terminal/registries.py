@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from i2moe_plugin.backbones.entry import backbones as backbone_registry
 from i2moe_plugin.backbones.entry import list_backbones
 from i2moe_plugin.benchmarks.data.registry import datasets
 from i2moe_plugin.benchmarks.run.settings import default_of, setting_names
-from i2moe_plugin.benchmarks.terminal.output import print_json
+from i2moe_plugin.benchmarks.terminal.output import plain_console, print_json
+from i2moe_plugin.benchmarks.terminal.tables import Table
+from i2moe_plugin.benchmarks.terminal.verbosity import verbose
 
 if TYPE_CHECKING:
     from i2moe_plugin.testing import CheckResult
@@ -31,6 +32,8 @@ def show_backbones(as_json: bool) -> None:
             "latents": entry.latents,
             "modalities": f"{entry.min_modalities}+"
             if entry.max_modalities is None
+            else f"{entry.min_modalities}"
+            if entry.max_modalities == entry.min_modalities
             else f"{entry.min_modalities}-{entry.max_modalities}",
             "what": entry.description,
             "settings": _settings(entry.settings),
@@ -95,12 +98,14 @@ def _settings(parameters: Mapping[str, inspect.Parameter]) -> str:
 
 
 def _show(rows: list[dict[str, str]], as_json: bool, broken: Mapping[str, str]) -> None:
-    """Show one block a row: its name, then each fact it has."""
+    """Show a table of what fits, or with ``-v`` all: a name, then each fact it has."""
     if as_json:
         print_json(rows)
         return
-    console = Console(highlight=False)
-    for row in rows:
+    console = plain_console(highlight=False)
+    if not verbose():
+        _show_table(console, rows)
+    for row in rows if verbose() else ():
         console.print(Text(row["name"], style="bold"))
         for key, value in row.items():
             if key != "name" and value:
@@ -110,6 +115,22 @@ def _show(rows: list[dict[str, str]], as_json: bool, broken: Mapping[str, str]) 
         console.print(f"{name} is installed but cannot be loaded: {reason}", markup=False)
 
 
+def _show_table(console: Console, rows: list[dict[str, str]]) -> None:
+    names = [name for name in rows[0] if name not in _LONG]
+    table = Table()
+    for name in names:
+        table.add_column(name, no_wrap=name == "name", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(row.get(name, "")) for name in names))
+    console.print(table)
+    if set(rows[0]) & _LONG:
+        left = " and ".join(name for name in rows[0] if name in _LONG)
+        console.print(f"-v shows {left} as well; --json has everything.", style="dim")
+
+
+#: Facts that would make a table too wide.
+_LONG = {"settings", "source"}
+MOST_ALIKE = 3  # checks that are not run for one reason, each in a row of its own
 STYLE = {"passed": "green", "failed": "bold red", "skipped": "dim"}
 
 
@@ -124,7 +145,21 @@ def show_checks(found: Mapping[str, Sequence[CheckResult]], as_json: bool) -> No
         )
         return
     for name, results in found.items():
-        _show_results(Console(), name, results)
+        _show_results(plain_console(), name, results)
+
+
+def _alike_together(results: Sequence[CheckResult]) -> list[CheckResult]:
+    """Put checks that were not run for one reason into one row, where there are many."""
+    reasons = Counter(result.detail for result in results if result.outcome == "skipped")
+    shown: dict[object, CheckResult] = {}
+    for place, result in enumerate(results):
+        many = result.outcome == "skipped" and reasons[result.detail] > MOST_ALIKE
+        if many and result.detail not in shown:
+            count = reasons[result.detail]
+            shown[result.detail] = dataclasses.replace(result, name=f"{count} others")
+        elif not many:
+            shown[place] = result
+    return list(shown.values())
 
 
 def _show_results(console: Console, name: str, results: Sequence[CheckResult]) -> None:
@@ -132,7 +167,7 @@ def _show_results(console: Console, name: str, results: Sequence[CheckResult]) -
     table.add_column("check", no_wrap=True)
     table.add_column("result", no_wrap=True)
     table.add_column("what was found, and what to do", overflow="fold")
-    for result in results:
+    for result in _alike_together(results):
         found = Text(result.detail)
         if result.advice:
             found.append(f"\n{result.advice}", style="yellow")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from i2moe_plugin.benchmarks.regression.checks import Check
@@ -16,13 +15,15 @@ from i2moe_plugin.benchmarks.statistics.metrics import (
     format_value,
     metric_heading,
 )
+from i2moe_plugin.benchmarks.terminal.output import plain_console
+from i2moe_plugin.benchmarks.terminal.tables import Table
 
 STYLES = {"equivalent": "bold green", "different": "bold red"}
 
 
 def show_parity(parity: Parity) -> None:
     """Show a table of claims, and what to know about each."""
-    console = Console()
+    console = plain_console()
     seeds = f"{len(parity.seeds)} seed{'s' * (len(parity.seeds) != 1)}"
     table = Table(title=f"{parity.fusion} on {parity.dataset}: parity over {seeds}")
     for name in ("", "ours", "theirs", "answer"):

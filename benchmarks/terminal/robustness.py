@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from i2moe_plugin.benchmarks.report.text import without_controls
@@ -16,7 +15,7 @@ from i2moe_plugin.benchmarks.statistics.metrics import (
     method_title,
     metric_heading,
 )
-from i2moe_plugin.benchmarks.terminal.tables import print_in_parts
+from i2moe_plugin.benchmarks.terminal.tables import Table, print_in_parts
 
 SHOWN = (0.0, 0.2, 0.5, 1.0)  # levels
 MARKED = "▲ better, ▼ worse than vanilla"
@@ -74,7 +73,7 @@ def show_absence(record: Mapping[str, Any]) -> None:
     for group in record["groups"]:
         methods = group["methods"]
 
-        def part(chosen: slice, group: Any = group, methods: Any = methods) -> Table:
+        def part(chosen: slice, *, group: Any = group, methods: Any = methods) -> Table:
             title = f"{group['name']}: test {metric_heading(group['metric'])} by what is present"
             table = Table(title=without_controls(title), title_justify="left")
             table.add_column("present")

@@ -6,22 +6,27 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.table import Table as RichTable
 from rich.text import Text
 
 from i2moe_plugin.benchmarks.experiments.experiment import verdict_sentence
 from i2moe_plugin.benchmarks.grid.cautions import cautions
-from i2moe_plugin.benchmarks.grid.table import CellRuns, Entry, Table
+from i2moe_plugin.benchmarks.grid.runs import CellRuns
+from i2moe_plugin.benchmarks.grid.table import Entry, Table
 from i2moe_plugin.benchmarks.report.text import without_controls
 from i2moe_plugin.benchmarks.run.defaults import said_of
 from i2moe_plugin.benchmarks.statistics.metrics import (
     format_interval,
     format_mean,
+    format_range,
     format_value,
     method_title,
     metric_heading,
 )
+from i2moe_plugin.benchmarks.statistics.paired import summarise
+from i2moe_plugin.benchmarks.terminal.output import plain_console
+from i2moe_plugin.benchmarks.terminal.tables import Table as RichTable
 from i2moe_plugin.benchmarks.terminal.tables import print_in_parts
+from i2moe_plugin.benchmarks.terminal.verbosity import quiet, verbose
 from i2moe_plugin.interpretation.bits import DEFINITION
 
 if TYPE_CHECKING:
@@ -33,27 +38,32 @@ VERDICT_STYLE = {"better": "bold green", "worse": "bold red"}
 
 def show_methods(table: Table) -> None:
     """Show the table of a backbone's methods, and what came out in sentences."""
-    console, metrics = Console(), table.cells[0].metrics
+    console, metrics = plain_console(), table.cells[0].metrics
     print_in_parts(
         console, len(metrics), lambda part: _metrics_table(table, part, titled=not part.start)
     )
+    about = (cell.sampling.about for cell in table.cells if cell.sampling is not None)
+    for sentence in dict.fromkeys(about):
+        console.print(Text(sentence, style="dim"))
     for cell in table.cells:
         headline = table.of(cell)[0]
         if headline.comparison is not None:
             console.print(_verdict(headline))
-    for cell in table.cells:
-        method, weights = cell.settings.method, cell.expert_weights()
+    for cell in () if quiet() else table.cells:
+        method, weights = cell.settings.method, cell.weights_by_seed()
         if method == "ensemble" or len(weights) < 2:
             continue  # nothing was learned there
         whose = "" if method == "i2moe" else f" of {method_title(method)}"
         console.print(
-            f"Mean weight of each expert{whose}: "
-            + ", ".join(f"{name} {value:.2f}" for name, value in weights.items())
+            f"Mean weight of each expert{whose}{_over(weights)}: "
+            + ", ".join(f"{name} {_weight(values)}" for name, values in weights.items())
         )
     for cell in table.cells:
         show_evidence(console, cell.evidence())
     for caution in cautions(table):
         console.print(Text(f"Caution: {caution}", style="yellow"))
+    if quiet():
+        return
     console.print(f"Cost: {'; '.join(map(_cost, table.cells))}")
     noted = (f"{one.name}: {one.note}." for one in table.baselines if one.note)
     by_size = said_of(table.cells[0].settings, table.cells[0].cell.sources)
@@ -63,6 +73,24 @@ def show_methods(table: Table) -> None:
     runs = [run for cell in table.cells for run in cell.runs.values()]
     again = f" ({table.reused} finished before)" if table.reused else ""
     console.print(Text(f"Runs: {len(runs)} in {runs[0].path.parent}{again}"))
+    if verbose():
+        _show_settings(console, table)
+
+
+def _show_settings(console: Console, table: Table) -> None:
+    """Show every setting that runs share, with where it comes from."""
+    cell = table.cells[0]
+    shown = RichTable(title="Settings", title_justify="left")
+    for name in ("setting", "value", "from"):
+        shown.add_column(name, overflow="fold")
+    values = cell.settings.model_dump(exclude={"method", "seed"})
+    nested = [name for name, value in values.items() if isinstance(value, dict)]
+    for part in nested:
+        prefix = part.removesuffix("_settings")
+        values |= {f"{prefix}.{key}": value for key, value in values.pop(part).items()}
+    for name, value in values.items():
+        shown.add_row(name, Text(str(value)), Text(cell.cell.sources.get(name, "default")))
+    console.print(shown)
 
 
 def show_evidence(console: Console, found: Sequence[MeanParts]) -> None:
@@ -98,9 +126,7 @@ def show_evidence(console: Console, found: Sequence[MeanParts]) -> None:
 
 def _metrics_table(table: Table, columns: slice, titled: bool) -> RichTable:
     """Return every method's values of some metrics, and their differences."""
-    count = len(table.grid.seeds)
-    seeds = f"{count} seed{'s' * (count != 1)}"
-    title = f"{table.grid.title}: test split, mean ± deviation over {seeds}"
+    title = f"{table.grid.title}: test split, mean ± deviation over {table.grid.repeats}"
     metrics = table.cells[0].metrics[columns]
     shown = RichTable(title=title if titled else None)
     shown.add_column("", min_width=15)
@@ -109,6 +135,9 @@ def _metrics_table(table: Table, columns: slice, titled: bool) -> RichTable:
     for cell in table.cells:
         values = [list(cell.values(metric).values()) for metric in metrics]
         shown.add_row(_title(cell), *map(format_mean, metrics, values))
+        over_samples = [entry.sample_interval for entry in table.of(cell)[columns]]
+        if any(over_samples):
+            shown.add_row("  95 % over samples", *map(format_range, metrics, over_samples))
     for baseline in table.baselines:
         cells = [format_value(metric, baseline.test[metric]) for metric in metrics]
         shown.add_row(baseline.name, *cells, style="dim")
@@ -127,6 +156,15 @@ def _metrics_table(table: Table, columns: slice, titled: bool) -> RichTable:
             if any(intervals):
                 shown.add_row("95 % interval", *intervals)
     return shown
+
+
+def _over(weights: dict[str, list[float]]) -> str:
+    return " ± deviation over seeds" if len(next(iter(weights.values()))) > 1 else ""
+
+
+def _weight(values: list[float]) -> str:
+    mean, deviation, _ = summarise(values).values()
+    return f"{mean:.2f}" if deviation is None else f"{mean:.2f} ± {deviation:.2f}"
 
 
 def _title(cell: CellRuns) -> str:

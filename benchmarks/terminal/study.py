@@ -6,10 +6,10 @@ from typing import Any
 
 from rich.box import SIMPLE
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from i2moe_plugin.benchmarks.attribution.words import headline
+from i2moe_plugin.benchmarks.terminal.tables import Table
 
 
 def show_study(console: Console, record: dict[str, Any]) -> None:

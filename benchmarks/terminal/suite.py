@@ -9,16 +9,27 @@ from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.table import Table as RichTable
 from rich.text import Text
 
+from i2moe_plugin.benchmarks.experiments.progress import epoch_lines
 from i2moe_plugin.benchmarks.grid.cautions import cautions
 from i2moe_plugin.benchmarks.grid.cells import Grid
-from i2moe_plugin.benchmarks.grid.formats import cell_text, column_name, row_name, simple_cells
+from i2moe_plugin.benchmarks.grid.formats import (
+    averaged_over,
+    cell_text,
+    column_name,
+    row_name,
+    simple_cells,
+)
 from i2moe_plugin.benchmarks.grid.runner import OnEvent
-from i2moe_plugin.benchmarks.grid.table import Attempt, CellRuns, State, Table
+from i2moe_plugin.benchmarks.grid.runs import Attempt, CellRuns, State
+from i2moe_plugin.benchmarks.grid.table import Table
 from i2moe_plugin.benchmarks.statistics.metrics import format_value
+from i2moe_plugin.benchmarks.terminal.output import plain_console
+from i2moe_plugin.benchmarks.terminal.tables import Table as RichTable
 from i2moe_plugin.benchmarks.terminal.tables import print_in_parts
+from i2moe_plugin.benchmarks.terminal.verbosity import quiet, verbose
+from i2moe_plugin.errors import counted
 
 STYLES: dict[State, str] = {"failed": "red", "skipped": "yellow", "stopped": "yellow"}
 
@@ -26,7 +37,14 @@ STYLES: dict[State, str] = {"failed": "red", "skipped": "yellow", "stopped": "ye
 @contextmanager
 def suite_progress(grid: Grid) -> Iterator[OnEvent]:
     """Show a live table of all cells on a terminal; elsewhere a line for each run that ended."""
-    console = Console(stderr=True)
+    if quiet():
+        yield lambda *_: None
+        return
+    if verbose():
+        with epoch_lines(grid) as on_event:
+            yield on_event
+        return
+    console = plain_console(stderr=True)
     progress = _SuiteProgress(grid, console)
     if not console.is_terminal:
         yield progress.line
@@ -45,7 +63,7 @@ class _SuiteProgress:
 
     def __init__(self, grid: Grid, console: Console) -> None:
         self.grid, self.console = grid, console
-        self.total = len(grid.cells) * len(grid.seeds)
+        self.total = grid.runs
         self.cells: dict[tuple[str, ...], CellRuns] = {}
         self.rows = list(dict.fromkeys(cell.row for cell in grid.cells))
         self.datasets = list(dict.fromkeys(cell.settings.dataset for cell in grid.cells))
@@ -56,7 +74,7 @@ class _SuiteProgress:
         """Take in what :func:`GridRunner` tells."""
         self.cells[cell.cell.key] = cell
         self.current = cell.cell.row
-        self.now = f"{' '.join(cell.cell.key)} seed {attempt.seed}"
+        self.now = f"{' '.join(cell.cell.key)} {attempt}"
         self.epoch = f", epoch {epoch['epoch']} of {cell.settings.epochs}" if epoch else ""
 
     def line(self, cell: CellRuns, attempt: Attempt, epoch: dict[str, Any] | None) -> None:
@@ -90,11 +108,11 @@ class _SuiteProgress:
 
 def show_suite(table: Table, folder: Path) -> None:
     """Show the table, its notes, why what is missing is missing, and where files are."""
-    console = Console()
-    seeds = ", ".join(map(str, table.grid.seeds))
+    console = plain_console()
+    over = averaged_over(table.grid)
 
     def part(columns: slice) -> RichTable:
-        shown = RichTable(title=f"{table.grid.title}: mean ± deviation over seeds {seeds}")
+        shown = RichTable(title=f"{table.grid.title}: mean ± deviation over {over}")
         shown.add_column("")
         for column in table.columns[columns]:
             shown.add_column(column_name(column), justify="right")
@@ -106,14 +124,18 @@ def show_suite(table: Table, folder: Path) -> None:
         return shown
 
     print_in_parts(console, len(table.columns), part)
-    for note in table.notes:
+    for note in () if quiet() else table.notes:
         console.print(Text(note, style="dim"))
     for caution in cautions(table):
         console.print(Text(f"Caution: {caution}", style="yellow"))
     for reason, where in table.reasons.items():
-        console.print(Text(f"{reason} ({len(where)} runs, {where[0]}, ...)", style="yellow"))
+        console.print(
+            Text(f"{reason} ({counted(len(where), 'run')}, {where[0]}, ...)", style="yellow")
+        )
     if any(reason.startswith("failed") for reason in table.reasons):
         console.print("Failed runs are not counted; --retry tries them again.")
+    if quiet():
+        return
     again = f"; {table.reused} runs were finished before" if table.reused else ""
     name = f"{table.grid.name}.{{md,csv,tex,json}}"
     console.print(Text(f"Tables: {folder / 'suites' / name}{again}"))

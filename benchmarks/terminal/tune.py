@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -14,11 +13,13 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table as RichTable
 from rich.text import Text
 
 from i2moe_plugin.benchmarks.grid.cells import Grid
 from i2moe_plugin.benchmarks.statistics.metrics import format_value, method_title, metric_heading
+from i2moe_plugin.benchmarks.terminal.output import plain_console
+from i2moe_plugin.benchmarks.terminal.tables import Table as RichTable
+from i2moe_plugin.benchmarks.terminal.verbosity import quiet
 from i2moe_plugin.benchmarks.tuning.trials import Outcome
 from i2moe_plugin.benchmarks.tuning.tuner import OnTrial, Tuned
 
@@ -26,14 +27,17 @@ from i2moe_plugin.benchmarks.tuning.tuner import OnTrial, Tuned
 @contextmanager
 def tune_progress(grid: Grid, trials: int) -> Iterator[OnTrial]:
     """Show a bar over the trials of all methods; gives what :class:`Tuner` calls."""
+    if quiet():
+        yield lambda *_: None
+        return
     bar = Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("trials"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        console=Console(stderr=True),
+        console=plain_console(stderr=True),
         transient=True,
     )
     epochs = {cell.settings.method: cell.settings.epochs for cell in grid.cells}
@@ -56,7 +60,7 @@ def tune_progress(grid: Grid, trials: int) -> Iterator[OnTrial]:
 
 def show_tuned(tuned: Tuned) -> None:
     """Show each method's best settings, what became of its trials, and how to use the recipe."""
-    console, facts = Console(), tuned.facts
+    console, facts = plain_console(), tuned.facts
     seeds = ", ".join(map(str, facts["seeds"]))
     metric = facts["metric"]
     shown = RichTable(

@@ -150,7 +150,8 @@ def with_params(base: RunSettings, params: Mapping[str, Any]) -> RunSettings:
     """
     given = {**settings_given(base), **params}
     found, _ = resolve(base.dataset, base.fusion, given, recipe={})
-    return found.model_copy(update={"method": base.method, "seed": base.seed})
+    place = {"method": base.method, "seed": base.seed, "split": base.split}
+    return found.model_copy(update=place)
 
 
 def settings_given(settings: RunSettings) -> dict[str, Any]:
@@ -160,7 +161,7 @@ def settings_given(settings: RunSettings) -> dict[str, Any]:
         "data_settings": "data.",
         "evidence_settings": "evidence.",
     }
-    plain = settings.model_dump(exclude={*nested, "dataset", "fusion", "method", "seed"})
+    plain = settings.model_dump(exclude={*nested, "dataset", "fusion", "method", "seed", "split"})
     record = settings.model_dump()
     inner = {
         f"{prefix}{key}": value

@@ -40,6 +40,7 @@ from i2moe_plugin.benchmarks.tuning.trials import (
     Trial,
     open_for_tuning,
     selecting_metric,
+    settings_given,
 )
 from i2moe_plugin.errors import ConfigError, TrainingError
 from i2moe_plugin.tasks import HIGHER_IS_BETTER
@@ -175,8 +176,9 @@ class Tuner:
         import_optuna()
         cells = [with_device(cell, self.cluster) for cell in grid.cells]
         first = cells[0].settings
-        given = {key: value for key, value in cells[0].sources.items() if value == "given"}
-        check_space(self.space, first.dataset, first.fusion, {})
+        said = settings_given(first)
+        given = {k: said[k] for k, source in cells[0].sources.items() if source == "given"}
+        check_space(self.space, first.dataset, first.fusion, given)
         data = open_for_tuning(cells[0])
         prepare_data(first.device, data, self.cluster)
         cells = [_settled(cell, data, self.folder) for cell in cells]
@@ -305,7 +307,7 @@ class Tuner:
 
 def _settled(cell: Cell, data: OpenedDataset, folder: Path) -> Cell:
     """Return a cell with what the data's size, and a clock, decide where no recipe does."""
-    settings, sources = fill_in(cell.settings, cell.sources, len(data.labels("train")))
+    settings, sources = fill_in(cell.settings, cell.sources, len(data.labels("train")), data.task)
     settings, _ = settle_precision(settings, data, folder)
     return replace(cell, settings=settings, sources=sources)
 

@@ -107,7 +107,8 @@ def check_latent(index: int, spec: LatentSpec, latent: Tensor, mask: Tensor | No
         latent, mask: what the encoder returned.
 
     Raises:
-        ShapeError: its shape, or that of its padding mask, is another one.
+        ShapeError: its shape, or that of its padding mask, is another one; or the mask is not
+            boolean, or missing.
     """
     if spec.padded:
         same = latent.dim() == 3 and latent.shape[2] == spec.dim
@@ -119,10 +120,34 @@ def check_latent(index: int, spec: LatentSpec, latent: Tensor, mask: Tensor | No
             f"encoder {index + 1} returned {list(latent.shape)}; expected "
             f"{['B', *tokens, spec.dim]}."
         )
+    check_mask(index, mask)
+    if spec.padded and mask is None:
+        raise ShapeError(
+            f"encoder {index + 1} returned no padding mask, and its spec is padded: return "
+            "(latent, mask [B, T]), True where a token is padding."
+        )
     if mask is not None and (not spec.padded or mask.shape != latent.shape[:2]):
         expected = list(latent.shape[:2]) if spec.padded else "none, as its spec is not padded"
         raise ShapeError(
             f"encoder {index + 1} returned a padding mask {list(mask.shape)}; expected {expected}."
+        )
+
+
+def check_mask(index: int, mask: Tensor | None) -> None:
+    """Refuse a padding mask that is no mask of padding, such as Hugging Face's attention masks.
+
+    Args:
+        index: of its modality, from 0.
+        mask: what the encoder returned.
+
+    Raises:
+        ShapeError: it is not boolean.
+    """
+    if mask is not None and mask.dtype != torch.bool:
+        raise ShapeError(
+            f"encoder {index + 1} returned a padding mask of {mask.dtype}; expected torch.bool, "
+            "True where a token is padding. Of an attention mask, which is 1 where a token is "
+            "real, give mask == 0."
         )
 
 
@@ -139,6 +164,7 @@ def latent_specs(encoders: Sequence[nn.Module], inputs: Sequence[Any]) -> list[L
         with torch.no_grad():
             latent, mask = encode_one(encoder, x)
         encoder.train(training)
+        check_mask(index, mask)
         if latent.dim() not in (2, 3):
             raise ShapeError(
                 f"encoder {index + 1} returned {list(latent.shape)}; a latent is [B, D] or "

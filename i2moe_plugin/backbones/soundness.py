@@ -10,7 +10,7 @@ from torch import Tensor
 
 from i2moe_plugin.backbones.latents import LatentSpec
 from i2moe_plugin.backbones.wrapper import Backbone
-from i2moe_plugin.errors import BackboneError
+from i2moe_plugin.errors import ChangesLatentsError
 from i2moe_plugin.seeding import seeded
 
 SAMPLES = 5
@@ -61,7 +61,7 @@ def _refuse_changes(backbone: Backbone, tried: Backbone, values: Sequence[Tensor
     ]
     if changed:
         mode = "training" if tried.training else "evaluation"
-        raise BackboneError(
+        raise ChangesLatentsError(
             f"backbone {backbone.entry.name!r} changes the latent of modality "
             f"{', '.join(changed)} in place in {mode} mode, and so what the other experts see; "
             "write x = x + y instead of x += y or x.add_(y)."

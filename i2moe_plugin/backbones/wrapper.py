@@ -17,7 +17,7 @@ from torch.nn.parameter import is_lazy
 from i2moe_plugin.backbones.entry import BackboneEntry
 from i2moe_plugin.backbones.latents import LatentSpec, zero_padding
 from i2moe_plugin.backbones.repair import register_hidden_parameters
-from i2moe_plugin.errors import BackboneError, ConfigError
+from i2moe_plugin.errors import BackboneError, ChangesLatentsError, ConfigError
 from i2moe_plugin.execution.plans import Factored, SeesViews
 
 
@@ -295,7 +295,7 @@ class Backbone(nn.Module):
             self.fusion.train(training)
         changed = [str(i + 1) for i, latent in enumerate(example) if latent._version]
         if changed:
-            raise BackboneError(
+            raise ChangesLatentsError(
                 f"backbone {self.entry.name!r} changes the latent of modality "
                 f"{', '.join(changed)} in place, and so what the other experts see; write "
                 "x = x + y instead of x += y."

@@ -23,6 +23,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         ],
         "coalitions": ["additive_projection", "coalition_values", "intershap"],
         "bits": ["MeanParts", "Waterfall", "evidence", "part_labels", "part_summary", "waterfall"],
+        "judging": ["class_metrics", "confusion", "precision_recall", "residuals", "roc"],
         "honesty": ["deletion", "permuted_labels", "stability"],
         "verdict": ["CAVEAT", "WeightVerdict", "weight_verdict", "worth"],
     },

@@ -19,12 +19,15 @@ AVERAGE = "plain average"
 BINS = 10
 
 
-def weight_summary(outputs: Outputs, by: Literal["class", "correct"] | None = None) -> pd.DataFrame:
+def weight_summary(
+    outputs: Outputs, by: Literal["class", "correct"] | None = None, most: int | None = None
+) -> pd.DataFrame:
     """Summarise each expert's weight over samples: count, mean, deviation, extremes, quartiles.
 
     Args:
         outputs: of an I2MoE run.
         by: also by class, or by whether the prediction is right; see :meth:`Outputs.groups`.
+        most: of so many groups alone, those with most samples.
 
     Returns:
         A row for each group and expert; a group without samples has NaN.
@@ -33,7 +36,7 @@ def weight_summary(outputs: Outputs, by: Literal["class", "correct"] | None = No
         ConfigError: a vanilla run.
     """
     _, weights = outputs.mixture()
-    groups = outputs.groups(by) if by else [("all", np.ones(len(outputs), dtype=bool))]
+    groups = outputs.groups(by, most) if by else [("all", np.ones(len(outputs), dtype=bool))]
     names = {"count": "samples", "std": "deviation", "25%": "q1", "50%": "median", "75%": "q3"}
     parts = []
     for group, mask in groups:

@@ -215,7 +215,9 @@ def part_labels(outputs: Outputs) -> tuple[str, ...]:
 
 
 def part_summary(
-    outputs: Outputs | Sequence[Outputs], by: Literal["class", "correct"] | None = None
+    outputs: Outputs | Sequence[Outputs],
+    by: Literal["class", "correct"] | None = None,
+    most: int | None = None,
 ) -> pd.DataFrame:
     """Tabulate mean parts with their errors, also by group.
 
@@ -223,6 +225,7 @@ def part_summary(
         outputs: one run of the evidence method, or several on the same test split.
         by: also by class, or by whether the prediction is right (of the first run); see
             :meth:`Outputs.groups`. Groups of fewer than 2 samples are left out.
+        most: of so many groups alone, those with most samples.
 
     Returns:
         A row for each group, output and part: ``group``, ``output``, ``part``, ``bits``, ``error``,
@@ -234,7 +237,7 @@ def part_summary(
     runs = [outputs] if isinstance(outputs, Outputs) else list(outputs)
     if not runs:
         raise ConfigError("there is no run to summarise.")
-    groups = runs[0].groups(by) if by else [("all", np.ones(len(runs[0]), dtype=bool))]
+    groups = runs[0].groups(by, most) if by else [("all", np.ones(len(runs[0]), dtype=bool))]
     rows = []
     for group, mask in groups:
         places = np.flatnonzero(mask)

@@ -109,7 +109,8 @@ def stability(runs: Sequence[Outputs]) -> pd.DataFrame:
     Returns:
         A row for each expert: ``expert``; ``correlation`` (NaN where a run's weights are all
         equal), ``low``, ``high``, ``lowest`` (of the pairs); ``runs``, ``samples``;
-        ``mean_weight_low``, ``mean_weight_high``: the range over runs of the expert's mean weight.
+        ``mean_weight``, ``mean_weight_low``, ``mean_weight_high``: the expert's mean weight, and
+        its range over runs.
 
     Raises:
         ConfigError: fewer than 2 runs, other experts, or no sample in common.
@@ -143,6 +144,7 @@ def stability(runs: Sequence[Outputs]) -> pd.DataFrame:
             "lowest": every.min(0),
             "runs": len(runs),
             "samples": len(common),
+            "mean_weight": spread.mean(0),
             "mean_weight_low": spread.min(0),
             "mean_weight_high": spread.max(0),
         }
@@ -152,7 +154,7 @@ def stability(runs: Sequence[Outputs]) -> pd.DataFrame:
 def permuted_labels(outputs: Outputs, draws: int = DRAWS, seed: int = 0) -> pd.DataFrame:
     """Test whether weights go with the labels more than chance would have it.
 
-    Labels are dealt out anew among the test samples, ``draws`` times, and the same statistics are
+    Labels are shuffled among the test samples, ``draws`` times, and the same statistics are
     computed; nothing is retrained, so this asks about the weights as they are.
 
     Returns:
@@ -195,8 +197,9 @@ def permuted_labels(outputs: Outputs, draws: int = DRAWS, seed: int = 0) -> pd.D
     return pd.DataFrame(rows)
 
 
-def _class_statistic(outputs: Outputs, weights: Array) -> tuple[Array, Callable[[Array], Array]]:
+def _class_statistic(outputs: Outputs, weights: Array) -> tuple[Any, Callable[[Any], Array]]:
     """Choose what is permuted, and the statistic [E] of it."""
+    from scipy.sparse import csr_array
     from scipy.stats import rankdata
 
     if isinstance(outputs.task, Regression):
@@ -205,14 +208,17 @@ def _class_statistic(outputs: Outputs, weights: Array) -> tuple[Array, Callable[
         return target, lambda y: _correlation(np.tile(y[:, None], ranks.shape[1]), ranks) ** 2
     if isinstance(outputs.task, Multilabel):
         return outputs.target.astype(np.float64), lambda y: _between_labels(y, weights)
-    one_hot = np.eye(outputs.task.num_outputs)[outputs.target.astype(int)]
+    rows, classes = np.arange(len(outputs)), outputs.target.astype(int)
+    shape = (len(outputs), outputs.task.num_outputs)
+    one_hot = csr_array((np.ones(len(outputs)), (rows, classes)), shape=shape)
     return one_hot, lambda y: _between(y, weights).sum(0)
 
 
-def _between(member: Array, weights: Array) -> Array:
+def _between(member: Any, weights: Array) -> Array:
     """Compute each group's part of the weights' variance, n (group mean - mean)^2 / (N variance).
 
-    [C, E]. A weight that does not vary has NaN; a group without samples has no part.
+    [C, E]. A weight that does not vary has NaN; a group without samples has no part. Members are
+    ones in [N, C], of numpy or sparse.
     """
     count = member.sum(0)[:, None]
     sums = member.T @ weights

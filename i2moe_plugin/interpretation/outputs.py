@@ -173,18 +173,24 @@ class Outputs:
             raise ConfigError("only a run of method evidence has parts in bits.")
         return self.fitted, self.model_outputs
 
-    def groups(self, by: str) -> list[tuple[str, NDArray[np.bool_]]]:
+    def groups(self, by: str, most: int | None = None) -> list[tuple[str, NDArray[np.bool_]]]:
         """Put the samples into named groups.
 
         ``class``: by target; for multilabel a sample is in the group of each of its labels, for
         real values in the lowest, middle or highest third of the first output's targets.
         ``correct``: right and wrong; for real values, absolute error below and above the median.
 
+        Args:
+            by: ``class`` or ``correct``.
+            most: leave out all but so many groups, those with most samples.
+
         Raises:
             ConfigError: an unknown grouping.
         """
         if by == "class":
-            return self._by_target()
+            groups = self._by_target()
+            sizes = [-int(mask.sum()) for _, mask in groups]
+            return [groups[place] for place in sorted(np.argsort(sizes, kind="stable")[:most])]
         if by != "correct":
             raise ConfigError(f"no grouping {by!r}.{did_you_mean(by, ('class', 'correct'))}")
         correct = self.correct

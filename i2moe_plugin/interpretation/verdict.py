@@ -120,8 +120,8 @@ def worth(
     """
     return [
         verdict.sentence,
-        f"In {verdict.moved:.0%} of the samples the expert with the largest weight is also the one "
-        "with the largest weight x output; in the others another expert moved the prediction more.",
+        f"In {1 - verdict.moved:.0%} of the samples the expert with the largest weight is not the "
+        "one that contributes most, by the mean size of weight x output.",
         _deletion(deletion, metric),
         _stability(stability),
         _control(control),
@@ -133,8 +133,8 @@ def _deletion(frame: pd.DataFrame, metric: str) -> str:
     largest, random = rows.loc[LARGEST], rows.loc[RANDOM]
     sentence = (
         f"Deletion: without the expert of largest weight, {metric} gets worse by "
-        f"{largest['fall']:.4f}; without a random one by {random['fall']:.4f} "
-        f"(95 % of draws: {random['low']:.4f} to {random['high']:.4f})."
+        f"{largest['fall']:.3g}; without a random one by {random['fall']:.3g} "
+        f"(95 % of draws: {random['low']:.3g} to {random['high']:.3g})."
     )
     if largest["fall"] > random["high"]:
         return f"{sentence} So a large weight does mark an expert that this prediction leans on."
@@ -150,9 +150,16 @@ def _stability(frame: pd.DataFrame | None) -> str:
             "weights; train at least 3."
         )
     values = frame["correlation"].to_numpy(dtype=float)
-    if not np.isfinite(values).any():
+    known = np.isfinite(values)
+    if not known.any():
         return "Stability: undefined, since the weights of a run do not vary over samples."
-    mean, lowest = float(np.nanmean(values)), float(np.nanmin(values))
+    share = frame["mean_weight"].to_numpy(dtype=float)
+    mean = float(np.average(values[known], weights=share[known]))
+    counts = [
+        f"{row.expert} {row.correlation:.2f} (weight {row.mean_weight:.2f}, from "
+        f"{row.mean_weight_low:.2f} to {row.mean_weight_high:.2f} over seeds)"
+        for row in frame[known].sort_values("mean_weight", ascending=False).itertuples()
+    ]
     if mean >= STABLE:
         word = f"stable (mean {STABLE} or more)"
     elif mean >= UNSTABLE:
@@ -161,8 +168,8 @@ def _stability(frame: pd.DataFrame | None) -> str:
         word = f"unstable (mean below {UNSTABLE}): they say more about the seed than the sample"
     return (
         f"Stability: over {int(frame['runs'].iloc[0])} seeds, the rank correlation of the same "
-        f"samples' weights is {mean:.2f} on average and {lowest:.2f} for the least stable expert; "
-        f"called {word}."
+        f"samples' weights is {mean:.2f}, each expert counted by its weight; called {word}. By "
+        f"expert: {', '.join(counts)}."
     )
 
 
@@ -170,11 +177,12 @@ def _control(frame: pd.DataFrame) -> str:
     experts = frame["expert"].nunique()
     level = 0.05 / experts  # all experts are looked at
     parts = []
-    for statistic, words in (("class", "the class"), ("correct", "whether it is right")):
+    for statistic, words in (("class", "classes"), ("correct", "right and wrong predictions")):
         rows = frame[frame["statistic"] == statistic]
         found = int((rows["p"] <= level).sum())
-        parts.append(f"{found} of {experts} experts' weights go with {words}")
+        which = f"{found} of {experts} weights differ" if found else "no weight differs"
+        parts.append(f"{which} between {words} beyond chance")
     return (
-        f"Permuted labels: {' and '.join(parts)} more than with permuted labels "
-        f"(p at most 0.05 / {experts})."
+        f"Permuted labels: {', and '.join(parts)} (p at most 0.05 / {experts}, against labels "
+        "shuffled among the samples)."
     )

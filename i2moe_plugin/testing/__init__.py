@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 
 from i2moe_plugin.backbones.entry import BackboneEntry, backbones
-from i2moe_plugin.errors import I2MoEError
+from i2moe_plugin.errors import ChangesLatentsError, I2MoEError
 from i2moe_plugin.seeding import seeded
 from i2moe_plugin.testing.contract import CHECKS
 from i2moe_plugin.testing.subject import Check, Failed, Skipped, Subject
@@ -98,11 +98,13 @@ def assert_backbone(
 def _run(check: Check, subject: Subject, results: dict[str, CheckResult]) -> CheckResult:
     if any(results[need].outcome != "passed" for need in check.needs):
         roots = [need for need in check.needs if results[need].outcome == "failed"]
-        return CheckResult(check.name, "skipped", f"rests on: {', '.join(roots)}")
+        return CheckResult(check.name, "skipped", f"not run: {', '.join(map(repr, roots))} failed")
     try:
         return CheckResult(check.name, "passed", check.run(subject) or "")
     except Skipped as reason:
         return CheckResult(check.name, "skipped", str(reason))
+    except ChangesLatentsError as error:  # which says what to do itself
+        return CheckResult(check.name, "failed", str(error))
     except (Failed, I2MoEError) as error:
         detail = str(error)
     except Exception as error:  # whatever a user's module raises is a finding

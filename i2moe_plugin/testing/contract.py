@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from i2moe_plugin.backbones.latents import LatentSpec
 from i2moe_plugin.backbones.repair import leaves
 from i2moe_plugin.backbones.soundness import NORM_OF_ONE
-from i2moe_plugin.errors import I2MoEError
+from i2moe_plugin.errors import ChangesLatentsError, I2MoEError
 from i2moe_plugin.methods import create_model
 from i2moe_plugin.model import I2MoE
 from i2moe_plugin.tasks import Classification
@@ -53,6 +53,8 @@ def _builds(subject: Subject) -> str | None:
     for latents in subject.cases():
         try:
             subject.build(latents)
+        except ChangesLatentsError:
+            raise
         except I2MoEError as error:
             raise Failed(f"{_describe(latents)}: {error}") from error
     return "only for latents of one width" if subject.one_width else None

@@ -91,6 +91,25 @@ def test_python():
         execute(block, namespace)
 
 
+def test_faq():
+    namespace: dict[str, object] = {}
+    for block in blocks("docs/faq.md"):
+        execute(block, namespace)
+
+
+def test_tuning():
+    pytest.importorskip("optuna", reason="needs the extra tune")
+    from i2moe_plugin.benchmarks.tuning.space import load_space
+
+    for block in blocks("docs/tuning.md"):
+        if block.language == "yaml":
+            Path("space.yaml").write_text(block.text)
+            assert load_space(Path("space.yaml")) == load_space()
+        else:
+            execute(block, {})
+    assert Path("runs/tuning/htad-concat.yaml").is_file()
+
+
 def test_interpretation():
     namespace: dict[str, object] = {}
     for block in blocks("docs/interpretation.md"):

@@ -1,9 +1,10 @@
-"""The site builds without a warning, and every public name is on it."""
+"""The site builds without a warning, runs the notebooks, and has every public name."""
 
 from __future__ import annotations
 
 import importlib
 import inspect
+import json
 import pydoc
 import re
 import subprocess
@@ -45,8 +46,26 @@ def promised() -> dict[str, object]:
     return {name: thing for name, thing in found.items() if not inspect.ismodule(thing)}
 
 
+#: What stands on a notebook's page once its cells have run.
+PRINTED = {
+    "first_comparison": ["95 % interval", "verdict", "htad-concat-i2moe-seed0", "Plotly.newPlot"],
+    "own_fusion_and_data": ["Shifts of a machine", "scraping again", "preprocessing.safetensors"],
+    "what_carried_the_prediction": ["predicted watch_tv", "Stability:", "bits", "Plotly.newPlot"],
+}
+
+
+def test_notebooks_are_kept_without_outputs():
+    found = {path.stem: json.loads(path.read_text()) for path in (ROOT / "docs").rglob("*.ipynb")}
+    assert found.keys() == PRINTED.keys()
+    for notebook in found.values():
+        cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+        assert all(not cell["outputs"] and cell["execution_count"] is None for cell in cells)
+
+
+@pytest.mark.timeout(900)
 def test_every_public_name_is_on_the_site(tmp_path):
     pytest.importorskip("sphinx")
+    pytest.importorskip("myst_nb")
     from sphinx.util.inventory import InventoryFile
 
     site = tmp_path / "site"
@@ -68,6 +87,9 @@ def test_every_public_name_is_on_the_site(tmp_path):
     pages = {page.relative_to(site).as_posix() for page in site.rglob("*.html")}
     guides = {f"{path.stem}.html" for path in (ROOT / "docs").glob("*.md")}
     assert guides | {"index.html", "contributing.html", "reference/i2moe_plugin.html"} <= pages
+    for name, printed in PRINTED.items():
+        text = (site / "notebooks" / f"{name}.html").read_text(encoding="utf-8")
+        assert [words for words in printed if words not in text] == []
     for page in site.rglob("*.html"):  # nothing is loaded from the network
         text = page.read_text(encoding="utf-8")
         assert not re.search(r"""<(?:script|link|img)[^>]+(?:src|href)=["']https?:""", text), page

@@ -745,6 +745,46 @@ def test_patience_counts_epochs_since_the_best_one(patience, script, best, train
     assert (trainer.best_epoch, len(trainer.history)) == (best, trained)
 
 
+def rates_of(trainer, epochs):
+    """The learning rate of each epoch."""
+    rates = []
+    trainer.fit(
+        *loaders(), epochs, lambda _: rates.append(trainer._optimizer.param_groups[0]["lr"])
+    )
+    return rates
+
+
+def test_the_schedule_is_torchs_cosine():
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    oracle, expected = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 7), []
+    for _ in range(7):
+        expected.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        oracle.step()
+    cosine = trainer_of(model_of("vanilla"), lr=0.1, schedule="cosine")
+    assert rates_of(cosine, 7) == pytest.approx(expected)
+    assert rates_of(trainer_of(model_of("vanilla"), lr=0.1), 3) == [0.1] * 3
+
+
+def test_a_schedule_goes_on_where_it_was_stopped():
+    whole, first, second = (
+        trainer_of(model_of("vanilla"), lr=0.1, schedule="cosine") for _ in range(3)
+    )
+    whole.fit(*loaders(), 6)
+
+    def stop(record):
+        if record["epoch"] == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        first.fit(*loaders(), 6, stop)
+    second.load_state_dict(first.state_dict())
+    second.fit(*loaders(), 6)
+    assert without_time(second.history) == without_time(whole.history)
+    for name, tensor in whole.model.state_dict().items():
+        assert torch.equal(tensor, second.model.state_dict()[name])
+
+
 def test_a_run_that_goes_on_stops_where_one_in_a_piece_does():
     whole = trainer_of(model_of("vanilla"), lr=0.1, patience=2)
     whole.fit(*loaders(), 30)

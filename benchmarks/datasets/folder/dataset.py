@@ -23,7 +23,7 @@ from i2moe_plugin.benchmarks.datasets.folder.description import (
 )
 from i2moe_plugin.benchmarks.datasets.folder.modalities import read_modalities
 from i2moe_plugin.benchmarks.datasets.folder.samples import kept, reread
-from i2moe_plugin.benchmarks.datasets.folder.splits import read_ids, split_rows
+from i2moe_plugin.benchmarks.datasets.folder.splits import read_groups, read_ids, split_rows
 from i2moe_plugin.benchmarks.datasets.folder.target import Target, read_target
 from i2moe_plugin.benchmarks.formats.reading import Rows
 from i2moe_plugin.errors import DatasetError, did_you_mean
@@ -118,7 +118,7 @@ def read(folder: DataFolder) -> Contents:
         target=target.values,
         task=target.task,
         class_names=target.class_names,
-        notes=(*target.notes, *found.notes),
+        notes=(*target.notes, *splits.crossing(), *found.notes),
         metric=metric,
         beside=found.pictures,
         learned=partial(kept, description, files, found.fitted),
@@ -147,6 +147,10 @@ def _read_splits(
     ids = [str(row) for row in range(count)]
     if description.ids is not None:
         ids = read_ids(files, description.ids, opened["ids"])
-    rows = split_rows(files, description.split, opened.get("split"), count)
+    groups = None
+    if description.groups is not None:
+        groups = read_groups(files, description.groups, opened["groups"])
+    rows = split_rows(files, description.split, opened.get("split"), count, groups)
     labelled = {name: np.setdiff1d(part, target.unlabelled) for name, part in rows.items()}
-    return folder.split(labelled, ids)
+    classes = None if description.task == "regression" else target.values.numpy()
+    return folder.split(labelled, ids, classes=classes, groups=groups)

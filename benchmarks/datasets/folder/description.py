@@ -5,9 +5,18 @@ from __future__ import annotations
 import re
 from collections import Counter
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from i2moe_plugin.benchmarks.data.registry import SELF_DESCRIBED
 from i2moe_plugin.benchmarks.formats.tables import read_yaml
@@ -112,6 +121,18 @@ class Fractions(_Part):
         return self
 
 
+def _kind_of_split(value: Any) -> str:
+    """Tell whether a split is drawn by fractions, or stands in a file."""
+    given = value if isinstance(value, dict) else {}
+    return "fractions" if given.keys() & Fractions.model_fields.keys() else "place"
+
+
+Split = Annotated[
+    Annotated[ArrayPlace, Tag("place")] | Annotated[Fractions, Tag("fractions")],
+    Discriminator(_kind_of_split),
+]
+
+
 class Description(_Part):
     """The whole file.
 
@@ -125,6 +146,8 @@ class Description(_Part):
             holds none of these names, it holds their places, from 0.
         ids: the samples' names; their row numbers if not told.
         split: a column of train, valid and test; or fractions to draw it by.
+        groups: each row's group, such as its patient or video: a group stays in one split where
+            splits are drawn.
         drop_unlabelled: leave out rows whose target is missing, which are an error otherwise.
         standardise: give features, tokens and series mean 0 and deviation 1 on training rows.
         title, source, licence, citation: for people.
@@ -137,7 +160,8 @@ class Description(_Part):
     metric: str | None = None
     classes: list[str] | None = None
     ids: ArrayPlace | None = None
-    split: ArrayPlace | Fractions
+    split: Split
+    groups: ArrayPlace | None = None
     drop_unlabelled: bool = False
     standardise: bool = True
     title: str = ""
@@ -181,6 +205,8 @@ class Description(_Part):
             found["ids"] = self.ids
         if isinstance(self.split, ArrayPlace):
             found["split"] = self.split
+        if self.groups is not None:
+            found["groups"] = self.groups
         return found
 
 
@@ -201,14 +227,33 @@ def read_description(folder: Path) -> Description:
         raise DatasetError(f"{path}:\n{listed(problems)}") from error
 
 
+#: What may stand in each part of the file.
+_PARTS: dict[str, type[_Part]] = {
+    "modalities": ModalityEntry,
+    "target": ArrayPlace,
+    "ids": ArrayPlace,
+    "groups": ArrayPlace,
+}
+#: What is expected where something else stands than a mapping or a pair.
+_FORMS = {
+    "model_type": "expected a file and what of it, such as {file: table.csv, column: x}",
+    "dict_type": "expected names, each with what it is, such as sound: {file: sound.npz, key: x}",
+    "tuple_type": "expected two numbers, such as [64, 64]",
+}
+
+
 def _say(item: Any) -> str:
-    place = [str(part) for part in item["loc"] if part not in ("ArrayPlace", "Fractions")]
+    place = [str(part) for part in item["loc"]]
+    part = _PARTS.get(place[0], Description) if place else Description
+    if place[:1] == ["split"] and len(place) > 1:
+        part = Fractions if place.pop(1) == "fractions" else ArrayPlace
     where = ".".join(place)
     if item["type"] == "extra_forbidden":
-        known = ModalityEntry.model_fields if place[0] == "modalities" else Description.model_fields
-        return f"{where}: no such setting.{did_you_mean(place[-1], known)}"
+        if len(place) > 1 and place[-1] in Description.model_fields:
+            return f"{where}: {place[-1]} stands beside {place[0]}, not in it"
+        return f"{where}: no such setting.{did_you_mean(place[-1], part.model_fields)}"
     if item["type"] == "missing":
         return f"{where} is missing"
-    message = item["msg"].removeprefix("Value error, ")
+    message = _FORMS.get(item["type"], item["msg"].removeprefix("Value error, "))
     hint = "; put null and ~ in quotes where they are names" if item["input"] is None else ""
     return f"{where or 'the file'}: {message[:1].lower()}{message[1:]}{hint}"

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
-from i2moe_plugin.benchmarks.data.contents import Learned, check_some_there
+from i2moe_plugin.benchmarks.data.contents import Learned
 from i2moe_plugin.benchmarks.data.registry import SELF_DESCRIBED
 from i2moe_plugin.benchmarks.data.samples import Part, Samples, Source, samples_from
 from i2moe_plugin.benchmarks.datasets.folder.arrays import TABLES, FolderFiles
@@ -36,7 +36,7 @@ from i2moe_plugin.benchmarks.datasets.folder.modalities import (
     given,
     unknown_words,
 )
-from i2moe_plugin.benchmarks.datasets.folder.splits import read_ids, split_rows
+from i2moe_plugin.benchmarks.datasets.folder.splits import read_groups, read_ids, split_rows
 from i2moe_plugin.benchmarks.datasets.folder.target import read_target
 from i2moe_plugin.benchmarks.formats.cells import as_texts, is_missing
 from i2moe_plugin.benchmarks.formats.reading import Rows, is_file
@@ -91,20 +91,17 @@ def kept(
     """Return what a run keeps, for :func:`reread`.
 
     Args:
-        description: of the folder.
-        files: its files.
+        description, files: of the folder.
         fitted: what each modality learned.
-        names: the modalities that the run reads; all by default.
+        names: the modalities that are read; all by default.
     """
-    chosen = list(fitted) if names is None else names
     named = {
         name: entry.model_copy(update={"columns": files.columns(entry) or None})
         for name, entry in description.modalities.items()
-        if name in chosen
+        if names is None or name in names
     }
-    described = description.model_copy(update={"modalities": named})
     facts = {
-        "description": described.model_dump(mode="json"),
+        "description": description.model_copy(update={"modalities": named}).model_dump(mode="json"),
         "modalities": {name: fitted[name].facts() for name in named},
     }
     arrays = {
@@ -184,7 +181,6 @@ def _read(
         check_rows(entry, values[name], rows)
         modalities.append(modality_of(fitted[name], name, values[name]))
         notes += unknown_words(name, fitted[name], modalities[-1], values[name].present(rows), "")
-    check_some_there(modalities)
     return samples_from(
         modalities,
         rows,
@@ -223,12 +219,12 @@ def _of_values(
         plain = entry.model_copy(update={"lengths": None, "missing": bool(entry.missing)})
         if not array.ndim or not len(array):
             raise DatasetError(f"{name}: no samples.")
-        one = given(FolderFiles(Path()), name, plain, array, name)
+        values[name] = one = given(FolderFiles(Path()), name, plain, array, name)
         if lengths is not None:
-            one = replace(one, lengths=check_lengths(f"lengths of {name}", lengths, one.values))
-        values[name] = one
-    _same_count({name: len(one.values) for name, one in values.items()})
-    rows = np.arange(len(next(iter(values.values())).values))
+            lengths = check_lengths(f"lengths of {name}", lengths, one.values)
+            values[name] = replace(one, lengths=lengths)
+    _same_count(counts := {name: len(one.values) for name, one in values.items()})
+    rows = np.arange(max(counts.values()))
     return _read(values, description, fitted, rows, task, None, [], ids=[str(row) for row in rows])
 
 
@@ -316,7 +312,10 @@ class _Files:
                 f"{self.files.where(split)} is not there, so nothing tells the {part} samples; "
                 "take all of them, without --split."
             )
-        rows = split_rows(self.files, split, beside.get("split"), count)
+        place, groups = self.description.groups, None
+        if place is not None and "groups" in beside:
+            groups = read_groups(self.files, place, beside["groups"])
+        rows = split_rows(self.files, split, beside.get("split"), count, groups)
         if not len(rows[part]):
             raise DatasetError(f"{self.files.folder}: no sample is in the {part} split.")
         return rows[part]
@@ -391,6 +390,7 @@ def _in_one_file(path: Path, trained: Description) -> Description:
             "modalities": {name: moved(entry) for name, entry in trained.modalities.items()},
             "target": moved(trained.target),
             "ids": trained.ids and moved(trained.ids),
+            "groups": trained.groups and moved(trained.groups),
             "split": moved(split) if isinstance(split, ArrayPlace) else split,
         }
     )

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from i2moe_plugin.benchmarks.data.splits import SPLITS, SplitName, SplitRows
+from i2moe_plugin.benchmarks.data.redraw import allocate
+from i2moe_plugin.benchmarks.data.splits import SPLITS, SplitName, SplitRows, coded
 from i2moe_plugin.benchmarks.datasets.folder.arrays import FolderFiles
 from i2moe_plugin.benchmarks.datasets.folder.description import ArrayPlace, Fractions
 from i2moe_plugin.benchmarks.formats.cells import as_texts, listed_rows
@@ -24,6 +27,15 @@ SPLIT_WORDS: dict[str, SplitName] = {
 }
 
 
+def read_groups(files: FolderFiles, place: ArrayPlace, array: Rows) -> list[str]:
+    """Return every row's group.
+
+    Raises:
+        DatasetError: a row has none.
+    """
+    return _words(files.where(place), array, "group")
+
+
 def read_ids(files: FolderFiles, place: ArrayPlace, array: Rows) -> list[str]:
     """Return the samples' names.
 
@@ -34,7 +46,11 @@ def read_ids(files: FolderFiles, place: ArrayPlace, array: Rows) -> list[str]:
 
 
 def split_rows(
-    files: FolderFiles, split: ArrayPlace | Fractions, array: Rows | None, count: int
+    files: FolderFiles,
+    split: ArrayPlace | Fractions,
+    array: Rows | None,
+    count: int,
+    groups: Sequence[str] | None = None,
 ) -> SplitRows:
     """Return the rows of each split.
 
@@ -43,12 +59,13 @@ def split_rows(
         split: what the description says.
         array: the column that it names.
         count: how many rows there are.
+        groups: every row's group; one that is drawn stays in one split.
 
     Raises:
         DatasetError: words that name no split.
     """
     if isinstance(split, Fractions):
-        return drawn(count, split)
+        return drawn(count, split, groups)
     assert array is not None
     where = files.where(split)
     words = [word.strip().lower() for word in _words(where, array, "split")]
@@ -61,11 +78,16 @@ def split_rows(
     return {name: np.flatnonzero(names == name) for name in SPLITS}
 
 
-def drawn(count: int, split: Fractions) -> SplitRows:
-    """The rows of a split by fractions, drawn by its seed."""
-    order = np.random.default_rng(derive_seed(split.seed, "split")).permutation(count)
+def drawn(count: int, split: Fractions, groups: Sequence[str] | None = None) -> SplitRows:
+    """The rows of a split by fractions, drawn by its seed; groups stay together."""
+    draw = np.random.default_rng(derive_seed(split.seed, "split"))
     first = round(count * split.train)
     second = round(count * (split.train + split.valid))
+    if groups is not None:
+        members = np.unique(groups, return_inverse=True)[1]
+        sizes = (first, second - first, count - second)
+        return coded(allocate(sizes, np.zeros(count, np.int64), members, draw))
+    order = draw.permutation(count)
     parts = (order[:first], order[first:second], order[second:])
     return {name: np.sort(part) for name, part in zip(SPLITS, parts, strict=True)}
 

@@ -140,7 +140,9 @@ def _read_classes(array: Rows, where: str, classes: list[str] | None) -> Target:
     found = sorted(set(present), key=_by_number)
     names = classes or found
     if found and len(names) < 2:
-        raise DatasetError(f"{where}: all rows have one class, {names[0]!r}.")
+        missing = [row for row, word in enumerate(words) if is_missing(word, classes or ())]
+        others = f", but for {listed_rows(missing)}, which have no label" if missing else ""
+        raise DatasetError(f"{where}: all rows have one class, {names[0]!r}{others}.")
     notes = _alike(found)
     places = {name: place for place, name in enumerate(names)}
     if not set(found) <= set(names):
@@ -150,16 +152,14 @@ def _read_classes(array: Rows, where: str, classes: list[str] | None) -> Target:
             raise DatasetError(f"{where}: {odd[:5]} are none of the classes {', '.join(names)}.")
     elif classes and any(_place(word, len(names)) not in (-1, places[word]) for word in found):
         notes = (*notes, f"the target's {', '.join(found[:3])} are read as names of classes.")
-    missing = np.array([is_missing(word, classes or ()) for word in words])
-    numbers = [
-        0 if absent else places[str(word)] for word, absent in zip(words, missing, strict=True)
-    ]
+    absent = np.array([is_missing(word, classes or ()) for word in words])
+    numbers = [0 if none else places[str(word)] for word, none in zip(words, absent, strict=True)]
     return Target(
         torch.tensor(numbers),
         Classification(max(len(names), 2)),
         names,
         METRICS["classification"],
-        np.flatnonzero(missing),
+        np.flatnonzero(absent),
         notes,
     )
 

@@ -130,6 +130,22 @@ def read_collection(path: Path, collection: str) -> Collection:
     )
 
 
+def joined(icons: Collection) -> NDArray[np.int64]:
+    """Return each icon's group, [N]: those of one base name or one drawing are in one."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    count = len(icons.base)
+    base = np.unique(icons.base, return_inverse=True)[1]
+    drawing = np.unique(np.array(icons.drawing, dtype=object), return_inverse=True)[1]
+    nodes = count + int(base.max()) + 1
+    rows = np.tile(np.arange(count), 2)
+    columns = np.concatenate([count + base, nodes + drawing])
+    size = nodes + int(drawing.max()) + 1
+    graph = coo_array((np.ones(2 * count), (rows, columns)), shape=(size, size))
+    return connected_components(graph, directed=False)[1][:count].astype(np.int64)
+
+
 def _cut(path: Path, data: dict[str, NDArray[Any]], name: str, count: int) -> list[bytes]:
     """The pictures that lie back to back in an array."""
     stream, offset = data[f"{name}_webp"], data[f"{name}_offset"]

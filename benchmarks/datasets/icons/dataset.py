@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
@@ -22,7 +23,12 @@ from i2moe_plugin.benchmarks.data.source import DataFolder
 from i2moe_plugin.benchmarks.data.splits import coded
 from i2moe_plugin.benchmarks.data.tokens import Patches, Texts, model_digest
 from i2moe_plugin.benchmarks.datasets.embedded import EMBEDDED
-from i2moe_plugin.benchmarks.datasets.icons.collection import SIZE, Collection, read_collection
+from i2moe_plugin.benchmarks.datasets.icons.collection import (
+    SIZE,
+    Collection,
+    joined,
+    read_collection,
+)
 from i2moe_plugin.benchmarks.datasets.icons.pictures import Pictures
 from i2moe_plugin.benchmarks.datasets.icons.tasks import TASKS, Picture, Samples
 from i2moe_plugin.benchmarks.encoders.pretrained import (
@@ -156,8 +162,17 @@ def read(
         raise DatasetError(_missing(path))
     usual, make = TASKS[task]
     icons = read_collection(path, collection or usual)
-    made = make(icons)
-    splits = folder.split(coded(made.split), made.ids)
+    by_icon = folder.split(
+        coded(icons.split),
+        [str(row) for row in range(len(icons.base))],
+        classes=icons.category,
+        groups=joined(icons),
+    )
+    made = make(replace(icons, split=by_icon.codes()))
+    rows = coded(made.split)
+    # One text, several pictures: those samples are not independent.
+    splits = replace(by_icon, rows=rows, ids=made.ids, groups=made.text_of)
+    splits.check(str(folder))
     check_trained(f"{path}, task {task}", made.label[splits["train"]], tuple(made.class_names))
     store = cache_dir() / "models"
     text_folder = find_model(text_model, "text", store)

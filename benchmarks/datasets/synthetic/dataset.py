@@ -143,7 +143,7 @@ def _contents(folder: DataFolder, options: Mapping[str, Any]) -> Contents:
     drawn = made.draw(seed)
     names = [f"x{m + 1}" for m in range(len(drawn.modalities))]
     ids = [f"{folder.name.removeprefix(PREFIX)}-{row}" for row in range(len(drawn.labels))]
-    splits = folder.split({name: drawn.splits[name] for name in SPLITS}, ids)
+    splits = folder.split({name: drawn.splits[name] for name in SPLITS}, ids, classes=drawn.labels)
     arrays = dict(zip(names, drawn.modalities, strict=True))
     data = Packaged(Path(folder.name), arrays, drawn.labels, CLASSES, splits)
     digest = hashlib.sha256(f"{made!r}, seed {seed}".encode())

@@ -16,15 +16,27 @@ from i2moe_plugin.interpretation.figures.across import (
 )
 from i2moe_plugin.interpretation.figures.bits import parts
 from i2moe_plugin.interpretation.figures.honesty import control, deletion, stability
+from i2moe_plugin.interpretation.figures.judging import (
+    class_metrics,
+    confusion,
+    precision_recall,
+    residuals,
+    roc,
+)
 
 __all__ = [
     "agreement",
     "calibration",
+    "class_metrics",
+    "confusion",
     "control",
     "curves",
     "deletion",
     "experts_alone",
     "parts",
+    "precision_recall",
+    "residuals",
+    "roc",
     "similarity",
     "stability",
     "weights",

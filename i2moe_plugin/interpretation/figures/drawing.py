@@ -91,7 +91,7 @@ def interval_dots(figure: go.Figure, names: Any, values: Any, low: Any, high: An
             mode="markers",
             marker={"size": 10, "color": BLUE},
             error_x={"array": high - values, "arrayminus": values - low, "color": BLUE},
-            name="with 95 % interval",
+            name="with 95 % interval" if np.isfinite(high).any() else "of this test split",
         )
     )
 

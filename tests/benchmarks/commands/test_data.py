@@ -48,7 +48,8 @@ def test_describe_says_all(name) -> None:
 def test_verify_of_a_sample_and_of_what_is_not_there(mosi, tmp_path) -> None:
     result = invoke("verify", "mosi", "--data-root", mosi)
     assert result.exit_code == 0, result.output
-    assert "as published" in result.stdout
+    assert "a drawn sample, in the published format" in result.stdout
+    assert "as published" not in result.stdout
     assert "drawn sample" in result.stdout
     missing = invoke("verify", "mosi", "--data-root", tmp_path / "nowhere", "--json")
     assert missing.exit_code == 1

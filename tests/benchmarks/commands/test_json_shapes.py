@@ -2,13 +2,14 @@
 
 ``json_shapes.json`` holds the keys and types that each command prints. A key that goes, or changes
 its type, is a change of behaviour: deprecate it first. To write the file anew after one was added:
-``python tests/benchmarks/test_json_shapes.py``.
+``python tests/benchmarks/commands/test_json_shapes.py``.
 """
 
 import json
 import sys
 from pathlib import Path
 
+import click
 import pytest
 import yaml
 from click.testing import CliRunner
@@ -38,7 +39,16 @@ def shape(value):
 def printed(*arguments):
     result = CliRunner().invoke(main, [*map(str, arguments), "--json"])
     assert result.exit_code == 0, result.output
-    return json.loads(result.stdout)
+    return json.loads(result.stdout)  # all of it: nothing else stands there
+
+
+def every_command(group=main, path=()):
+    """The names of all commands that are registered."""
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from every_command(command, (*path, name))
+        else:
+            yield " ".join((*path, name))
 
 
 def commands(folder, data):
@@ -50,11 +60,14 @@ def commands(folder, data):
     yield "explain", printed("explain", run, "--sample", "htad-75", "--data-root", data)
     vanilla = next(path for path in sorted(out.iterdir()) if "-vanilla-" in path.name)
     yield "compare", printed("compare", vanilla, run, "--equivalent-within", 1)
+    yield "plot", printed("plot", run, "--what", "curves", "-o", folder / "curves.svg")
     yield "predict", printed("predict", run)
     yield "robustness", printed("robustness", vanilla, run)
     yield "robustness --absent", printed("robustness", vanilla, run, "--absent")
     (folder / "grid.yaml").write_text(yaml.safe_dump(GRID))
     yield "suite", printed("suite", folder / "grid.yaml", "--out", out)
+    search = ("--fusion", "concat", "--data-root", data, "--seeds", 2, "--trials", 2, *SMALL)
+    yield "tune", printed("tune", *search, "--out", out)
     yield "parity", printed("parity", *one)
     gate = folder / "gate.json"
     written = CliRunner().invoke(
@@ -69,6 +82,25 @@ def commands(folder, data):
     yield "check", printed("check", "concat")
     for what in ("backbones", "datasets", "settings", "methods"):
         yield f"list {what}", printed("list", what)
+    yield "export", printed("export", run, "-o", folder / "model")
+    yield "tune", printed("tune", *one, "--trials", 1)
+    yield "runs list", printed("runs", "list", out)
+    yield "runs show", printed("runs", "show", run)
+    yield "runs rm", printed("runs", "rm", run, "--dry-run")
+    yield "runs prune", printed("runs", "prune", out, "--dataset", "htad", "--dry-run")
+    yield "report", printed("report", run, "-o", folder / "page.html", "--no-data")
+    truth = {**GRID, "datasets": ["synthetic:bool-xor"], "seeds": 1}
+    (folder / "truth.yaml").write_text(yaml.safe_dump(truth))
+    yield "audit", printed("audit", folder / "truth.yaml", "--no-intershap", "--out", out)
+    yield "interactions", printed("interactions", "htad", "--data-root", data)
+    yield "data sample", printed("data", "sample", "mosi", folder / "mosi")
+    yield "data convert", printed("data", "convert", "mosi", "--data-root", folder / "mosi")
+    mosi = ("mosi", "--data-root", folder / "mosi")
+    with pytest.MonkeyPatch.context() as patch:  # both take long, or a network
+        patch.setattr("i2moe_plugin.benchmarks.data.fetch.fetch", lambda *_: [folder / "mosi"])
+        yield "data fetch", printed("data", "fetch", *mosi)
+        patch.setattr("i2moe_plugin.benchmarks.speed.table.run", lambda **_: {"shapes": []})
+        yield "speed", printed("speed")
     yield "data list", printed("data", "list")
     yield "data status", printed("data", "status", "htad", "--data-root", data)
     yield "data describe", printed("data", "describe", "mosi")
@@ -108,6 +140,10 @@ def test_every_command_is_recorded(found):
     assert set(found) == set(RECORD)
 
 
+def test_no_command_is_left_out(found):
+    assert set(found) == set(every_command())
+
+
 def test_a_lost_key_is_seen():
     assert list(missing({"a": {"b": "int"}}, {"a": {}})) == [".a.b is gone"]
     assert list(missing([{"a": "str"}], [{"a": "list"}])) == ["[].a was str, and is list"]
@@ -116,7 +152,7 @@ def test_a_lost_key_is_seen():
 if __name__ == "__main__":
     import tempfile
 
-    sys.path.insert(0, str(Path(__file__).parent))
+    sys.path.insert(0, str(Path(__file__).parents[1]))
     from conftest import write_htad
 
     with tempfile.TemporaryDirectory() as place:

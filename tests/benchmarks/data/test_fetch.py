@@ -4,10 +4,13 @@ import gzip
 import hashlib
 import io
 import json
+import socket
 import tarfile
 import threading
+import time
 import zipfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -323,10 +326,77 @@ def test_more_than_the_card_says_is_not_taken(server, tmp_path, stated) -> None:
 
 
 def test_a_server_that_drips_is_left(server, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(module, "PATIENCE", 0.0)
-    monkeypatch.setattr(module, "SLOWEST", 10**12)
+    monkeypatch.setattr(module, "PATIENCE", 0.2)
+    server.headers, server.stall = {"Content-Length": "999999999"}, threading.Event()
     with pytest.raises(DatasetError, match="bytes a second arrive"):
-        fetch("a-set", card(server, sha()), tmp_path)
+        fetch("a-set", card(server), tmp_path)
+    kept = (tmp_path / "file.bin.part").read_bytes()
+    assert kept
+    assert CONTENT.startswith(kept)
+    assert server.asked[1:] == [f"bytes={len(kept)}-"] * 3  # each attempt goes on
+
+
+def dripping(word: bytes, before: bytes) -> Iterator[str]:
+    """A server that says something, and then the same word again and again, without an end."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    over = threading.Event()
+
+    def drip(connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            connection.recv(10_000)
+            connection.sendall(before)
+            while not over.wait(0.01):
+                connection.sendall(word)
+
+    def serve() -> None:
+        with suppress(OSError):
+            while True:
+                threading.Thread(target=drip, args=listening.accept()[:1], daemon=True).start()
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{listening.getsockname()[1]}/file.bin"
+    over.set()
+    listening.shutdown(socket.SHUT_RDWR)
+    listening.close()
+    thread.join()
+
+
+@pytest.mark.parametrize(
+    ("word", "before"),
+    {
+        "headers": (b"X-More: 1\r\n", b"HTTP/1.1 200 OK\r\n"),
+        "one header": (b"a", b"HTTP/1.1 200 OK\r\nX: "),
+        "interim answers": (b"HTTP/1.1 100 Continue\r\n\r\n", b""),
+        "size of a chunk": (b"0", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"),
+        "trailers": (
+            b"X-More: 1\r\n",
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n",
+        ),
+        "content": (b"a", b"HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n"),
+    }.values(),
+    ids=str,
+)
+def test_words_without_an_end_are_left(word, before, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(module, "PATIENCE", 0.3)
+    monkeypatch.setattr(module, "ATTEMPTS", 2)
+    for url in dripping(word, before):
+        item = Download(url, "file.bin")
+        asked = Card("A set", "somewhere", "MIT", how_to_get="Ask them.", downloads=(item,))
+        start = time.monotonic()
+        with pytest.raises(DatasetError, match="no complete answer after 2 attempts"):
+            fetch("a-set", asked, tmp_path)
+        assert time.monotonic() - start < 20
+        assert not (tmp_path / "file.bin").exists()
+
+
+def test_a_transfer_that_was_left_touches_nothing() -> None:
+    transfer = module._Transfer()
+    with transfer:
+        transfer.size += 1
+    transfer.leave()
+    with pytest.raises(EOFError), transfer:
+        pytest.fail("it was let in")
 
 
 def test_a_servers_words_move_no_cursor(server, tmp_path) -> None:

@@ -432,7 +432,7 @@ SPOILT = {
     "no words at all": (spoil("valid/text", lambda x: x * 0), "no sample of valid has any text"),
     "nothing": (lambda c: c.clear(), "lacks the array"),
     "an array in place of a split": (spoil("train", np.zeros(3)), "lacks the array"),
-    "a group in place of an array": (spoil("train/text", {"x": np.zeros(3)}), "lacks the array"),
+    "a group in place of an array": (spoil("train/text", {"x": np.zeros(3)}), "is a group"),
     "objects": (spoil("train/text", np.array([None, {}], dtype=object)), "train/text holds"),
 }
 

@@ -758,3 +758,30 @@ def _use(name: str, folder: Path) -> str | None:
 def _is_text(path: Path) -> bool:
     """Half of a csv may be a whole csv."""
     return path.suffix in (".csv", ".txt")
+
+
+# Splits drawn anew
+
+
+@each
+def test_splits_can_be_drawn_anew_or_say_why_not(name, written):
+    own = open_dataset(name, written(name))
+    try:
+        drawn = open_dataset(name, written(name), split="1")
+    except ConfigError as error:
+        assert "cannot be drawn anew: " in str(error)  # noqa: PT017
+        assert name == "stocks"
+        return
+    every = [{one for split in SPLITS for one in data.sample_ids(split)} for data in (own, drawn)]
+    assert every[0] == every[1]
+    assert own.sample_ids("test") != drawn.sample_ids("test")
+    assert own.content_hash() == drawn.content_hash()
+    assert any("drawn anew" in note for note in drawn.notes)
+    for split in SPLITS:
+        groups = drawn.groups(split)
+        assert groups is None or len(groups) == len(drawn.sample_ids(split))
+    if drawn.groups("test") is not None:
+        inside = [set(drawn.groups(split).tolist()) for split in SPLITS]
+        assert sum(map(len, inside)) == len(set.union(*inside))
+    if drawn.labels("train").ndim == 1 and drawn.labels("train").dtype.kind == "i":
+        assert any("stratified by class" in note for note in drawn.notes)

@@ -252,7 +252,15 @@ MISTAKES = [
     ("taks", "x", "taks: no such setting. Did you mean 'task'"),
     ("split", None, "split is missing"),
     ("modalities", {"bag": SPEC["modalities"]["bag"]}, "at least two modalities"),
-    ("split", {"train": 0.5, "valid": 0.2, "test": 0.2}, "must add up to 1"),
+    ("split", {"train": 0.5, "valid": 0.2, "test": 0.2}, "- split: train.* must add up to 1"),
+    ("split", {"train": 0.5, "valid": 0.5}, "- split.test is missing$"),
+    ("split", {"train": 0.5, "valid": 0.25, "test": 0.25, "sed": 1}, "Did you mean 'seed'"),
+    ("split", {"file": "table.csv", "colum": "split"}, "split.colum: .* Did you mean 'column'"),
+    ("split", "table.csv", "split: expected a file and what of it"),
+    ("modalities", ["bag", "words"], "modalities: expected names"),
+    ("modalities.photo.size", 16, "size: expected two numbers"),
+    ("target.drop_unlabelled", True, "drop_unlabelled stands beside target, not in it"),
+    ("target.colum", "label", "target.colum: .* Did you mean 'column'"),
     ("split.column", "words", "expected train, valid and test"),
     ("metric", "acuracy", "Did you mean 'accuracy'"),
     ("classes", ["a", "b"], "none of the classes"),
@@ -359,3 +367,54 @@ def test_damaged_files_give_data_or_a_dataset_error(own, data) -> None:
                 batch(opened, name)
     finally:
         path.write_bytes(content)
+
+
+# Splits drawn anew
+
+
+def grouped(folder: Path, groups: Any, **changes: Any) -> None:
+    """Add a column of groups to the table."""
+    with (folder / "table.csv").open(newline="", encoding="utf-8") as file:
+        lines = list(csv.reader(file))
+    with (folder / "table.csv").open("w", newline="", encoding="utf-8") as file:
+        rows = [[*line, group] for line, group in zip(lines, ["who", *groups], strict=True)]
+        csv.writer(file).writerows(rows)
+    write(folder, {**SPEC, "groups": {"file": "table.csv", "column": "who"}, **changes})
+
+
+def test_a_split_drawn_anew_is_as_if_the_column_had_said_it(own, tmp_path, whole):
+    grouped(own, [f"g{row // 3}" for row in range(N)])
+    drawn = open_dataset(str(own), split="2")
+    words = {one: name for name in SPLITS for one in drawn.sample_ids(name)}
+    with (own / "table.csv").open(newline="", encoding="utf-8") as file:
+        head, *lines = csv.reader(file)
+    with (own / "table.csv").open("w", newline="", encoding="utf-8") as file:
+        said = [[line[0], line[1], words[line[0]], *line[3:]] for line in lines]
+        csv.writer(file).writerows([head, *said])
+    told = open_dataset(str(own))
+    for name in SPLITS:
+        assert told.sample_ids(name) == drawn.sample_ids(name)
+        assert told.groups(name).tolist() == drawn.groups(name).tolist()
+        for one, two in zip(whole(drawn, name), whole(told, name), strict=True):
+            one, two = ([*x] if isinstance(x, (tuple, list)) else [x] for x in (one, two))
+            assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
+
+
+def test_groups_stay_together_where_fractions_draw_the_split(own):
+    fractions = {"train": 0.5, "valid": 0.25, "test": 0.25}
+    grouped(own, [f"g{row // 4}" for row in range(N)], split=fractions)
+    data = open_dataset(str(own))
+    inside = [set(data.groups(name).tolist()) for name in SPLITS]
+    assert sum(map(len, inside)) == len(set.union(*inside)) == 10
+    assert [len(data.sample_ids(name)) for name in SPLITS] == [20, 12, 8]
+
+
+def test_groups_in_two_splits_are_noted(own):
+    grouped(own, [f"g{row // 4}" for row in range(N)])
+    assert any("groups of the test split" in note for note in open_dataset(str(own)).notes)
+
+
+def test_a_row_without_group(own):
+    grouped(own, ["", *["g"] * (N - 1)])
+    with pytest.raises(DatasetError, match="1 of 40 rows have no group"):
+        open_dataset(str(own))

@@ -481,3 +481,27 @@ def test_sources_of_another_form(name, content, sources):
     assert done.exit_code == 1
     assert done.output.startswith("Error: ")
     assert isinstance(done.exception, SystemExit)
+
+
+# Splits drawn anew
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_icons_of_one_name_or_drawing_stay_together(task, tiny_pretrained):
+    """And texts are exchanged, and words drawn, within the new splits."""
+    data = open_dataset("icons", task=task, split="1")
+    collection = read_collection(PACKAGED, TASKS[task][0])
+    drawing = defaultdict(set)
+    for base, picture in zip(collection.base, collection.drawing, strict=True):
+        drawing[base].add(picture)
+    seen: dict[bytes, str] = {}
+    names: dict[str, str] = {}
+    for split in SPLITS:
+        for one in data.sample_ids(split):
+            for base in one.split("/")[1].split("~"):
+                assert names.setdefault(base, split) == split
+                assert all(seen.setdefault(picture, split) == split for picture in drawing[base])
+    if task in ("match", "copy"):
+        for split in SPLITS:
+            shares = np.bincount(data.labels(split)) / len(data.labels(split))
+            assert shares.max() - shares.min() < 0.02

@@ -209,3 +209,25 @@ def test_a_log_gets_a_line_for_each_run(found, place):
     assert [line.split()[0] for line in lines] == [f"{n}/9" for n in range(1, 10)]
     value = next(one for one in found.runs if one.method == "vanilla").result["test"]["accuracy"]
     assert f"vanilla seed 0: finished before, test accuracy % {100 * value:.2f}" in lines[0]
+
+
+def test_intervals_over_samples_are_a_bootstrap_of_the_mean_over_seeds(found):
+    from i2moe_plugin.tasks import task_from
+
+    random = np.random.default_rng(1)
+    for method in ("vanilla", "i2moe"):
+        runs = [one for one in found.runs if one.method == method]
+        outputs = [one.outputs("prediction", "target") for one in runs]
+        task, count = task_from(runs[0].result["task"]), len(outputs[0]["target"])
+        for metric in ("accuracy", "auroc"):
+            means = [
+                np.mean([task.metric(metric, one["prediction"][some], one["target"][some])
+                         for one in outputs])
+                for some in random.integers(count, size=(400, count))
+            ]  # fmt: skip
+            low, high = np.nanquantile(means, [0.025, 0.975])
+            row = found.table.query(f"method == '{method}' and metric == '{metric}'").iloc[0]
+            wide = 0.3 * (high - low)
+            assert (row.sample_low, row.sample_high) == pytest.approx((low, high), abs=wide)
+        record = found.as_dict()["methods"][method]["metrics"]["auroc"]
+        assert record["sample_interval"] == (row.sample_low, row.sample_high)

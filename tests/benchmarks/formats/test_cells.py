@@ -190,7 +190,7 @@ def test_what_numbers_are_not_made_of_is_said(array):
 
 def test_times_are_named(tmp_path):
     times = written(tmp_path, "parquet", [datetime.datetime(2020, 1, 2), None])
-    with pytest.raises(DatasetError, match=r"^x, row 1: .* is a time, not a number"):
+    with pytest.raises(DatasetError, match=r"^x, row 1: expected a number; .* is a time"):
         as_numbers("x", times)
     assert as_texts("x", times) == ["2020-01-02T00:00:00", None]
 
@@ -210,3 +210,32 @@ def test_words_for_a_missing_label(word):
 def test_rows_count_from_1():
     assert listed_rows([0]) == "row 1"
     assert listed_rows(np.arange(7)) == "rows 1, 2, 3, 4, 5 and 2 more"
+
+
+@pytest.mark.parametrize("reader", [as_texts, as_numbers])
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("object", "row 1: .* a reference to another place in the file"),
+        ("region", "row 1: .* a reference to another place in the file"),
+        ("record", "holds records"),
+        ("opaque", "holds records"),
+        ("lists", "row [12]: .* list"),
+    ],
+)
+def test_what_hdf5_holds_beside_numbers_and_text_is_named(tmp_path, reader, kind, said):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        first = file.create_dataset("first", data=np.arange(3))
+        types = {
+            "object": (h5py.ref_dtype, [first.ref] * 3),
+            "region": (h5py.regionref_dtype, [first.regionref[:2]] * 3),
+            "record": (np.dtype([("x", "f4"), ("y", "i4")]), [(1, 2)] * 3),
+            "opaque": (np.dtype("V4"), [b"abcd"] * 3),
+            "lists": (h5py.vlen_dtype("i4"), [[1], [1, 2], []]),
+        }
+        dtype, values = types[kind]
+        array = file.create_dataset("found", (3,), dtype=dtype)
+        for row, value in enumerate(values):
+            array[row] = np.void(value) if kind == "opaque" else value
+    with pytest.raises(DatasetError, match=said):
+        reader("x", H5Array(tmp_path / "a.h5", "found"))

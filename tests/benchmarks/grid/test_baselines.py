@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import time
 
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from sklearn.linear_model import LogisticRegression
 
+from i2moe_plugin.benchmarks.cli import main
 from i2moe_plugin.benchmarks.data.open import open_dataset
 from i2moe_plugin.benchmarks.grid import baselines
 from i2moe_plugin.benchmarks.grid.baselines import Baseline, fit_baselines, flat
 from i2moe_plugin.benchmarks.grid.cautions import cautions
 from i2moe_plugin.benchmarks.grid.cells import Cell, Grid
 from i2moe_plugin.benchmarks.grid.formats import simple_cells
-from i2moe_plugin.benchmarks.grid.table import CellRuns, Table
+from i2moe_plugin.benchmarks.grid.runs import CellRuns
+from i2moe_plugin.benchmarks.grid.table import Table
 from i2moe_plugin.benchmarks.run.settings import RunSettings
+from i2moe_plugin.benchmarks.statistics import simple
+from i2moe_plugin.benchmarks.statistics.simple import SIMPLE_MODELS, Fitted
 
 
 def test_each_modality_alone_is_a_model_of_its_own_features(small_htad, tmp_path):
@@ -53,6 +60,22 @@ def test_what_was_fitted_is_kept_until_the_data_or_the_metric_changes(
     assert len(calls) == 2
 
 
+def test_what_is_undefined_is_so_when_it_is_read_again(small_htad, tmp_path, monkeypatch):
+    undefined = Fitted("boosting", {"accuracy": np.nan}, {"trees": 0}, "not fitted")
+    monkeypatch.setitem(SIMPLE_MODELS, "boosting", lambda *_: undefined)
+    data = open_dataset("htad", small_htad)
+    for _ in range(2):
+        (found,) = fit_baselines(["boosting"], data, "accuracy", tmp_path)
+        assert np.isnan(found.test["accuracy"])
+        shown = dataclasses.replace(table({"vanilla": 0.2}, []), baselines=(found,))
+        shown = dataclasses.replace(shown, entries={(("concat", "vanilla"), COLUMN): None})
+        assert cautions(shown) == []
+        assert shown.simple_rows == {}
+        assert dataclasses.replace(shown, cells=(), entries={}).notes == [
+            "htad: boosting: not fitted."
+        ]
+
+
 @pytest.mark.parametrize("form", ["lengths", "mask", "neither"])
 def test_of_a_sequence_only_the_steps_that_are_there_count(form):
     values = torch.randn(5, 7, 3)
@@ -74,6 +97,9 @@ def test_pictures_are_means_over_cells_and_features_are_as_they_are():
     assert flat(pictures) == pytest.approx(cells.reshape(2, -1).numpy())
     assert flat(torch.eye(3)) == pytest.approx(np.eye(3))
     assert flat(torch.rand(2, 1, 8, 8, 8)).shape == (2, 64)
+
+
+COLUMN = ("htad", "accuracy")
 
 
 class Finished(CellRuns):
@@ -145,12 +171,61 @@ def test_weights_that_have_collapsed_are_said():
 def test_of_the_modalities_a_shared_table_shows_the_best():
     rows = [*ROWS, ("text alone", 0.7, {"C": 1}, "text"), ("logistic", 0.4, {"C": 1}, "")]
     shown = table({"vanilla": 0.95}, rows)
-    column = ("htad", "accuracy")
-    shown = dataclasses.replace(shown, entries={(("concat", "vanilla"), column): None})
-    assert {kind: values[column] for kind, values in shown.simple_rows.items()} == {
+    shown = dataclasses.replace(shown, entries={(("concat", "vanilla"), COLUMN): None})
+    assert {kind: values[COLUMN] for kind, values in shown.simple_rows.items()} == {
         "a constant": 0.3,
         "linear model": 0.4,
         "gradient boosting": 0.9,
         "best modality alone (linear)": 0.7,
     }
-    assert simple_cells(shown, [column, ("other", "mae")])[2] == ["gradient boosting", "90.00", ""]
+    assert simple_cells(shown, [COLUMN, ("other", "mae")])[2] == ["gradient boosting", "90.00", ""]
+
+
+def run_on(tmp_path, classes):
+    """Run on four rows of each class, with ten features; return what simple models reach."""
+    random = np.random.default_rng(0)
+    target = np.tile(np.arange(classes), 4)
+    rows = random.normal(size=(classes, 10))[target] + 0.3 * random.normal(size=(4 * classes, 10))
+    folder = tmp_path / "many"
+    folder.mkdir()
+    np.savez(folder / "x.npz", a=rows[:, :5], b=rows[:, 5:])
+    splits = np.repeat(["train", "train", "valid", "test"], classes)
+    lines = [f"class {y},{split}\n" for y, split in zip(target, splits, strict=True)]
+    (folder / "t.csv").write_text("y,split\n" + "".join(lines))
+    (folder / "dataset.yaml").write_text(
+        "name: many\n"
+        "modalities:\n"
+        "  a: {file: x.npz, key: a, kind: features}\n"
+        "  b: {file: x.npz, key: b, kind: features}\n"
+        "target: {file: t.csv, column: y}\n"
+        "task: classification\n"
+        "split: {file: t.csv, column: split}\n"
+    )
+    options = ["--seeds", "1", "--epochs", "2", "--jobs", "1", "--device", "cpu"]
+    command = ["run", "--dataset", str(folder), "--fusion", "concat", *options, "--json"]
+    found = CliRunner().invoke(main, [*command, "--out", str(tmp_path / "runs")])
+    assert found.exit_code == 0, found.output
+    return {one["name"]: one for one in json.loads(found.stdout)["simple_models"]}
+
+
+def test_of_many_classes_what_takes_long_is_bounded_and_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(simple, "MOST_WORK", simple.MOST_WORK * (150 / 5000) ** 2)
+    monkeypatch.setattr(simple, "MOST_SPLITS", simple.MOST_SPLITS * (150 / 5000) ** 2)
+    rows = run_on(tmp_path, 150)
+    assert "iterations in all" in rows["logistic regression"]["note"]
+    assert "not fitted" in rows["gradient boosting"]["note"]
+    assert rows["gradient boosting"]["test"]["accuracy"] is None
+
+
+@pytest.mark.slow
+def test_five_thousand_classes_end(tmp_path):
+    start = time.process_time()
+    rows = run_on(tmp_path, 5000)
+    assert time.process_time() - start < 90
+    assert "iterations in all" in rows["logistic regression"]["note"]
+    assert rows["logistic regression"]["test"]["accuracy"] > 0.5
+    assert "not fitted" in rows["gradient boosting"]["note"]
+    page = tmp_path / "page.html"
+    report = CliRunner().invoke(main, ["report", str(tmp_path / "runs"), "-o", str(page)])
+    assert report.exit_code == 0, report.output
+    assert page.stat().st_size < 10_000_000

@@ -24,6 +24,7 @@ from i2moe_plugin.benchmarks.report.build import (
 )
 from i2moe_plugin.benchmarks.report.groups import comparison_rows, group_runs, verdict_sentence
 from i2moe_plugin.benchmarks.report.page import as_json
+from i2moe_plugin.benchmarks.report.panels import MOST_CLASSES, run_panels
 from i2moe_plugin.benchmarks.report.samples import Media, chosen_rows, limit_for, pack_run
 from i2moe_plugin.benchmarks.run.collect import find_runs
 from i2moe_plugin.benchmarks.run.settings import RunSettings
@@ -158,7 +159,7 @@ def test_the_comparison_is_that_of_the_runs(tmp_path, write_run):
     assert row["difference"][1] == expected.difference
     assert row["value"][1] == pytest.approx(np.mean(values["i2moe"]))
     assert row["seeds"] == 4
-    assert "3 paired seeds" in verdict_sentence(group)
+    assert "paired over 3 seeds" in verdict_sentence(group)
     (other,) = [one for one in groups if one is not group]
     assert "nothing to compare" in verdict_sentence(other)
 
@@ -289,6 +290,14 @@ def test_a_run_of_many_samples_is_drawn_from_and_said_so(tmp_path, write_run):
     assert made.size < MEGABYTES_20
     assert "8,000 of 9,000 test samples" in made.notes[0]
     assert "8,000 of 9,000 test samples" in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
+def test_of_many_classes_some_are_drawn_and_it_is_said(tmp_path, write_run):
+    run = write_run(tmp_path / "runs", Classification(90), samples=180)
+    panels, _ = run_panels(run, None)
+    (by_class,) = [panel for panel in panels if panel["title"] == "Weights by class"]
+    assert by_class["note"].startswith(f"Of 90 classes, the {MOST_CLASSES} that have most")
+    assert len({row[0] for row in by_class["table"]["rows"]}) == MOST_CLASSES
 
 
 def test_a_page_of_many_runs_draws_some_of_every_group_and_tells_of_all(tmp_path, write_run):

@@ -79,3 +79,21 @@ def test_wrong_arguments():
         equivalent_to([], 0.1, 0.1)
     with pytest.raises(ConfigError, match="positive, not 0"):
         equivalent_to([0.1, 0.2], 0.1, 0)
+
+
+@given(st.lists(st.floats(-0.1, 0.1), min_size=3, max_size=9), st.floats(0.05, 1))
+def test_equivalence_over_splits_is_two_corrected_one_sided_tests(differences, share):
+    spread = np.std(differences, ddof=1)
+    if spread < 1e-6:
+        return
+    splits = [str(place) for place in range(len(differences))]
+    zeros = [0.0] * len(differences)
+    item = equivalent_pairs(zeros, differences, 0.05, splits, share)
+    error = spread * np.sqrt(1 / len(differences) + share)
+    degrees, mean = len(differences) - 1, np.mean(differences)
+    above = stats.t.sf((mean + 0.05) / error, degrees)
+    below = stats.t.cdf((mean - 0.05) / error, degrees)
+    assert item.p == pytest.approx(max(above, below), abs=1e-9)
+    half = stats.t.ppf(0.95, degrees) * error
+    assert (item.low, item.high) == pytest.approx((mean - half, mean + half), abs=1e-9)
+    assert (item.outcome == "equivalent") == (item.p < 0.05)

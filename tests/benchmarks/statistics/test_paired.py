@@ -10,6 +10,7 @@ from scipy import stats
 from i2moe_plugin.benchmarks.statistics.paired import (
     compare,
     correct,
+    corrected_resampled,
     holm,
     summarise,
     what_permutation_can,
@@ -169,3 +170,51 @@ def test_two_seeds_have_no_interval(seeds):
     for interval in ((found.low, found.high), found.bootstrap or (None, None)):
         assert (None in interval) == (seeds < 3)
     assert (found.verdict == "too few seeds to tell") == (seeds < 3)
+
+
+def test_corrected_resampled_is_scikit_learns_published_example():
+    """Of its page on comparing models: 10 times 10 folds of 300 samples, one-sided."""
+    t_plain, t_corrected, p_one_sided = 2.611, 0.750, 0.227
+    random = np.random.default_rng(0).normal(size=100)
+    scaled = (random - random.mean()) / random.std(ddof=1) + t_plain / 10  # plain t of 2.611
+    assert stats.ttest_1samp(scaled, 0).statistic == pytest.approx(t_plain)
+    (low, high), p = corrected_resampled(scaled, 30 / 270)
+    assert p / 2 == pytest.approx(p_one_sided, abs=5e-4)
+    half = stats.t.ppf(0.975, 99) * scaled.mean() / t_corrected
+    assert (high - low) / 2 == pytest.approx(half, rel=2e-3)
+
+
+@given(values, st.data(), st.floats(0.05, 1))
+def test_a_comparison_over_splits_restated(vanilla, data, share):
+    ours = pair(data, vanilla)
+    splits = [str(place % max(2, len(ours) // 2)) for place in range(len(ours))]
+    item = compare("accuracy", vanilla, ours, splits, share)
+    by_split = {}
+    for split, one, two in zip(splits, vanilla, ours, strict=True):
+        by_split.setdefault(split, []).append(two - one)
+    means = [sum(some) / len(some) for some in by_split.values()]
+    count, mean = len(means), sum(means) / len(means)
+    assert (item.splits, item.seeds) == (count, len(ours))
+    assert item.difference == pytest.approx(mean, abs=1e-12)
+    spread = sum((one - mean) ** 2 for one in means) / (count - 1)
+    if spread < 1e-12:
+        return
+    error = math.sqrt((1 / count + share) * spread)
+    assert item.p == pytest.approx(2 * stats.t.sf(abs(mean) / error, count - 1), abs=1e-9)
+    if count < 3:
+        assert (item.low, item.verdict) == (None, "too few seeds to tell")
+    else:
+        half = stats.t.ppf(0.975, count - 1) * error
+        assert (item.low, item.high) == pytest.approx((mean - half, mean + half), abs=1e-9)
+        assert (item.verdict in ("better", "worse")) == (abs(mean) > half)
+    assert (item.bootstrap, item.p_permutation) == (None, None)
+
+
+def test_what_a_comparison_covers():
+    one = compare("accuracy", [0.1, 0.2, 0.3], [0.2, 0.3, 0.5])
+    assert one.rests_on == "paired over 3 seeds, on this one split alone"
+    many = compare("accuracy", [0.1, 0.2, 0.3], [0.2, 0.3, 0.5], ["1", "2", "3"], 0.2)
+    assert "over 3 splits" in many.rests_on
+    assert "fresh splits of this data and seeds" in many.rests_on
+    with pytest.raises(ConfigError, match="test_share"):
+        compare("accuracy", [0.1, 0.2], [0.2, 0.3], ["1", "2"])

@@ -163,8 +163,43 @@ def test_a_metric_that_validation_leaves_undefined_takes_the_first_choice():
 
 def test_what_would_take_too_long_sees_fewer_rows_and_says_so(monkeypatch):
     monkeypatch.setattr(simple, "MOST_WORK", 1.0)
-    monkeypatch.setattr(simple, "MOST_SPLITS", 1.0)
+    # A round of boosting takes 3 classes' trees, of 4 features, with these rows and its own splits.
+    others = simple.SPLITS_OF_BINS + simple.SPLITS_OF_A_ROW * 180 / 4
+    monkeypatch.setattr(simple, "MOST_SPLITS", simple.FEWEST_TREES * 3 * 4 * (others + 210))
     rows, target = (np.repeat(part, 5, 0) for part in classes(0))
-    for model in (linear, boosting):
+    for model, kept in ((linear, 200), (boosting, 210)):
         found = model(Classification(3), "accuracy", (rows, target), classes(1), classes(2))
-        assert "fitted on 200 of 450 training rows" in found.note
+        assert f"fitted on {kept} of 450 training rows" in found.note
+
+
+def test_boosting_that_would_take_too_long_whatever_its_rows_is_undefined_and_says_so(monkeypatch):
+    monkeypatch.setattr(simple, "MOST_SPLITS", 1.0)
+    found = boosting(Classification(3), "accuracy", classes(0), classes(1), classes(2))
+    assert found.note == "not fitted, since 3 trees in each of its rounds take too long"
+    assert np.isnan(list(found.test.values())).all()
+
+
+@pytest.mark.parametrize("iterations", [1, 4, 10_000])
+def test_logistic_regression_takes_as_many_iterations_as_it_may_in_all(monkeypatch, iterations):
+    taken = []
+    fit = LogisticRegression.fit
+
+    def counted(model, *given):
+        fit(model, *given)
+        taken.append((model.C, int(model.n_iter_[0])))
+        return model
+
+    monkeypatch.setattr(LogisticRegression, "fit", counted)
+    step = 3 * (4 * 4 + simple.WORK_OF_A_PROBABILITY)
+    monkeypatch.setattr(simple, "MOST_WORK", iterations * step * 90)
+    monkeypatch.setattr(simple, "FEWEST_ITERATIONS", 1)
+    found = linear(Classification(3), "accuracy", classes(0), classes(1), classes(2))
+    assert sum(count for _, count in taken) <= iterations
+    strengths = [strength for strength, _ in taken]
+    assert strengths == list(simple.TRIED)[: len(strengths)]
+    if iterations < 100:
+        said = ", ".join(map(str, strengths))
+        assert found.note == f"fitted with C={said} in {iterations} iterations in all"
+    else:
+        assert len(taken) == len(STRENGTHS)
+        assert found.note == ""

@@ -226,6 +226,26 @@ def test_failed_trials_do_not_end_a_search(tune):
     assert facts["finished"] + facts["pruned"] + facts["failed"] == 7
 
 
+class Demanding(nn.Module):
+    """Concatenation with a setting that has no default."""
+
+    def __init__(self, input_dims, width):
+        super().__init__()
+        self.linear = nn.Linear(sum(input_dims), width)
+
+    def forward(self, latents):
+        return self.linear(torch.cat(latents, 1))
+
+
+def test_settings_that_a_backbone_needs_are_given_or_searched(tune, tmp_path):
+    register_backbone("demanding")(Demanding)
+    tuned = tune(fusion="demanding", trials=1, values={"fusion.width": 3})
+    assert yaml.safe_load(tuned.recipe.read_text())["fusions"]["demanding"]["fusion.width"] == {
+        "value": 3,
+        "source": "given to tune",
+    }
+
+
 def test_a_search_of_failures_alone_gives_no_recipe(tune, monkeypatch, tmp_path):
     monkeypatch.setattr(Choosy, "narrowest", 100)
     register_backbone("choosy")(Choosy)

@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.testing import assert_close
 
-from i2moe_plugin import ShapeError, latent_specs
-from i2moe_plugin.backbones.latents import pool_tokens, zero_padding
+from i2moe_plugin import LatentSpec, ShapeError, latent_specs
+from i2moe_plugin.backbones.latents import check_latent, pool_tokens, zero_padding
 
 
 @given(tokens=st.integers(1, 6), seed=st.integers(0, 10**6))
@@ -50,3 +50,24 @@ def test_specs_are_measured_without_training_anything(small):
     assert encoders[0][1].num_batches_tracked == 0
     with pytest.raises(ShapeError, match=r"encoder 1 returned \[2, 3, 4, 5\]"):
         latent_specs([nn.Identity()], [torch.zeros(2, 3, 4, 5)])
+
+
+@pytest.mark.parametrize("kind", [torch.int64, torch.float32])
+def test_an_attention_mask_is_refused_with_what_to_give(kind):
+    """Hugging Face's is 1 where a token is real."""
+
+    class Encoder(nn.Module):
+        def forward(self, x):
+            return x, torch.ones(x.shape[:2], dtype=kind)
+
+    words = "expected torch.bool, True where a token is padding.* give mask == 0"
+    with pytest.raises(ShapeError, match=words):
+        latent_specs([Encoder()], [torch.randn(2, 3, 4)])
+    spec = LatentSpec(4, 3, padded=True)
+    with pytest.raises(ShapeError, match=words):
+        check_latent(0, spec, *Encoder()(torch.randn(2, 3, 4)))
+
+
+def test_a_promised_mask_that_does_not_come_is_an_error():
+    with pytest.raises(ShapeError, match="returned no padding mask, and its spec is padded"):
+        check_latent(0, LatentSpec(4, 3, padded=True), torch.randn(2, 3, 4), None)

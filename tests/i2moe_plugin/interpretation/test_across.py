@@ -40,6 +40,19 @@ def test_weight_summary_in_groups(draw, task, by):
         np.testing.assert_allclose(rows["mean"], outputs.weights[mask].mean(0), rtol=1e-5)
 
 
+def test_of_many_classes_those_with_most_samples_are_kept_in_their_order(draw):
+    target = np.r_[[0] * 5, [1] * 30, [2] * 5, [3] * 20]
+    outputs = draw(Classification(5), target=target)
+    everything = outputs.groups("class")
+    for most, kept in ((2, [1, 3]), (3, [0, 1, 3]), (9, range(5))):
+        groups = outputs.groups("class", most)
+        assert [name for name, _ in groups] == [everything[place][0] for place in kept]
+        frame = weight_summary(outputs, "class", most)
+        assert frame["group"].unique().tolist() == [everything[place][0] for place in kept]
+        whole = weight_summary(outputs, "class")
+        assert frame.equals(whole[whole["group"].isin(frame["group"])].reset_index(drop=True))
+
+
 def test_a_group_without_samples_has_no_numbers(draw):
     outputs = draw(Classification(3), target=np.zeros(60, dtype=int))
     frame = weight_summary(outputs, "class")

@@ -71,11 +71,34 @@ def test_sentences_follow_the_figures(draw):
     verdict = weight_verdict(draw(Classification(3)))
     leaning = worth(verdict, *frames([0.2, 0.01], 0.001), metric="accuracy")
     assert any("does mark an expert" in line for line in leaning)
-    assert any("2 of 2 experts' weights go with the class" in line for line in leaning)
+    assert any("2 of 2 weights differ between classes" in line for line in leaning)
     assert any("one seed alone" in line for line in leaning)
     idle = worth(verdict, *frames([0.015, 0.01], 0.2), metric="accuracy")
     assert any("does not mark an expert" in line for line in idle)
-    assert any("0 of 2 experts' weights go with the class" in line for line in idle)
+    assert any("no weight differs between classes" in line for line in idle)
+
+
+def stable(correlations, weights):
+    return pd.DataFrame(
+        {
+            "expert": [f"expert {e}" for e in range(len(weights))],
+            "correlation": correlations,
+            "runs": 5,
+            "mean_weight": weights,
+            "mean_weight_low": np.subtract(weights, 0.05),
+            "mean_weight_high": np.add(weights, 0.05),
+        }
+    )
+
+
+def test_stability_is_judged_by_the_experts_that_count(draw):
+    """Two experts that hold 83 % of the weight are decided by the seed."""
+    frame = stable([0.79, 0.05, 0.10, 0.81], [0.09, 0.45, 0.38, 0.08])
+    lines = worth(weight_verdict(draw(Classification(3))), *frames([0, 0], 1), frame, metric="x")
+    (line,) = [line for line in lines if line.startswith("Stability")]
+    assert "called unstable" in line
+    assert f"{0.79 * 0.09 + 0.05 * 0.45 + 0.10 * 0.38 + 0.81 * 0.08:.2f}, each expert" in line
+    assert line.index("expert 1 0.05 (weight 0.45, from 0.40 to 0.50") < line.index("expert 2 0.10")
 
 
 @pytest.mark.parametrize(
@@ -83,7 +106,7 @@ def test_sentences_follow_the_figures(draw):
     [(0.9, "called stable"), (0.5, "partly stable"), (0.1, "unstable"), (np.nan, "undefined")],
 )
 def test_stability_in_words(draw, correlation, words):
-    frame = pd.DataFrame({"correlation": [correlation] * 2, "runs": [5, 5]})
+    frame = stable([correlation] * 2, [0.6, 0.4])
     verdict = weight_verdict(draw(Classification(3)))
     lines = worth(verdict, *frames([0, 0], 1), frame, metric="accuracy")
     assert any(words in line for line in lines)
