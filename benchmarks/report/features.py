@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -72,6 +73,16 @@ def feature_panels(run: Run, with_data: bool = True) -> list[Panel]:
     return panels
 
 
+def _same_studies(runs: Sequence[Run]) -> list[tuple[int, dict[str, Any]]]:
+    """The studies of these runs that were made alike, those of most seeds: seed and record."""
+    alike: dict[str, dict[int, dict[str, Any]]] = {}
+    for run in runs:
+        for record in all_kept(run, "study"):
+            options = {name: fact for name, fact in record["key"].items() if name != "identity"}
+            alike.setdefault(json.dumps(options, sort_keys=True), {})[run.seed] = record
+    return list(max(alike.values(), key=len, default={}).items())
+
+
 def seeds_panel(runs: Sequence[Run]) -> Panel | None:
     """Draw how far each seed's explanations are above random masking, and their mean.
 
@@ -83,19 +94,15 @@ def seeds_panel(runs: Sequence[Run]) -> Panel | None:
     """
     from scipy.stats import t
 
-    found = [(run.seed, all_kept(run, "study")) for run in runs]
     rows = [
         {
             "explainer": explainer,
             "seed": seed,
-            "area above random": records[-1]["scopes"][MIXTURE]["explainers"][explainer][
-                "area_above_random"
-            ]["comprehensiveness"]["mean"],
+            "area above random": curves["area_above_random"]["comprehensiveness"]["mean"],
         }
-        for seed, records in found
-        if records
-        for explainer in EXPLAINERS
-        if explainer != next(iter(EXPLAINERS))
+        for seed, record in _same_studies(runs)
+        for explainer, curves in record["scopes"][MIXTURE]["explainers"].items()
+        if "area_above_random" in curves
     ]
     frame = pd.DataFrame(rows)
     if not len(frame) or frame["seed"].nunique() < 2:
@@ -135,7 +142,7 @@ def _curves(record: dict[str, Any]) -> Panel:
     }
     shares = [100 * share for share in record["shares"]]
     figure = make_subplots(1, 2, subplot_titles=list(kinds.values()), horizontal_spacing=0.12)
-    style(figure, "Fall of the target's probability", 340, top=92)
+    style(figure, f"Fall of {record['measure']}", 340, top=92)
     rows = []
     for column, kind in enumerate(kinds, 1):
         for number, (name, found) in enumerate(record["scopes"][MIXTURE]["explainers"].items()):
