@@ -214,20 +214,12 @@ def sample_pairs(
         raise ConfigError(problems)
     present, places = _contexts(players, draws // group, seed, antithetic, presence)
     members, where = chosen.unique(return_inverse=True)
-    corners = torch.empty(len(chosen), draws, 4, dtype=torch.float64)
-    per_draw = 1 + len(members) + len(chosen)
-    step = max(1, ROWS_IN_HAND // per_draw)
-    blocks = present.split(step)
+    step = max(1, ROWS_IN_HAND // (1 + len(members) + len(chosen)))
     rows, places_of = _distinct(
-        (_neighbours(context, members, chosen) for context in blocks), players
+        _neighbours(context, members, chosen) for context in present.split(step)
     )
-    table = _evaluate(value, rows, batch_size, device)
-    start = 0
-    for context in blocks:
-        end = start + len(context)
-        near = table[places_of[start * per_draw : end * per_draw]]
-        corners[:, start:end] = _corners(context, near, members, where, chosen)
-        start = end
+    table = _evaluate(value, rows[:, :players], batch_size, device)
+    corners = _corners(present, table[places_of], members, where, chosen)
     return PairTerms(
         pairs=chosen,
         corners=corners,
@@ -325,12 +317,12 @@ def _neighbours(context: Tensor, members: Tensor, pairs: Tensor) -> Tensor:
     return turned.flatten(0, 1)
 
 
-def _distinct(blocks: Iterable[Tensor], players: int) -> tuple[Tensor, Tensor]:
-    """The different coalitions among rows, [U, n], and which of them each row is, [R]."""
+def _distinct(blocks: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+    """The different coalitions among rows, [U, n and up to 7 more], and which each row is, [R]."""
     packed = np.concatenate([np.packbits(block.numpy(), axis=1) for block in blocks])
     found, place = np.unique(packed, axis=0, return_inverse=True)
-    rows = np.unpackbits(found, axis=1, count=players).astype(bool)
-    return torch.from_numpy(rows), torch.from_numpy(place.reshape(-1))
+    rows = torch.from_numpy(np.unpackbits(found, axis=1).astype(bool))
+    return rows, torch.from_numpy(place.reshape(-1))
 
 
 def _corners(
