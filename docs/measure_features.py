@@ -60,7 +60,7 @@ def of_runs(folder: Path, samples: int) -> None:
         if run.method not in METHODS:
             continue
         found = study_features(TrainedRun.open(run), StudyOptions(samples=samples))
-        task = run.settings["data"]["task"]
+        task = run.settings["data_settings"]["task"]
         right = [row for row in found["experts"] if row["expected"]]
         if right:
             others = "; ".join(

@@ -3,7 +3,7 @@
     python -m i2moe_plugin.benchmarks.speed.attribution [SAMPLES]
 
 measures an untrained FL-I2MoE of the shape that icons have, from its token latents on. Speed does
-not depend on what weights say.
+not depend on what weights say. Seconds are of processor time, all threads together.
 """
 
 from __future__ import annotations
@@ -62,9 +62,9 @@ def measure(
         memory_budget: bytes that a pass may keep.
 
     Returns:
-        ``seconds`` by part, ``pair_evaluations`` made, how many of them ``a_second``,
-        ``naive_evaluations`` of a loop over pairs and contexts, and the seconds that one at a time
-        would take (``naive_seconds``, by multiplication).
+        ``seconds`` of processor time by part, ``pair_evaluations`` made, how many of them
+        ``a_second``, ``naive_evaluations`` of a loop over pairs and contexts, and the seconds that
+        one at a time would take (``naive_seconds``, by multiplication).
     """
     sizes = sizes or Sizes()
     latents = [LatentSpec(sizes.width, sizes.words), LatentSpec(sizes.width, sizes.patches)]
@@ -84,9 +84,9 @@ def measure(
     seconds: dict[str, float] = {}
 
     def timed(part: str, compute: Callable[[], Any]) -> Any:
-        start = time.perf_counter()
+        start = time.process_time()
         found = compute()
-        seconds[part] = seconds.get(part, 0.0) + time.perf_counter() - start
+        seconds[part] = seconds.get(part, 0.0) + time.process_time() - start
         return found
 
     with torch.no_grad():
@@ -129,7 +129,7 @@ def described(found: dict[str, Any]) -> str:
     """Write what was measured as lines of text."""
     parts = "; ".join(f"{name} {value:.1f} s" for name, value in found["seconds"].items())
     return (
-        f"{found['samples']} samples: {parts}.\n"
+        f"{found['samples']} samples, processor time: {parts}.\n"
         f"Pairs took {found['pair_evaluations']:,} evaluations, {found['a_second']:,.0f} a "
         "second.\n"
         f"A loop over pairs and contexts makes {found['naive_evaluations']:,}, one at a time: "
