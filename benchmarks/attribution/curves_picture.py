@@ -17,8 +17,8 @@ COLOURS = {
 }
 MARKS = {"random": "x", "rollout": "s", "gradient-rollout": "o", "integrated-gradients": "^"}
 KINDS = {
-    "comprehensiveness": "fall of the target's probability\nwithout the most important features",
-    "sufficiency": "fall of the target's probability\nwith them alone",
+    "comprehensiveness": "without the most important features",
+    "sufficiency": "with them alone",
 }
 
 
@@ -46,7 +46,11 @@ def draw_curves(record: dict[str, Any], path: Path) -> str:
             one.fill_between(shares, values["low"], values["high"], color=colour, alpha=0.15)
             one.plot(shares, values["mean"], color=colour, marker=MARKS[explainer], label=explainer)
         one.axhline(0, color="black", linewidth=0.6)
-        one.set(xlabel="% of features of each modality", ylabel=title, xticks=shares)
+        one.set(
+            xlabel="% of features of each modality",
+            ylabel=f"fall of {record['measure']}\n{title}",
+            xticks=shares,
+        )
     axes[0][0].legend(fontsize=8)
     if record["pairs"]:
         for one, (score, found) in zip(axes[1], record["pairs"].items(), strict=False):

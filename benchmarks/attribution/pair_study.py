@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from i2moe_plugin.attribution.names import USUAL
 from i2moe_plugin.attribution.pair_masking import (
     by_importance,
     mask_by_pairs,
@@ -69,7 +68,7 @@ def _scored(study: Study, row: int, scope: str) -> ScoredPairs | None:
     one = study.tokens.rows(slice(row, row + 1))
     if not all(there.any() for there in one.candidates):
         return None
-    importance = study.maps[scope, USUAL].importance
+    importance = study.maps[scope, study.usual].importance
     found = score_pairs(
         study.model,
         one,
@@ -80,7 +79,7 @@ def _scored(study: Study, row: int, scope: str) -> ScoredPairs | None:
         pairs=study.options.pairs,
         draws=study.options.draws,
         seed=row,
-        rows=study.batch,
+        rows=study.rows_at_once(scope),
     )
     study.counted.evaluations += found.terms.evaluations
     study.counted.pairs += found.terms.evaluations
@@ -119,7 +118,7 @@ def _masking(
         return mean
 
     candidates = study.tokens.candidates
-    importance = study.maps[scope, USUAL].importance
+    importance = study.maps[scope, study.usual].importance
 
     def even(m: int, row: int, repeat: int) -> Tensor:
         return random_like(masks[m][row], candidates[m][row], row, repeat)

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from i2moe_plugin.attribution.maps import Maps, explain_tokens
+from i2moe_plugin.attribution.features import MEMORY_BUDGET
+from i2moe_plugin.attribution.maps import Maps, explain_tokens, rows_at_once
 from i2moe_plugin.attribution.names import MIXTURE, USUAL
 from i2moe_plugin.attribution.pairs import PairTerms
 from i2moe_plugin.attribution.study import DRAWS, PAIRS, ScoredPairs, score_pairs
@@ -33,6 +34,8 @@ def explain_features(
     explainer: str = USUAL,
     pairs: int = PAIRS,
     draws: int = DRAWS,
+    fill: str = "mean",
+    memory_budget: int = MEMORY_BUDGET,
 ) -> dict[str, Any]:
     """Explain one test sample by its tokens; computed once, and kept beside the run.
 
@@ -42,6 +45,8 @@ def explain_features(
         explainer: one of :data:`~i2moe_plugin.attribution.maps.EXPLAINERS`.
         pairs: how many pairs of a word piece and a patch are probed; 0: none.
         draws: contexts of pairs.
+        fill: what stands for an absent token, ``mean`` or ``zero``.
+        memory_budget: bytes that a pass may keep; decides no number.
 
     Returns:
         a record for JSON: the target, for each modality what its tokens stand for, for each scope
@@ -52,20 +57,25 @@ def explain_features(
         BackboneError: a backbone that the explainer cannot look into.
     """
     (row,) = trained.rows([sample])
-    key = {"sample": sample, "explainer": explainer, "pairs": pairs, "draws": draws}
+    key = {"sample": sample, "explainer": explainer, "pairs": pairs, "draws": draws, "fill": fill}
 
     def compute() -> dict[str, Any]:
         model = trained.model
+        asked: dict[str, Any] = {"pairs": pairs, "draws": draws}
+        asked["fill"] = trained.filled_by(fill)
         tokens = trained.tokens([row]).rows(slice(0, 1))
         outputs = model.outputs(MIXTURE, tokens.latents, tokens.padding).detach()
         targets = choose_targets(model.task, outputs)
         layouts = trained.layouts(row)
         names = trained.data.class_names
         weights = model.weights(tokens.latents, tokens.padding)[0].tolist()
+        has_pairs = pairs and len(tokens.latents) == 2 and all(x.any() for x in tokens.candidates)
         maps: dict[str, Maps] = {}
         scopes = []
         for number, scope in enumerate(model.scopes):
-            maps[scope] = explain_tokens(explainer, model, tokens, targets, scope)
+            maps[scope] = explain_tokens(
+                explainer, model, tokens, targets, scope, memory_budget=memory_budget
+            )
             said = model.outputs(scope, tokens.latents, tokens.padding).detach()
             scopes.append(
                 {
@@ -90,10 +100,10 @@ def explain_features(
             ],
             "scopes": scopes,
             "pairs": [
-                _pairs(trained, tokens, targets, maps, layouts, score, pairs, draws)
+                _pairs(trained, tokens, targets, maps, layouts, score, memory_budget, **asked)
                 for score in PROBES
             ]
-            if pairs and len(tokens.latents) == 2 and all(x.any() for x in tokens.candidates)
+            if has_pairs
             else [],
         }
 
@@ -156,8 +166,11 @@ def _pairs(
     maps: dict[str, Maps],
     layouts: Sequence[Layout | None],
     score: str,
+    memory_budget: int,
+    *,
     pairs: int,
     draws: int,
+    fill: Sequence[Tensor],
 ) -> dict[str, Any]:
     """The pairs of one score, the highest first."""
     scope = probe_of(trained.model, score)
@@ -166,10 +179,11 @@ def _pairs(
         tokens,
         targets,
         maps[scope].importance,
-        trained.fill,
+        fill,
         scope,
         pairs=pairs,
         draws=draws,
+        rows=rows_at_once(trained.model, tokens, scope, memory_budget),
     )
     estimate = found.terms.estimate(score)
     rows = [

@@ -15,8 +15,8 @@ from torch import Tensor
 from i2moe_plugin.attribution.faithfulness import area
 from i2moe_plugin.attribution.features import concentration
 from i2moe_plugin.attribution.maps import Maps, rows_at_once
-from i2moe_plugin.attribution.names import EXPLAINERS, MIXTURE, USUAL
-from i2moe_plugin.attribution.study import ROWS, masked_by_importance, masked_outputs
+from i2moe_plugin.attribution.names import MIXTURE
+from i2moe_plugin.attribution.study import masked_by_importance, masked_outputs
 from i2moe_plugin.attribution.targets import choose_targets
 from i2moe_plugin.attribution.tokens import Tokens
 from i2moe_plugin.benchmarks.attribution.intervals import interval
@@ -26,8 +26,11 @@ from i2moe_plugin.benchmarks.attribution.sample import seeded_rows
 from i2moe_plugin.benchmarks.attribution.subject import Counted, Study, StudyOptions
 from i2moe_plugin.benchmarks.attribution.trained import TrainedRun
 from i2moe_plugin.benchmarks.attribution.truth import heaviest_experts, known_truth
+from i2moe_plugin.tasks import Regression
 
 CONTROL = "random"
+#: What falls when tokens are masked: of classes and labels, and of real values.
+MEASURES = ("the target's probability", "closeness to the prediction, in the target's units,")
 
 
 def study_features(
@@ -51,7 +54,7 @@ def study_features(
         controls; where tokens are known to carry the label, how often they come first.
 
     Raises:
-        BackboneError: a backbone without attention over all tokens.
+        ConfigError: a fill that there is not.
     """
     chosen = options or StudyOptions()
     return kept(trained.run, "study", chosen.key, lambda: _study(trained, chosen, advance))
@@ -63,24 +66,22 @@ def _study(
     model, counted = trained.model, Counted()
     rows = seeded_rows(len(trained.ids), options.samples)
     tokens = counted.timed("encoding", lambda: trained.tokens(rows))
-    fill = trained.fill
-    if options.fill == "zero":
-        fill = [torch.zeros_like(each) for each in fill]
-    batch = min(ROWS, rows_at_once(model, tokens, MIXTURE, options.memory_budget))
+    fill = trained.filled_by(options.fill)
+    at_once = rows_at_once(model, tokens, MIXTURE, options.memory_budget)
     nothing = [torch.zeros_like(there) for there in tokens.candidates]
-    whole = masked_outputs(model, tokens, nothing, fill, MIXTURE, batch)
+    whole = masked_outputs(model, tokens, nothing, fill, MIXTURE, at_once)
     targets = choose_targets(model.task, whole)
     truth = trained.run.outputs("target", rows=np.asarray(rows))["target"]
-    study = Study(model, options, tokens, targets, truth, trained.data.metric, fill, batch, counted)
+    study = Study(model, options, tokens, targets, truth, trained.data.metric, fill, counted)
     scopes: dict[str, Any] = {}
     for scope in model.scopes:
-        for explainer in EXPLAINERS:
+        for explainer in study.explainers:
             study.maps[scope, explainer] = counted.timed(
                 explainer, partial(study.explained, explainer, scope)
             )
         scopes[scope] = {
             "explainers": counted.timed("masking", partial(_curves, study, scope)),
-            "concentration": _concentration(study.maps[scope, USUAL], tokens),
+            "concentration": _concentration(study.maps[scope, study.usual], tokens),
         }
     layouts = [trained.layouts(row) for row in rows]
     pairs: dict[str, Any] = {}
@@ -92,6 +93,8 @@ def _study(
         "modalities": list(trained.data.modalities),
         "metric": study.metric,
         "shares": list(options.shares),
+        "usual_explainer": study.usual,
+        "measure": MEASURES[isinstance(model.task, Regression)],
         "scopes": scopes,
         "agreement": _agreement(study),
         "pairs": pairs,
@@ -121,7 +124,7 @@ def _drops(study: Study, importance: Sequence[Tensor], scope: str, full: Tensor)
     task, targets = study.model.task, study.targets
     shares = study.options.shares
     without, alone = masked_by_importance(
-        study.model, study.tokens, importance, study.fill, scope, shares, study.batch
+        study.model, study.tokens, importance, study.fill, scope, shares, study.rows_at_once(scope)
     )
     study.counted.evaluations += 2 * len(shares) * len(study.tokens)
     before, support = task.decide(full.numpy()), targets.support(full)
@@ -146,7 +149,7 @@ def _curves(study: Study, scope: str) -> dict[str, Any]:
     parts = ("without", "alone", "changed", "metric")
     control = _Drops(*(np.mean([getattr(one, part) for one in repeats], 0) for part in parts))
     found: dict[str, Any] = {}
-    for explainer in EXPLAINERS:
+    for explainer in study.explainers:
         maps = study.maps[scope, explainer]
         own = control
         if explainer != CONTROL:
@@ -202,7 +205,7 @@ def _agreement(study: Study) -> list[dict[str, Any]]:
         for other in experts[i + 1 :]:
             values = []
             for m, there in enumerate(tokens.candidates):
-                first, second = (maps[scope, USUAL].raw[m] for scope in (one, other))
+                first, second = (maps[scope, study.usual].raw[m] for scope in (one, other))
                 for row in range(len(tokens)):
                     a, b = (each[row][there[row]].numpy() for each in (first, second))
                     if len(a) > 2 and np.ptp(a) and np.ptp(b):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -13,7 +14,8 @@ from torch import Tensor
 
 from i2moe_plugin.attribution.faithfulness import REPEATS, SHARES
 from i2moe_plugin.attribution.features import MEMORY_BUDGET
-from i2moe_plugin.attribution.maps import Maps, explain_tokens
+from i2moe_plugin.attribution.maps import Maps, explain_tokens, rows_at_once
+from i2moe_plugin.attribution.names import EXPLAINERS, USUAL
 from i2moe_plugin.attribution.study import DRAWS, PAIRS, masked_outputs
 from i2moe_plugin.attribution.targets import Targets
 from i2moe_plugin.attribution.tokens import TokenModel, Tokens
@@ -85,7 +87,6 @@ class Study:
         truth: the samples' labels, as the task's metric takes them.
         metric: what methods are compared by.
         fill: for each modality what stands for a masked token, [D].
-        batch: rows at once.
         counted: how often the model was asked.
         maps: importance by scope and explainer.
     """
@@ -97,9 +98,20 @@ class Study:
     truth: NDArray[Any]
     metric: str
     fill: Sequence[Tensor]
-    batch: int
     counted: Counted
     maps: dict[tuple[str, str], Maps] = field(default_factory=dict)
+    _rows: dict[str, int] = field(default_factory=dict)
+
+    @cached_property
+    def explainers(self) -> list[str]:
+        """Those that can look into this model: rollouts need attention over all tokens."""
+        rolled = self.model.can_roll_out(self.tokens)
+        return [name for name in EXPLAINERS if rolled or not name.endswith("rollout")]
+
+    @property
+    def usual(self) -> str:
+        """The explainer whose maps pairs, concentration and agreement go by."""
+        return USUAL if USUAL in self.explainers else self.explainers[-1]
 
     def nothing(self) -> list[Tensor]:
         """Masks that take nothing away."""
@@ -108,7 +120,15 @@ class Study:
     def outputs(self, masks: Sequence[Tensor], scope: str) -> Tensor:
         """What a scope says with tokens taken away, [B, C]."""
         self.counted.evaluations += len(self.tokens)
-        return masked_outputs(self.model, self.tokens, masks, self.fill, scope, self.batch)
+        rows = self.rows_at_once(scope)
+        return masked_outputs(self.model, self.tokens, masks, self.fill, scope, rows)
+
+    def rows_at_once(self, scope: str) -> int:
+        """How many versions of samples a pass may take within the memory budget."""
+        if scope not in self._rows:
+            budget = self.options.memory_budget
+            self._rows[scope] = rows_at_once(self.model, self.tokens, scope, budget)
+        return self._rows[scope]
 
     def explained(self, explainer: str, scope: str, seed: int = 0) -> Maps:
         """The importance of each token."""

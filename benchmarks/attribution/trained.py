@@ -20,11 +20,11 @@ from i2moe_plugin.benchmarks.run.saved import SavedModel
 from i2moe_plugin.benchmarks.run.store import Run
 from i2moe_plugin.benchmarks.run.trained import data_of, rebuild
 from i2moe_plugin.errors import ConfigError, RunError, did_you_mean
-from i2moe_plugin.methods import find_method
 
 #: How far outputs may lie from those that the run stored, of the largest of them.
 TOLERANCE = 1e-2
 BATCH = 64
+FILLS = ("mean", "zero")
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,23 +51,14 @@ class TrainedRun:
 
         Raises:
             RunError: weights that are damaged or of another model.
-            ConfigError: a run whose experts take vectors, or of standardised targets.
+            ConfigError: a run whose experts take vectors.
             DatasetError: the data set is not at hand, or has other samples than the run was tested
                 on.
         """
-        if find_method(run.method).pooled:
-            raise ConfigError(
-                f"{run.path}: its method {run.method} gives experts one pooled token a modality: "
-                "there are no words and patches to explain by. fl-i2moe has them."
-            )
         saved = SavedModel.of(run)
-        if saved.scale is not None:
-            raise ConfigError(
-                f"{run.path}: was trained on standardised targets; words and patches are explained "
-                "in the targets' own units alone. Train it with --set standardise_target=false."
-            )
         data = data_of(saved, None if root is None else str(root))
-        return cls(run, data, TokenModel(rebuild(saved, data.prepare(), data.task)))
+        model = rebuild(saved, data.prepare(), data.task)
+        return cls(run, data, TokenModel(model, saved.scale))
 
     @cached_property
     def ids(self) -> list[str]:
@@ -79,6 +70,20 @@ class TrainedRun:
         """The training data's mean token of each modality, [D]."""
         loader = self.data.prepare("cpu").loader("train", batch_size=BATCH)
         return mean_tokens(self.model, loader)
+
+    def filled_by(self, fill: str) -> list[Tensor]:
+        """What stands for an absent token of each modality: its ``mean`` token, or ``zero``, [D].
+
+        Raises:
+            ConfigError: another word.
+        """
+        if fill not in FILLS:
+            raise ConfigError(
+                f"fill must be one of {', '.join(FILLS)}, not {fill!r}.{did_you_mean(fill, FILLS)}"
+            )
+        if fill == "mean":
+            return self.fill
+        return [torch.zeros(spec.dim) for spec in self.model.model.latents]
 
     def rows(self, ids: Sequence[str]) -> list[int]:
         """The places of test samples.
@@ -140,6 +145,12 @@ class TrainedRun:
             for _, part in tokens.chunks(BATCH):
                 found.append(self.model.outputs("mixture", part.latents, part.padding))
         said = torch.cat(found).numpy()[order]
+        scale = self.model.scale
+        if scale is not None:  # beside a large mean, everything would be near enough
+            said, stored = (
+                scale.standardise(torch.from_numpy(each.astype(np.float64))).numpy()
+                for each in (said, stored)
+            )
         furthest = float(np.abs(said - stored).max())
         if not furthest <= TOLERANCE * max(1.0, float(np.abs(stored).max())):
             raise RunError(

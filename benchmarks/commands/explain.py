@@ -11,6 +11,21 @@ from i2moe_plugin.benchmarks.commands.base import Command
 from i2moe_plugin.benchmarks.commands.options import JSON, PLUGIN, VERBOSITY
 
 
+def _shares(
+    context: click.Context, parameter: click.Parameter, value: str | None
+) -> tuple[float, ...] | None:
+    """Percents, as shares in rising order."""
+    if value is None:
+        return None
+    try:
+        percents = sorted({float(part) for part in value.split(",")})
+    except ValueError:
+        percents = []
+    if not percents or not 0 < percents[0] <= percents[-1] <= 100:
+        raise click.BadParameter(f"expected percents such as 5,10,20 above 0 to 100, not {value!r}")
+    return tuple(percent / 100 for percent in percents)
+
+
 @click.command(cls=Command)
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--sample", metavar="ID", help="Id of a test sample.")
@@ -61,11 +76,24 @@ from i2moe_plugin.benchmarks.commands.options import JSON, PLUGIN, VERBOSITY
     help="With --features: contexts in which each pair is probed; an even number.",
 )
 @click.option(
+    "--shares",
+    callback=_shares,
+    metavar="K,K,...",
+    help="With --features and without --sample: percents of features that are masked.  "
+    "[default: 5,10,15,20,25]",
+)
+@click.option(
+    "--fill",
+    type=click.Choice(["mean", "zero"]),
+    default="mean",
+    show_default=True,
+    help="With --features: what stands for a masked token, the training data's mean token or 0.",
+)
+@click.option(
     "--memory-budget",
     type=click.IntRange(min=1),
     metavar="MB",
-    help="With --features and without --sample: what a pass with gradients may keep.  "
-    "[default: 1074]",
+    help="With --features: what a pass through the model may keep.  [default: 1074]",
 )
 @PLUGIN
 @VERBOSITY
@@ -82,6 +110,8 @@ def explain(
     samples: int,
     pairs: int,
     draws: int,
+    shares: tuple[float, ...] | None,
+    fill: str,
     memory_budget: int | None,
     as_json: bool,
 ) -> None:
@@ -101,10 +131,12 @@ def explain(
       i2moe-bench explain runs/RUN --features --samples 200
     """
     if features:
-        told = {"pairs": pairs, "draws": draws}
+        told: dict[str, Any] = {"pairs": pairs, "draws": draws, "fill": fill}
+        if memory_budget is not None:
+            told["memory_budget"] = memory_budget * 1_000_000
         if sample is None:
-            budget = {} if memory_budget is None else {"memory_budget": memory_budget * 1_000_000}
-            _study(run, data_root, png, as_json, {"samples": samples, **told, **budget})
+            told |= {"samples": samples} | ({"shares": shares} if shares else {})
+            _study(run, data_root, png, as_json, told)
         else:
             _features(run, sample, data_root, png, as_json, {"explainer": explainer, **told})
         return

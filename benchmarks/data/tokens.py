@@ -121,6 +121,27 @@ class Repeated:
         return self.array[self.places[rows]]
 
 
+class Scaled:
+    """Pictures held as bytes, as numbers in [0, 1]; by number, or by an array of numbers.
+
+    Args:
+        pictures: uint8 [N, 3, H, W].
+    """
+
+    def __init__(self, pictures: Tensor) -> None:
+        self.pictures = pictures
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, rows: Any) -> Tensor:
+        return self.pictures[rows].float() / 255
+
+    def digest(self) -> str:
+        """A hash of all pictures."""
+        return hashlib.sha256(self.pictures.numpy().tobytes()).hexdigest()
+
+
 @dataclass(frozen=True, eq=False)
 class Texts:
     """Texts, and the frozen model that gives a state for each of their tokens.

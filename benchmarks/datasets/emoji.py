@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -18,10 +19,13 @@ from i2moe_plugin.benchmarks.data.contents import Contents, Modality
 from i2moe_plugin.benchmarks.data.open import dataloader_of
 from i2moe_plugin.benchmarks.data.packaged import Packaged, located, read_packaged
 from i2moe_plugin.benchmarks.data.preprocessing import silence_constant
+from i2moe_plugin.benchmarks.data.pretrained import Pretrained
 from i2moe_plugin.benchmarks.data.registry import register_dataset
 from i2moe_plugin.benchmarks.data.source import DataFolder
+from i2moe_plugin.benchmarks.data.tokens import Scaled
 from i2moe_plugin.benchmarks.datasets.embedded import EMBEDDED
 from i2moe_plugin.benchmarks.encoders import feature_encoder, picture_encoder
+from i2moe_plugin.benchmarks.encoders.pretrained.text import LIMIT
 from i2moe_plugin.benchmarks.formats.pictures import open_picture, upright
 from i2moe_plugin.benchmarks.formats.reading import same_length
 from i2moe_plugin.errors import DatasetError
@@ -43,33 +47,58 @@ CHANNELS = 32
     modalities=("image", "text"),
     locate=located(EMBEDDED, "emoji.npz", ("image_webp", "image_offset", "text")),
 )
-def read(folder: DataFolder, word_vectors: Annotated[int, Field(ge=1)] = 64) -> Contents:
+def read(
+    folder: DataFolder,
+    word_vectors: Annotated[int, Field(ge=1)] = 64,
+    text_model: str | Path = "",
+    picture_model: str | Path = "",
+    picture_size: Annotated[int, Field(ge=1)] = 112,
+) -> Contents:
     """1,906 emoji; a 48x48 picture and a few keywords; 9 groups.
 
     Pictures go through a small CNN. Words become vectors by a Word2Vec fitted on the training
     rows' keywords, averaged over the words of a sample; a word never seen in training has none.
+    With ``text_model`` and ``picture_model`` they are tokens and patches of frozen models, as
+    ``fl-i2moe`` explains them.
 
     Args:
         folder: with ``emoji.npz``.
         word_vectors: width of the word vectors.
+        text_model, picture_model: pretrained models of tokens and of patches: a name such as
+            ``minilm`` and ``dinov2-small``, or a folder; empty: none.
+        picture_size: pixels of a side as the picture model sees it.
 
     Raises:
-        DatasetError: a damaged file or picture.
+        DatasetError: a damaged file or picture, or a model that cannot be used.
     """
     data = read_packaged(folder)
     texts = [str(text) for text in data.arrays["text"]]
     same_length(data.path, {"text": data.arrays["text"], "label": data.labels})
     pictures = torch.from_numpy(_pictures(data))
-    words = fit_word_means([texts[row] for row in data.train], word_vectors)
-    return data.contents(
-        Modality("image", Values(pictures, held=pictures), partial(picture_encoder, CHANNELS)),
-        Modality(
+    chosen = Pretrained(folder)
+    if picture_model:
+        scaled, shape = Scaled(pictures), (SIZE, SIZE)
+        (image,) = chosen.pictures(
+            ["image"], picture_model, picture_size, scaled, shape, scaled.digest
+        )
+    else:
+        column = Values(pictures, held=pictures)
+        image = Modality("image", column, partial(picture_encoder, CHANNELS))
+    if text_model:
+        text = chosen.text("text", text_model, texts, LIMIT)
+    else:
+        words = fit_word_means([texts[row] for row in data.train], word_vectors)
+        text = Modality(
             "text",
             Values.in_memory(texts, words),
             partial(feature_encoder, word_vectors),
             preview=texts.__getitem__,
-        ),
-        decisive=lambda: {"word_vectors": word_vectors},
+        )
+    return data.contents(
+        image,
+        text,
+        notes=chosen.notes,
+        decisive=lambda: {"word_vectors": word_vectors, **chosen.decisive},
     )
 
 

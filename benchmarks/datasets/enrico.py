@@ -13,9 +13,11 @@ import random
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from i2moe_plugin.benchmarks.data.cards import Card, Download, File, Key
@@ -23,6 +25,7 @@ from i2moe_plugin.benchmarks.data.contents import Contents
 from i2moe_plugin.benchmarks.data.frozen import FrozenPictures, missing_weights
 from i2moe_plugin.benchmarks.data.open import dataloader_of
 from i2moe_plugin.benchmarks.data.packaged import check_trained
+from i2moe_plugin.benchmarks.data.pretrained import Pretrained
 from i2moe_plugin.benchmarks.data.registry import register_dataset
 from i2moe_plugin.benchmarks.data.source import DataFolder
 from i2moe_plugin.benchmarks.data.splits import SPLITS, SplitRows
@@ -148,7 +151,13 @@ def missing(folder: DataFolder) -> Iterable[str]:
     checkout="its 'test' loaders are built from the training split, so no test figure of it could "
     "be trusted (datasets/enrico/get_data.py, mode is never 'test')",
 )
-def read(folder: DataFolder, augment: bool = False, weights: str | Path = "auto") -> Contents:
+def read(
+    folder: DataFolder,
+    augment: bool = False,
+    weights: str | Path = "auto",
+    picture_model: str | Path = "",
+    picture_size: Annotated[int, Field(ge=1)] = 112,
+) -> Contents:
     """ENRICO's screenshots and wireframes; the task is the screen's design topic.
 
     Both are read by a frozen VGG11-BN, whose features are computed once, unless images are
@@ -160,20 +169,43 @@ def read(folder: DataFolder, augment: bool = False, weights: str | Path = "auto"
             images, drawn anew each epoch: the paper's augmentation, on training images only.
         weights: of the VGG11-BN: ``auto`` (ImageNet's, from the torch hub cache), ``none`` (random
             features) or a file.
+        picture_model: a pretrained model that gives patches in their place, as ``fl-i2moe``
+            explains them: a name such as ``dinov2-small``, or a folder; empty: none.
+        picture_size: pixels of the shorter side as the picture model sees it.
 
     Raises:
-        DatasetError: missing or damaged files, a malformed csv, a topic without training sample, or
-            no weights.
+        DatasetError: missing or damaged files, a malformed csv, a topic without training sample, no
+            weights, or a model that cannot be used.
+        ConfigError: augmented pictures for ``picture_model``, whose patches are computed once.
     """
+    if augment and picture_model:
+        raise ConfigError("data.augment=true is of VGG features; patches are computed once.")
     ids, topics = _read_topics(folder)
     labels = np.array([TOPICS.index(topic) for topic in topics], dtype=np.int64)
     splits = folder.split(split_rows(len(ids)), ids, classes=labels)
     check_trained(str(folder / TABLE), labels[splits["train"]], tuple(TOPICS))
     paths = _pictures(folder, ids)
     folder.check_files(paths, TABLE)
+    chosen, files = Pretrained(folder), ImageFiles(paths, SIZE)
+    facts: dict[str, Any] = {
+        "splits": splits,
+        "target": torch.from_numpy(labels),
+        "task": Classification(len(TOPICS), auroc="ovo"),  # one against one, as in the paper's code
+        "class_names": TOPICS,
+    }
+    if picture_model:
+        digest = partial(folder.digest, paths)
+        return Contents(
+            modalities=chosen.pictures(
+                MODALITIES, picture_model, picture_size, files, SIZE, digest
+            ),
+            notes=chosen.notes,
+            decisive=lambda: chosen.decisive,
+            **facts,
+        )
     pictures = FrozenPictures(
         folder,
-        ImageFiles(paths, SIZE),
+        files,
         vgg.VGG11,
         weights,
         transform=f"upright RGB over white, PIL bilinear {SIZE}, [0, 1]",
@@ -181,16 +213,13 @@ def read(folder: DataFolder, augment: bool = False, weights: str | Path = "auto"
     )
     change = augmented if augment else None
     return Contents(
-        splits=splits,
         modalities=[
             pictures.modality(name, _projection, start, start + len(ids), augment=change)
             for name, start in zip(MODALITIES, (0, len(ids)), strict=True)
         ],
-        target=torch.from_numpy(labels),
-        task=Classification(len(TOPICS), auroc="ovo"),  # one against one, as in the paper's code
-        class_names=TOPICS,
         notes=pictures.notes,
         decisive=lambda: {"weights": pictures.weights_digest, "augment": augment},
+        **facts,
     )
 
 

@@ -18,14 +18,17 @@ from i2moe_plugin.benchmarks.data.batches import Values
 from i2moe_plugin.benchmarks.data.cache import digests
 from i2moe_plugin.benchmarks.data.cards import Card, File, Key
 from i2moe_plugin.benchmarks.data.contents import Contents, Later, Modality
-from i2moe_plugin.benchmarks.data.frozen import middles_by_vgg16, missing_weights
+from i2moe_plugin.benchmarks.data.frozen import MIDDLE, middles_by_vgg16, missing_weights
 from i2moe_plugin.benchmarks.data.open import dataloader_of
+from i2moe_plugin.benchmarks.data.pretrained import Pretrained
 from i2moe_plugin.benchmarks.data.registry import register_dataset
 from i2moe_plugin.benchmarks.data.source import DataFolder
 from i2moe_plugin.benchmarks.data.splits import SPLITS, SplitName, Splits, consecutive
 from i2moe_plugin.benchmarks.data.words import fit_tf_idf
 from i2moe_plugin.benchmarks.datasets.samples import mmhs150k as drawn
 from i2moe_plugin.benchmarks.encoders import EncoderSettings, feature_encoder, vgg
+from i2moe_plugin.benchmarks.encoders.pretrained.text import LIMIT
+from i2moe_plugin.benchmarks.formats.pictures import ImageFiles
 from i2moe_plugin.benchmarks.formats.reading import is_file
 from i2moe_plugin.benchmarks.formats.tables import (
     check_number,
@@ -98,6 +101,10 @@ def read(
     vocabulary: Annotated[int, Field(ge=1)] = 2000,
     words: str | Path = "",
     weights: str | Path = "auto",
+    text_model: str | Path = "",
+    picture_model: str | Path = "",
+    picture_size: Annotated[int, Field(ge=1)] = MIDDLE[0],
+    max_tokens: Annotated[int, Field(ge=1)] = LIMIT,
 ) -> Contents:
     """Hate in tweets: by the majority of three annotators.
 
@@ -114,8 +121,13 @@ def read(
         weights: of the VGG16: ``auto`` (ImageNet's, from the torch hub cache), ``none`` (random
             features) or a file.
 
+        text_model, picture_model: pretrained models that give tokens and patches in their place,
+            as ``fl-i2moe`` explains them: a name such as ``minilm``, or a folder; empty: none.
+        picture_size: pixels of the shorter side as the picture model sees it.
+        max_tokens: of a text for ``text_model``; the rest is cut off.
+
     Raises:
-        DatasetError: missing or damaged files, or no weights.
+        DatasetError: missing or damaged files, no weights, or a model that cannot be used.
     """
     vectors = Path(words).expanduser() if words else None
     if vectors is not None and not is_file(vectors):
@@ -125,7 +137,8 @@ def read(
     tweets, votes = _read_tweets(folder / TWEETS, ids)
     paths = [folder / f"img_resized/{one}.jpg" for one in ids]
     folder.check_files(paths, ", ".join(LISTS.values()))
-    pictures = middles_by_vgg16(folder, paths, weights)
+    chosen = Pretrained(folder)
+    vgg16 = None if picture_model else middles_by_vgg16(folder, paths, weights)
     names = KINDS if label == "six" else ["not hate", "hate"]
     decide = majority if label == "six" else is_hate
     target = np.array([int(decide(labels)) for labels in votes])
@@ -176,22 +189,29 @@ def read(
     def encoder(settings: EncoderSettings) -> nn.Module:
         return feature_encoder(rows.value.shape[1], settings)
 
+    if text_model:
+        spoken = chosen.text("text", text_model, [text(row) for row in range(len(ids))], max_tokens)
+    else:
+        spoken = Modality("text", column, encoder, preview=text, prepare=rows.prepare)
+    if vgg16 is None:
+        middles, digest = ImageFiles(paths, MIDDLE, crop=True), partial(folder.digest, paths)
+        (image,) = chosen.pictures(["image"], picture_model, picture_size, middles, MIDDLE, digest)
+    else:
+        image = vgg16.modality("image", partial(feature_encoder, vgg.VGG16.width))
     return Contents(
         splits=splits,
-        modalities=[
-            Modality("text", column, encoder, preview=text, prepare=rows.prepare),
-            pictures.modality("image", partial(feature_encoder, vgg.VGG16.width)),
-        ],
+        modalities=[spoken, image],
         target=torch.from_numpy(target),
         task=Classification(len(names)),
         class_names=names,
-        notes=pictures.notes,
+        notes=(*(vgg16.notes if vgg16 else ()), *chosen.notes),
         decisive=lambda: {
-            "weights": pictures.weights_digest,
+            "weights": vgg16.weights_digest if vgg16 else "",
             "label": label,
             "image_text": image_text and tweets_digest(),
             "vocabulary": vocabulary,
             "words": words_digest(),
+            **chosen.decisive,
         },
         problems=lambda: () if folder.is_sample else _lost(splits),
     )

@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from pydantic import Field
 
 from i2moe_plugin.benchmarks.data.batches import Values
 from i2moe_plugin.benchmarks.data.cache import digests
 from i2moe_plugin.benchmarks.data.cards import Card, Download, File, Key
 from i2moe_plugin.benchmarks.data.contents import Contents, Later, Modality
-from i2moe_plugin.benchmarks.data.frozen import middles_by_vgg16, missing_weights
+from i2moe_plugin.benchmarks.data.frozen import MIDDLE, middles_by_vgg16, missing_weights
 from i2moe_plugin.benchmarks.data.open import dataloader_of
+from i2moe_plugin.benchmarks.data.pretrained import Pretrained
 from i2moe_plugin.benchmarks.data.registry import register_dataset
 from i2moe_plugin.benchmarks.data.source import DataFolder
 from i2moe_plugin.benchmarks.data.splits import consecutive
@@ -33,7 +34,9 @@ from i2moe_plugin.benchmarks.datasets.mmimdb import (
     split_rows,
 )
 from i2moe_plugin.benchmarks.datasets.samples import mmimdb as drawn
-from i2moe_plugin.benchmarks.encoders import EncoderSettings, maxout_encoder, vgg
+from i2moe_plugin.benchmarks.encoders import maxout_encoder, vgg
+from i2moe_plugin.benchmarks.encoders.pretrained.text import LIMIT
+from i2moe_plugin.benchmarks.formats.pictures import ImageFiles
 from i2moe_plugin.benchmarks.formats.reading import Rows
 from i2moe_plugin.benchmarks.formats.tables import check_number, read_json
 from i2moe_plugin.benchmarks.formats.word_vectors import Texts, mean_vectors
@@ -91,7 +94,15 @@ def draw(folder: Path, seed: int = 0, films: int = 120) -> None:
     draw=draw,
     ready=partial(missing_weights, vgg.VGG16),
 )
-def read(folder: DataFolder, words: str | Path = "", weights: str | Path = "auto") -> Contents:
+def read(
+    folder: DataFolder,
+    words: str | Path = "",
+    weights: str | Path = "auto",
+    text_model: str | Path = "",
+    picture_model: str | Path = "",
+    picture_size: Annotated[int, Field(ge=1)] = MIDDLE[0],
+    max_tokens: Annotated[int, Field(ge=1)] = LIMIT,
+) -> Contents:
     """Plots and posters of the raw archive.
 
     A plot becomes the mean of its words' vectors, a poster the features of a frozen VGG16: as the
@@ -102,11 +113,15 @@ def read(folder: DataFolder, words: str | Path = "", weights: str | Path = "auto
         words: a word2vec file, binary (.bin, .bin.gz) or text; Google's in the folder, if not told.
         weights: of the VGG16: ``auto`` (ImageNet's, from the torch hub cache), ``none`` (random
             features) or a file.
+        text_model, picture_model: pretrained models that give tokens and patches in their place,
+            as ``fl-i2moe`` explains them: a name such as ``minilm``, or a folder; empty: none.
+        picture_size: pixels of the shorter side as the picture model sees it.
+        max_tokens: of a text for ``text_model``; the rest is cut off.
 
     Raises:
-        DatasetError: missing or damaged files, or no word vectors.
+        DatasetError: missing or damaged files, no word vectors, or a model that cannot be used.
     """
-    vectors = _find_vectors(folder, words)
+    vectors = None if text_model else _find_vectors(folder, words)
     path = folder / "split.json"
     listed = read_json(path)
     parts = [_ids(path, listed, key) for key in ("train", "dev", "test")]
@@ -115,9 +130,13 @@ def read(folder: DataFolder, words: str | Path = "", weights: str | Path = "auto
     posters = [film.with_suffix(".jpeg") for film in films]
     folder.check_files(films, path.name)
     folder.check_files(posters, path.name)
-    pictures = middles_by_vgg16(folder, posters, weights)
+    chosen = Pretrained(folder)
+    vgg16 = None if picture_model else middles_by_vgg16(folder, posters, weights)
     films_digest = cache(lambda: folder.digest(films))
-    vectors_digest = cache(lambda: digests(vectors.parent, [vectors])[vectors.name])
+
+    @cache
+    def vectors_digest() -> str:
+        return "" if vectors is None else digests(vectors.parent, [vectors])[vectors.name]
 
     def kept(what: str, compute: Callable[[], Iterator[NDArray[Any]]], **key: str) -> Rows:
         """Return what takes reading every film's json, which are a gigabyte: done once."""
@@ -125,32 +144,44 @@ def read(folder: DataFolder, words: str | Path = "", weights: str | Path = "auto
         return folder.kept(what, len(films), compute, **key)
 
     plots = Texts(lambda row: read_film(films[row])[0], len(films))
-    means = Later(
-        lambda: kept("words", lambda: mean_vectors(vectors, plots), words=vectors_digest())
-    )
     genres = kept("genres", lambda: _genres(films))[:].astype(np.int64)
     splits = folder.split(consecutive(*map(len, parts)), ids, classes=genres)
 
-    def encoder(settings: EncoderSettings) -> nn.Module:
-        return maxout_encoder(means.value.shape[1], 1, settings)
+    def by_vectors(file: Path) -> Modality:
+        means = Later(
+            lambda: kept("words", lambda: mean_vectors(file, plots), words=vectors_digest())
+        )
+        return Modality(
+            "language",
+            Values(means),
+            lambda settings: maxout_encoder(means.value.shape[1], 1, settings),
+            preview=plots.__getitem__,
+            prepare=means.prepare,
+        )
 
+    if vectors is None:
+        language = chosen.text(
+            "language", text_model, [plots[row] for row in range(len(films))], max_tokens
+        )
+    else:
+        language = by_vectors(vectors)
+    if vgg16 is None:
+        middles, digest = ImageFiles(posters, MIDDLE, crop=True), partial(folder.digest, posters)
+        (image,) = chosen.pictures(["image"], picture_model, picture_size, middles, MIDDLE, digest)
+    else:
+        image = vgg16.modality("image", partial(maxout_encoder, vgg.VGG16.width, 2))
     return Contents(
         splits=splits,
-        modalities=[
-            Modality(
-                "language",
-                Values(means),
-                encoder,
-                preview=plots.__getitem__,
-                prepare=means.prepare,
-            ),
-            pictures.modality("image", partial(maxout_encoder, vgg.VGG16.width, 2)),
-        ],
+        modalities=[language, image],
         target=torch.from_numpy(genres),
         task=Multilabel(len(GENRES)),
         class_names=GENRES,
-        notes=pictures.notes,
-        decisive=lambda: {"weights": pictures.weights_digest, "words": vectors_digest()},
+        notes=(*(vgg16.notes if vgg16 else ()), *chosen.notes),
+        decisive=lambda: {
+            "weights": vgg16.weights_digest if vgg16 else "",
+            "words": vectors_digest(),
+            **chosen.decisive,
+        },
     )
 
 

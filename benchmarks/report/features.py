@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,9 +12,9 @@ from plotly.subplots import make_subplots
 
 from i2moe_plugin.attribution.names import EXPLAINERS, MIXTURE, USUAL
 from i2moe_plugin.benchmarks.attribution.kept import all_kept
-from i2moe_plugin.benchmarks.attribution.picture import describe, named_tokens
 from i2moe_plugin.benchmarks.attribution.sample import top_pairs
 from i2moe_plugin.benchmarks.attribution.words import headline
+from i2moe_plugin.benchmarks.report.heat import heat_panel
 from i2moe_plugin.benchmarks.report.panels import Panel, panel
 from i2moe_plugin.benchmarks.report.text import without_controls
 from i2moe_plugin.benchmarks.run.store import Run
@@ -34,22 +34,16 @@ from i2moe_plugin.interpretation.figures.drawing import (
 )
 
 SAMPLES = 6  # of which a run's page shows the words and patches
-WORDS = 8  # in a line
-LINE, PICTURE = 24, 190  # pixels
+#: What stands for a masked token.
+FILLS = {"mean": "the training data's mean token", "zero": "zeros"}
 COLOURS = dict(zip(EXPLAINERS, (GREY, SKY, VERMILION, BLUE), strict=True))
-HEAT = "YlOrRd"
-_RULE = (
-    "Importance is scaled to lie between 0 and 1 within each sample and modality: it does not "
-    "compare between them. A word counts as much as its most important piece. How far to trust it "
-    "the masking curves tell, where they were computed (explain RUN --features)."
-)
 _PAIRS = (
     "The Shapley interaction index is that of Grabisch and Roubens; the joint redundancy gap is a "
     "formula of ours. A score is of the model, in what one expert says: it does not show that the "
     "interaction is in the data. The whisker is the standard error of the drawn contexts."
 )
 _CURVES = (
-    "The most important features of each modality are replaced by the training data's mean token, "
+    "The most important features of each modality are replaced by {fill}, "
     "then kept alone. Bands are 95 % intervals over samples; the control masks as many features at "
     "random. Only what lies above the control says that an explanation is faithful."
 )
@@ -65,11 +59,23 @@ def feature_panels(run: Run, with_data: bool = True) -> list[Panel]:
     panels: list[Panel] = []
     for record in all_kept(run, "study"):
         panels.append(_curves(record))
-        panels += [_levels(score, found) for score, found in record["pairs"].items()]
+        panels += [
+            _levels(score, found, record["measure"]) for score, found in record["pairs"].items()
+        ]
     for record in all_kept(run, "sample")[: SAMPLES if with_data else 0]:
-        panels.append(_heat(record))
+        panels.append(heat_panel(record))
         panels += [_pairs(record, probe) for probe in record["pairs"]]
     return panels
+
+
+def _same_studies(runs: Sequence[Run]) -> list[tuple[int, dict[str, Any]]]:
+    """The studies of these runs that were made alike, those of most seeds: seed and record."""
+    alike: dict[str, dict[int, dict[str, Any]]] = {}
+    for run in runs:
+        for record in all_kept(run, "study"):
+            options = {name: fact for name, fact in record["key"].items() if name != "identity"}
+            alike.setdefault(json.dumps(options, sort_keys=True), {})[run.seed] = record
+    return list(max(alike.values(), key=len, default={}).items())
 
 
 def seeds_panel(runs: Sequence[Run]) -> Panel | None:
@@ -83,19 +89,15 @@ def seeds_panel(runs: Sequence[Run]) -> Panel | None:
     """
     from scipy.stats import t
 
-    found = [(run.seed, all_kept(run, "study")) for run in runs]
     rows = [
         {
             "explainer": explainer,
             "seed": seed,
-            "area above random": records[-1]["scopes"][MIXTURE]["explainers"][explainer][
-                "area_above_random"
-            ]["comprehensiveness"]["mean"],
+            "area above random": curves["area_above_random"]["comprehensiveness"]["mean"],
         }
-        for seed, records in found
-        if records
-        for explainer in EXPLAINERS
-        if explainer != next(iter(EXPLAINERS))
+        for seed, record in _same_studies(runs)
+        for explainer, curves in record["scopes"][MIXTURE]["explainers"].items()
+        if "area_above_random" in curves
     ]
     frame = pd.DataFrame(rows)
     if not len(frame) or frame["seed"].nunique() < 2:
@@ -135,7 +137,8 @@ def _curves(record: dict[str, Any]) -> Panel:
     }
     shares = [100 * share for share in record["shares"]]
     figure = make_subplots(1, 2, subplot_titles=list(kinds.values()), horizontal_spacing=0.12)
-    style(figure, "Fall of the target's probability", 340, top=92)
+    style(figure, f"Fall of {record['measure']}", 340, top=92)
+    figure.update_yaxes(title=f"fall of {record['measure']}", col=1)
     rows = []
     for column, kind in enumerate(kinds, 1):
         for number, (name, found) in enumerate(record["scopes"][MIXTURE]["explainers"].items()):
@@ -182,11 +185,11 @@ def _curves(record: dict[str, Any]) -> Panel:
         f"Are the explanations faithful? {len(record['samples'])} test samples",
         with_alt(figure, alt),
         pd.DataFrame(rows, columns=names),
-        f"{said} {_CURVES}",
+        f"{said} {_CURVES.format(fill=FILLS[record['key']['fill']])}",
     )
 
 
-def _levels(score: str, found: dict[str, Any]) -> Panel:
+def _levels(score: str, found: dict[str, Any], measure: str) -> Panel:
     frame = pd.DataFrame([level for level in found["levels"] if level["pairs"]])
     title = f"{score} of pairs by importance, in the output of {found['scope']}"
     figure = new_figure(title, height=130 + 34 * len(frame))
@@ -197,134 +200,12 @@ def _levels(score: str, found: dict[str, Any]) -> Panel:
     more = masking["above_matched"]
     note = (
         f"Masking the members of the highest pairs ({masking['budget']} features of each modality "
-        f"at most) lowers the target's probability by {masking['highest_pairs']['mean']:.3f}; as "
+        f"at most) lowers {measure} by {masking['highest_pairs']['mean']:.3f}; as "
         f"many features of the same importance by {masking['matched']['mean']:.3f}: "
         f"{more['mean']:+.3f} more ({more['low']:.3f} to {more['high']:.3f}). {_PAIRS}"
     )
     said = "; ".join(f"{row.name}: {row.mean:.4f}" for row in frame.itertuples(index=False))
     return panel(title, with_alt(figure, f"{title}. {said}."), frame, note)
-
-
-def _heat(record: dict[str, Any]) -> Panel:
-    modalities, scopes = record["modalities"], record["scopes"]
-    lines = [_lines(modality) for modality in modalities]
-    row = max(
-        PICTURE if modality["kind"] == "image" else LINE * count + 30
-        for modality, count in zip(modalities, lines, strict=True)
-    )
-    titles = [
-        plain_text(_title(scope)) if place == 0 else ""
-        for scope in scopes
-        for place in range(len(modalities))
-    ]
-    figure = make_subplots(
-        len(scopes),
-        len(modalities),
-        subplot_titles=titles,
-        column_widths=[1.0 if m["kind"] == "image" else 3.0 for m in modalities],
-        horizontal_spacing=0.03,
-        vertical_spacing=30 / (len(scopes) * (row + 30)),
-    )
-    name = without_controls(record["sample"], 60)
-    target = ", ".join(without_controls(one, 40) for one in record["target"])
-    style(figure, f"{name}: what counts for {target}", len(scopes) * (row + 30) + 90, top=80)
-    table = []
-    for place, modality in enumerate(modalities):
-        for number, scope in enumerate(scopes, 1):
-            _heat_of(figure, modality, scope, place, number)
-            names, values = named_tokens(modality, scope, place)
-            table += [
-                [scope["scope"], modality["name"], without_controls(word), value]
-                for word, value in zip(names, values, strict=True)
-            ]
-    figure.update_xaxes(showgrid=False, showticklabels=False, ticks="")
-    figure.update_yaxes(showgrid=False, showticklabels=False, autorange="reversed", ticks="")
-    figure.update_layout(meta={"columns": 12})
-    return panel(
-        f"Words and patches of {name}, by {record['explainer']}",
-        with_alt(figure, without_controls(describe(record))),
-        pd.DataFrame(table, columns=["scope", "modality", "token", "importance"]),
-        _RULE,
-    )
-
-
-def _title(scope: dict[str, Any]) -> str:
-    weight = "" if scope["weight"] is None else f", weight {scope['weight']:.2f}"
-    return f"{scope['scope']}{weight}"
-
-
-def _heat_of(
-    figure: go.Figure, modality: dict[str, Any], scope: dict[str, Any], place: int, row: int
-) -> None:
-    """One modality of one scope: a grid of words, or patches over the picture."""
-    names, values = named_tokens(modality, scope, place)
-    trace: dict[str, Any] = {
-        "colorscale": HEAT,
-        "zmin": 0,
-        "zmax": 1,
-        "showscale": row == 1 and place == 0,
-        "colorbar": {"thickness": 12, "title": {"text": "importance"}},
-        "xgap": 1,
-        "ygap": 1,
-    }
-    if modality["kind"] == "image":
-        rows, columns = modality["grid"]
-        cells = [values[r * columns : (r + 1) * columns] for r in range(rows)]
-        picture = modality["picture"]
-        figure.add_trace(
-            go.Heatmap(
-                z=cells,
-                opacity=0.6 if picture else 1.0,
-                hovertemplate="row %{y}, column %{x}: %{z:.2f}<extra></extra>",
-                x0=1,
-                y0=1,
-                **{**trace, "xgap": 0, "ygap": 0},
-            ),
-            row,
-            place + 1,
-        )
-        figure.update_xaxes(range=[0.5, columns + 0.5], constrain="domain", row=row, col=place + 1)
-        figure.update_yaxes(scaleanchor=_axis(figure, row, place), row=row, col=place + 1)
-        if picture:
-            figure.add_layout_image(
-                source=picture,
-                x=0.5,
-                y=0.5,
-                sizex=columns,
-                sizey=rows,
-                sizing="stretch",
-                layer="below",
-                row=row,
-                col=place + 1,
-            )
-        return
-    lines = _lines(modality)
-    padded = [*values, *[None] * (lines * WORDS - len(values))]
-    texts = [plain_text(without_controls(name, 14)) for name in names]
-    texts += [""] * (len(padded) - len(texts))
-    figure.add_trace(
-        go.Heatmap(
-            z=[padded[n * WORDS : (n + 1) * WORDS] for n in range(lines)],
-            text=[texts[n * WORDS : (n + 1) * WORDS] for n in range(lines)],
-            texttemplate="%{text}",
-            hovertemplate="%{text}: %{z:.2f}<extra></extra>",
-            **trace,
-        ),
-        row,
-        place + 1,
-    )
-
-
-def _axis(figure: go.Figure, row: int, place: int) -> str:
-    (ref,) = {trace.xaxis for trace in figure.select_traces(row=row, col=place + 1)}
-    return str(ref or "x")
-
-
-def _lines(modality: dict[str, Any]) -> int:
-    if modality["kind"] == "text":
-        there = sum(bool(word["tokens"]) for word in modality["words"])
-        return max(1, math.ceil(there / WORDS))
-    return 1
 
 
 def _pairs(record: dict[str, Any], probe: dict[str, Any]) -> Panel:

@@ -57,7 +57,7 @@ def said(value: dict[str, Any]) -> str:
 def _faithfulness(record: dict[str, Any]) -> Table:
     shares = ", ".join(f"{100 * share:g}" for share in record["shares"])
     table = _table(
-        f"How far the target's probability falls when the most important {shares} % are masked, "
+        f"How far {record['measure']} falls when the most important {shares} % are masked, "
         "mean over these shares",
         *("scope", "explainer", "fall", "area above random"),
     )

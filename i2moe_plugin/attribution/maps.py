@@ -11,6 +11,7 @@ from torch import Tensor
 from i2moe_plugin.attribution.features import (
     MEMORY_BUDGET,
     STEPS,
+    WORKING_SET,
     attention_rollout,
     bytes_of_a_row,
     gradient_rollout,
@@ -101,14 +102,24 @@ def explain_tokens(
 
 
 def rows_at_once(model: TokenModel, tokens: Tokens, scope: str, memory_budget: int) -> int:
-    """How many samples a backward pass may take at once."""
+    """How many samples, or masked versions of one, a pass may take at once.
+
+    What a backward pass would keep of them stays within the budget; passes without one, which keep
+    less, are bounded alike. At least one is taken.
+    """
     count = len(tokens.latents)
     first = [x[:1] for x in (*tokens.latents, *tokens.padding)]
 
     def score(*columns: Tensor) -> Tensor:
         return model.outputs(scope, columns[:count], columns[count:]).sum(1)
 
-    return max(1, min(256, memory_budget // bytes_of_a_row(score, first, count)))
+    return max(
+        1, _bytes_allowed(model, scope, memory_budget) // bytes_of_a_row(score, first, count)
+    )
+
+
+def _bytes_allowed(model: TokenModel, scope: str, memory_budget: int) -> int:
+    return min(memory_budget, WORKING_SET * (model.experts if scope == MIXTURE else 1))
 
 
 def _rolled(
@@ -158,6 +169,6 @@ def _integrated(
         tokens.latents,
         (*tokens.padding, targets.chosen),
         steps=steps,
-        memory_budget=memory_budget,
+        memory_budget=_bytes_allowed(model, scope, memory_budget),
     )
     return found.importance, found.completeness_error

@@ -24,7 +24,7 @@ max(d_i, d_j) = min(v(S+i), v(S+j)) - v(S). There are thus two numbers for a pai
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,6 +39,7 @@ Value = Callable[[Tensor], Tensor]
 
 MOST_EXACT = 16  # players: 65,536 evaluations
 BATCH = 1024  # evaluations at once
+ROWS_IN_HAND = 1 << 14  # coalitions that are written out before they are packed
 SHAPLEY = (0.0, 1.0)
 
 
@@ -177,7 +178,8 @@ def sample_pairs(
     A context is drawn by a share t and by letting each player in with probability t. With t even
     in [0, 1] the others' coalition has each size with the same probability, and each coalition of
     a size with the same: Shapley's weights. One context serves all pairs at once, which leaves
-    1 + (players in pairs) + (pairs) evaluations of 4 x (pairs) for each.
+    1 + (players in pairs) + (pairs) coalitions of 4 x (pairs) for each, and a coalition that
+    several contexts lead to is evaluated once.
 
     Shares are spread evenly by a scrambled Sobol sequence, so that every beginning of it is even
     too. With ``antithetic`` each context is followed by its complement. On games of 12 players with
@@ -203,7 +205,7 @@ def sample_pairs(
 
     >>> both = sample_pairs(lambda present: present.all(1).double(), 2, [(0, 1)])
     >>> both.estimate("interaction").mean.item(), both.evaluations, both.naive
-    (1.0, 256, 256)
+    (1.0, 4, 256)
     """
     chosen = _checked_pairs(players, pairs)
     group = 2 if antithetic else 1
@@ -212,20 +214,19 @@ def sample_pairs(
         raise ConfigError(problems)
     present, places = _contexts(players, draws // group, seed, antithetic, presence)
     members, where = chosen.unique(return_inverse=True)
-    corners = torch.empty(len(chosen), draws, 4, dtype=torch.float64)
-    per_draw = 1 + len(members) + len(chosen)
-    step = max(1, batch_size // per_draw)
-    for start in range(0, draws, step):
-        context = present[start : start + step]
-        table = _evaluate(value, _neighbours(context, members, chosen), batch_size, device)
-        corners[:, start : start + step] = _corners(context, table, members, where, chosen)
+    step = max(1, ROWS_IN_HAND // (1 + len(members) + len(chosen)))
+    rows, places_of = _distinct(
+        _neighbours(context, members, chosen) for context in present.split(step)
+    )
+    table = _evaluate(value, rows[:, :players], batch_size, device)
+    corners = _corners(present, table[places_of], members, where, chosen)
     return PairTerms(
         pairs=chosen,
         corners=corners,
         weights=None,
         places=places,
         group=group,
-        evaluations=draws * per_draw,
+        evaluations=len(table),
         naive=4 * draws * len(chosen),
     )
 
@@ -314,6 +315,14 @@ def _neighbours(context: Tensor, members: Tensor, pairs: Tensor) -> Tensor:
     turned[:, double, pairs[:, 0]] ^= True
     turned[:, double, pairs[:, 1]] ^= True
     return turned.flatten(0, 1)
+
+
+def _distinct(blocks: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+    """The different coalitions among rows, [U, n and up to 7 more], and which each row is, [R]."""
+    packed = np.concatenate([np.packbits(block.numpy(), axis=1) for block in blocks])
+    found, place = np.unique(packed, axis=0, return_inverse=True)
+    rows = torch.from_numpy(np.unpackbits(found, axis=1).astype(bool))
+    return rows, torch.from_numpy(place.reshape(-1))
 
 
 def _corners(

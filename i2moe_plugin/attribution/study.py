@@ -15,7 +15,7 @@ from i2moe_plugin.attribution.targets import Targets
 from i2moe_plugin.attribution.tokens import TokenModel, Tokens
 from i2moe_plugin.errors import ConfigError
 
-ROWS = 256  # samples, or versions of one, that are evaluated at once
+ROWS = 64  # samples, or versions of one, that are evaluated at once
 PAIRS, DRAWS, SHARE = 50, 64, 0.25
 
 
@@ -38,11 +38,14 @@ def masked_outputs(
         rows: how many samples at once.
     """
     found = []
+    # Samples of near length together: less of a batch is padding.
+    order = tokens.lengths().argsort(stable=True)
     with torch.no_grad():
-        for at, part in tokens.chunks(rows):
-            latents = part.without([mask[at] for mask in masks], fill)
-            found.append(model.outputs(scope, latents, part.padding))
-    return torch.cat(found)
+        for at in order.split(rows):
+            part = tokens.rows(at)
+            own = [mask[at, :size] for mask, size in zip(masks, part.sizes, strict=True)]
+            found.append(model.outputs(scope, part.without(own, fill), part.padding))
+    return torch.cat(found)[order.argsort()]
 
 
 def masked_by_importance(

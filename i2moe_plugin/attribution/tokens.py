@@ -15,10 +15,12 @@ from torch import Tensor
 from i2moe_plugin.attribution.faithfulness import filled
 from i2moe_plugin.attribution.names import MIXTURE
 from i2moe_plugin.backbones.attention import seen_attention
-from i2moe_plugin.backbones.latents import zero_padding
+from i2moe_plugin.backbones.latents import encode_one, pool_tokens, zero_padding
 from i2moe_plugin.errors import BackboneError, ConfigError, ShapeError, did_you_mean
+from i2moe_plugin.methods import PooledTokens
 from i2moe_plugin.model import I2MoE, Vanilla
 from i2moe_plugin.multimodal import MultimodalModel
+from i2moe_plugin.target_scale import TargetScale
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +56,10 @@ class Tokens:
             )
         )
 
+    def lengths(self) -> Tensor:
+        """How many tokens of each sample are no padding, [B]."""
+        return torch.stack([(~mask).sum(1) for mask in self.padding]).sum(0)
+
     def chunks(self, size: int) -> Iterator[tuple[slice, Tokens]]:
         """All samples, so many at a time, with all their tokens."""
         for start in range(0, len(self), size):
@@ -80,7 +86,10 @@ class TokenModel:
     """A model whose latents are tokens, as functions of these tokens.
 
     Args:
-        model: I2MoE or vanilla; put into evaluation mode.
+        model: I2MoE or vanilla, on tokens or on one pooled token a modality: then tokens are
+            masked and attributed to before they are pooled. Put into evaluation mode.
+        scale: of the targets that it was trained on: outputs are turned back to their units, in
+            double precision, so that what masking changes is not rounded away beside the mean.
 
     Attributes:
         scopes: what can be explained: ``mixture``, and each expert by its name.
@@ -89,7 +98,7 @@ class TokenModel:
         ConfigError: latents that are vectors: there are no tokens to explain by.
     """
 
-    def __init__(self, model: MultimodalModel) -> None:
+    def __init__(self, model: MultimodalModel, scale: TargetScale | None = None) -> None:
         vectors = [str(m + 1) for m, spec in enumerate(model.latents) if spec.kind != "tokens"]
         if vectors:
             raise ConfigError(
@@ -100,7 +109,8 @@ class TokenModel:
         if not isinstance(model, (I2MoE, Vanilla)):
             raise ConfigError(f"a {type(model).__name__} cannot be explained by its tokens.")
         self.model = model.eval()
-        self.task = model.task
+        self.task, self.scale = model.task, scale
+        self._pooled = [isinstance(encoder, PooledTokens) for encoder in model.encoders]
         self.scopes = (MIXTURE, *model.expert_names)
 
     def encode(self, inputs: Sequence[Any], special: Sequence[Tensor | None] = ()) -> Tokens:
@@ -115,10 +125,10 @@ class TokenModel:
             ShapeError: special tokens of another shape.
         """
         with torch.no_grad():
-            latents, masks = self.model.encode(inputs)
+            latents, masks = self._encoded(inputs)
         padding = tuple(
             latent.new_zeros(latent.shape[:2], dtype=torch.bool) if mask is None else mask
-            for latent, mask in zip(latents, masks or [None] * len(latents), strict=True)
+            for latent, mask in zip(latents, masks, strict=True)
         )
         own = [*special] or [None] * len(latents)
         for mask, given in zip(padding, own, strict=True):
@@ -132,11 +142,28 @@ class TokenModel:
         )
         return Tokens(tuple(zero_padding(latents, padding)), padding, candidates)
 
+    def _encoded(self, inputs: Sequence[Any]) -> tuple[Sequence[Tensor], Sequence[Tensor | None]]:
+        """The latents with their masks; of pooled modalities before they are pooled."""
+        if not any(self._pooled):
+            encoded = self.model.encode(inputs)
+            return encoded.latents, encoded.padding_masks or [None] * len(inputs)
+        pairs = [
+            encode_one(encoder.encoder if isinstance(encoder, PooledTokens) else encoder, x)
+            for encoder, x in zip(self.model.encoders, inputs, strict=True)
+        ]
+        vectors = [str(m + 1) for m, (latent, _) in enumerate(pairs) if latent.ndim != 3]
+        if vectors:
+            raise ConfigError(
+                f"the encoder of modality {', '.join(vectors)} gives one vector: there are no "
+                "tokens to explain by."
+            )
+        return [latent for latent, _ in pairs], [mask for _, mask in pairs]
+
     def weights(self, latents: Sequence[Tensor], padding: Sequence[Tensor]) -> Tensor:
         """The experts' weights, [B, E]; of vanilla [B, 1], all 1."""
         if isinstance(self.model, Vanilla):
             return latents[0].new_ones(len(latents[0]), 1)
-        weights: Tensor = self.model.reweighting(latents, self._masks(padding))
+        weights: Tensor = self.model.reweighting(*self._given(latents, padding))
         return weights
 
     def outputs(self, scope: str, latents: Sequence[Tensor], padding: Sequence[Tensor]) -> Tensor:
@@ -171,12 +198,13 @@ class TokenModel:
 
     def expert(self, number: int, latents: Sequence[Tensor], padding: Sequence[Tensor]) -> Tensor:
         """What one expert says, [B, C]."""
+        given = self._given(latents, padding)
         if isinstance(self.model, Vanilla):
-            found, _ = self.model.backbone(list(latents), self._masks(padding))
+            found, _ = self.model.backbone(*given)
         else:
-            found, _ = self.model.bank.experts[number](list(latents), self._masks(padding))
+            found, _ = self.model.bank.experts[number](*given)
         output: Tensor = found[:, : self.task.num_outputs]  # what heads read may follow
-        return output
+        return output if self.scale is None else self.scale.restore(output.double())
 
     def expert_with_attention(
         self, number: int, latents: Sequence[Tensor], padding: Sequence[Tensor]
@@ -203,9 +231,32 @@ class TokenModel:
             )
         return output, seen
 
+    def can_roll_out(self, tokens: Tokens) -> bool:
+        """Whether the experts show attention over all these tokens, which rollouts need."""
+        one = tokens.rows(slice(0, 1))
+        try:
+            with torch.no_grad():
+                self.expert_with_attention(0, one.latents, one.padding)
+        except BackboneError:
+            return False
+        return True
+
+    def _given(
+        self, latents: Sequence[Tensor], padding: Sequence[Tensor]
+    ) -> tuple[list[Tensor], list[Tensor | None] | None]:
+        """What experts and weights are given: tokens, or the one token that they are pooled to."""
+        if not any(self._pooled):
+            return list(latents), self._masks(padding)
+        pooled = [
+            pool_tokens(latent, mask)[:, None] if own else latent
+            for latent, mask, own in zip(latents, padding, self._pooled, strict=True)
+        ]
+        return pooled, self._masks(padding)
+
     def _masks(self, padding: Sequence[Tensor]) -> list[Tensor | None] | None:
+        # Without padding, backbones do not go over their attention to block it.
         masks = [
-            mask if spec.padded else None
+            mask if spec.padded and mask.any() else None
             for mask, spec in zip(padding, self.model.latents, strict=True)
         ]
         return masks if any(mask is not None for mask in masks) else None

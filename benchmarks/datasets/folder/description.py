@@ -122,9 +122,10 @@ class Fractions(_Part):
 
 
 def _kind_of_split(value: Any) -> str:
-    """Tell whether a split is drawn by fractions, or stands in a file."""
-    given = value if isinstance(value, dict) else {}
-    return "fractions" if given.keys() & Fractions.model_fields.keys() else "place"
+    """Tell whether a split, as written or as read, is drawn by fractions or stands in a file."""
+    if isinstance(value, dict):
+        return "fractions" if value.keys() & Fractions.model_fields.keys() else "place"
+    return "fractions" if isinstance(value, Fractions) else "place"
 
 
 Split = Annotated[

@@ -17,14 +17,15 @@ def trained_runs(tmp_path_factory, write_icons, tiny_models) -> Any:
     """``trained_runs(method, task)``: the folder of a run; not to be changed."""
     folder = tmp_path_factory.mktemp("features")
     data = write_icons(folder / "icons", keep=lambda row: row % 24 == 0)
-    made: set[str] = set()
+    made: set[tuple[str, str]] = set()
 
     def train(method: str = "fl-i2moe", task: str = "copy") -> Path:
         out = folder / task
-        if task not in made:
-            made.add(task)
+        trained = "dense" if method == "dense" else "fl-i2moe"
+        if (trained, task) not in made:
+            made.add((trained, task))
             told = [
-                *("run", "--method", "fl-i2moe", "--dataset", "icons", "--data-root", str(data)),
+                *("run", "--method", trained, "--dataset", "icons", "--data-root", str(data)),
                 *(
                     "--seeds",
                     "1",

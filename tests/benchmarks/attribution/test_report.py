@@ -15,6 +15,7 @@ from i2moe_plugin.benchmarks.data.layouts import Layout
 from i2moe_plugin.benchmarks.encoders.pretrained import TextTokens
 from i2moe_plugin.benchmarks.report import features
 from i2moe_plugin.benchmarks.report.build import build
+from i2moe_plugin.benchmarks.report.heat import LINE, heat_panel
 from i2moe_plugin.benchmarks.run.store import Run
 
 
@@ -92,19 +93,25 @@ def test_long_texts_and_many_patches_have_a_place_each(explained):
     for scope in record["scopes"]:
         scope["importance"] = [[n / 320 for n in range(320)], [n / 256 for n in range(256)]]
         scope["words"] = [scope["importance"][0], None]
-    panel = features._heat(record)
-    texts, pictures = panel["figure"]["data"][:5], panel["figure"]["data"][5:]
+    panel = heat_panel(record)
+    traces = panel["figure"]["data"]
+    texts, pictures, marks = traces[:5], traces[5:10], traces[10:]
     assert all(len(trace["text"]) == 40 for trace in texts)
-    assert panel["figure"]["layout"]["height"] >= 5 * 40 * features.LINE
+    assert panel["figure"]["layout"]["height"] >= 5 * 40 * LINE
     assert len(pictures) == 5
     assert len(panel["table"]["rows"]) == 5 * (320 + 256)
+    # The same numbers stand on the words and on the patches of the highest pairs.
+    assert len(marks) == 2 * 2
+    for words, patches in (marks[:2], marks[2:]):
+        numbers = [sorted(",".join(mark["text"]).split(",")) for mark in (words, patches)]
+        assert numbers[0] == numbers[1] == ["1", "2", "3"]
 
 
 def test_nothing_in_a_record_becomes_markup(explained):
     (file,) = (explained.path / FOLDER).glob("sample-*.json")
     record = json.loads(file.read_text())
     record["modalities"][0]["words"][0]["text"] = "<b>x</b>"
-    figure = json.dumps(features._heat(record)["figure"])
+    figure = json.dumps(heat_panel(record)["figure"])
     assert "<b>" not in figure
 
 

@@ -95,6 +95,48 @@ def test_truth_is_known_of_copy_alone(record, trained_runs):
     assert [row["expert"] for row in found["experts"] if row["expected"]] == ["synergy"]
 
 
+def test_a_pooled_control_is_masked_in_the_same_way(record, trained_runs):
+    """Its tokens are masked before they are pooled; there is no attention to roll out."""
+    from i2moe_plugin.benchmarks.run.store import Run
+
+    dense = TrainedRun.open(Run.load(trained_runs("dense")))
+    found = study_features(dense, OPTIONS)
+    assert found["samples"] == record["samples"]
+    assert set(found["scopes"]) == {MIXTURE}
+    assert set(found["scopes"][MIXTURE]["explainers"]) == {"random", "integrated-gradients"}
+    assert found["usual_explainer"] == "integrated-gradients"
+    assert "integrated-gradients" in headline(found)
+    assert {row["modality"] for row in found["truth"]} == {"text", "image"}
+    tokens = dense.tokens(dense.rows(found["samples"]))
+    stored = dense.run.outputs("prediction")["prediction"][dense.rows(found["samples"])]
+    said = dense.model.outputs(MIXTURE, tokens.latents, tokens.padding).detach()
+    np.testing.assert_allclose(said, stored, atol=1e-4)
+
+
+def test_shares_and_fill_are_told(finished):
+    told = ["explain", str(finished.path), "--features", "--samples", "3", "--pairs", "0", "--json"]
+    done = CliRunner().invoke(main, [*told, "--shares", "50,10", "--fill", "zero"])
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert found["shares"] == [0.1, 0.5]
+    assert found["key"]["fill"] == "zero"
+    mean = json.loads(CliRunner().invoke(main, [*told, "--shares", "10,50"]).stdout)
+    curves = [
+        each["scopes"][MIXTURE]["explainers"]["rollout"]["comprehensiveness"]["mean"]
+        for each in (found, mean)
+    ]
+    assert curves[0] != curves[1], "another token stands there"
+
+
+@pytest.mark.parametrize("shares", ["0,10", "110", "ten", ""])
+def test_shares_that_are_none(shares, finished):
+    done = CliRunner().invoke(
+        main, ["explain", str(finished.path), "--features", "--shares", shares]
+    )
+    assert done.exit_code == 2
+    assert "expected percents" in done.output
+
+
 def test_random_maps_find_the_truth_as_often_as_chance(record):
     """A check of the counting, not of the model: the share of ties and hits is a probability."""
     for row in record["truth"]:

@@ -22,6 +22,7 @@ from i2moe_plugin.benchmarks.data.open import open_dataset
 from i2moe_plugin.benchmarks.data.preprocessing import fit_standardiser
 from i2moe_plugin.benchmarks.data.registry import datasets, find_dataset
 from i2moe_plugin.benchmarks.data.splits import SPLITS
+from i2moe_plugin.benchmarks.datasets.folder.description import Description
 from i2moe_plugin.benchmarks.encoders import EncoderSettings
 from i2moe_plugin.errors import DatasetError
 
@@ -418,3 +419,20 @@ def test_a_row_without_group(own):
     grouped(own, ["", *["g"] * (N - 1)])
     with pytest.raises(DatasetError, match="1 of 40 rows have no group"):
         open_dataset(str(own))
+
+
+@pytest.mark.parametrize(
+    "split",
+    [
+        {"train": 0.5, "valid": 0.25, "test": 0.25, "seed": 3},
+        {"file": "t.csv", "column": "split"},
+    ],
+)
+def test_a_split_is_written_as_it_was_read(split):
+    place = {"file": "t.csv", "column": "y"}
+    modality = {"file": "t.csv", "columns": ["x"], "kind": "features"}
+    described = Description(
+        name="x", modalities={"a": modality, "b": modality}, target=place,
+        task="regression", split=split,
+    )  # fmt: skip
+    assert described.model_dump(mode="json", exclude_none=True)["split"] == split

@@ -4,11 +4,9 @@ import numpy as np
 import pytest
 import yaml
 
-from i2moe_plugin.benchmarks.attribution.trained import TrainedRun
 from i2moe_plugin.benchmarks.experiments import run
 from i2moe_plugin.benchmarks.run.mixed import TrainedModel
 from i2moe_plugin.benchmarks.run.store import Run
-from i2moe_plugin.errors import ConfigError
 
 
 @pytest.fixture
@@ -39,8 +37,3 @@ def test_mixed_samples_that_are_not_mixed_are_what_was_stored(heights):
     stored = heights.outputs("prediction")["prediction"]
     assert stored.mean() == pytest.approx(50_000, rel=0.1)
     assert model.probabilities([rows, rows]) == pytest.approx(stored, rel=1e-5)
-
-
-def test_words_and_patches_of_such_a_run_are_refused_in_words(heights):
-    with pytest.raises(ConfigError, match="standardise_target=false"):
-        TrainedRun.open(heights)

@@ -155,14 +155,10 @@ def test_drawn_scores_are_unbiased_and_their_errors_honest(antithetic, presence,
 @pytest.mark.parametrize("antithetic", [True, False])
 def test_sizes_of_contexts_are_even(antithetic):
     """Shapley's contexts: of the other players, each number is there equally often."""
-    seen = []
-
-    def value(present):
-        seen.append(present[:, 2:].sum(1))
-        return torch.zeros(len(present))
-
-    sample_pairs(value, 8, [(0, 1)], draws=4096, antithetic=antithetic)
-    shares = torch.bincount(torch.cat(seen), minlength=7) / (4 * 4096)
+    drawn = sample_pairs(
+        lambda present: present[:, 2:].sum(1), 8, [(0, 1)], draws=4096, antithetic=antithetic
+    )
+    shares = torch.bincount(drawn.corners[0, :, 0].long(), minlength=7) / 4096
     assert (shares - 1 / 7).abs().max() < 0.02
 
 
@@ -197,16 +193,16 @@ def test_spread_and_complements_lower_the_error():
 def test_one_context_serves_all_pairs_and_gives_what_a_loop_gives():
     players, pairs = 6, [(0, 3), (0, 4), (1, 3), (2, 5), (5, 2)]
     value = game_of(random_table(players, 9))
-    rows = 0
+    seen = []
 
     def counting(present):
-        nonlocal rows
-        rows += len(present)
         assert len(present) <= 10
+        seen.extend(map(tuple, present.tolist()))
         return value(present)
 
     together = sample_pairs(counting, players, pairs, draws=12, batch_size=10)
-    assert rows == together.evaluations == 12 * (1 + 6 + 5)
+    assert len(seen) == len(set(seen)) == together.evaluations, "a coalition is evaluated once"
+    assert together.evaluations <= 2**players < 12 * (1 + 6 + 5)
     assert together.naive == 4 * 12 * 5
     for place, pair in enumerate(pairs):
         alone = sample_pairs(value, players, [pair], draws=12)
