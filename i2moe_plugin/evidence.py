@@ -24,6 +24,7 @@ from i2moe_plugin.execution.bank import ExpertBank
 from i2moe_plugin.execution.plans import Masks
 from i2moe_plugin.execution.rule import Plan, PlanReport
 from i2moe_plugin.incomplete import Incomplete
+from i2moe_plugin.interactions.evidence import both_priors, calibrated_losses
 from i2moe_plugin.interactions.fitted import Fitted, Members
 from i2moe_plugin.interactions.masking import Masking
 from i2moe_plugin.multimodal import Losses, ModelOutput, MultimodalModel, in_full
@@ -208,13 +209,10 @@ class Evidence(MultimodalModel):
 
     def separate_losses(self, outputs: Any, target: Any) -> dict[str, float]:
         split = self.members.copies * len(self.members.sets)
-        columns = torch.as_tensor(outputs).transpose(0, 1)
-        wanted = torch.as_tensor(target)
-        parts = {"unimodal": columns[:split], "joint": columns[split:]}
-        return {
-            name: float(self.task.loss(*self._side_by_side(part, wanted)))
-            for name, part in parts.items()
-        }
+        priors = both_priors(self.task, self._totals.double().cpu().numpy(), float(self._seen))
+        truth = self.task.truth(np.asarray(target))
+        losses = calibrated_losses(self.task, np.asarray(outputs), truth, *priors)
+        return {"unimodal": float(losses[:split].mean()), "joint": float(losses[split:].mean())}
 
     def conclude(self, outputs: Any, target: Any) -> None:
         self.fit_evidence(outputs, target)

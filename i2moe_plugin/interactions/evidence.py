@@ -81,6 +81,12 @@ def prior_outputs(task: Task, totals: Array, samples: float, *, weighted: bool =
     return totals / samples
 
 
+def both_priors(task: Task, totals: Array, samples: float) -> tuple[Array, Array]:
+    """:func:`prior_outputs` of the data, and as the training loss sees them."""
+    plain = prior_outputs(task, totals, samples)
+    return plain, prior_outputs(task, totals, samples, weighted=True)
+
+
 @dataclass(frozen=True, eq=False)
 class Calibration:
     """How much each model is to be believed, and what the parts are made of.
@@ -201,9 +207,7 @@ def calibrate(
     columns = 1 if isinstance(task, Classification) else task.num_outputs
     excess = outputs - trained
     weights = np.zeros((columns, models, models))
-    for column, model in np.ndindex(columns, models):
-        fitted = _fit(task, excess[:, [model]], target, prior, column)
-        weights[column, model, model] = fitted[0]
+    weights[:, range(models), range(models)] = _own_weights(task, excess, target, prior)
     alone = _readings(task, outputs, prior, trained, weights)
     bits = _bits(task, alone, target, prior)
     for column in range(columns):
@@ -221,6 +225,44 @@ def calibrate(
     )
     variances = _variances(task, readings, target, prior)
     return Calibration(task, prior, trained, weights, variances, bits, coefficients, len(outputs))
+
+
+def calibrated_losses(
+    task: Task, outputs: Array, target: Array, prior: Array, trained_prior: Array | None = None
+) -> Array:
+    """[models]: the mean loss of each model once it is multiplied by its own weight.
+
+    A model that is too sure of itself, as networks that are trained on are, has a high loss and may
+    know more than it did before; this loss says so. It is in nats, or of real values in squares.
+
+    Args:
+        task: what is predicted.
+        outputs: [N, models, C]: raw outputs of any models.
+        target, prior, trained_prior: see :func:`calibrate`.
+
+    >>> sure = np.array([[[9.0, -9.0]], [[9.0, -9.0]], [[9.0, -9.0]], [[-9.0, 9.0]]])
+    >>> prior = prior_outputs(Classification(2), np.array([1.0, 1.0]), 2)
+    >>> calibrated_losses(Classification(2), sure, np.array([0, 0, 1, 1]), prior).round(2)
+    array([0.63])
+    """
+    outputs = np.asarray(outputs, dtype=np.float64)
+    trained = prior if trained_prior is None else trained_prior
+    own = _own_weights(task, outputs - trained, target, prior)
+    weights = own[:, :, None] * np.eye(outputs.shape[1])
+    readings = _readings(task, outputs, prior, trained, weights)
+    return np.asarray(_losses(task, readings, target).mean((0, 2)))
+
+
+def _own_weights(task: Task, excess: Array, target: Array, prior: Array) -> Array:
+    """[L, models]: the weight of each model by itself."""
+    models = range(excess.shape[1])
+    columns = range(1 if isinstance(task, Classification) else task.num_outputs)
+    return np.array(
+        [
+            [_fit(task, excess[:, [model]], target, prior, column)[0] for model in models]
+            for column in columns
+        ]
+    )
 
 
 def _columns(task: Task, target: Array) -> Array:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from i2moe_plugin.errors import ConfigError
-from i2moe_plugin.interactions.evidence import Calibration, calibrate, prior_outputs
+from i2moe_plugin.interactions.evidence import Calibration, both_priors, calibrate
 from i2moe_plugin.interactions.sets import additive_models, modality_sets, standard_errors
 from i2moe_plugin.tasks import Task
 
@@ -121,10 +121,7 @@ class Fitted:
         Raises:
             ConfigError: there is no validation data.
         """
-        priors = (
-            prior_outputs(task, totals, samples),
-            prior_outputs(task, totals, samples, weighted=True),
-        )
+        priors = both_priors(task, totals, samples)
         whole = calibrate(task, members.pooled(outputs), target, *priors)
         several = range(members.trainings if members.trainings > 1 else 0)
         copies = tuple(
