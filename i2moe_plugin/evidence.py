@@ -9,6 +9,7 @@ are made of them afterwards, see :mod:`i2moe_plugin.interactions.evidence`.
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -19,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from i2moe_plugin.backbones.latents import LatentSpec
-from i2moe_plugin.errors import ConfigError
+from i2moe_plugin.errors import ConfigError, I2MoEError
 from i2moe_plugin.execution.bank import ExpertBank
 from i2moe_plugin.execution.plans import Masks
 from i2moe_plugin.execution.rule import Plan, PlanReport
@@ -121,6 +122,7 @@ class Evidence(MultimodalModel):
             nn.Parameter(CONSTANT * torch.randn(copies * modalities, spec.dim))
             for spec in self.latents
         )
+        self._one_token = _takes_one_token(self.unimodal.experts[0], self.latents)
         self.register_buffer("_sums", _sums(modalities), persistent=False)
         self.register_buffer("_totals", torch.zeros(width))
         self.register_buffer("_seen", torch.zeros(()))
@@ -254,13 +256,13 @@ class Evidence(MultimodalModel):
         rows: list[list[Tensor]] = []
         masks: list[Masks] = []
         places = []
-        for copy, encoders in enumerate(self.unimodal_encoders):
+        for bank, encoders in enumerate(self.unimodal_encoders):
             for modality in present:
-                place = copy * len(self.latents) + modality
+                place = bank * len(self.latents) + modality
                 encoder = cast(nn.ModuleList, encoders)[modality]
                 latent, mask = self.encode_modality(encoder, modality, inputs[modality])
                 row = [
-                    latent if other == modality else self._constant(other, place, len(latent))
+                    latent if other == modality else self._constant(other, place)
                     for other in range(len(self.latents))
                 ]
                 rows.append([x.to(latent.dtype) for x in row])
@@ -275,12 +277,14 @@ class Evidence(MultimodalModel):
         summed = torch.einsum("kmbpc,mps->ksbc", outputs.reshape(shape), sums)
         return summed.flatten(0, 1), auxiliary.sum()
 
-    def _constant(self, modality: int, expert: int, batch: int) -> Tensor:
+    def _constant(self, modality: int, expert: int) -> Tensor:
+        """What stands for a modality before all samples: [1, D], or [1, T, D]."""
         spec = self.latents[modality]
         # Of a padded modality one token: how many a batch has would tell something of it.
-        tokens = () if spec.tokens is None else (1 if spec.padded else spec.tokens,)
+        one = spec.padded or self._one_token
+        tokens = () if spec.tokens is None else (1 if one else spec.tokens,)
         constant = cast(Tensor, self.constants[modality])[expert]
-        return constant.expand(batch, *tokens, spec.dim)
+        return constant.expand(1, *tokens, spec.dim)
 
     def _forward_without(self, inputs: Sequence[Any], absent: Sequence[int]) -> ModelOutput:
         present = self.present(inputs, absent)
@@ -314,6 +318,27 @@ class Evidence(MultimodalModel):
             target = target[:, None] == classes
         self._totals += target.reshape(len(target), -1).sum(0)
         self._seen += len(target)
+
+
+def _takes_one_token(expert: nn.Module, latents: Sequence[LatentSpec]) -> bool:
+    """Whether each modality may have a single token beside a whole one: less to compute.
+
+    Backbones that know padding take any number of tokens; not all take another of each modality.
+    """
+    padding = getattr(getattr(expert, "entry", None), "padding", False)
+    if not padding or any(one.tokens is None for one in latents):
+        return False
+    tried = copy.deepcopy(expert).eval()
+    like = next(tried.parameters(), torch.zeros(()))
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            for whole in range(len(latents)):
+                counts = [one.tokens if m == whole else 1 for m, one in enumerate(latents)]
+                pairs = zip(latents, counts, strict=True)
+                tried([like.new_zeros(2, count, one.dim) for one, count in pairs])
+    except I2MoEError:
+        return False
+    return True
 
 
 def _sums(modalities: int) -> Tensor:

@@ -16,8 +16,11 @@ from i2moe_plugin.execution.plans import (
     Masks,
     ViewPlan,
     apart,
+    factors,
+    for_all,
     looped,
     recomputed,
+    row_once,
     run_experts,
 )
 from i2moe_plugin.execution.rule import Plan, PlanReport, choose, fit_budget
@@ -131,7 +134,8 @@ class ExpertBank(nn.Module):
         """Run each expert on latents of its own, once.
 
         Args:
-            latents: for each expert M tensors [B, ...].
+            latents: for each expert M tensors [B, ...], or [1, ...] for what stands before all
+                samples.
             padding_masks: for each expert None, or for each modality None or [B, T_m].
             experts: the numbers of those that are run; all by default.
 
@@ -142,16 +146,18 @@ class ExpertBank(nn.Module):
             ConfigError: a plan that was asked for and is not valid for this backbone.
         """
         chosen = [*self.experts] if experts is None else [self.experts[e] for e in experts]
-        report = self.settle(latents[0], padding_masks[0])
-        shapes = {tuple(tensor.shape for tensor in row) for row in latents}
+        rows = [for_all(row) for row in latents]
+        report = self.settle(rows[0], padding_masks[0])
+        shapes = {tuple(tensor.shape for tensor in row) for row in rows}
         alike = len(shapes) == 1 and all(mask is None for mask in padding_masks)
         alone = not self.training and latents[0][0].device.type == "cpu"
         if report.plan == "stacked" and alike and not alone and len(chosen) == len(self.experts):
-            return apart(self.experts, latents)
-        run: ViewPlan = looped
+            return apart(self.experts, rows)
+        once = report.views == "shared" and factors(self.experts[0])
+        run: ViewPlan = row_once if once else looped
         if report.chunk and torch.is_grad_enabled():
             run = recomputed(run, 1)
-        pairs = zip(chosen, latents, padding_masks, strict=True)
+        pairs = zip(chosen, latents if once else rows, padding_masks, strict=True)
         results = [run(expert, row, (), masks) for expert, row, masks in pairs]
         outputs, auxiliaries = zip(*results, strict=True)
         return torch.cat(outputs), torch.stack(auxiliaries)

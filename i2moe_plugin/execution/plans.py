@@ -144,6 +144,32 @@ def shared(
     return output.unflatten(0, (views, -1)), auxiliary
 
 
+def row_once(
+    expert: nn.Module, latents: Latents, new: Replacements, masks: Masks
+) -> tuple[Tensor, Tensor]:
+    """Run the complete view of a factored expert, where a latent may be one row for all samples.
+
+    What the expert makes of such a latent by itself is then computed for that one row.
+    """
+    module, batch = cast(Factored, expert), max(map(len, latents))
+    parts = [
+        tuple(for_all(module.encode_modality(m, latent, masks and masks[m]), batch))
+        for m, latent in enumerate(latents)
+    ]
+    output, auxiliary = module.combine(parts, masks)
+    return output.unsqueeze(0), auxiliary
+
+
+def for_all(tensors: Sequence[Tensor], batch: int | None = None) -> list[Tensor]:
+    """Tensors with the largest number of rows among them (or so many), for those of a single row.
+
+    >>> [x.shape[0] for x in for_all([torch.zeros(1, 2), torch.zeros(5, 3)])]
+    [5, 5]
+    """
+    rows = max(map(len, tensors)) if batch is None else batch
+    return [x if len(x) == rows else x.expand(rows, *x.shape[1:]) for x in tensors]
+
+
 def mapped(
     expert: nn.Module, latents: Latents, new: Replacements, masks: Masks
 ) -> tuple[Tensor, Tensor]:
