@@ -79,10 +79,12 @@ def hdxor(
     samples: int = 20_000,
     dims: list[int] | None = None,
     label_noise: float = 0.0,
+    positives: float = 0.5,
     seed: int = 0,
 ) -> Contents:
     """HD-XOR of 2 to 4 modalities; as few as the name asks for, where they are not told."""
-    given = {"modalities": modalities, "dims": dims, "label_noise": label_noise}
+    noise = {"label_noise": label_noise, "positives": positives}
+    given = {"modalities": modalities, "dims": dims, **noise}
     return _contents(folder, {"samples": samples, "seed": seed, **given})
 
 

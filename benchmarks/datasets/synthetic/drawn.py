@@ -79,9 +79,14 @@ def flipped(labels: Array, share: float, rng: np.random.Generator) -> Array:
     return np.where(rng.random(len(labels)) < share, 1 - labels, labels)
 
 
-def balanced(samples: int, rng: np.random.Generator) -> Array:
-    """Binary labels in random order, as many of one as of the other."""
-    return rng.permutation(np.arange(samples) % 2)
+def in_shares(samples: int, positives: float, rng: np.random.Generator) -> Array:
+    """Binary labels in random order, this share of them 1.
+
+    >>> in_shares(6, 1 / 3, np.random.default_rng(0)).sum()
+    np.int64(2)
+    """
+    reached = np.floor(np.arange(samples + 1) * positives + 1e-9)
+    return rng.permutation(np.diff(reached).astype(int))
 
 
 def noisy(conditional: Array, share: float) -> Array:
@@ -109,7 +114,15 @@ def share_problem(name: str, value: float) -> dict[str, bool]:
     return {f"{name} must lie between 0 and 0.5, not {value}.": not 0 <= value <= 0.5}
 
 
-def size_problem(samples: int) -> dict[str, bool]:
-    """So few samples that a split would lack a class."""
-    sentence = f"samples must be at least {FEWEST_SAMPLES}, not {samples}: splits need every class."
-    return {sentence: samples < FEWEST_SAMPLES}
+def size_problem(samples: int, positives: float = 0.5) -> dict[str, bool]:
+    """So few samples, in all or of a class, that a split would lack a class."""
+    few = samples * min(positives, 1 - positives)
+    return {
+        f"samples must be at least {FEWEST_SAMPLES}, not {samples}: splits need every class.": (
+            samples < FEWEST_SAMPLES
+        ),
+        f"positives={positives} of {samples} samples leave {max(int(few), 0)} of a class; splits "
+        f"need at least {FEWEST_SAMPLES // 2} of each.": (
+            samples >= FEWEST_SAMPLES and few < FEWEST_SAMPLES / 2
+        ),
+    }

@@ -18,10 +18,10 @@ from i2moe_plugin.benchmarks.datasets.synthetic.drawn import (
     Array,
     Drawn,
     Truth,
-    balanced,
     check,
     drawn,
     flipped,
+    in_shares,
     noisy,
     share_problem,
     size_problem,
@@ -63,6 +63,7 @@ class HDXOR:
         samples: N.
         dims: of each modality; as released, where None.
         label_noise: share of labels that are turned over.
+        positives: share of samples whose label is 1, before that.
 
     Raises:
         UnknownNameError, ConfigError: settings out of range.
@@ -73,6 +74,7 @@ class HDXOR:
     samples: int = 20_000
     dims: tuple[int, ...] | None = None
     label_noise: float = 0.0
+    positives: float = 0.5
 
     def __post_init__(self) -> None:
         wrong = not 2 <= self.modalities <= MOST_MODALITIES
@@ -82,7 +84,7 @@ class HDXOR:
         widths = self.widths
         check(
             {
-                **size_problem(self.samples),
+                **size_problem(self.samples, self.positives),
                 **share_problem("label_noise", self.label_noise),
                 f"dims must be {self.modalities} positive numbers, not {list(widths)}.": (
                     len(widths) != self.modalities or min(widths) < 1
@@ -115,7 +117,7 @@ class HDXOR:
         """Draw the data set; equal settings and seeds give equal arrays."""
         place = ("synthetic", "hdxor", self.setting, self.modalities)
         rng = np.random.default_rng(derive_seed(seed, *place))
-        labels = balanced(self.samples, rng)
+        labels = in_shares(self.samples, self.positives, rng)
         if self.kind == "random":
             latents = [rng.normal(0.5, 1, (self.samples, LATENT)) for _ in self.widths]
         else:
@@ -206,10 +208,17 @@ def _signal(data: HDXOR, matrices: list[Array]) -> Array:
     return np.asarray(shown.T @ shown * (SHIFT[data.kind] / NOISE[data.kind]) ** 2)
 
 
-def _xor_posterior(scores: Array, signal: Array) -> Array:
+def _pattern_shares(count: int, positives: float) -> Array:
+    """[2^count]: how probable each pattern of bits is; label 1 is that exactly one is set."""
+    label = _patterns(count).sum(1) == 1
+    return np.where(label, positives / label.sum(), (1 - positives) / (~label).sum())
+
+
+def _xor_posterior(scores: Array, signal: Array, data: HDXOR) -> Array:
     """p(y = 1 | t) from sufficient statistics t ~ N(S s, S) [N, 2] of two signs s."""
     signs = 2 * _patterns(2) - 1
     logs = scores @ signs.T - 0.5 * np.einsum("ki,ij,kj->k", signs, signal, signs)
+    logs = logs + np.log(_pattern_shares(2, data.positives))
     return np.asarray(softmax(logs, 1)[:, [1, 2]].sum(1))
 
 
@@ -220,10 +229,10 @@ def _xor_information(signal: Array, data: HDXOR) -> float:
     weight = np.outer(weights, weights).reshape(-1) / (2 * np.pi)
     factor = np.linalg.cholesky(signal)
     signs = 2 * _patterns(2) - 1
-    conditional = [_xor_posterior(signal @ s + grid @ factor.T, signal) for s in signs]
-    # The four patterns are mirror images, so that y is balanced.
+    conditional = [_xor_posterior(signal @ s + grid @ factor.T, signal, data) for s in signs]
     return binary_information(
-        noisy(np.concatenate(conditional), data.label_noise), np.tile(weight / 4, 4)
+        noisy(np.concatenate(conditional), data.label_noise),
+        np.outer(_pattern_shares(2, data.positives), weight).reshape(-1),
     )
 
 
@@ -233,7 +242,7 @@ def _synergy_joint(signals: list[float], data: HDXOR) -> Joint:
 
     patterns = _patterns(data.modalities)
     label = (patterns.sum(1) == 1).astype(int)
-    share = np.where(label == 1, 0.5 / label.sum(), 0.5 / (1 - label).sum())
+    share = _pattern_shares(data.modalities, data.positives)
     # t ~ N(S s, S), log odds of the bit 2 t: levels are narrow where the posterior is extreme.
     levels = LEVELS[data.modalities]
     inner = np.sin(np.linspace(0, np.pi / 2, levels + 1)[1:-1]) ** 2
@@ -269,7 +278,8 @@ def _redundancy_truth(data: HDXOR, seed: int, signals: list[Array]) -> Truth:
     @cache
     def latents() -> Array:
         rng = np.random.default_rng(derive_seed(seed, "synthetic", "hdxor", "oracle"))
-        signs = 2 * _bits(balanced(ORACLE_SAMPLES, rng), 2, rng) - 1
+        labels = in_shares(ORACLE_SAMPLES, data.positives, rng)
+        signs = 2 * _bits(labels, 2, rng) - 1
         means = np.repeat(signs * SHIFT["redundancy"], LATENT // 2, 1)
         return rng.normal(means, NOISE["redundancy"])
 
@@ -306,7 +316,7 @@ def _statistics(data: HDXOR, latent: Array, stacked: list[Array]) -> Array:
 
 
 def _posterior(data: HDXOR, latent: Array, stacked: list[Array]) -> Array:
-    return _xor_posterior(_statistics(data, latent, stacked), _signal(data, stacked))
+    return _xor_posterior(_statistics(data, latent, stacked), _signal(data, stacked), data)
 
 
 def _levels(data: HDXOR, latent: Array, matrix: Array) -> Array:

@@ -108,20 +108,37 @@ def _direction(x):
     return best
 
 
-def test_hdxor_bits_by_quadrature_and_by_simulation():
+@pytest.mark.parametrize("positives", [0.5, 0.1])
+def test_hdxor_bits_by_quadrature_and_by_simulation(positives):
     rng = np.random.default_rng(1)
     signal = np.array([[5.0, 0.4], [0.4, 4.0]])
-    data = HDXOR("uniqueness-1", label_noise=0.1)
-    signs = 2 * rng.integers(2, size=(200_000, 2)) - 1
+    data = HDXOR("uniqueness-1", label_noise=0.1, positives=positives)
+    first_sign = 2 * rng.integers(2, size=200_000) - 1
+    differ = rng.random(200_000) < positives
+    signs = np.stack([first_sign, np.where(differ, -first_sign, first_sign)], 1)
     t = signs @ signal + rng.normal(size=signs.shape) @ np.linalg.cholesky(signal).T
     density = np.zeros((len(t), 2))
     for first in (-1, 1):
         for second in (-1, 1):
             s = np.array([first, second])
-            density[:, int(first != second)] += np.exp(t @ s - s @ signal @ s / 2)
+            share = positives if first != second else 1 - positives
+            density[:, int(first != second)] += share * np.exp(t @ s - s @ signal @ s / 2)
     conditional = density[:, 1] / density.sum(1)
     oracle = binary_information(0.9 * conditional + 0.1 * (1 - conditional))
     assert _xor_information(signal, data) == pytest.approx(oracle, abs=0.004)
+
+
+@pytest.mark.parametrize("name", ["uniqueness-0", "synergy", "redundancy", "random"])
+def test_hdxor_with_few_positives_has_less_to_tell_of_the_same_kind(name):
+    rare, even = HDXOR(name, samples=2000, positives=0.05), HDXOR(name, samples=2000)
+    drawn = rare.draw(0)
+    assert [drawn.labels[rows].sum() for rows in drawn.splits.values()] == [70, 15, 15]
+    found, known = rare.truth(0), even.truth(0)
+    assert found.target == known.target
+    assert found.parts.total < -(0.05 * np.log2(0.05) + 0.95 * np.log2(0.95)) + 1e-9
+    parts, same = np.array(found.parts.parts), np.array(known.parts.parts)
+    assert parts.argmax() == same.argmax()
+    np.testing.assert_allclose(parts[same < 1e-6], 0, atol=found.error + 1e-9)
 
 
 def test_hdxor_latents_are_as_released():
@@ -175,6 +192,8 @@ def test_mixes_sum_the_first_dimensions_of_their_latents():
         ("hdxor-synergy", {"modalities": 5}, "2 to 4 modalities, not 5"),
         ("hdxor-synergy", {"dims": (3,)}, "2 positive numbers"),
         ("hdxor-synergy", {"label_noise": 0.6}, "between 0 and 0.5"),
+        ("hdxor-synergy", {"positives": 0.0005}, "leave 10 of a class"),
+        ("hdxor-synergy", {"positives": 1.5}, "leave 0 of a class"),
         ("bool-and", {"samples": 3}, "at least 40, not 3"),
         ("bool-and", {"feature_nose": 0.1}, "feature_noise"),
         ("bool-and", {"dim": 0}, "at least 1"),
