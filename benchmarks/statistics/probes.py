@@ -24,7 +24,10 @@ def _logistic(seed: int) -> Any:
 def _boosting(seed: int) -> Any:
     from sklearn.ensemble import HistGradientBoostingClassifier
 
-    return HistGradientBoostingClassifier(max_iter=50, early_stopping=False, random_state=seed)
+    # Bins of a 32nd of the rows: a third of the time, and it knows as much.
+    return HistGradientBoostingClassifier(
+        max_iter=50, max_bins=32, early_stopping=False, random_state=seed
+    )
 
 
 #: Name -> makes an untrained model.
