@@ -150,9 +150,11 @@ def test_every_backbone_serves_and_its_unimodal_experts_learn(name, modalities):
             assert encoder[0].weight.grad.abs().max() > 1e-7
 
 
-@pytest.mark.parametrize("plan", ["loop", "stacked"])
-def test_plans_give_the_same_numbers(plan):
-    reference, model = built(plan="loop"), built(plan=plan)
+@pytest.mark.parametrize(
+    ("fusion", "plan"), [("concat", "loop"), ("concat", "stacked"), ("lrtf", "shared")]
+)
+def test_plans_give_the_same_numbers(fusion, plan):
+    reference, model = built(fusion=fusion, plan="loop"), built(fusion=fusion, plan=plan)
     x, y = batch()
     found = []
     for one in (reference, model):
@@ -165,6 +167,29 @@ def test_plans_give_the_same_numbers(plan):
     assert model.plan["unimodal"]["plan"] == plan
     model.plan = reference.plan
     assert model.unimodal.report.plan == "loop"
+
+
+def test_what_stands_for_other_modalities_is_encoded_once():
+    model = built(fusion="lrtf", plan="shared").train()
+    x, _ = batch()
+    model(x)  # settles the plan
+    seen = []
+    for expert in model.unimodal.experts:
+        inner = expert.encode_modality
+
+        def noted(modality, latent, mask=None, inner=inner):
+            seen.append(len(latent))
+            return inner(modality, latent, mask)
+
+        expert.encode_modality = noted
+    model(x)
+    assert sorted(seen) == [1] * 12 + [B] * 6  # 2 copies of 3 experts, of 3 modalities each
+
+
+@pytest.mark.parametrize(("fusion", "tokens"), [("transformer", 1), ("ef", 4)])
+def test_one_token_stands_for_a_modality_where_a_backbone_takes_any_number(fusion, tokens):
+    model = built(2, fusion=fusion, tokens=4)
+    assert model._constant(1, 0).shape == (1, tokens, 8)
 
 
 def test_recomputing_what_exceeds_the_memory_budget_gives_the_same_gradients():

@@ -9,7 +9,12 @@ from sklearn.linear_model import LogisticRegression
 
 from i2moe_plugin import Classification, Multilabel, Regression
 from i2moe_plugin.errors import ConfigError, ShapeError
-from i2moe_plugin.interactions.evidence import calibrate, prior_outputs, target_totals
+from i2moe_plugin.interactions.evidence import (
+    calibrate,
+    calibrated_losses,
+    prior_outputs,
+    target_totals,
+)
 from i2moe_plugin.interactions.fitted import Fitted, Members
 from i2moe_plugin.interactions.sets import modality_sets, part_coefficients, standard_errors
 
@@ -102,6 +107,27 @@ def test_a_weight_of_zero_is_exactly_the_prior(task):
     np.testing.assert_allclose(calibration.weights, 0, atol=1e-9)
     parts = calibration.parts(calibration.information(outputs, target))
     np.testing.assert_allclose(parts, 0, atol=1e-7)
+
+
+@pytest.mark.parametrize("task", TASKS, ids=str)
+def test_calibrated_losses_by_trying_weights(task):
+    outputs, target = drawn(task, 2, samples=60, seed=3)
+    prior = prior_of(task, target)
+    found = calibrated_losses(task, outputs, target, prior)
+    squares = isinstance(task, Regression)
+    # Of each column by itself, the mean over columns; the square of a weight counts 1 / N.
+    scale = ((target - prior) ** 2).mean(0) * 2 if squares else 1.0
+    for model, loss in enumerate(found):
+        tried = []
+        for weight in np.linspace(0, 4, 401):
+            scores = prior + weight * (outputs[:, model] - prior)
+            known = (target - scores) ** 2 if squares else -log_likelihood(task, scores, target)
+            tried.append((known.mean(0) / scale + weight**2 / 60, known.mean(0)))
+        penalised, losses = (np.array(part) for part in zip(*tried, strict=True))
+        best = losses[penalised.argmin(0), np.arange(losses.shape[1])].mean()
+        assert loss == pytest.approx(best, abs=2e-3)
+    sure = prior + 2 * (outputs - prior)  # too sure by twice
+    np.testing.assert_allclose(calibrated_losses(task, sure, target, prior), found, atol=0.02)
 
 
 def test_weights_by_logistic_regression():
