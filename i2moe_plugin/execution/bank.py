@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import operator
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Literal, get_args
 
 import torch
@@ -148,12 +150,17 @@ class ExpertBank(nn.Module):
         chosen = [*self.experts] if experts is None else [self.experts[e] for e in experts]
         rows = [for_all(row) for row in latents]
         report = self.settle(rows[0], padding_masks[0])
+        once = report.views == "shared" and factors(self.experts[0])
+        on_cpu = rows[0][0].device.type == "cpu"
+        single = any(map(operator.is_not, latents[0], rows[0]))
+        if self.plan == "auto" and report.plan == "stacked" and once and single and on_cpu:
+            reason = "latents of a single row are encoded once"
+            report = self.report = replace(report, plan="shared", reason=reason)
         shapes = {tuple(tensor.shape for tensor in row) for row in rows}
         alike = len(shapes) == 1 and all(mask is None for mask in padding_masks)
-        alone = not self.training and latents[0][0].device.type == "cpu"
-        if report.plan == "stacked" and alike and not alone and len(chosen) == len(self.experts):
+        stacked = report.plan == "stacked" and alike and (self.training or not on_cpu)
+        if stacked and len(chosen) == len(self.experts):
             return apart(self.experts, rows)
-        once = report.views == "shared" and factors(self.experts[0])
         run: ViewPlan = row_once if once else looped
         if report.chunk and torch.is_grad_enabled():
             run = recomputed(run, 1)
