@@ -82,7 +82,7 @@ def verdicts(found: Audit) -> list[str]:
         count = sum(row["target_first"]["of"] for row in told)
         invented = [row["invented"] for row in rows if row["invented"]]
         wrong = [
-            f"{row['dataset'].partition(':')[2]} (M = {row['modalities']})"
+            f"{_name(row)} ({', '.join(_kind(row))})"
             for row in told
             if 2 * row["target_first"]["runs"] < row["target_first"]["of"]
         ]
@@ -102,9 +102,8 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
         score += f" ± {100 * row['score_deviation']:.1f}"
     published = row["intershap_published"]
     shap = _per_cent(row["intershap"]) + (f" [{_per_cent(published)}]" if published else "")
-    name = row["dataset"].partition(":")[2]
     return (
-        f"{name}, M = {row['modalities']}, {row['fusion']}",
+        ", ".join([_name(row), *_kind(row), row["fusion"]]),
         row["method"],
         score,
         _counted(row["target_first"]),
@@ -114,6 +113,14 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
         _number(row["bits_error"], 3),
         shap,
     )
+
+
+def _name(row: dict[str, Any]) -> str:
+    return str(row["dataset"].partition(":")[2])
+
+
+def _kind(row: dict[str, Any]) -> list[str]:
+    return [f"M = {row['modalities']}", *row["data"]]
 
 
 def _counted(value: dict[str, int] | None) -> str:

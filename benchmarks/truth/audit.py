@@ -37,6 +37,7 @@ class AuditRow:
     Attributes:
         dataset: the data set's name; ``modalities``: M.
         fusion, method: of the runs.
+        data: the other settings of the data set that a suite's grid varies, as ``name=value``.
         runs: the judged runs, one a seed.
         shares: InterSHAP of each run's model, from 0 to 1; none where it was not computed.
         reasons: why runs are missing.
@@ -49,6 +50,7 @@ class AuditRow:
     runs: tuple[Judged, ...]
     shares: tuple[float, ...] = ()
     reasons: tuple[str, ...] = ()
+    data: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything, for JSON."""
@@ -59,6 +61,7 @@ class AuditRow:
         return {
             "dataset": self.dataset,
             "modalities": self.modalities,
+            "data": list(self.data),
             "fusion": self.fusion,
             "method": self.method,
             "runs": [str(one.run.path) for one in runs],
@@ -189,10 +192,21 @@ def audit(
             runs=tuple(judged.get(cell.key, ())),
             shares=tuple(shares.get(cell.key, ())),
             reasons=tuple(dict.fromkeys(reasons.get(cell.key, ()))),
+            data=varied_data(cell),
         )
         for cell in grid.cells
     ]
     return Audit(grid.title, grid.seeds, rows)
+
+
+def varied_data(cell: Cell) -> tuple[str, ...]:
+    """What a grid varies of a cell's data set, but for M: ``name=value`` each."""
+    varied = {key: value for key, value in cell.variant.items() if key != "data.modalities"}
+    return tuple(
+        f"{key.removeprefix('data.')}={value}"
+        for key, value in varied.items()
+        if key.startswith("data.")
+    )
 
 
 def shapley_share(model: TrainedModel) -> float:

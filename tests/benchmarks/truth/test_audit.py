@@ -16,6 +16,8 @@ from i2moe_plugin.benchmarks.run.mixed import TrainedModel
 from i2moe_plugin.benchmarks.run.saved import SavedModel
 from i2moe_plugin.benchmarks.run.store import RunStore
 from i2moe_plugin.benchmarks.run.trained import data_of
+from i2moe_plugin.benchmarks.terminal.audit import table_rows
+from i2moe_plugin.benchmarks.truth.audit import Audit, AuditRow, varied_data
 from i2moe_plugin.benchmarks.truth.judge import Judged, judge
 from i2moe_plugin.errors import ConfigError
 
@@ -150,5 +152,19 @@ def test_suites_of_drawn_data_can_be_opened(name):
     grid = load_suite(name)
     assert len({cell.key for cell in grid.cells}) == len(grid.cells)
     for settings in {str(c.settings.data_settings): c.settings for c in grid.cells}.values():
-        small = {**settings.data_settings, "samples": 60}
+        rare = settings.data_settings.get("positives", 0.5)
+        small = {**settings.data_settings, "samples": round(30 / rare)}
         assert open_dataset(settings.dataset, **small)
+
+
+def test_what_a_suite_varies_of_the_data_is_told_apart():
+    grid = load_suite("truth", seeds=(0,))
+    shown = [
+        (cell.settings.dataset, cell.settings.data_settings.get("modalities"), varied_data(cell))
+        for cell in grid.cells
+        if (cell.settings.fusion, cell.settings.method) == ("concat", "evidence")
+    ]
+    assert len(set(shown)) == len(shown)
+    noisy = AuditRow("synthetic:hdxor-synergy", 2, "concat", "evidence", (), data=("samples=767",))
+    (cells,) = table_rows(Audit("few", (0,), [noisy]))
+    assert cells[0] == "hdxor-synergy, M = 2, samples=767, concat"
