@@ -333,7 +333,7 @@ def _takes_one_token(expert: nn.Module, latents: Sequence[LatentSpec]) -> bool:
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             for whole in range(len(latents)):
-                counts = [one.tokens if m == whole else 1 for m, one in enumerate(latents)]
+                counts = [one.tokens or 1 if m == whole else 1 for m, one in enumerate(latents)]
                 pairs = zip(latents, counts, strict=True)
                 tried([like.new_zeros(2, count, one.dim) for one, count in pairs])
     except I2MoEError:

@@ -153,8 +153,10 @@ def row_once(
     """
     module, batch = cast(Factored, expert), max(map(len, latents))
     parts = [
-        tuple(for_all(module.encode_modality(m, latent, masks and masks[m]), batch))
-        for m, latent in enumerate(latents)
+        tuple(for_all(module.encode_modality(m, latent, mask), batch))
+        for m, (latent, mask) in enumerate(
+            zip(latents, masks or [None] * len(latents), strict=True)
+        )
     ]
     output, auxiliary = module.combine(parts, masks)
     return output.unsqueeze(0), auxiliary
