@@ -297,6 +297,8 @@ def open_dataset(
     folder = replace(entry.folder(place, cache), redraw=Redraw.of(split))
     if folder.redraw is not None and loader == "multibench":
         raise ConfigError("MultiBench's loaders have splits of their own; draw none with them.")
+    if MODALITIES in entry.settings and modalities is not None:  # its own, such as how many
+        options, modalities = {**options, MODALITIES: modalities}, None
     contents = entry.open(folder, options)
     if modalities is not None:
         contents = contents.choose(modalities, loader)

@@ -228,7 +228,9 @@ def option_problems(entry: DatasetEntry, options: Mapping[str, Any]) -> list[str
         for key in options
         if key not in known and key != MODALITIES
     ]
-    if MODALITIES in options and not are_names(options[MODALITIES]):
+    # A data set may have a setting of that name itself, such as how many are drawn.
+    named = MODALITIES in options and MODALITIES not in known
+    if named and not are_names(options[MODALITIES]):
         problems.append(
             f"data.{MODALITIES}={options[MODALITIES]!r} cannot be used: give a list of names, "
             "such as [image, text]."

@@ -72,3 +72,10 @@ def test_the_sets_share_one_recipe():
     recipe = load_recipe("synthetic:bool-or")["settings"]
     assert settings.epochs == recipe["epochs"]["value"]
     assert sources["epochs"] == recipe["epochs"]["source"]
+
+
+def test_the_number_of_modalities_is_the_sets_own_setting():
+    given = {"data.modalities": 3, "data.samples": 100}
+    settings, _ = resolve("synthetic:hdxor-synergy", "concat", given)
+    data = open_dataset(settings.dataset, **settings.data_settings)
+    assert data.modalities == ("x1", "x2", "x3")
