@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from i2moe_plugin.benchmarks.commands.base import TrainingCommand
-from i2moe_plugin.benchmarks.commands.options import training
+from i2moe_plugin.benchmarks.commands.options import TABLE_FORMAT, training
 from i2moe_plugin.errors import counted
 
 
@@ -31,6 +31,7 @@ from i2moe_plugin.errors import counted
     metavar="FILE",
     help="Also write the table into FILE.",
 )
+@TABLE_FORMAT
 @training(jobs=0)
 def audit(
     suite: str,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from i2moe_plugin.benchmarks.commands.base import Command
-from i2moe_plugin.benchmarks.commands.options import JSON, MULTIBENCH, PLUGIN
+from i2moe_plugin.benchmarks.commands.options import JSON, MULTIBENCH, PLUGIN, TABLE_FORMAT
 
 if TYPE_CHECKING:
     from i2moe_plugin.backbones.entry import BackboneEntry
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 )
 @PLUGIN
 @MULTIBENCH
+@TABLE_FORMAT
 @JSON
 def check(
     targets: tuple[str, ...],

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from i2moe_plugin.benchmarks.commands.base import Group
-from i2moe_plugin.benchmarks.commands.options import DATA_ROOT, JSON, PLUGIN
+from i2moe_plugin.benchmarks.commands.options import DATA_ROOT, JSON, PLUGIN, TABLE_FORMAT
 
 
 @click.group(cls=Group)
@@ -27,6 +27,7 @@ def data() -> None:
 
 @data.command(name="list")
 @PLUGIN
+@TABLE_FORMAT
 @JSON
 def list_(as_json: bool) -> None:
     """Every data set in one line.
@@ -43,6 +44,7 @@ def list_(as_json: bool) -> None:
 @data.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @DATA_ROOT
+@TABLE_FORMAT
 @JSON
 @PLUGIN
 def status(names: tuple[str, ...], data_root: Path | None, as_json: bool) -> None:
@@ -138,6 +140,7 @@ def fetch(name: str, data_root: Path | None, as_json: bool) -> None:
 @data.command()
 @click.argument("name")
 @DATA_ROOT
+@TABLE_FORMAT
 @JSON
 @PLUGIN
 def verify(name: str, data_root: Path | None, as_json: bool) -> None:

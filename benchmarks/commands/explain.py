@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from i2moe_plugin.benchmarks.commands.base import Command
-from i2moe_plugin.benchmarks.commands.options import JSON, PLUGIN, VERBOSITY
+from i2moe_plugin.benchmarks.commands.options import JSON, PLUGIN, TABLE_FORMAT, VERBOSITY
 
 
 def _shares(
@@ -97,6 +97,7 @@ def _shares(
 )
 @PLUGIN
 @VERBOSITY
+@TABLE_FORMAT
 @JSON
 def explain(
     run: Path,

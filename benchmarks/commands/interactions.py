@@ -7,7 +7,13 @@ from pathlib import Path
 import click
 
 from i2moe_plugin.benchmarks.commands.base import Command
-from i2moe_plugin.benchmarks.commands.options import DATA_ROOT, JSON, PLUGIN, VERBOSITY
+from i2moe_plugin.benchmarks.commands.options import (
+    DATA_ROOT,
+    JSON,
+    PLUGIN,
+    TABLE_FORMAT,
+    VERBOSITY,
+)
 
 
 @click.command(cls=Command)
@@ -22,6 +28,7 @@ from i2moe_plugin.benchmarks.commands.options import DATA_ROOT, JSON, PLUGIN, VE
 )
 @PLUGIN
 @VERBOSITY
+@TABLE_FORMAT
 @JSON
 def interactions(subject: str, data_root: Path | None, seed: int, as_json: bool) -> None:
     """Compare estimators of interactions on a run or a data set.

@@ -7,7 +7,7 @@ import functools
 import click
 
 from i2moe_plugin.benchmarks.commands.base import Group
-from i2moe_plugin.benchmarks.commands.options import JSON, PLUGIN, VERBOSITY
+from i2moe_plugin.benchmarks.commands.options import JSON, PLUGIN, TABLE_FORMAT, VERBOSITY
 
 #: What each command lists.
 LISTS = {
@@ -39,4 +39,6 @@ def _show(what: str, as_json: bool) -> None:
 
 for _what, _text in LISTS.items():
     _help = f"{_text}\n\n\b\nExample:\n  i2moe-bench list {_what} --json"
-    list_.command(_what, help=_help)(PLUGIN(VERBOSITY(JSON(functools.partial(_show, _what)))))
+    list_.command(_what, help=_help)(
+        PLUGIN(VERBOSITY(TABLE_FORMAT(JSON(functools.partial(_show, _what)))))
+    )

@@ -12,7 +12,7 @@ import click
 from click.core import ParameterSource
 
 from i2moe_plugin.benchmarks.grid import USUAL_FUSION
-from i2moe_plugin.benchmarks.terminal.verbosity import KEY
+from i2moe_plugin.benchmarks.terminal.verbosity import FORM, KEY
 
 
 def _parse_seeds(
@@ -65,7 +65,23 @@ MULTIBENCH = click.option(
     is_eager=True,  # a plugin may look for the checkout
     help="A MultiBench checkout, for --fusion multibench:MODULE.CLASS.  [env: MULTIBENCH_ROOT]",
 )
-JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object, and no table.")
+
+
+def _json_or_its_form(ctx: click.Context, param: click.Parameter, given: bool) -> bool:
+    """Take ``--format json`` for ``--json``, and refuse the latter beside another form."""
+    form = ctx.meta.get(FORM, "json")
+    if given and form != "json":
+        raise click.UsageError(f"--json and --format {form} cannot be given together.", ctx)
+    return given or (FORM in ctx.meta and form == "json")
+
+
+JSON = click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    callback=_json_or_its_form,
+    help="Print one JSON object, and no table.",
+)
 
 
 def _say(ctx: click.Context, param: click.Parameter, given: bool) -> None:
@@ -84,6 +100,23 @@ FORMAT = click.option(
     "form",
     type=click.Choice([*FORMATS]),
     help="Print the table so, and nothing else; json is --json.",
+)
+
+
+def _remember_form(ctx: click.Context, param: click.Parameter, given: str | None) -> None:
+    """Remember what the tables of a command are to be written as."""
+    if given is not None:
+        ctx.meta[FORM] = given
+
+
+#: `--format` of commands whose tables hold no more than what they show; :data:`FORMAT` of others.
+TABLE_FORMAT = click.option(
+    "--format",
+    type=click.Choice([*FORMATS]),
+    callback=_remember_form,
+    expose_value=False,
+    is_eager=True,  # --json looks at it
+    help="Print tables so, and nothing else; json is --json.",
 )
 DATA_ROOT = click.option(
     "--data-root",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from i2moe_plugin.benchmarks.commands.base import TrainingCommand
-from i2moe_plugin.benchmarks.commands.options import SUBJECT, training
+from i2moe_plugin.benchmarks.commands.options import SUBJECT, TABLE_FORMAT, training
 
 if TYPE_CHECKING:
     from i2moe_plugin.benchmarks.run.settings import RunSettings
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     type=click.FloatRange(min=0, min_open=True),
     help="What counts as the same, as a share: 0.02 is two points of accuracy.",
 )
+@TABLE_FORMAT
 @training(jobs=1)
 def parity(
     fusion: str,

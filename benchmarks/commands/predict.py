@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING
 import click
 
 from i2moe_plugin.benchmarks.commands.base import Command
-from i2moe_plugin.benchmarks.commands.options import JSON, MULTIBENCH, PLUGIN, VERBOSITY
+from i2moe_plugin.benchmarks.commands.options import (
+    JSON,
+    MULTIBENCH,
+    PLUGIN,
+    TABLE_FORMAT,
+    VERBOSITY,
+)
 
 if TYPE_CHECKING:
     from i2moe_plugin.benchmarks.data.samples import Part
@@ -42,6 +48,7 @@ if TYPE_CHECKING:
 @MULTIBENCH
 @PLUGIN
 @VERBOSITY
+@TABLE_FORMAT
 @JSON
 def predict(
     run: Path,

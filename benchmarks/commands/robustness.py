@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from i2moe_plugin.benchmarks.commands.base import Command
-from i2moe_plugin.benchmarks.commands.options import JSON, MULTIBENCH, PLUGIN
+from i2moe_plugin.benchmarks.commands.options import JSON, MULTIBENCH, PLUGIN, TABLE_FORMAT
 
 if TYPE_CHECKING:
     from i2moe_plugin.benchmarks.robustness.absence import Fill
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 @click.option("--data-root", metavar="DIR", help="Where the data set lies, if it was moved.")
 @MULTIBENCH
 @PLUGIN
+@TABLE_FORMAT
 @JSON
 def robustness(
     runs: tuple[Path, ...],

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from i2moe_plugin.benchmarks.commands.base import Group
-from i2moe_plugin.benchmarks.commands.options import JSON, VERBOSITY
+from i2moe_plugin.benchmarks.commands.options import JSON, TABLE_FORMAT, VERBOSITY
 
 if TYPE_CHECKING:
     from i2moe_plugin.benchmarks.grid.keeping import KeptRun
@@ -50,6 +50,7 @@ def runs() -> None:
 @FOLDER
 @_filters
 @VERBOSITY
+@TABLE_FORMAT
 @JSON
 def list_(folder: Path, as_json: bool, **filters: Any) -> None:
     """Every run of FOLDER: finished, unfinished, under way, damaged, or a record of a failure.
@@ -68,6 +69,7 @@ def list_(folder: Path, as_json: bool, **filters: Any) -> None:
 @runs.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @VERBOSITY
+@TABLE_FORMAT
 @JSON
 def show(run: Path, as_json: bool) -> None:
     """Settings of one run with where each comes from, its result, size and notes.

@@ -13,6 +13,7 @@ from i2moe_plugin.benchmarks.commands.options import (
     DATA_ROOT,
     DATASET,
     OPTIONAL_FUSION,
+    TABLE_FORMAT,
     refuse_jobs_beside,
     training,
 )
@@ -56,6 +57,7 @@ SEEDS = (100, 101, 102)
     help="What the choice of trials derives from.",
 )
 @CLUSTER
+@TABLE_FORMAT
 @training(jobs=0, seeds="100,101,102: none that run takes by default")
 def tune(
     fusion: str | None,

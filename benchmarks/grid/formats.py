@@ -225,23 +225,43 @@ def _rows(table: Table) -> list[list[str]]:
     ]
 
 
-def pipe_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Write the lines of a Markdown table; figures, in all columns but the first, are at the right.
+def pipe_table(
+    head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[bool] | None = None
+) -> list[str]:
+    """Write the lines of a Markdown table.
+
+    Args:
+        head: the columns' names.
+        rows: the cells.
+        right: which columns stand at the right; by default all but the first.
 
     >>> pipe_table(["", "x"], [["a|b", "1"]])
     ['|  | x |', '| --- | ---: |', '| a\\\\|b | 1 |']
     """
-    rule = ["---", *["---:"] * (len(head) - 1)]
+    rule = ["---:" if one else "---" for one in _at_the_right(head, right)]
     return [_pipes([*cells]) for cells in (head, rule, *rows)]
 
 
-def latex_table(head: Sequence[str], *parts: Sequence[Sequence[str]]) -> list[str]:
-    """Write the lines of a booktabs table, with a rule between its parts."""
-    lines = [r"\begin{tabular}{l" + "r" * (len(head) - 1) + "}", r"\toprule", _ampersands([*head])]
+def latex_table(
+    head: Sequence[str], *parts: Sequence[Sequence[str]], right: Sequence[bool] | None = None
+) -> list[str]:
+    """Write the lines of a booktabs table, with a rule between its parts.
+
+    Args:
+        head: the columns' names.
+        *parts: each some rows of cells.
+        right: which columns stand at the right; by default all but the first.
+    """
+    sides = "".join("r" if one else "l" for one in _at_the_right(head, right))
+    lines = [rf"\begin{{tabular}}{{{sides}}}", r"\toprule", _ampersands([*head])]
     for part in parts:
         if part:
             lines += [r"\midrule", *(_ampersands([*cells]) for cells in part)]
     return [*lines, r"\bottomrule", r"\end{tabular}"]
+
+
+def _at_the_right(head: Sequence[str], right: Sequence[bool] | None) -> Sequence[bool]:
+    return [place > 0 for place in range(len(head))] if right is None else right
 
 
 def _pipes(cells: list[str]) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from i2moe_plugin.benchmarks.run.files import json_ready
-from i2moe_plugin.benchmarks.terminal.verbosity import note
+from i2moe_plugin.benchmarks.terminal.verbosity import form, note
 from i2moe_plugin.errors import counted
 
 if TYPE_CHECKING:
@@ -21,11 +21,17 @@ if TYPE_CHECKING:
 def plain_console(**options: Any) -> Console:
     """Return a console that shows names and text as they are: no markup, no codes of emoji.
 
+    Where ``--format`` asks for tables in another form, it writes those and nothing else.
+
     Args:
         **options: rich's.
     """
     from rich.console import Console
 
+    if (wanted := form()) and not options.get("stderr"):
+        from i2moe_plugin.benchmarks.terminal.written import TablesAlone
+
+        return TablesAlone(wanted, **options)
     return Console(markup=False, emoji=False, **options)
 
 

@@ -1,4 +1,4 @@
-"""How much a command says: ``-q``, the result and errors alone; ``-v``, more lines."""
+"""How a command shows what it found: how much of it, and tables as what."""
 
 from __future__ import annotations
 
@@ -6,12 +6,21 @@ import click
 
 #: Where a command keeps it, in its context.
 KEY = f"{__name__}.level"
+#: And where it keeps what tables are written as.
+FORM = f"{__name__}.form"
 
 
 def level() -> int:
     """Return -1 under ``-q``, 1 under ``-v``, and otherwise 0."""
     context = click.get_current_context(silent=True)
     return 0 if context is None else int(context.meta.get(KEY, 0))
+
+
+def form() -> str:
+    """Return what tables are to be written as, such as ``csv``; empty: shown for people."""
+    context = click.get_current_context(silent=True)
+    found = "" if context is None else str(context.meta.get(FORM, ""))
+    return "" if found == "json" else found
 
 
 def quiet() -> bool:
