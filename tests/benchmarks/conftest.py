@@ -7,6 +7,16 @@ import numpy as np
 import pytest
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _freed_memory_goes_back():
+    """Runs let their process keep what it frees: one that goes on through all tests would grow."""
+    from i2moe_plugin.benchmarks.run import execute
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(execute, "keep_freed_memory", lambda: False)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path, monkeypatch):
     """What is kept for the user is kept in the test's folder."""
