@@ -99,6 +99,12 @@ class TrainingCommand(Command):
         return super().invoke(ctx)
 
 
+def setting_option(name: str) -> str:
+    """Return how a setting is given: by its short form, or by ``--set``."""
+    short = {str(option.name): option.opts[0] for option in _setting_options()[:-1]}
+    return short.get(name, f"--set {name}")
+
+
 @functools.cache
 def _setting_options() -> tuple[click.Option, ...]:
     """Return ``--lr`` and the like, with types and help of the settings' table; then ``--set``."""

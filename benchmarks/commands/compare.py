@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from i2moe_plugin.benchmarks.commands.base import TrainingCommand
+from i2moe_plugin.benchmarks.commands.base import TrainingCommand, setting_option
 from i2moe_plugin.benchmarks.commands.options import (
     CLUSTER,
     DATA_ROOTS,
@@ -15,6 +15,7 @@ from i2moe_plugin.benchmarks.commands.options import (
     SPLITS,
     refuse_jobs_beside,
     training,
+    wants_json,
 )
 from i2moe_plugin.benchmarks.grid import USUAL_FUSION
 
@@ -89,7 +90,11 @@ def compare(
         --fusion concat --plot ranks.svg
     """
     refuse_jobs_beside(inline["cluster"])
-    if groups and (given := [name for name in INLINE if inline[name]]):
+    as_json = wants_json(as_json, form)
+    if groups and any(inline[name] for name in INLINE):
+        options = {one.name: one.opts[0] for one in click.get_current_context().command.params}
+        given = [options[name] for name in INLINE if name in options and inline[name]]
+        given += map(setting_option, inline["values"])
         raise click.UsageError(
             f"finished runs are compared as they are; leave out what says how to train "
             f"({', '.join(given)}), or the runs."
@@ -102,7 +107,7 @@ def compare(
         found = compare_groups(*groups, metric=compared, equivalent_within=equivalent_within)
     else:
         found = _trained(inline, compared, equivalent_within)
-    if as_json or form == "json":
+    if as_json:
         print_json(found.as_dict())
         return
     from i2moe_plugin.benchmarks.terminal.compare import formatted, show_across, show_comparison
@@ -125,6 +130,7 @@ def _trained(inline: dict[str, Any], metric: str | None, equivalent_within: floa
 
         kind_of(plot)
     from i2moe_plugin.benchmarks.experiments import compare_across
+    from i2moe_plugin.benchmarks.terminal.verbosity import quiet, verbose
 
     found = compare_across(
         inline["datasets"] or ("htad",),
@@ -139,6 +145,7 @@ def _trained(inline: dict[str, Any], metric: str | None, equivalent_within: floa
         out=inline["out"],
         jobs=inline["jobs"],
         cluster=inline["cluster"],
+        progress="epochs" if verbose() else not quiet(),
     )
     if plot is not None:
         found.plot(plot)

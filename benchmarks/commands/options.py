@@ -255,6 +255,22 @@ DRY_RUN = click.option(
 )
 
 
+def wants_json(as_json: bool, form: str | None, dry_run: bool = False) -> bool:
+    """Return whether JSON is asked for, by ``--json`` or ``--format json``.
+
+    Raises:
+        click.UsageError: both ask for different things, or there is no table to print.
+    """
+    if form not in (None, "json"):
+        if as_json:
+            raise click.UsageError(f"--json and --format {form} ask for two outputs; give one.")
+        if dry_run:
+            raise click.UsageError(
+                f"--dry-run has no results for --format {form}; leave it out, or give --json."
+            )
+    return as_json or form == "json"
+
+
 def refuse_jobs_beside(cluster: str | None) -> None:
     """Refuse ``--jobs`` beside ``--cluster``, which says how many runs there are at a time."""
     given = click.get_current_context().get_parameter_source("jobs")

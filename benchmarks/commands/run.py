@@ -21,6 +21,7 @@ from i2moe_plugin.benchmarks.commands.options import (
     SPLITS,
     refuse_jobs_beside,
     training,
+    wants_json,
 )
 
 
@@ -98,6 +99,7 @@ def run(
       i2moe-bench run --plugin my_fusion.py --fusion mine --json
     """
     refuse_jobs_beside(cluster)
+    as_json = wants_json(as_json, form, dry_run)
     if no_vanilla and "vanilla" in methods:
         raise click.UsageError("--no-vanilla leaves out what --method vanilla asks for.")
     seeds = _chosen_seeds(seeds, seed)
@@ -122,7 +124,7 @@ def run(
     progress = "epochs" if verbose() else not quiet()
     options |= {"cluster": cluster, "cache": not no_cache, "progress": progress, "log": log}
     experiment = run_experiment(dataset, fusion, methods, seeds, **options)
-    if as_json or form == "json":
+    if as_json:
         print_json(experiment.as_dict())
     elif form is not None:
         from i2moe_plugin.benchmarks.grid.formats import FORMATS as WRITERS

@@ -21,6 +21,7 @@ from i2moe_plugin.benchmarks.commands.options import (
     SPLITS,
     refuse_jobs_beside,
     training,
+    wants_json,
 )
 
 
@@ -85,6 +86,7 @@ def suite(
     refuse_jobs_beside(cluster)
     if modalities is not None:
         values["data.modalities"] = list(modalities)
+    as_json = wants_json(as_json, form, dry_run)
     from i2moe_plugin.benchmarks.data.redraw import split_names
     from i2moe_plugin.benchmarks.grid.spec import load_suite
 

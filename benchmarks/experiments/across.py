@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import functools
+import html
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from i2moe_plugin.benchmarks.experiments.comparing import Compared, compare_runs, corrected
-from i2moe_plugin.benchmarks.experiments.progress import epoch_progress
+from i2moe_plugin.benchmarks.experiments.progress import shown_progress
 from i2moe_plugin.benchmarks.grid.cells import methods_grid
 from i2moe_plugin.benchmarks.grid.executors.dask import open_cluster
 from i2moe_plugin.benchmarks.grid.runner import GridRunner, open_cell
@@ -63,6 +63,11 @@ class ComparedAcross:
             parts.append(rows)
         return pd.concat(parts, ignore_index=True)
 
+    def _repr_html_(self) -> str:
+        """Return verdict and table, for a notebook."""
+        lines = "".join(f"<p>{html.escape(line)}</p>" for line in self.verdict.splitlines())
+        return f"{lines}{self.table.to_html(index=False, na_rep='', float_format='{:.4f}'.format)}"
+
     def plot(self, path: str | Path) -> None:
         """Draw the critical-difference diagram into a file: svg, png or pdf by its ending.
 
@@ -99,7 +104,7 @@ def compare_across(
     out: str | Path = "runs",
     jobs: int = 0,
     cluster: str | None = None,
-    progress: bool = True,
+    progress: bool | Literal["epochs"] = True,
 ) -> ComparedAcross:
     """Train every fusion with every method on every data set, and compare them.
 
@@ -139,14 +144,14 @@ def compare_across(
         raise ConfigError(f"--data-root of {', '.join(sorted(unknown))}, which is not compared.")
     cells = tuple(cell for grid in grids for cell in grid.cells)
     grid = replace(grids[0], name="compare", title="comparison", cells=cells, baselines=())
-    shown = epoch_progress(grid) if progress else nullcontext(lambda *_: None)
+    shown = shown_progress(progress)(grid)
     with open_cluster(cluster) as workers, shown as on_event:
         runner = GridRunner(
             RunStore(out),
             functools.partial(open_cell),
             jobs,
             strict=True,
-            progress=progress,
+            progress=bool(progress),
             on_event=on_event,
             cluster=workers,
         )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from i2moe_plugin.benchmarks.grid.runs import Sampling, sampling_of, test_share
 from i2moe_plugin.benchmarks.run.collect import find_runs, runs_of_other_seeds
-from i2moe_plugin.benchmarks.run.store import MANIFEST, Run
+from i2moe_plugin.benchmarks.run.store import MANIFEST, Run, seeds_in
 from i2moe_plugin.benchmarks.statistics.equivalence import Equivalence, equivalent_pairs
 from i2moe_plugin.benchmarks.statistics.metrics import metric_heading, metric_title
 from i2moe_plugin.benchmarks.statistics.paired import Comparison, Interval, correct, summarise
@@ -104,7 +104,8 @@ class Compared:
     def table(self) -> pd.DataFrame:
         """A row for each group.
 
-        Columns: ``group``, ``mean``, sample ``deviation``, ``seeds``; and of the paired difference
+        Columns: ``group``, ``mean``, sample ``deviation``, numbers of
+        ``seeds`` and ``runs``; and of the paired difference
         to the first group ``difference``, ``low``, ``high``, ``p``, ``p_adjusted`` and ``verdict``.
         Shares are from 0 to 1, not in per cent.
         """
@@ -123,7 +124,8 @@ class Compared:
             groups[name] = {
                 "mean": found["mean"],
                 "deviation": found["deviation"],
-                "seeds": found["n"],
+                "seeds": seeds_in(values),
+                "runs": found["n"],
                 "sample_interval": self.sample_interval(name),
                 **{
                     key: None if item is None else getattr(item, key)

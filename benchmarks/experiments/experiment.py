@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import functools
 import html
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from i2moe_plugin.benchmarks.experiments.loaded import FinishedRun
-from i2moe_plugin.benchmarks.experiments.progress import epoch_lines, epoch_progress
+from i2moe_plugin.benchmarks.experiments.progress import shown_progress
 from i2moe_plugin.benchmarks.grid.cautions import cautions
 from i2moe_plugin.benchmarks.grid.cells import Grid, methods_grid, usual_fusion
 from i2moe_plugin.benchmarks.grid.estimate import Estimate, estimate
 from i2moe_plugin.benchmarks.grid.executors.dask import open_cluster
 from i2moe_plugin.benchmarks.grid.formats import methods_record
-from i2moe_plugin.benchmarks.grid.runner import GridRunner, OnEvent, open_cell
+from i2moe_plugin.benchmarks.grid.runner import GridRunner, open_cell
 from i2moe_plugin.benchmarks.grid.table import Table
-from i2moe_plugin.benchmarks.run.store import RunStore
+from i2moe_plugin.benchmarks.run.store import RunStore, seeds_in
 from i2moe_plugin.benchmarks.statistics.metrics import method_title, metric_heading, verdict_words
 from i2moe_plugin.benchmarks.statistics.paired import Comparison, summarise
 from i2moe_plugin.errors import counted
@@ -63,7 +62,8 @@ class Experiment:
                         "metric": entry.metric,
                         "mean": found["mean"],
                         "deviation": found["deviation"],
-                        "seeds": found["n"],
+                        "seeds": seeds_in(entry.values),
+                        "runs": found["n"],
                         "sample_low": over_samples[0],
                         "sample_high": over_samples[1],
                         **{
@@ -175,20 +175,12 @@ def run(
     """
     grid = _grid(dataset, fusion, methods, seeds, settings, recipe, root, splits)
     open_data = functools.partial(open_cell, cache=cache)
-    shown = _progress(progress)(grid)
+    shown = shown_progress(progress)(grid)
     with open_cluster(cluster) as workers, shown as on_event:
         options: dict[str, Any] = {"strict": True, "progress": bool(progress), "on_event": on_event}
         options |= {"cluster": workers, "log": log}
         results = GridRunner(RunStore(out), open_data, jobs, fresh, **options).run(grid)
     return Experiment(results)
-
-
-def _progress(
-    kind: bool | Literal["epochs"],
-) -> Callable[[Grid], AbstractContextManager[OnEvent]]:
-    if kind == "epochs":
-        return epoch_lines
-    return epoch_progress if kind else lambda _: nullcontext(lambda *_: None)
 
 
 def plan(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, Literal
 
 from rich.console import Console
 from rich.progress import (
@@ -28,6 +28,15 @@ from i2moe_plugin.errors import counted
 Show = Callable[[float, str, bool], None]
 #: Seconds between two changes of a notebook's line.
 OFTEN = 0.3
+
+
+def shown_progress(
+    kind: bool | Literal["epochs"],
+) -> Callable[[Grid], AbstractContextManager[OnEvent]]:
+    """Return what shows a grid's runs: a bar, a line for each epoch (``epochs``), or nothing."""
+    if kind == "epochs":
+        return epoch_lines
+    return epoch_progress if kind else lambda _: nullcontext(lambda *_: None)
 
 
 @contextmanager
@@ -73,6 +82,7 @@ def epoch_progress(grid: Grid) -> Iterator[OnEvent]:
     console = Console(stderr=True)
     shown = _bar if console.is_terminal else _notebook if console.is_jupyter else _lines
     shares: dict[tuple[tuple[str, ...], int | str], float] = {}
+    several = {(cell.settings.dataset, cell.settings.fusion) for cell in grid.cells}
     with shown(console, total) as show:
 
         def update(cell: CellRuns, attempt: Attempt, epoch: dict[str, Any] | None) -> None:
@@ -82,7 +92,8 @@ def epoch_progress(grid: Grid) -> Iterator[OnEvent]:
             ended = epoch is None and attempt.state not in ("waiting", "running")
             if ended:
                 shares[place] = 1.0
-            show(sum(shares.values()), _where(cell, attempt, epoch), ended)
+            subject = f"{' '.join(cell.cell.key[:2])} " if len(several) > 1 else ""
+            show(sum(shares.values()), subject + _where(cell, attempt, epoch), ended)
 
         yield update
 

@@ -40,6 +40,7 @@ class KeptRun:
         changed: when it was written, in seconds since 1970.
         size: bytes.
         dataset, fusion, method, seed: what it is of; empty or None where its name does not tell.
+        split: the split that it was trained and tested on, where it is known.
         metric, value: what methods are compared by, on test data.
         reason: why it is damaged, or failed.
     """
@@ -52,6 +53,7 @@ class KeptRun:
     fusion: str = ""
     method: str = ""
     seed: int | None = None
+    split: str | None = None
     metric: str = ""
     value: float | None = None
     reason: str = ""
@@ -64,7 +66,8 @@ class KeptRun:
     def as_dict(self) -> dict[str, Any]:
         """Return it for ``--json``."""
         when = datetime.datetime.fromtimestamp(self.changed, datetime.UTC)
-        kept = ("dataset", "fusion", "method", "seed", "state", "size", "metric", "value", "reason")
+        what = ("dataset", "fusion", "method", "seed", "split")
+        kept = (*what, "state", "size", "metric", "value", "reason")
         return {
             "name": self.name,
             "path": str(self.path),
@@ -205,6 +208,7 @@ def _finished(path: Path) -> KeptRun:
             fusion=str(settings["fusion"]),
             method=str(settings["method"]),
             seed=run.seed,
+            split=run.split,
             metric=metric,
             value=None if value is None else float(value),
         )

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import multiprocessing
+import signal
 import statistics
 import sys
 import time
@@ -189,6 +190,9 @@ def _in_a_fork(work: Callable[[], RunCost]) -> RunCost:
     here, there = context.Pipe(duplex=False)
 
     def serve() -> None:
+        # Ctrl-C reaches all processes of a terminal; the first one ends this one.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         torch.set_num_threads(1)  # OpenMP's threads do not survive a fork
         try:
             there.send(work())

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from i2moe_plugin.benchmarks.statistics.paired import LEVEL, holm
-from i2moe_plugin.errors import ConfigError
+from i2moe_plugin.errors import ConfigError, counted
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Ranking:
             )
         told = [f"{a} and {b}" for (a, b), p in self.pairs.items() if p < LEVEL]
         lines.append(
-            f"By Wilcoxon's test, corrected by Holm over {len(self.pairs)} pairs: "
+            f"By Wilcoxon's test, corrected by Holm over {counted(len(self.pairs), 'pair')}: "
             + (f"told apart are {'; '.join(told)}." if told else "no pair is told apart.")
         )
         if count < 6:

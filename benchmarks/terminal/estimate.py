@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rich.text import Text
 
+from i2moe_plugin.benchmarks.data.splits import OWN_SPLIT
 from i2moe_plugin.benchmarks.grid.estimate import CellEstimate, Estimate
 from i2moe_plugin.benchmarks.grid.runs import State
 from i2moe_plugin.benchmarks.terminal.output import plain_console, print_json
@@ -24,7 +25,8 @@ def show_estimate(found: Estimate) -> None:
     """Show a row for each cell, and what all that is left takes."""
     console = plain_console()
     seeds = ", ".join(map(str, found.grid.seeds))
-    table = Table(title=f"{found.grid.title}: what would run, of seeds {seeds}")
+    splits = "" if found.grid.splits == (OWN_SPLIT,) else f" on {len(found.grid.splits)} splits"
+    table = Table(title=f"{found.grid.title}: what would run, of seeds {seeds}{splits}")
     table.add_column("cell")
     for name in ("finished", "to run", "s a run", "steps", "parameters"):
         table.add_column(name, justify="right")

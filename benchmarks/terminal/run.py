@@ -55,7 +55,7 @@ def show_methods(table: Table) -> None:
             continue  # nothing was learned there
         whose = "" if method == "i2moe" else f" of {method_title(method)}"
         console.print(
-            f"Mean weight of each expert{whose}{_over(weights)}: "
+            f"Mean weight of each expert{whose}{_over(weights, table)}: "
             + ", ".join(f"{name} {_weight(values)}" for name, values in weights.items())
         )
     for cell in table.cells:
@@ -158,8 +158,9 @@ def _metrics_table(table: Table, columns: slice, titled: bool) -> RichTable:
     return shown
 
 
-def _over(weights: dict[str, list[float]]) -> str:
-    return " ± deviation over seeds" if len(next(iter(weights.values()))) > 1 else ""
+def _over(weights: dict[str, list[float]], table: Table) -> str:
+    over = "seeds" if len(table.grid.splits) == 1 else table.grid.repeats
+    return f" ± deviation over {over}" if len(next(iter(weights.values()))) > 1 else ""
 
 
 def _weight(values: list[float]) -> str:

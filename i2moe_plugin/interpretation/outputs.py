@@ -157,10 +157,12 @@ class Outputs:
         """Return the expert outputs [N, E, C] and weights [N, E].
 
         Raises:
-            ConfigError: a vanilla run, which has none.
+            ConfigError: a run whose method does not weight experts.
         """
         if self.expert_outputs is None or self.weights is None:
-            raise ConfigError("a vanilla run has no experts; take a run of method i2moe.")
+            raise ConfigError(
+                "vanilla has no experts, and evidence does not weight its own; take a run of i2moe."
+            )
         return self.expert_outputs, self.weights
 
     def evidence(self) -> tuple[Fitted, NDArray[Any]]:

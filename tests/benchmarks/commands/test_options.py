@@ -67,7 +67,8 @@ def test_short_forms_are_those_of_the_settings(path):
     written = " ".join(invoke(*path, "--help").stdout.split())
     for name in SHORT_SETTINGS:
         assert f"--{name.replace('_', '-')}" in written
-        assert (RunSettings.model_fields[name].description or "").capitalize() in written
+        description = RunSettings.model_fields[name].description or ""
+        assert description[:1].upper() + description[1:] in written
     assert not {option.name for option in command.params} & set(RunSettings.model_fields) - {
         "dataset",
         "fusion",
@@ -117,12 +118,32 @@ def test_a_short_form_is_the_setting(monkeypatch, short, long):
         (["--seeds", "3", "--seeds", "4"], 2, "--seeds is given twice"),
         (["--fusion", "concat", "--fusion", "lrtf"], 2, "--fusion is given twice"),
         (["--dataset", "htad", "--dataset=brca"], 2, "--dataset is given twice"),
+        (["--format", "csv", "--json"], 2, "--json and --format csv"),
+        (["--format", "csv", "--dry-run"], 2, "--dry-run has no results for --format csv"),
     ],
 )
 def test_what_contradicts_itself_is_refused(arguments, code, words):
     result = invoke("run", *arguments)
     assert (result.exit_code, result.stdout) == (code, "")
     assert words in " ".join(result.stderr.split())
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path, one in COMMANDS.items() if any(o.name == "form" for o in single_options(one))],
+)
+def test_one_output_at_a_time(path):
+    subject = ["embedded"] if path == ("suite",) else []
+    result = invoke(*path, *subject, "--format", "markdown", "--json")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "--json and --format markdown ask for two outputs" in " ".join(result.stderr.split())
+
+
+def test_what_finished_runs_leave_no_choice_about_is_named_by_its_option():
+    options = ["--seeds", "3", "--lr", "0.1", "--set", "weight_decay=1"]
+    result = invoke("compare", "a", "b", *options)
+    assert result.exit_code == 2
+    assert "(--seeds, --lr, --set weight_decay)" in " ".join(result.stderr.split())
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,7 @@ def test_several_runs_have_a_row_each(runs, tmp_path):
     [
         (("folder:own", "i2moe"), "confusion", "x.svg", "a confusion matrix is of classes"),
         (("folder:own", "i2moe"), "roc", "x.svg", "real values, which have no classes"),
-        (("htad", "vanilla"), "weights", "x.svg", "a vanilla run has no experts"),
+        (("htad", "vanilla"), "weights", "x.svg", "vanilla has no experts"),
         (("htad", "i2moe"), "parts", "x.svg", "only a run of method evidence"),
         (("htad", "i2moe"), "residuals", "x.svg", "residuals are of real values"),
         (("htad", "i2moe"), "roc", "x.jpg", "must end in .svg, .png, .pdf"),

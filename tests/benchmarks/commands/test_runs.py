@@ -88,6 +88,21 @@ def test_what_is_listed_is_what_prune_removes(runs, filters, left):
     assert listed(runs) == ALL - left
 
 
+def test_a_run_says_on_which_split_it_was_tested(made, tmp_path, htad):
+    data = open_dataset("htad", htad(tmp_path / "data"), split="2")
+    settings, sources = resolve("htad", "concat", QUICK)
+    execute(
+        settings.model_copy(update={"split": "2"}),
+        data,
+        RunStore(tmp_path / "runs"),
+        sources=sources,
+    )
+    (drawn,) = json.loads(invoke("list", tmp_path / "runs", "--json").stdout)
+    assert (drawn["split"], drawn["seed"]) == ("2", 0)
+    others = json.loads(invoke("list", made, "--json").stdout)
+    assert {run["split"] for run in others if run["state"] == "finished"} == {"own"}
+
+
 def test_age_is_that_of_the_run(runs):
     old = next(runs.glob("*-vanilla-*"))
     os.utime(old / "manifest.json", (time.time() - 90_000,) * 2)

@@ -1,5 +1,6 @@
 """Inline comparisons: what is trained, paired, corrected, ranked and drawn."""
 
+import html
 import io
 import json
 from xml.etree import ElementTree
@@ -112,6 +113,10 @@ def test_the_command_trains_nothing_anew_and_prints_the_same(found, place, roots
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout) == json.loads(json.dumps(found.as_dict()))
     assert sorted(path.name for path in (place / "runs").iterdir()) == before
+    assert found.verdict.splitlines()[0] in html.unescape(found._repr_html_())
+    assert "folder:own concat vanilla seed 0:" in done.stderr  # where there are several
+    quiet = invoke(*options(place, roots), "-q")
+    assert (quiet.exit_code, quiet.stderr) == (0, "")
     picture = place / "ranks.svg"
     done = invoke(*options(place, roots), "--plot", picture)
     assert done.exit_code == 0, done.output

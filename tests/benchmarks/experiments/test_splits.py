@@ -88,6 +88,7 @@ def test_the_verdict_is_the_corrected_test_and_says_what_it_covers(found):
     mean, low, high = restated(ours, vanilla, 15 / 60)
     row = found.table.query("method == 'i2moe' and metric == 'accuracy'").iloc[0]
     assert (row.difference, row.low, row.high) == pytest.approx((mean, low, high), abs=1e-12)
+    assert (row.seeds, row.runs) == (SEEDS, SEEDS * SPLITS)
     for words in ("3 splits", "corrected resampled t test", "fresh splits of this data and seeds"):
         assert words in found.verdict
 
@@ -108,6 +109,10 @@ def test_the_command_prints_what_the_function_returns(found, place, root):
     text = " ".join(printed(*options).split())
     assert f"Verdict: {found.verdict}" in text
     assert "mean ± deviation over 3 splits and 2 seeds" in text
+    assert "Mean weight of each expert ± deviation over 3 splits and 2 seeds" in text
+    assert "what would run, of seeds 0, 1 on 3 splits" in " ".join(
+        printed(*options, "--dry-run").split()
+    )
     assert "(12 finished before)" in text
 
 

@@ -92,7 +92,7 @@ def test_what_cannot_be_explained_says_what_to_do(tmp_path, write_run):
     cases = [
         ([run.path], "no sample named: --sample ID, for instance s"),
         ([run.path, "--sample", "S4"], "Did you mean"),
-        ([vanilla.path, "--sample", "s4"], "a vanilla run has no experts"),
+        ([vanilla.path, "--sample", "s4"], "vanilla has no experts"),
         ([tmp_path / "runs", "--sample", "s4"], "2 runs; give one of them: drawn-concat-i2moe"),
         ([tmp_path / "none", "--sample", "s4"], "no such directory"),
         ([tmp_path, "--sample", "s4"], "no run and no folder of runs"),

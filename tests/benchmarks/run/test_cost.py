@@ -1,10 +1,16 @@
 """What a run cost is its own work: nothing is imported while its clock runs."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
+from dataclasses import fields
 
 import pytest
+
+from i2moe_plugin.benchmarks.run import cost
+from i2moe_plugin.errors import RunError
 
 CODE = """
 import json, sys
@@ -36,3 +42,26 @@ def test_nothing_is_imported_while_the_clock_runs(tmp_path, small_htad, method):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1]) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="steps are tried in a fork on Linux alone")
+def test_a_trial_of_steps_leaves_signals_to_the_command(capfd):
+    """Ctrl-C and a scheduler's SIGTERM reach the fork too, which says nothing of its own."""
+    values = {field.name: 1 for field in fields(cost.RunCost)} | {"batches": (1, 1, 1)}
+    found = cost.RunCost(**values)
+
+    def told(number):
+        os.kill(os.getpid(), number)
+        return found
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        assert cost._in_a_fork(lambda: told(signal.SIGINT)) == found
+        with pytest.raises(RunError, match="ended unexpectedly"):
+            cost._in_a_fork(lambda: told(signal.SIGTERM))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert "Traceback" not in capfd.readouterr().err
