@@ -141,7 +141,7 @@ def test_every_command_is_recorded(found):
 
 
 def test_no_command_is_left_out(found):
-    assert set(found) == set(every_command())
+    assert {name.partition(" --")[0] for name in found} == set(every_command())
 
 
 def test_a_lost_key_is_seen():
