@@ -263,7 +263,7 @@ def wants_json(as_json: bool, form: str | None, dry_run: bool = False) -> bool:
     """
     if form not in (None, "json"):
         if as_json:
-            raise click.UsageError(f"--json and --format {form} ask for two outputs; give one.")
+            raise click.UsageError(f"--json and --format {form} cannot be given together.")
         if dry_run:
             raise click.UsageError(
                 f"--dry-run has no results for --format {form}; leave it out, or give --json."

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from i2moe_plugin.benchmarks.grid.runs import Sampling, sampling_of, test_share
-from i2moe_plugin.benchmarks.run.collect import find_runs, runs_of_other_seeds
-from i2moe_plugin.benchmarks.run.store import MANIFEST, Run, seeds_in
+from i2moe_plugin.benchmarks.run.collect import find_runs, runs_of_other_seeds, seeds_in
+from i2moe_plugin.benchmarks.run.store import MANIFEST, Run
 from i2moe_plugin.benchmarks.statistics.equivalence import Equivalence, equivalent_pairs
 from i2moe_plugin.benchmarks.statistics.metrics import metric_heading, metric_title
 from i2moe_plugin.benchmarks.statistics.paired import Comparison, Interval, correct, summarise

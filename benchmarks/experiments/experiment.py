@@ -19,7 +19,8 @@ from i2moe_plugin.benchmarks.grid.executors.dask import open_cluster
 from i2moe_plugin.benchmarks.grid.formats import methods_record
 from i2moe_plugin.benchmarks.grid.runner import GridRunner, open_cell
 from i2moe_plugin.benchmarks.grid.table import Table
-from i2moe_plugin.benchmarks.run.store import RunStore, seeds_in
+from i2moe_plugin.benchmarks.run.collect import seeds_in
+from i2moe_plugin.benchmarks.run.store import RunStore
 from i2moe_plugin.benchmarks.statistics.metrics import method_title, metric_heading, verdict_words
 from i2moe_plugin.benchmarks.statistics.paired import Comparison, summarise
 from i2moe_plugin.errors import counted

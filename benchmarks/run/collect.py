@@ -175,3 +175,12 @@ class SampleViewer:
         except (I2MoEError, OSError) as error:
             self.missing = f"a sample of {self._data.name} cannot be read: {error}"
             return []
+
+
+def seeds_in(places: Iterable[int | str]) -> int:
+    """Return how many seeds there are among places; one seed may be run on several splits.
+
+    >>> seeds_in([0, 1, 2]), seeds_in(["1:0", "1:1", "2:0", "2:1"])
+    (3, 2)
+    """
+    return len({str(place).rpartition(":")[2] for place in places})

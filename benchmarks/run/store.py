@@ -56,15 +56,6 @@ def place_of(split: str, seed: int) -> int | str:
     return seed if split == OWN_SPLIT else f"{split}:{seed}"
 
 
-def seeds_in(places: Iterable[int | str]) -> int:
-    """Return how many seeds there are among places; one seed may be run on several splits.
-
-    >>> seeds_in([0, 1, 2]), seeds_in(["1:0", "1:1", "2:0", "2:1"])
-    (3, 2)
-    """
-    return len({str(place).rpartition(":")[2] for place in places})
-
-
 @dataclass(frozen=True)
 class Run:
     """A finished run on disk. A file is compared with the manifest when it is first read.
