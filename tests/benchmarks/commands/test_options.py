@@ -136,9 +136,7 @@ def test_one_output_at_a_time(path):
     subject = ["embedded"] if path == ("suite",) else []
     result = invoke(*path, *subject, "--format", "markdown", "--json")
     assert (result.exit_code, result.stdout) == (2, "")
-    assert "--json and --format markdown cannot be given together" in " ".join(
-        result.stderr.split()
-    )
+    assert "--format markdown cannot be given together" in " ".join(result.stderr.split())
 
 
 def test_what_finished_runs_leave_no_choice_about_is_named_by_its_option():
