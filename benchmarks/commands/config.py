@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import yaml
 
 from i2moe_plugin.errors import ConfigError, DatasetError, did_you_mean
 
@@ -83,6 +82,8 @@ def read_config(
         ConfigError: missing, not YAML, a key written twice, unknown or of the wrong form; names
             all problems.
     """
+    import yaml
+
     from i2moe_plugin.benchmarks.formats.tables import load_typed_yaml, read_yaml
     from i2moe_plugin.benchmarks.run.settings import yaml_number
 
@@ -183,5 +184,7 @@ def write_config(
     if settings:
         content[SETTINGS] = dict(settings)
     command = ctx.command_path
+    import yaml
+
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
     write_text(path, f"# {command} --config {path.name}\n{text}")

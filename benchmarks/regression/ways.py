@@ -100,7 +100,7 @@ def _folder(folder: Path, kinds: list[str], task: str, **changed: Any) -> Opened
         **changed,
     }
     (folder / "dataset.yaml").write_text(yaml.safe_dump(spec, sort_keys=False), encoding="utf-8")
-    return open_dataset(str(folder))
+    return open_dataset(str(folder), loader="own")
 
 
 def _batches(kind: str) -> Numbers:

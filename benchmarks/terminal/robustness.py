@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.console import Console
 from rich.text import Text
 
 from i2moe_plugin.benchmarks.report.text import without_controls
@@ -15,6 +14,7 @@ from i2moe_plugin.benchmarks.statistics.metrics import (
     method_title,
     metric_heading,
 )
+from i2moe_plugin.benchmarks.terminal.output import plain_console
 from i2moe_plugin.benchmarks.terminal.tables import Table, print_in_parts
 
 SHOWN = (0.0, 0.2, 0.5, 1.0)  # levels
@@ -27,7 +27,7 @@ REST = (
 
 def show_curves(record: Mapping[str, Any]) -> None:
     """Show some levels of each curve, and both measures."""
-    console, marked = Console(), False
+    console, marked = plain_console(), False
     for group in record["groups"]:
         for name in dict.fromkeys(curve["modality"] for curve in group["curves"]):
             curves = [curve for curve in group["curves"] if curve["modality"] == name]
@@ -69,7 +69,7 @@ def _curves(
 
 def show_absence(record: Mapping[str, Any]) -> None:
     """Show a row for each subset of modalities, and a column for each method."""
-    console = Console()
+    console = plain_console()
     for group in record["groups"]:
         methods = group["methods"]
 

@@ -49,7 +49,8 @@ def test_run_shows_both_methods_the_difference_and_a_verdict(finished):
         "gradient boosting",
         "audio alone",
         "Verdict:",
-        "Mean weight of each expert: uniqueness_1",
+        "Mean weight of each expert",
+        "uniqueness_1",
         "parameters",
     ):
         assert part in result.stdout

@@ -95,6 +95,8 @@ def test_whatever_trains_takes_the_loader_of_its_settings(command, monkeypatch):
         return batches
 
     monkeypatch.setattr(PreparedDataset, "loader", spy)
+    # They read data of their own.
+    monkeypatch.setattr("i2moe_plugin.benchmarks.regression.probes.measure_probes", lambda *_: [])
     done = CliRunner().invoke(main, COMMANDS[command].split(), catch_exceptions=False)
     assert done.exit_code == 0, done.output
     assert {split for split, _ in given} == set(SPLITS)

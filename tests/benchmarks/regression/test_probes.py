@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from i2moe_plugin.backbones.entry import backbones
-from i2moe_plugin.benchmarks.regression import probes
 from i2moe_plugin.benchmarks.regression.baseline import Tolerances
 from i2moe_plugin.benchmarks.regression.checks import compare_probes
+from i2moe_plugin.benchmarks.regression.numbers import brief
 from i2moe_plugin.benchmarks.regression.probes import TASKS, Probe, measure_probes
 from i2moe_plugin.interactions.losses import OBJECTIVES
 from i2moe_plugin.interactions.masking import MASKINGS
@@ -73,6 +73,6 @@ def test_a_brief_of_a_tensor_sees_places_and_signs(place):
     import torch
 
     tensor = torch.from_numpy(np.random.default_rng(0).normal(size=(5, 9)))
-    before = probes._brief(tensor)
+    before = brief(tensor)
     for change in (lambda x: -x, lambda x: x.flip(0), lambda x: x + (torch.arange(45) == place).reshape(5, 9)):  # noqa: E501  # fmt: skip
-        assert not np.allclose(probes._brief(change(tensor)), before, rtol=1e-4, atol=1e-5)
+        assert not np.allclose(brief(change(tensor)), before, rtol=1e-4, atol=1e-5)

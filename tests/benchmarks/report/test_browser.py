@@ -239,15 +239,15 @@ def test_tables_are_sorted_by_any_column(visit):
     def column(index):
         return page.locator(f"#comparison-table tbody tr > :nth-child({index})").all_text_contents()
 
-    head = page.locator("#comparison-table thead th").nth(5)
+    head = page.locator("#comparison-table thead th").nth(6)
     head.locator("button").click()
     assert head.get_attribute("aria-sort") == "ascending"
-    values = [float(text) for text in column(6) if text.strip()]
+    values = [float(text) for text in column(7) if text.strip()]
     assert values == sorted(values)
-    assert column(6)[-1].strip() == ""  # what has no value comes last
+    assert column(7)[-1].strip() == ""  # what has no value comes last
     head.locator("button").press("Enter")
     assert head.get_attribute("aria-sort") == "descending"
-    values = [float(text) for text in column(6) if text.strip()]
+    values = [float(text) for text in column(7) if text.strip()]
     assert values == sorted(values, reverse=True)
     page.locator("#comparison-table thead button").first.click()
     assert column(1) == sorted(column(1))

@@ -16,6 +16,7 @@ class Data:
     """What is asked of an opened data set."""
 
     name, class_names, selection = "some", ("a", "b", "c"), ""
+    incomplete = ()
 
     def __init__(self, task, valid, metric=""):
         self.task, self.valid, self.metric = task, np.asarray(valid), metric
