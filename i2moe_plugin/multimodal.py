@@ -201,7 +201,8 @@ class MultimodalModel(nn.Module):
         for index, (x, latent) in enumerate(zip(inputs, latents, strict=True)):
             if latent is None:
                 shape = (sizes[0], *self.latents[index].shape)
-                filled.append(stand_in(like.new_zeros(shape), index))
+                # A copy: masking's statistics are updated in place, by what other ranks see too.
+                filled.append(stand_in(like.new_zeros(shape), index).clone())
             elif isinstance(x, Incomplete):
                 others = stand_in(latent.new_zeros((x.size, *latent.shape[1:])), index)
                 filled.append(others.to(latent.dtype).index_copy(0, x.rows, latent))

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from i2moe_plugin.backbones.latents import pool_tokens
 from i2moe_plugin.errors import ConfigError
+from i2moe_plugin.shares import joined_mean
 
 
 def _check_temperature(temperature: float) -> None:
@@ -105,7 +106,8 @@ class TopTwoReweighting(MLPReweighting):
         kept, places = gates.topk(2, 1)
         self.balance = None
         if self.training:
-            first = F.one_hot(places[:, 0], gates.shape[1]).to(gates.dtype).mean(0)
+            # Linear in the mean weights: the mean over shares is that of the joined batch.
+            first = joined_mean(F.one_hot(places[:, 0], gates.shape[1]).to(gates.dtype).mean(0))
             self.balance = gates.shape[1] * (first * gates.mean(0)).sum()
         return torch.zeros_like(gates).scatter(1, places, kept / kept.sum(1, keepdim=True))
 

@@ -21,8 +21,10 @@ from torch import Tensor, nn
 
 from i2moe_plugin.best_epochs import BestEpochs, on_cpu
 from i2moe_plugin.errors import BackboneError, ConfigError, TrainingError, did_you_mean
+from i2moe_plugin.joined import join
 from i2moe_plugin.multimodal import Losses, ModelOutput, MultimodalModel, in_full
 from i2moe_plugin.seeding import seeded
+from i2moe_plugin.shares import shares
 from i2moe_plugin.target_scale import TargetScale
 from i2moe_plugin.tasks import HIGHER_IS_BETTER
 from i2moe_plugin.training_state import check_fits
@@ -66,7 +68,10 @@ class Trainer:
             cosine does, to 0 after the last.
         target_scale: train on standardised targets; predictions and experts' outputs are in the
             targets' own units, losses in standardised ones. None: targets as they are.
-        fabric: device and precision; by default one device, the best there is, in float32.
+        fabric: devices and precision; by default one device, the best there is, in float32. Of
+            several (ddp, without the synchronisation of buffers) each has a process, a rank, of its
+            own: its training batches are its shares of the joined ones, and the first rank alone
+            predicts.
 
     Raises:
         ConfigError: an unknown metric.
@@ -107,6 +112,8 @@ class Trainer:
         )
         self._wrapped, self._optimizer = self.fabric.setup(model, optimizer)
         self.history: list[dict[str, Any]] = []
+        rank = self.fabric.global_rank
+        self._own_place = ("rank", rank) if rank else ()  # its masking noise and dropout
         self._best = BestEpochs()
         self._last_state: dict[str, Tensor] = {}  # while the model holds the best epoch's
 
@@ -144,24 +151,19 @@ class Trainer:
             if self.schedule == "cosine":
                 for group in self._optimizer.param_groups:
                     group["lr"] = self.lr * (1 + math.cos(math.pi * (epoch - 1) / epochs)) / 2
-            with seeded(self.seed, "epoch", epoch):
+            with seeded(self.seed, "epoch", epoch, *self._own_place):
                 record = {"epoch": epoch, **self._train_epoch(train, epoch)}
-            result = self.predict(valid)
-            if not len(result.prediction):
-                raise TrainingError("the validation split is empty: no epoch can be selected.")
-            # Only what selects: AUROC over 20 classes would cost more than a small epoch.
-            value = result.loss
-            if self.metric != "loss":
-                value = self.model.task.metric(self.metric, result.prediction, result.target)
-            apart = self.model.separate_losses(*self._in_training_units(result))
-            record["valid"] = {"loss": result.loss, self.metric: value, **apart}
+            value, loss, apart = self.fabric.broadcast(
+                self._validate(valid) if self.fabric.is_global_zero else (math.nan, math.nan, {})
+            )
+            record["valid"] = {"loss": loss, self.metric: value, **apart}
             record["seconds"] = time.perf_counter() - start
             self.history.append(record)
             self._best.keep(
                 self.model,
                 epoch,
                 value,
-                result.loss,
+                loss,
                 apart,
                 higher=bool(HIGHER_IS_BETTER.get(self.metric)),  # the loss: lower
                 ties=self.patience is not None,
@@ -171,8 +173,19 @@ class Trainer:
         if self._best.state:
             self._last_state = on_cpu(self.model.state_dict())
             self.model.load_state_dict(self._best.state)
-            if self.model.separate_parts:
+            if self.model.separate_parts and self.fabric.is_global_zero:
                 self.model.conclude(*self._in_training_units(self.predict(valid)))
+
+    def _validate(self, valid: Batches) -> tuple[float, float, dict[str, float]]:
+        """Compute what selects an epoch: the metric's value, the loss, and that of parts."""
+        result = self.predict(valid)
+        if not len(result.prediction):
+            raise TrainingError("the validation split is empty: no epoch can be selected.")
+        # Only what selects: AUROC over 20 classes would cost more than a small epoch.
+        value = result.loss
+        if self.metric != "loss":
+            value = self.model.task.metric(self.metric, result.prediction, result.target)
+        return value, result.loss, self.model.separate_losses(*self._in_training_units(result))
 
     def predict(self, batches: Batches, absent: Sequence[int] = ()) -> Predictions:
         """Run the model over batches in evaluation mode, complete view only.
@@ -280,17 +293,20 @@ class Trainer:
         return dict(self.model.plan or {})
 
     def _train_epoch(self, train: Batches, epoch: int) -> dict[str, Any]:
-        for part in (getattr(train, "sampler", None), getattr(train, "dataset", None)):
+        for name in ("sampler", "batch_sampler", "dataset"):
+            part = getattr(train, name, None)
             if part is not None and hasattr(part, "set_epoch"):
                 part.set_epoch(epoch)
         self._wrapped.train()
         sums: dict[str, Tensor] = {}
-        count = 0
+        count, ranks = 0, self.fabric.world_size
         for *inputs, target in self._batches(train):
-            output: ModelOutput = self._wrapped(inputs)
+            with shares(len(target), target, ranks):
+                output, target = join(self._wrapped(inputs), target)
             losses = self.model.losses(output, self._target(target))
             self._optimizer.zero_grad()
-            self.fabric.backward(losses.total)
+            # The ranks' gradients are to be summed, and Fabric takes their mean.
+            self.fabric.backward(losses.total if ranks == 1 else losses.total * ranks)
             if self.clip_grad_norm is not None:
                 # A gradient that is not finite shows in the loss, and is reported there.
                 self.fabric.clip_gradients(

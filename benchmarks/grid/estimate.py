@@ -119,6 +119,8 @@ def estimate(runner: GridRunner, grid: Grid) -> Estimate:
         )
     if any(one.cost and one.cell.settings.patience for one in found):
         notes.append("with patience runs may stop earlier: time is at most this.")
+    if any(one.cost and one.cell.settings.devices > 1 for one in found):
+        notes.append("time is that of one device: several were not timed.")
     if runner.cluster is not None:
         notes.append("time is this machine's, and not that of the cluster's workers.")
     return Estimate(

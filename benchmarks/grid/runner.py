@@ -26,7 +26,7 @@ from i2moe_plugin.benchmarks.grid.training import SharedData, Training
 from i2moe_plugin.benchmarks.run.defaults import fill_in
 from i2moe_plugin.benchmarks.run.environment import (
     SMALL_MODEL,
-    check_precision,
+    check_machine,
     device_kind,
     load_what_runs_need,
     resolve_device,
@@ -182,7 +182,7 @@ class GridRunner:
         if self.cluster is None:  # a worker tells of itself
             for cell in {id(cell): cell for cell, _ in missing}.values():
                 try:
-                    check_precision(cell.settings)
+                    check_machine(cell.settings)
                 except ConfigError as error:
                     self._skip([cell], error)
         return [place for place in missing if place[1].state == "waiting"]
@@ -337,7 +337,7 @@ def workers_that_pay(settings: Sequence[RunSettings], data: OpenedDataset) -> in
     for fusion in dict.fromkeys(one.fusion for one in settings):
         alike = [one for one in settings if one.fusion == fusion]
         largest = max(alike, key=lambda one: one.method != "vanilla")
-        if resolve_device(largest.device).type != "cpu" or largest.workers:
+        if resolve_device(largest.device).type != "cpu" or largest.workers or largest.devices > 1:
             return 1
         small = count_parameters(build_model(largest, data)) < SMALL_MODEL
         if (largest.threads or small) != 1:

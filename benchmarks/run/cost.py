@@ -112,6 +112,7 @@ def _measure(
     start = clock()
     if settings.precision == "auto":  # which is not slower
         settings = settings.model_copy(update={"precision": "32"})
+    settings = settings.model_copy(update={"devices": 1})  # the steps of one are timed
     with ready_trainer(settings, data, threads) as trainer:
         check_last_batch(settings, data, trainer.model)
         backbone_notes(trainer.model)

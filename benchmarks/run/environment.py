@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib.metadata
+import inspect
 import logging
 import os
 import platform
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,13 +16,18 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from i2moe_plugin import __version__
+from i2moe_plugin.benchmarks.run.ranks import in_rank
 from i2moe_plugin.benchmarks.run.settings import RunSettings
 from i2moe_plugin.errors import ConfigError
 from i2moe_plugin.training import count_parameters
 
+#: How torch calls the option that ranks take the first one's buffers at every step, newest first.
+_SYNC_BUFFERS = ("forward_sync_buffers", "broadcast_buffers")
 _CPU_INFO = Path("/proc/cpuinfo")
 #: What Linux calls bfloat16 arithmetic, on processors of Intel and AMD and on those of Arm.
 _BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16"}
@@ -83,8 +90,50 @@ def check_precision(settings: RunSettings) -> None:
         )
 
 
+def check_devices(settings: RunSettings) -> None:
+    """Refuse more devices than there are, and what cannot be trained on several.
+
+    Raises:
+        ConfigError: it is refused.
+    """
+    if settings.devices == 1:
+        return
+    device = resolve_device(settings.device)
+    there = {"cpu": _cores(), "cuda": torch.cuda.device_count()}.get(device.type, 1)
+    what = {"cpu": "CPU cores", "cuda": "GPUs"}.get(device.type, device.type)
+    problems = []
+    if settings.devices > there:
+        problems.append(
+            f"devices={settings.devices} is more than there is: {there} {what}. On a CPU a device "
+            "is a process."
+        )
+    if device.index is not None:
+        problems.append(
+            f"devices={settings.devices} are the first ones there are; {settings.device} names a "
+            f"single one. Give --device {device.type}."
+        )
+    if settings.loader != "own":
+        problems.append(f"batches of loader={settings.loader} are not shared out to devices.")
+    if problems:
+        raise ConfigError(problems)
+
+
+def check_machine(settings: RunSettings) -> None:
+    """Refuse what this machine does not have, or only emulates.
+
+    Raises:
+        ConfigError: it is refused.
+    """
+    check_precision(settings)
+    check_devices(settings)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
 def create_fabric(settings: RunSettings) -> Fabric:
-    """Return Fabric on the settings' device and precision.
+    """Return Fabric on the settings' precision and device; in a rank, of all ranks' devices.
 
     Raises:
         ConfigError: the device is not here, or only emulates the precision.
@@ -97,6 +146,21 @@ def create_fabric(settings: RunSettings) -> Fabric:
         torch.backends.cudnn.benchmark = False
     # It would tell of the precision, once a run, what the user has asked for.
     logging.getLogger("lightning_fabric.utilities.rank_zero").setLevel(logging.WARNING)
+    if in_rank():
+        # Statistics of BatchNorm stay those of the first rank, which alone predicts: ranks talk in
+        # training alone. What a step leaves out, such as an encoder, has no gradient in it.
+        known = inspect.signature(DistributedDataParallel).parameters
+        sync = next(name for name in _SYNC_BUFFERS if name in known)
+        options: dict[str, Any] = {sync: False, "find_unused_parameters": True}
+        together = DDPStrategy(**options)
+        fabric = Fabric(
+            accelerator=device.type,
+            strategy=together,
+            devices=settings.devices,
+            precision=precision,
+        )
+        fabric.launch()
+        return fabric
     devices: Any = [device.index or 0] if device.type == "cuda" else 1
     return Fabric(accelerator=device.type, devices=devices, precision=precision)
 

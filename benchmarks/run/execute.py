@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import json
-import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,38 +19,46 @@ import torch
 
 from i2moe_plugin import __version__
 from i2moe_plugin.backbones.entry import backbones
-from i2moe_plugin.benchmarks.data.open import OpenedDataset
+from i2moe_plugin.benchmarks.data.open import OpenedDataset, open_dataset
+from i2moe_plugin.benchmarks.data.sharing import share_of
 from i2moe_plugin.benchmarks.data.splits import OWN_SPLIT, SPLITS, SplitName
 from i2moe_plugin.benchmarks.run.checkpoints import (
     FITTED,
     WEIGHTS,
-    load_state,
     save_state,
     save_tensors,
 )
 from i2moe_plugin.benchmarks.run.code import source_of
 from i2moe_plugin.benchmarks.run.environment import (
+    check_devices,
     create_fabric,
     device_kind,
     environment,
     load_what_runs_need,
+    resolve_device,
     training_threads,
 )
 from i2moe_plugin.benchmarks.run.files import json_ready, write_json, write_text
 from i2moe_plugin.benchmarks.run.memory import keep_freed_memory
-from i2moe_plugin.benchmarks.run.model import backbone_notes, check_last_batch, create_trainer
+from i2moe_plugin.benchmarks.run.model import (
+    backbone_notes,
+    check_last_batch,
+    check_shares,
+    create_trainer,
+    sharing_notes,
+)
 from i2moe_plugin.benchmarks.run.outputs import write_outputs
 from i2moe_plugin.benchmarks.run.precision import settle_precision
 from i2moe_plugin.benchmarks.run.probes import compare_with_probes
+from i2moe_plugin.benchmarks.run.ranks import run_ranks
+from i2moe_plugin.benchmarks.run.resume import go_on
 from i2moe_plugin.benchmarks.run.selection import check_selection
 from i2moe_plugin.benchmarks.run.settings import RunSettings
-from i2moe_plugin.benchmarks.run.store import EVIDENCE, STATES, Run, RunStore
-from i2moe_plugin.errors import RunError, TrainingError
+from i2moe_plugin.benchmarks.run.store import EVIDENCE, Run, RunStore
+from i2moe_plugin.errors import RunError
 from i2moe_plugin.evidence import Evidence
 from i2moe_plugin.model import I2MoE
 from i2moe_plugin.training import Predictions, Trainer, count_parameters
-
-log = logging.getLogger(__name__)
 
 #: Seconds of work that a kill may cost, where an epoch does not take longer.
 SAVE_EVERY = 10.0
@@ -127,17 +135,73 @@ def execute(
     if not fresh and (found := finished(settings, data, store)) is not None:
         return found
     check_selection(settings, data)
+    check_devices(settings)
+    check_shares(settings, data)
     name, identity = run_name(settings, data)
     with store.writing(name, identity, fresh=fresh) as folder:
         if folder is None:  # finished by another process, or before a kill
             return Run.load(store.folder / name)
         settings, why = settle_precision(settings, data, store.folder, most_threads)
-        notes = [why] if why else []
-        with ready_trainer(settings, data, most_threads) as trainer:
-            _train_and_test(
-                settings, data, trainer, folder, identity, on_epoch, sources or {}, notes
-            )
+        task = _Task(settings, folder, identity, sources or {}, [why] if why else [])
+        if settings.devices == 1:
+            _train(task, data, on_epoch, most_threads)
+        else:
+            _train_in_ranks(task, data, on_epoch, most_threads)
     return Run.load(store.folder / name)
+
+
+@dataclass(frozen=True)
+class _Task:
+    """A run that is to be trained, and where it is written.
+
+    Attributes:
+        settings, sources: see :func:`execute`.
+        folder: of the run under way.
+        identity: of the run.
+        notes: what is known before it starts.
+    """
+
+    settings: RunSettings
+    folder: Path
+    identity: str
+    sources: Mapping[str, str]
+    notes: Sequence[str]
+
+
+def _train(
+    task: _Task, data: OpenedDataset, on_epoch: EpochCallback | None, most_threads: int | None
+) -> None:
+    with ready_trainer(task.settings, data, most_threads) as trainer:
+        _train_and_test(task, data, trainer, on_epoch)
+
+
+def _train_in_ranks(
+    task: _Task, data: OpenedDataset, on_epoch: EpochCallback | None, most_threads: int | None
+) -> None:
+    """Train on several devices, each in a process of its own, which opens the data set itself."""
+    settings = task.settings
+    data.prepare(resolve_device(settings.device))  # once, where it is kept on the disk
+    root = None if data.root is None else str(data.root.absolute())
+    threads = max((most_threads or torch.get_num_threads()) // settings.devices, 1)
+    here = dataclasses.replace(task, folder=task.folder.absolute())
+    run_ranks(
+        functools.partial(_rank, here, root, run_name(settings, data)[1], threads),
+        settings.devices,
+        "nccl" if device_kind(settings.device) == "cuda" else "gloo",
+        on_epoch or (lambda _: None),
+    )
+
+
+def _rank(task: _Task, root: str | None, made_of: str, threads: int, send: EpochCallback) -> None:
+    settings = task.settings
+    options: dict[str, Any] = {"loader": settings.loader, "split": settings.split}
+    data = open_dataset(settings.dataset, root, **options, **settings.data_settings)
+    if run_name(settings, data)[1] != made_of:
+        raise RunError(
+            "the process of a device found other data, or another backbone, than the one that "
+            "started it: they changed meanwhile, or were made in it by hand."
+        )
+    _train(task, data, send, threads)
 
 
 @contextmanager
@@ -172,8 +236,10 @@ def fit(
         trainer: of :func:`ready_trainer`.
         settings, data, on_epoch: see :func:`execute`.
     """
-    read = loaders(settings, data, trainer.fabric.device)
-    trainer.fit(read("train", shuffle=True), read("valid"), settings.epochs, on_epoch)
+    fabric = trainer.fabric
+    read = loaders(settings, data, fabric.device)
+    train = share_of(read("train", shuffle=True), fabric.global_rank, fabric.world_size)
+    trainer.fit(train, read("valid"), settings.epochs, on_epoch)
     return lambda split: trainer.predict(read(split))
 
 
@@ -194,26 +260,24 @@ def loaders(settings: RunSettings, data: OpenedDataset, device: torch.device) ->
 
 
 def _train_and_test(
-    settings: RunSettings,
-    data: OpenedDataset,
-    trainer: Trainer,
-    folder: Path,
-    identity: str,
-    on_epoch: EpochCallback | None,
-    sources: Mapping[str, str],
-    notes: Sequence[str],
+    task: _Task, data: OpenedDataset, trainer: Trainer, on_epoch: EpochCallback | None
 ) -> None:
     start = time.perf_counter()
-    check_last_batch(settings, data, trainer.model)
-    notes = [*notes, *data.notes, *data.observations(), *backbone_notes(trainer.model)]
-    _go_on(trainer, folder, identity)
+    settings, folder, model = task.settings, task.folder, trainer.model
+    check_last_batch(settings, data, model)
+    notes = [*task.notes, *data.notes, *data.observations(), *backbone_notes(model)]
+    notes += sharing_notes(settings, model)
+    go_on(trainer, folder, task.identity)
+    if not trainer.fabric.is_global_zero:  # the first rank writes, and tells of epochs
+        fit(trainer, settings, data, None)
+        return
     last_save = time.perf_counter()
 
     def epoch_done(record: dict[str, Any]) -> None:
         nonlocal last_save
         # Before another epoch as long as this one would make it too much.
         if time.perf_counter() - last_save + record["seconds"] > SAVE_EVERY:
-            save_state(folder, trainer.state_dict(), identity)
+            save_state(folder, trainer.state_dict(), task.identity)
             last_save = time.perf_counter()
         if on_epoch is not None:
             on_epoch(record)
@@ -226,28 +290,7 @@ def _train_and_test(
         "test": time.perf_counter() - test_start,
         "total": time.perf_counter() - start,
     }
-    _write(settings, data, folder, trainer, test, sources, seconds, notes)
-
-
-def _go_on(trainer: Trainer, folder: Path, identity: str) -> None:
-    """Go on from a stopped run's last state, or the one before; without any, it starts over."""
-    problems = []
-    for name in STATES:
-        if (folder / name).exists():
-            try:
-                trainer.load_state_dict(load_state(folder / name, identity))
-            except (RunError, TrainingError) as error:
-                problems.append(str(error))
-                (folder / name).unlink()
-            else:
-                break
-    done = len(trainer.history)
-    for problem in problems:
-        log.warning(
-            "a saved state cannot be used (%s); the run %s.",
-            problem.removesuffix("."),
-            f"goes on after epoch {done}, from the state before" if done else "starts over",
-        )
+    _write(settings, data, folder, trainer, test, task.sources, seconds, notes)
 
 
 def _write(

@@ -21,7 +21,7 @@ from i2moe_plugin.benchmarks.data.open import OpenedDataset
 from i2moe_plugin.benchmarks.encoders import EncoderSettings
 from i2moe_plugin.benchmarks.run.environment import cpu_threads, resolve_device
 from i2moe_plugin.benchmarks.run.settings import RunSettings
-from i2moe_plugin.errors import BackboneError
+from i2moe_plugin.errors import BackboneError, ConfigError
 from i2moe_plugin.execution.layers import quicken
 from i2moe_plugin.incomplete import Incomplete
 from i2moe_plugin.methods import PooledTokens, create_model, find_method
@@ -34,7 +34,16 @@ from i2moe_plugin.training import Trainer, count_parameters
 
 
 def create_trainer(settings: RunSettings, data: OpenedDataset, fabric: Fabric) -> Trainer:
-    """Build the model of a run and put it into the trainer that trains it."""
+    """Build the model of a run and put it into the trainer that trains it.
+
+    Raises:
+        ConfigError: the settings ask for other devices than this process trains on.
+    """
+    if settings.devices != fabric.world_size:
+        raise ConfigError(
+            f"devices={settings.devices}: runs alone are trained on several devices, by "
+            "i2moe-bench run or suite."
+        )
     model = build_model(settings, data)
     quicken(model)
     return Trainer(
@@ -63,6 +72,30 @@ def target_scale(settings: RunSettings, data: OpenedDataset) -> TargetScale | No
     return TargetScale.fit(data.labels("train"), data.task.num_outputs)
 
 
+def sharing_notes(settings: RunSettings, model: MultimodalModel) -> list[str]:
+    """Say what differs between several devices that train together and one; none of one."""
+    if settings.devices == 1:
+        return []
+    drawn = "masking noise and dropout"
+    if settings.masking == "marginal":
+        drawn += ", and the other samples of marginal masking,"
+    notes = [
+        f"Trained on {settings.devices} devices, each with its share of every batch: {drawn} are "
+        "drawn by each for its share. Losses are those of the joined batch."
+    ]
+    if any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in model.modules()):
+        notes.append(
+            "BatchNorm took its statistics from each device's share of a batch, as from smaller "
+            "batches; in tests it used those of the first device."
+        )
+    if backbones.get(settings.fusion).auxiliary:
+        notes.append(
+            "The backbone's own loss was the mean of those of the devices' shares, not that of the "
+            "joined batch."
+        )
+    return notes
+
+
 def backbone_notes(model: MultimodalModel) -> list[str]:
     """Say what makes the figures of a model's backbone doubtful; see :func:`unsound`."""
     backbone = next((part for part in model.modules() if isinstance(part, Backbone)), None)
@@ -75,17 +108,19 @@ def check_last_batch(settings: RunSettings, data: OpenedDataset, model: Multimod
     Raises:
         BackboneError: the model cannot be trained on it; names a batch size that leaves none.
     """
-    count, size = len(data.labels("train")), settings.batch_size
+    count, size, devices = len(data.labels("train")), settings.batch_size, settings.devices
     device = next(model.parameters()).device
     prepared = data.prepare(device)
-    if count % size == 1 or size == 1:
+    if smallest_share(count, size, devices) == 1:
         *inputs, _ = next(iter(prepared.loader("train", batch_size=1)))
-        other = next((b for b in range(size + 1, count) if count % b != 1), count)
+        larger = range(size + 1, count)
+        other = next((b for b in larger if smallest_share(count, b, devices) > 1), count)
+        place = "a last batch of one sample" if devices == 1 else "a device a single sample"
         _try(
             settings,
             model,
             inputs,
-            f"{count} training samples in batches of {size} leave a last batch of one sample, on "
+            f"{count} training samples in batches of {size} leave {place}, on "
             f"which BatchNorm cannot be trained: choose another batch size (--batch-size {other}), "
             "or take LayerNorm.",
         )
@@ -102,6 +137,37 @@ def check_last_batch(settings: RunSettings, data: OpenedDataset, model: Multimod
             "that has it, on which BatchNorm cannot be trained: take LayerNorm, or larger pictures "
             "where it is theirs.",
         )
+
+
+def check_shares(settings: RunSettings, data: OpenedDataset) -> None:
+    """Refuse a batch size that leaves a device without a sample.
+
+    Raises:
+        ConfigError: it does; names a batch size that does not.
+    """
+    count, devices = len(data.labels("train")), settings.devices
+    if smallest_share(count, settings.batch_size, devices) < 1:
+        sizes = sorted(range(1, count + 1), key=lambda size: abs(size - settings.batch_size))
+        other = next((size for size in sizes if smallest_share(count, size, devices)), None)
+        advice = "Take fewer devices." if other is None else f"Give --batch-size {other}."
+        raise ConfigError(
+            f"{count} training samples in batches of {settings.batch_size} leave one of {devices} "
+            f"devices without a sample in some batch. {advice}"
+        )
+
+
+def smallest_share(count: int, size: int, devices: int) -> int:
+    """Return how many samples of the smallest batch the device with the fewest of them has.
+
+    Args:
+        count: training samples.
+        size: of a batch.
+        devices: that share each batch.
+
+    >>> smallest_share(10, 4, 2), smallest_share(9, 4, 2)
+    (1, 0)
+    """
+    return min(min(size, count), count % size or size) // devices
 
 
 def _try(settings: RunSettings, model: MultimodalModel, inputs: Any, problem: str) -> None:

@@ -46,9 +46,10 @@ def settle_precision(
     """
     if settings.precision != "auto":
         return settings, ""
-    same = settings.model_copy(update={"method": "vanilla", "seed": 0, "patience": None})
+    alone: dict[str, Any] = {"method": "vanilla", "seed": 0, "patience": None, "devices": 1}
+    same = settings.model_copy(update=alone)
     kind = resolve_device(settings.device).type
-    about = f"{same.model_dump_json()} {data.fingerprint()} {kind}"
+    about = f"{same.model_dump_json(exclude={'devices', 'strategy'})} {data.fingerprint()} {kind}"
     path = folder / f"precision-{hashlib.sha256(about.encode()).hexdigest()[:8]}.json"
     if not path.exists():
         chosen, why = _choose(same, data, most_threads)

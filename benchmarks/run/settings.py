@@ -140,6 +140,12 @@ class RunSettings(BaseModel):
         None, gt=0, description="MB for a step's activations; recomputes what exceeds it"
     )
     device: Short[str] = Field("auto", description="where to train: auto, cpu, cuda, cuda:1 or mps")
+    devices: Short[int] = Field(
+        1, ge=1, description="devices that train one run together, each its share of every batch"
+    )
+    strategy: Short[Literal["ddp", "fsdp"]] = Field(
+        "ddp", description="how devices train together: ddp, each with a whole copy of the model"
+    )
     threads: int = Field(0, ge=0, description="CPU threads of a step; 0: 1 for a small model")
     workers: Short[int] = Field(0, ge=0, description="processes that load data")
 
@@ -167,6 +173,16 @@ class RunSettings(BaseModel):
             deprecated("compile", "the same without it: steps are not compiled any more")
         return False
 
+    @field_validator("strategy")
+    @classmethod
+    def _not_sharded(cls, name: str) -> str:
+        if name == "fsdp":
+            raise ConfigError(
+                "experts that are stacked keep their parameters side by side in one tensor, which "
+                "fsdp would break up into shards; take ddp"
+            )
+        return name
+
     @field_validator("split")
     @classmethod
     def _a_split(cls, name: str) -> str:
@@ -177,7 +193,7 @@ class RunSettings(BaseModel):
         """Return a hash of what decides the numbers: most settings, and the given facts."""
         decisive = self.model_dump(exclude={"workers", "device", "force_precision"})
         # Newer settings, at their defaults, leave the runs of earlier versions finished.
-        for name in ("split", "schedule"):
+        for name in ("split", "schedule", "devices", "strategy"):
             if decisive[name] == type(self).model_fields[name].default:
                 del decisive[name]
         text = json.dumps([decisive, facts], sort_keys=True)

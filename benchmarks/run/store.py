@@ -44,7 +44,8 @@ EVIDENCE = "evidence.json"
 #: The last state of a run under way, and the one before it; no part of a finished run.
 STATES = ("state.safetensors", "state.previous.safetensors")
 #: Settings that differ between the runs of one comparison, or say where a run came from.
-_NOT_COMPARED = ("method", "seed", "sources", "device", "workers", "threads", "force_precision")
+_NOT_COMPARED = {"method", "seed", "sources", "device", "workers", "threads", "force_precision"}
+_NOT_COMPARED |= {"strategy"}
 
 
 def place_of(split: str, seed: int) -> int | str:
@@ -254,6 +255,7 @@ class Run:
         Of splits that were drawn anew it is the kind alone: which of them is as the seed is.
         """
         kept = {key: value for key, value in self.settings.items() if key not in _NOT_COMPARED}
+        kept.setdefault("devices", 1)  # runs of earlier versions know of no others
         if kept.pop("split", OWN_SPLIT) != OWN_SPLIT:
             del kept["splits"]
             kept["split"] = self.split.partition("of")[2]

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from i2moe_plugin.backbones.latents import LatentSpec
 from i2moe_plugin.errors import ConfigError, did_you_mean
+from i2moe_plugin.shares import joined_sum
 
 
 class Masking(nn.Module):
@@ -76,7 +77,7 @@ class StatisticsMasking(Masking):
 
     Statistics are kept for each position and dimension (for each dimension where the number of
     tokens varies), by Chan's parallel update in float32, since the first step; they are buffers, so
-    checkpoints carry them.
+    checkpoints carry them. Where a batch is shared out, they are those of the joined batch.
     """
 
     def __init__(self, latents: Sequence[LatentSpec]) -> None:
@@ -101,12 +102,13 @@ class StatisticsMasking(Masking):
                 skip = torch.zeros_like(values[..., :1], dtype=torch.bool)
                 if mask is not None:
                     skip = mask.reshape(-1, 1)
-                added = (~skip).flatten(1)[:, 0].sum()
+                added = joined_sum((~skip).flatten(1)[:, 0].sum())
                 total = (count[modality] + added).clamp_min(1)
-                batch_mean = values.masked_fill(skip, 0).sum(0) / added.clamp_min(1)
+                batch_sum = joined_sum(values.masked_fill(skip, 0).sum(0))
+                batch_mean = batch_sum / added.clamp_min(1)
                 delta = batch_mean - mean
                 self.get_buffer(f"m2_{modality}").add_(
-                    (values - batch_mean).masked_fill(skip, 0).square().sum(0)
+                    joined_sum((values - batch_mean).masked_fill(skip, 0).square().sum(0))
                     + delta.square() * (count[modality] * added / total)
                 )
                 mean.add_(delta * (added / total))
@@ -141,7 +143,7 @@ class MarginalMasking(StatisticsMasking):
 
     An expert cannot tell it from a real latent. Never the sample's own; where there is no other
     (a batch of one, an absent modality, a token past the end of the other sample's) the running
-    mean stands in.
+    mean stands in. Where a batch is shared out, it is another sample of the rank's own share.
     """
 
     def forward(

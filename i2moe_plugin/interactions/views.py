@@ -8,6 +8,7 @@ import torch
 
 from i2moe_plugin.errors import ConfigError
 from i2moe_plugin.interactions.players import Player
+from i2moe_plugin.shares import shared_draw
 
 
 class View(frozenset[Player]):
@@ -63,8 +64,11 @@ class MaskedViews:
             )
 
     def draw(self) -> tuple[View, ...]:
-        """Take the views of one step, in their order; from torch's global generator."""
+        """Take the views of one step, in their order; from torch's global generator.
+
+        Where a batch is shared out, all ranks take those that the first one has drawn.
+        """
         if self.drawn is None or self.drawn >= len(self.views):
             return self.views
-        chosen = torch.randperm(len(self.views))[: self.drawn]
-        return tuple(self.views[place] for place in sorted(chosen.tolist()))
+        chosen = shared_draw(torch.randperm(len(self.views))[: self.drawn].tolist())
+        return tuple(self.views[place] for place in sorted(chosen))

@@ -6,12 +6,8 @@ executor is free to run it in another process, or on another machine.
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Any, Protocol
-
-from i2moe_plugin.errors import I2MoEError, RunError
 
 Send = Callable[[Any], None]
 Task = Callable[[Send], None]
@@ -42,13 +38,3 @@ class Executor(Protocol):
             RunError: a place where tasks ran is gone.
         """
         ...
-
-
-def portable(error: Exception) -> I2MoEError:
-    """Return the error itself where it is ours and survives pickling, else one that tells it."""
-    if isinstance(error, I2MoEError):
-        with suppress(Exception):
-            if str(pickle.loads(pickle.dumps(error))) == str(error):
-                return error
-        return RunError(str(error))
-    return RunError(f"a run failed: {type(error).__name__}: {error}")

@@ -16,7 +16,8 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any, Self
 
-from i2moe_plugin.benchmarks.grid.executors import Receive, Task, portable
+from i2moe_plugin.benchmarks.grid.executors import Receive, Task
+from i2moe_plugin.benchmarks.run.ranks import portable
 from i2moe_plugin.errors import ConfigError, RunError
 from i2moe_plugin.registry import load_plugin, loaded_plugins
 

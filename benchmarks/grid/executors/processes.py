@@ -18,7 +18,8 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkProcess
 from typing import cast
 
-from i2moe_plugin.benchmarks.grid.executors import Receive, Task, portable
+from i2moe_plugin.benchmarks.grid.executors import Receive, Task
+from i2moe_plugin.benchmarks.run.ranks import portable
 from i2moe_plugin.errors import RunError
 
 

@@ -79,7 +79,8 @@ def test_short_forms_are_those_of_the_settings(path):
 def test_the_forms_that_scripts_rely_on():
     wanted = "epochs batch_size lr interaction_weight masking temperature precision plan compile"
     assert set(
-        f"{wanted} memory_budget device workers loader patience force_precision".split()
+        f"{wanted} memory_budget device devices strategy workers loader patience "
+        "force_precision".split()
     ) == set(SHORT_SETTINGS)
 
 
