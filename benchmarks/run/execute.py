@@ -194,8 +194,13 @@ def _train_in_ranks(
 
 def _rank(task: _Task, root: str | None, made_of: str, threads: int, send: EpochCallback) -> None:
     settings = task.settings
-    options: dict[str, Any] = {"loader": settings.loader, "split": settings.split}
-    data = open_dataset(settings.dataset, root, **options, **settings.data_settings)
+    data = open_dataset(
+        settings.dataset,
+        root,
+        loader=settings.loader,
+        split=settings.split,
+        **settings.data_settings,
+    )
     if run_name(settings, data)[1] != made_of:
         raise RunError(
             "the process of a device found other data, or another backbone, than the one that "
@@ -336,7 +341,7 @@ def _write(
         "target": trainer.model.task.truth(test.target),
         "sample_id": ids,
     }
-    groups = data.groups("test")
+    groups = data.groups("test") if len(test.prediction) == len(data.sample_ids("test")) else None
     result["grouped"] = groups is not None
     if groups is not None:
         arrays["group"] = groups.astype(str)
