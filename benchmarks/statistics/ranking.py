@@ -6,6 +6,7 @@ Benavoli, Corani, Mangili: Should We Really Use Post-Hoc Tests Based on Mean-Ran
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -138,7 +139,7 @@ def rank_methods(
         statistic = float((count - 1) * chi2 / left) if left > 1e-9 else None
         degrees = (many - 1, (many - 1) * (count - 1))
         p = 0.0 if statistic is None else float(stats.f.sf(statistic, *degrees))
-    q = stats.studentized_range.ppf(1 - LEVEL, many, np.inf) / np.sqrt(2)
+    q = _nemenyi(many)
     pairs = list(itertools.combinations(range(many), 2))
     raw = [_wilcoxon(signed[:, two] - signed[:, one]) for one, two in pairs]
     return Ranking(
@@ -154,6 +155,14 @@ def rank_methods(
             for (one, two), value in zip(pairs, holm(raw), strict=True)
         },
     )
+
+
+@functools.cache
+def _nemenyi(many: int) -> float:
+    """Return Nemenyi's critical value of k methods; scipy integrates a second for it."""
+    from scipy import stats
+
+    return float(stats.studentized_range.ppf(1 - LEVEL, many, np.inf) / np.sqrt(2))
 
 
 def _wilcoxon(differences: NDArray[Any]) -> float:
