@@ -243,7 +243,7 @@ def calibrated_losses(
     >>> sure = np.array([[[9.0, -9.0]], [[9.0, -9.0]], [[9.0, -9.0]], [[-9.0, 9.0]]])
     >>> prior = prior_outputs(Classification(2), np.array([1.0, 1.0]), 2)
     >>> calibrated_losses(Classification(2), sure, np.array([0, 0, 1, 1]), prior).round(2)
-    array([0.63])
+    array([0.56])
     """
     outputs = np.asarray(outputs, dtype=np.float64)
     trained = prior if trained_prior is None else trained_prior
