@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from i2moe_plugin.benchmarks.data.preview import Preview
 
 LINES = 5  # pairs of each score that are drawn
-COLOURS = {"interaction": "#E69F00", "redundancy_joint": "#009E73"}
-STYLES = {"interaction": "-", "redundancy_joint": "--"}
-NAMES = {"interaction": "interaction", "redundancy_joint": "redundancy"}
+COLOURS = {"interaction": "#E69F00", "redundancy_sub": "#009E73"}
+STYLES = {"interaction": "-", "redundancy_sub": "--"}
+NAMES = {"interaction": "interaction", "redundancy_sub": "redundancy"}
 LETTERS = 66  # of a line of words
 HEAT = "YlOrRd"
 
@@ -161,7 +161,7 @@ def _pairs(figure: Any, line: Any, record: dict[str, Any], shown: Sequence[Previ
             )
     line[0].set_title(
         f"highest pairs above 0: {NAMES['interaction']} (orange), "
-        f"{NAMES['redundancy_joint']} (green, dashed)",
+        f"{NAMES['redundancy_sub']} (green, dashed)",
         fontsize=9,
         loc="left",
     )

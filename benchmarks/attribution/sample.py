@@ -23,7 +23,7 @@ from i2moe_plugin.benchmarks.data.preview import Preview
 from i2moe_plugin.benchmarks.data.thumbnails import thumbnail
 
 #: Whose output is the game in which a score of pairs is looked at, where there are experts.
-PROBES = {"interaction": "synergy", "redundancy_joint": "redundancy"}
+PROBES = {"interaction": "synergy", "redundancy_sub": "redundancy"}
 TOP = 10
 
 

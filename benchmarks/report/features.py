@@ -38,9 +38,10 @@ SAMPLES = 6  # of which a run's page shows the words and patches
 FILLS = {"mean": "the training data's mean token", "zero": "zeros"}
 COLOURS = dict(zip(EXPLAINERS, (GREY, SKY, VERMILION, BLUE), strict=True))
 _PAIRS = (
-    "The Shapley interaction index is that of Grabisch and Roubens; the joint redundancy gap is a "
-    "formula of ours. A score is of the model, in what one expert says: it does not show that the "
-    "interaction is in the data. The whisker is the standard error of the drawn contexts."
+    "The Shapley interaction index is that of Grabisch and Roubens; the redundancy gap by "
+    "subtraction a formula of ours. A score is of the model, in what one expert says: it does not "
+    "show that the interaction is in the data. The whisker is the standard error of the "
+    "drawn contexts."
 )
 _CURVES = (
     "The most important features of each modality are replaced by {fill}, "

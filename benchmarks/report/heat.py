@@ -24,7 +24,7 @@ WORDS = 8  # in a line
 LINE, PICTURE = 24, 190  # pixels
 HEAT = "YlOrRd"
 MARKED = 3  # pairs of a score
-PAIR_COLOURS = {"interaction": BLUE, "redundancy_joint": GREEN}
+PAIR_COLOURS = {"interaction": BLUE, "redundancy_sub": GREEN}
 _RULE = (
     "Importance is scaled to lie between 0 and 1 within each sample and modality: it does not "
     "compare between them. A word counts as much as its most important piece. The same number on a "

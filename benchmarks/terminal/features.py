@@ -18,8 +18,8 @@ TEXT_LIMIT = 60
 EXPLANATIONS = {
     "interaction": "Pairs by interaction: what both bring beyond what each brings (output of the "
     "{scope} expert; Shapley interaction index, {draws} draws)",
-    "redundancy_joint": "Pairs by redundancy: what either can stand in for (output of the {scope} "
-    "expert; joint redundancy gap, a formula of ours, {draws} draws)",
+    "redundancy_sub": "Pairs by redundancy: what either can stand in for (output of the {scope} "
+    "expert; redundancy gap by subtraction, a formula of ours, {draws} draws)",
 }
 
 

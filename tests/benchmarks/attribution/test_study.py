@@ -69,7 +69,7 @@ def test_a_curve_against_one_sample_and_share_at_a_time(record, trained):
 
 
 def test_pairs_are_judged_beside_their_controls(record):
-    assert set(record["pairs"]) == {"interaction", "redundancy_joint"}
+    assert set(record["pairs"]) == {"interaction", "redundancy_sub"}
     for found in record["pairs"].values():
         masking = found["masking"]
         for name in ("random", "matched"):
