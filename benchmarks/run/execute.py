@@ -328,20 +328,19 @@ def _write(
         "data_root": None if data.root is None else str(data.root.absolute()),
         "samples": {split: len(data.sample_ids(split)) for split in SPLITS},
     }
-    ids = np.asarray(data.sample_ids("test"))
-    if len(ids) != len(test.prediction):  # a checkout's loader may leave some out
-        ids = np.arange(len(test.prediction)).astype(str)
+    ids, groups = np.asarray(data.sample_ids("test")), data.groups("test")
+    if (read := len(ids)) != len(test.prediction):  # a checkout's loader may leave some out
+        ids, groups = np.arange(len(test.prediction)).astype(str), None
         result["notes"] = [
             *notes,
-            f"the loader gave {len(ids)} test samples, where the files have "
-            f"{len(data.sample_ids('test'))}: their ids are their places.",
+            f"the loader gave {len(ids)} test samples, where the files have {read}: their ids are "
+            "their places.",
         ]
     arrays: dict[str, Any] = {
         "prediction": test.prediction,
         "target": trainer.model.task.truth(test.target),
         "sample_id": ids,
     }
-    groups = data.groups("test") if len(test.prediction) == len(data.sample_ids("test")) else None
     result["grouped"] = groups is not None
     if groups is not None:
         arrays["group"] = groups.astype(str)

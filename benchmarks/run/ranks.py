@@ -14,11 +14,12 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, cast
 
@@ -137,14 +138,19 @@ def _started(
             ranks[here] = process
         yield ranks
     finally:
-        for process in ranks.values():
-            process.terminate()
-        for connection, process in ranks.items():
-            process.join(5)
-            if process.is_alive():
-                process.kill()
-                process.join()
-            connection.close()
+        end(ranks)
+
+
+def end(processes: Mapping[Connection, BaseProcess]) -> None:
+    """End processes, by force where they do not go, and close what they were heard by."""
+    for process in processes.values():
+        process.terminate()
+    for connection, process in processes.items():
+        process.join(10)
+        if process.is_alive():
+            process.kill()
+            process.join()
+        connection.close()
 
 
 def _serve(

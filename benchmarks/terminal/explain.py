@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from i2moe_plugin.benchmarks.data.preview import Preview
     from i2moe_plugin.benchmarks.report.explanation import ExplainedSample
     from i2moe_plugin.benchmarks.report.waterfall import ExplainedParts
+    from i2moe_plugin.benchmarks.run.store import Run
+    from i2moe_plugin.interpretation import Explanation, Waterfall
 
 BARS = "▁▂▃▄▅▆▇█"
 MOST_BARS = 60
@@ -30,19 +32,8 @@ STEPS = 20
 
 def show_explanation(console: Console, explained: ExplainedSample) -> None:
     """Show the decision, the experts, and what the weights are worth."""
-    one, settings = explained.explanation, explained.run.settings
-    head = Text(f"{without_controls(one.sample_id)}", style="bold")
-    head.append(
-        f"   {settings['fusion']} on {settings['dataset']}, seed {explained.run.seed}", style="dim"
-    )
-    console.print(head)
-    said = Text("Predicted ")
-    said.append(without_controls(one.decision), style="bold")
-    said.append(", label ")
-    said.append(without_controls(one.label), style="bold")
-    if one.correct is not None:
-        said.append(": ")
-        said.append(*(("correct", "bold green") if one.correct else ("wrong", "bold red")))
+    one = explained.explanation
+    said = _decision(console, explained.run, one, one.correct)
     if one.agree is not None:
         said.append(f"; the experts, each alone, {'agree' if one.agree else 'disagree'}")
     console.print(said + ".")
@@ -55,25 +46,30 @@ def show_explanation(console: Console, explained: ExplainedSample) -> None:
         console.print(Text(f"· {without_controls(sentence)}"), soft_wrap=False)
 
 
-def show_parts(console: Console, explained: ExplainedParts) -> None:
-    """Show the decision, and the way from the prior to it in bits."""
-    one, settings = explained.waterfall, explained.run.settings
-    head = Text(f"{without_controls(one.sample_id)}", style="bold")
-    head.append(
-        f"   {settings['fusion']} on {settings['dataset']}, seed {explained.run.seed}", style="dim"
-    )
-    console.print(head)
+def _decision(
+    console: Console, run: Run, one: Explanation | Waterfall, correct: bool | None
+) -> Text:
+    """Show which sample of which run it is; return what was predicted, and whether it is right."""
+    head = Text(without_controls(one.sample_id), style="bold")
+    of = f"   {run.settings['fusion']} on {run.settings['dataset']}, seed {run.seed}"
+    console.print(head.append(of, style="dim"))
     said = Text("Predicted ")
     said.append(without_controls(one.decision), style="bold")
     said.append(", label ")
     said.append(without_controls(one.label), style="bold")
-    if explained.correct is not None:
+    if correct is not None:
         said.append(": ")
-        said.append(*(("correct", "bold green") if explained.correct else ("wrong", "bold red")))
+        said.append(*(("correct", "bold green") if correct else ("wrong", "bold red")))
+    return said
+
+
+def show_parts(console: Console, explained: ExplainedParts) -> None:
+    """Show the decision, and the way from the prior to it in bits."""
+    said = _decision(console, explained.run, explained.waterfall, explained.correct)
     console.print(said + ".")
     for place in explained.shown:
         console.print(_waterfall(explained, place))
-    left_out = len(one.steps) - len(explained.shown)
+    left_out = len(explained.waterfall.steps) - len(explained.shown)
     if left_out:
         console.print(Text(f"{left_out} more outcomes are not shown.", style="dim"))
     console.print(Text("How to read it", style="bold"))

@@ -103,8 +103,8 @@ class TokenModel:
         if vectors:
             raise ConfigError(
                 f"modality {', '.join(vectors)} comes to the experts as one vector: there are no "
-                "tokens to explain by. Train with a backbone that takes tokens, for instance "
-                "--method fl-i2moe --dataset icons."
+                "tokens to explain by. Train with a backbone that takes tokens, for instance the "
+                "method fl-i2moe on icons."
             )
         if not isinstance(model, (I2MoE, Vanilla)):
             raise ConfigError(f"a {type(model).__name__} cannot be explained by its tokens.")

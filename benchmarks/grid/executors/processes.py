@@ -19,7 +19,7 @@ from multiprocessing.context import ForkProcess
 from typing import cast
 
 from i2moe_plugin.benchmarks.grid.executors import Receive, Task
-from i2moe_plugin.benchmarks.run.ranks import portable
+from i2moe_plugin.benchmarks.run.ranks import end, portable
 from i2moe_plugin.errors import RunError
 
 
@@ -98,14 +98,7 @@ def _processes(tasks: Sequence[Task], count: int) -> Iterator[dict[Connection, F
             processes[here] = process
         yield processes
     finally:
-        for process in processes.values():
-            process.terminate()
-        for connection, process in processes.items():
-            process.join(10)
-            if process.is_alive():
-                process.kill()
-                process.join()
-            connection.close()
+        end(processes)
 
 
 def _serve(connection: Connection, others: Sequence[Connection], tasks: Sequence[Task]) -> None:

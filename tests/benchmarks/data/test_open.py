@@ -14,6 +14,7 @@ from i2moe_plugin.benchmarks.data.multibench import CheckoutBatches
 from i2moe_plugin.benchmarks.data.open import PreparedDataset, open_dataset
 from i2moe_plugin.benchmarks.data.registry import datasets
 from i2moe_plugin.benchmarks.data.splits import SPLITS
+from i2moe_plugin.benchmarks.run.store import RunStore
 from i2moe_plugin.errors import ConfigError, DatasetError
 
 BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
@@ -101,6 +102,11 @@ def test_whatever_trains_takes_the_loader_of_its_settings(command, monkeypatch):
     assert done.exit_code == 0, done.output
     assert {split for split, _ in given} == set(SPLITS)
     assert {kind for _, kind in given} == {CheckoutBatches}
+    runs = list(RunStore("runs"))
+    assert len(runs) == {"run": 2, "suite": 1}.get(command, len(runs))
+    for run in runs:  # the stand-in leaves a sample out
+        assert len({len(column) for column in run.outputs().values()}) == 1
+        assert any("their ids are their places" in note for note in run.result["notes"])
 
 
 def calls(path: Path, name: str) -> list[ast.Call]:
