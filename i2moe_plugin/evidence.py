@@ -219,6 +219,11 @@ class Evidence(MultimodalModel):
     def conclude(self, outputs: Any, target: Any) -> None:
         self.fit_evidence(outputs, target)
 
+    def conclude_training(self, outputs: Any, target: Any) -> None:
+        if self._fitted is not None:
+            truth = self.task.truth(np.asarray(target))
+            self._fitted = self._fitted.with_training(np.asarray(outputs), truth)
+
     @property
     def every_encoder(self) -> Sequence[nn.Module]:
         return [self.encoders, self.joint_encoders, self.unimodal_encoders]

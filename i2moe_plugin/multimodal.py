@@ -259,6 +259,13 @@ class MultimodalModel(nn.Module):
             outputs, target: see :meth:`separate_losses`.
         """
 
+    def conclude_training(self, outputs: Any, target: Any) -> None:
+        """Take note of what the best weights say of training data, after :meth:`conclude`.
+
+        Args:
+            outputs, target: see :meth:`separate_losses`; of training samples.
+        """
+
     def losses(self, output: ModelOutput, target: Tensor) -> Losses:
         """Compute the loss terms of an output against the batch's target, at least in float32."""
         task = self.task.loss(in_full(output.prediction), self.task.prepare(target))

@@ -31,6 +31,8 @@ from i2moe_plugin.training_state import check_fits
 
 Batches = Iterable[Sequence[Any]]
 Schedule = Literal["constant", "cosine"]
+#: So many training samples are predicted at the end, to see what was learned by heart.
+TRAINING_SAMPLES = 10_000
 
 
 @dataclass(frozen=True)
@@ -175,6 +177,8 @@ class Trainer:
             self.model.load_state_dict(self._best.state)
             if self.model.separate_parts and self.fabric.is_global_zero:
                 self.model.conclude(*self._in_training_units(self.predict(valid)))
+                again = self.predict(train, most=TRAINING_SAMPLES)
+                self.model.conclude_training(*self._in_training_units(again))
 
     def _validate(self, valid: Batches) -> tuple[float, float, dict[str, float]]:
         """Compute what selects an epoch: the metric's value, the loss, and that of parts."""
@@ -187,18 +191,21 @@ class Trainer:
             value = self.model.task.metric(self.metric, result.prediction, result.target)
         return value, result.loss, self.model.separate_losses(*self._in_training_units(result))
 
-    def predict(self, batches: Batches, absent: Sequence[int] = ()) -> Predictions:
+    def predict(
+        self, batches: Batches, absent: Sequence[int] = (), most: float = math.inf
+    ) -> Predictions:
         """Run the model over batches in evaluation mode, complete view only.
 
         Args:
             batches: ``(x_1, ..., x_M, y)``.
             absent: modalities (0-based) to do without.
+            most: stop after the batch with which there are so many samples.
 
         Raises:
             TrainingError: a prediction is not finite.
         """
         self._wrapped.eval()
-        rows: list[dict[str, Tensor]] = []
+        rows, count = list[dict[str, Tensor]](), 0
         with torch.no_grad(), seeded(self.seed, "predict"):
             for *inputs, target in self._batches(batches):
                 output: ModelOutput = self._wrapped(inputs, absent)
@@ -211,6 +218,8 @@ class Trainer:
                 if output.weights is not None:
                     row["weights"] = output.weights.float()
                 rows.append({name: tensor.cpu() for name, tensor in row.items()})
+                if (count := count + len(target)) >= most:
+                    break
         if not rows:
             empty = np.zeros((0, self.model.task.num_outputs), dtype=np.float32)
             return Predictions(empty, np.zeros(0), math.nan)

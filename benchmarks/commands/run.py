@@ -41,9 +41,9 @@ from i2moe_plugin.benchmarks.commands.options import (
 @click.option("--no-vanilla", is_flag=True, help="Leave vanilla out.")
 @click.option(
     "--recipe",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="A recipe in place of the data set's own, such as tune writes.",
+    metavar="FILE|tuned",
+    help="A recipe in place of the data set's own, such as tune writes; tuned is the one that "
+    "ships (htad, brca, emoji).",
 )
 @click.option("--fresh", is_flag=True, help="Repeat runs that are finished.")
 @click.option("--no-cache", is_flag=True, help="Compute kept features of frozen networks again.")
@@ -64,7 +64,7 @@ def run(
     seed: int | None,
     methods: tuple[str, ...],
     no_vanilla: bool,
-    recipe: Path | None,
+    recipe: str | None,
     fresh: bool,
     no_cache: bool,
     weights: str | None,

@@ -156,7 +156,8 @@ def run(
         methods: names; each is compared with ``vanilla``, or with the first where it is not there.
         seeds: how many, or which.
         settings: over the data set's recipe; keys as in ``--set``, such as ``fusion.rank``.
-        recipe: a file in place of that recipe, such as ``i2moe-bench tune`` writes.
+        recipe: a file in place of that recipe, such as ``i2moe-bench tune`` writes; ``"tuned"`` is
+            the one that ships.
         root: the folder of the data set's files; ``data/NAME`` by default.
         out: where runs go.
         splits: how many splits to draw anew from all samples, each run with every seed, or

@@ -10,7 +10,7 @@ from typing import Any
 from i2moe_plugin.benchmarks.data.redraw import split_names
 from i2moe_plugin.benchmarks.data.splits import OWN_SPLIT
 from i2moe_plugin.benchmarks.grid import USUAL_FUSION
-from i2moe_plugin.benchmarks.run.recipes import check_fits, read_recipe
+from i2moe_plugin.benchmarks.run.recipes import TUNED, check_fits, read_recipe, tuned_recipe
 from i2moe_plugin.benchmarks.run.settings import RunSettings, resolve
 
 #: Stands for every metric of a task.
@@ -148,8 +148,8 @@ def methods_grid(
 
     Methods are compared with ``vanilla``, or with the first where ``vanilla`` is not among them;
     ``values`` are settings over the recipe's, see :func:`resolve`; ``recipe`` is a file to take in
-    place of the data set's own, whose parts for methods hold for each alone; ``splits`` are those
-    to draw anew, see :func:`split_names`.
+    place of the data set's own, whose parts for methods hold for each alone, or ``"tuned"`` for the
+    one that ships; ``splits`` are those to draw anew, see :func:`split_names`.
 
     Raises:
         ConfigError: names or settings that cannot be used, or a recipe that was made for others.
@@ -161,7 +161,8 @@ def methods_grid(
     names = list(dict.fromkeys(methods))
     chosen: dict[str, Any] = {}
     if recipe is not None:
-        chosen["recipe"] = read_recipe(recipe)
+        shipped = recipe == TUNED
+        chosen["recipe"] = tuned_recipe(dataset, fusion) if shipped else read_recipe(recipe)
     cells = []
     for name in names:
         find_method(name)

@@ -155,7 +155,7 @@ def _parts(outputs: interpret.Outputs) -> Iterator[Panel]:
     """Draw parts in bits: of all samples, by class, and of right and wrong predictions."""
     note = (
         "Mean log2 of probability over prior of what came true, taken apart by the "
-        f"{DEFINITION} definition. An outlined bar is not distinguishable from zero."
+        f"{DEFINITION} definition. An outlined bar is not claimed."
     )
     title = "What carried the prediction"
     frames = {

@@ -185,7 +185,7 @@ def _parts(run: Run, axes: Any) -> str:
     axes[0].set_yticks(places, list(first["part"]), fontsize=8, parse_math=False)
     axes[0].invert_yaxis()
     axes[0].axvline(0, color="black", linewidth=0.6)
-    axes[0].set_xlabel(f"bits, {DEFINITION} definition, ± standard error; white: not told from 0")
+    axes[0].set_xlabel(f"bits, {DEFINITION} definition, ± standard error; white: not claimed")
     said = (f"{row['part']} {row['bits']:.3f}" for _, row in first.iterrows())
     return f"mean parts in bits: {', '.join(said)}."
 

@@ -67,8 +67,8 @@ class ExplainedParts:
         if unclear and len(self.overall) == 1:
             verb = "is" if len(unclear) == 1 else "are"
             said.append(
-                f"Over the test split {enumerated(unclear)} {verb} not distinguishable from zero: "
-                "do not read it in one sample."
+                f"Over the test split {enumerated(unclear)} {verb} not claimed (doubtful, or not "
+                "distinguishable from zero): do not read it in one sample."
             )
         if self.seeds:
             same = sum(word == self.waterfall.decision for word in self.decisions)

@@ -17,8 +17,11 @@ import yaml
 from i2moe_plugin.benchmarks.formats.tables import load_typed_yaml
 from i2moe_plugin.errors import ConfigError
 
+_PLACE = "i2moe_plugin.benchmarks.recipes"
 _KEYS = ("about", "like", "settings", "fusions", "methods", "tuned")
 _TUNED = ("dataset", "fusion", "data", "seeds")
+#: In place of a file: the recipe of :func:`tuned_recipe`.
+TUNED = "tuned"
 
 
 def load_recipe(dataset: str) -> dict[str, Any]:
@@ -27,12 +30,40 @@ def load_recipe(dataset: str) -> dict[str, Any]:
     ``like: NAME`` takes over the parts of another data set's recipe that it does not have itself.
     The sets of one source, such as ``synthetic:NAME``, share the recipe of that source.
     """
-    file = resources.files("i2moe_plugin.benchmarks.recipes").joinpath(
-        f"{dataset.partition(':')[0]}.yaml"
-    )
+    file = resources.files(_PLACE).joinpath(f"{dataset.partition(':')[0]}.yaml")
     if not file.is_file():
         return {}
     return _parse(file.read_text(encoding="utf-8"), f"recipe {dataset}.yaml")
+
+
+def tuned_recipes() -> dict[tuple[str, str], dict[str, Any]]:
+    """Read the recipes that ``i2moe-bench tune`` found and the package ships.
+
+    Returns:
+        the recipes, by data set and backbone.
+    """
+    files = resources.files(_PLACE).joinpath(TUNED).iterdir()
+    named = sorted((file.name, file) for file in files if file.name.endswith(".yaml"))
+    read = [
+        _parse(file.read_text(encoding="utf-8"), f"tuned recipe {name}") for name, file in named
+    ]
+    return {(recipe["tuned"]["dataset"], recipe["tuned"]["fusion"]): recipe for recipe in read}
+
+
+def tuned_recipe(dataset: str, fusion: str) -> dict[str, Any]:
+    """Return the recipe that ``i2moe-bench tune`` found for a data set and backbone, as shipped.
+
+    Raises:
+        ConfigError: none ships for them.
+    """
+    recipes = tuned_recipes()
+    if (dataset, fusion) not in recipes:
+        there = ", ".join(f"{other} on {one}" for one, other in recipes)
+        raise ConfigError(
+            f"no tuned recipe of {fusion} on {dataset} ships; there are {there}. i2moe-bench "
+            f"tune --fusion {fusion} --dataset {dataset} writes one."
+        )
+    return recipes[dataset, fusion]
 
 
 def read_recipe(path: str | Path) -> dict[str, Any]:

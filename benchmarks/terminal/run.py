@@ -107,13 +107,14 @@ def show_evidence(console: Console, found: Sequence[MeanParts]) -> None:
         table.add_column("part")
         table.add_column("bits ± error", justify="right", no_wrap=True)
         table.add_column("")
-        rows = [*zip(one.parts, one.bits, one.errors, one.claimed, strict=True)]
-        for name, bits, error, claimed in [
-            *rows,
-            ("total", one.total, one.total_error, one.something),
+        columns = one.parts, one.bits, one.errors, one.claimed, one.doubtful
+        for name, bits, error, claimed, doubtful in [
+            *zip(*columns, strict=True),
+            ("total", one.total, one.total_error, one.something, False),
         ]:
             bar = "█" * max(0, round(20 * float(bits) / max(one.total, 1e-9)))
-            words = bar[:24] if claimed else "not distinguishable from zero"
+            unclear = "doubtful" if doubtful else "not distinguishable from zero"
+            words = bar[:24] if claimed else unclear
             value = f"{bits + 0.0:.3f} ± {error:.3f}"
             style = "" if claimed else "dim"
             table.add_row(Text(without_controls(name)), value, words, style=style)

@@ -92,11 +92,14 @@ class Fitted:
         calibration: of their means over copies; the prediction and the parts are by it.
         copies: of each copy of all models by itself, with the same choices; none where there is
             only one.
+        trained_bits: [L, 2^M]: mean information of each reading on training data; None where it
+            is not known.
     """
 
     members: Members
     calibration: Calibration
     copies: tuple[Calibration, ...]
+    trained_bits: Array | None = None
 
     @classmethod
     def fit(
@@ -129,6 +132,27 @@ class Fitted:
             for number in several
         )
         return cls(members, whole, copies)
+
+    def with_training(self, outputs: Array, target: Array) -> Fitted:
+        """The same, with what the models know of their training data: [N, count, C] and targets."""
+        found = self.calibration.information(self.members.pooled(outputs), target)
+        return replace(self, trained_bits=found.mean(0))
+
+    @property
+    def margins(self) -> Array:
+        """[L, M + 2]: bits by which each part may be too large, since models learn from few data.
+
+        A part is what some models know beyond others. The others know less than there is to learn:
+        by half of what they know less of validation data than of training data, if they are fitted
+        by maximum likelihood (Akaike 1974; Stone 1977: the optimism is twice the excess risk). NaN
+        where the training data's information is not known.
+        """
+        calibration = self.calibration
+        if self.trained_bits is None:
+            return np.full(calibration.coefficients.shape[:2], np.nan)
+        gaps = np.maximum(self.trained_bits - calibration.bits, 0)
+        against = np.maximum(-calibration.coefficients, 0)
+        return np.asarray(np.einsum("lpm,lm->lp", against, gaps) / 2)
 
     def rescaled(self, mean: Array, deviation: Array) -> Fitted:
         """The same for real values in other units: ``value * deviation + mean`` of each [C]."""
@@ -198,6 +222,7 @@ class Fitted:
             "copies": self.members.copies,
             "joint": self.members.joint,
             "sets": [[m + 1 for m in one] for one in self.members.sets],
+            "trained_bits": None if self.trained_bits is None else self.trained_bits.tolist(),
             "calibrations": [
                 {name: np.asarray(getattr(one, name)).tolist() for name in _NUMBERS}
                 for one in every
@@ -221,9 +246,13 @@ class Fitted:
                 )
                 for one in record["calibrations"]
             )
+            known = record.get("trained_bits")  # earlier versions did not look
+            trained = None if known is None else np.asarray(known, dtype=float)
+            if trained is not None and trained.shape != whole.bits.shape:
+                raise ValueError(f"trained_bits has the shape {list(trained.shape)}")
         except (KeyError, TypeError, ValueError) as error:
             raise ConfigError(f"not the record of an evidence network ({error}).") from error
-        return cls(members, whole, tuple(copies))
+        return cls(members, whole, tuple(copies), trained)
 
     def numbers(self) -> Array:
         """All numbers in one row; :meth:`of_numbers` takes them."""

@@ -22,7 +22,8 @@ from i2moe_plugin.interpretation.local import find
 from i2moe_plugin.interpretation.outputs import Outputs, Probe
 from i2moe_plugin.tasks import Classification, Multilabel, Regression
 
-#: A mean that is no further from 0 than so many standard errors is not claimed.
+#: A mean that is no further from 0 than so many standard errors is not claimed; nor is one that is
+#: not larger than these and its margin together.
 ERRORS = 2.0
 DEFINITION = "additive"
 TOTAL = "total"
@@ -39,6 +40,9 @@ class MeanParts:
         parts: the names of the parts for people: those of experts, in order.
         bits: [M + 2] means over test samples, and over runs where there are several.
         errors: [M + 2] standard errors, over samples and trainings.
+        margins: [M + 2] bits by which each part may be too large, since the models that it is
+            measured against have not learned all there is; NaN where a run does not know. See
+            :attr:`~i2moe_plugin.interactions.fitted.Fitted.margins`.
         total, total_error: of their sum: what the prediction knows beyond the prior.
         alone: [M]: what the unimodal expert of each modality knows.
         redundancy_most: redundancy by the minimum rule, the largest that definitions give.
@@ -52,6 +56,7 @@ class MeanParts:
     parts: tuple[str, ...]
     bits: NDArray[np.float64]
     errors: NDArray[np.float64]
+    margins: NDArray[np.float64]
     total: float
     total_error: float
     alone: NDArray[np.float64]
@@ -68,9 +73,17 @@ class MeanParts:
 
     @property
     def claimed(self) -> tuple[bool, ...]:
-        """Whether each part is distinguishable from zero; none is where nothing is known."""
-        beyond = np.abs(self.bits) > ERRORS * self.errors
+        """Whether each part can be told from zero; none can where nothing is known."""
+        above = self.bits > ERRORS * self.errors + np.nan_to_num(self.margins)
+        beyond = above | (self.bits < -ERRORS * self.errors)
         return tuple(bool(one) and self.something for one in beyond)
+
+    @property
+    def doubtful(self) -> tuple[bool, ...]:
+        """Whether each part is beyond its errors, but not beyond its margin too."""
+        beyond = self.bits > ERRORS * self.errors
+        pairs = zip(beyond, self.claimed, strict=True)
+        return tuple(bool(one) and self.something and not sure for one, sure in pairs)
 
     @property
     def ranking(self) -> tuple[int, ...]:
@@ -87,13 +100,20 @@ class MeanParts:
     def as_dict(self) -> dict[str, Any]:
         """Return everything, for JSON."""
         low, high = self.redundancy
-        values = zip(self.parts, self.bits, self.errors, self.claimed, strict=True)
+        margins = [None if np.isnan(margin) else float(margin) for margin in self.margins]
+        values = zip(self.parts, self.bits, self.errors, margins, self.claimed, strict=True)
         return {
             "output": self.output,
             "definition": DEFINITION,
             "parts": [
-                {"part": part, "bits": float(bits), "error": float(error), "claimed": claimed}
-                for part, bits, error, claimed in values
+                {
+                    "part": part,
+                    "bits": float(bits),
+                    "error": float(error),
+                    "margin": margin,
+                    "claimed": claimed,
+                }
+                for part, bits, error, margin, claimed in values
             ],
             "total": {"bits": self.total, "error": self.total_error, "claimed": self.something},
             "ranking": [self.parts[place] for place in self.ranking],
@@ -131,7 +151,18 @@ class MeanParts:
                 f"Below zero: {', '.join(below)} bit: there the models do worse on test data than "
                 "on the validation data that they were calibrated on."
             )
-        unclear = [name for name, sure in zip(self.parts, self.claimed, strict=True) if not sure]
+        doubts = [
+            f"{self.parts[k]} {self.bits[k]:.3f} (by {self.margins[k]:.3f})"
+            for k, doubt in enumerate(self.doubtful)
+            if doubt
+        ]
+        if doubts:
+            said.append(
+                f"Doubtful: {', '.join(doubts)} bit: the models that they are measured against may "
+                "learn so much more from more data, and the parts shrink by it."
+            )
+        states = zip(self.parts, self.claimed, self.doubtful, strict=True)
+        unclear = [name for name, sure, doubt in states if not (sure or doubt)]
         if unclear:
             said.append(f"Not distinguishable from zero: {', '.join(unclear)}.")
         said += [
@@ -189,12 +220,14 @@ def evidence(runs: Outputs | Sequence[Outputs]) -> list[MeanParts]:
         spread = means.var(0, ddof=1) / len(several)
     errors = np.sqrt(np.mean([samples for samples, _ in variances], 0) + spread)
     informations = np.mean(alone, 0)
+    margins = np.mean([run.evidence()[0].margins for run in several], 0)
     return [
         MeanParts(
             output=name,
             parts=part_labels(first),
             bits=means.mean(0)[column, :-1],
             errors=errors[column, :-1],
+            margins=margins[column],
             total=float(means.mean(0)[column, -1]),
             total_error=float(errors[column, -1]),
             alone=informations[column],
@@ -229,7 +262,7 @@ def part_summary(
 
     Returns:
         A row for each group, output and part: ``group``, ``output``, ``part``, ``bits``, ``error``,
-        ``claimed``, ``samples``.
+        ``margin``, ``claimed``, ``doubtful``, ``samples``.
 
     Raises:
         ConfigError: see :func:`evidence`.
@@ -244,8 +277,9 @@ def part_summary(
         if len(places) < 2:
             continue
         for one in evidence([run.rows(places) for run in runs]):
-            values = [*zip(one.parts, one.bits, one.errors, one.claimed, strict=True)]
-            values.append((TOTAL, one.total, one.total_error, one.something))
+            columns = one.parts, one.bits, one.errors, one.margins, one.claimed, one.doubtful
+            values = [*zip(*columns, strict=True)]
+            values.append((TOTAL, one.total, one.total_error, 0.0, one.something, False))
             rows += [
                 {
                     "group": group,
@@ -253,10 +287,12 @@ def part_summary(
                     "part": part,
                     "bits": float(bits),
                     "error": float(error),
+                    "margin": float(margin),
                     "claimed": sure,
+                    "doubtful": doubt,
                     "samples": len(places),
                 }
-                for part, bits, error, sure in values
+                for part, bits, error, margin, sure, doubt in values
             ]
     return pd.DataFrame(rows)
 

@@ -19,8 +19,8 @@ from i2moe_plugin.interpretation.figures.drawing import (
 def parts(frame: pd.DataFrame, title: str = "What carried the prediction") -> go.Figure:
     """Draw stacked bars of mean parts, one a group and predicted thing, with intervals.
 
-    A bar that is only an outline is not distinguishable from zero; the interval is two standard
-    errors to each side; the diamond is the total.
+    A bar that is only an outline is not claimed: it is not distinguishable from zero, or doubtful;
+    the interval is two standard errors to each side; the diamond is the total.
 
     Args:
         frame: of :func:`~i2moe_plugin.interpretation.part_summary`.
@@ -64,9 +64,10 @@ def parts(frame: pd.DataFrame, title: str = "What carried the prediction") -> go
     figure.update_layout(barmode="relative")
     figure.update_xaxes(title="bits (mean over test samples, ± 2 standard errors)")
     figure.update_yaxes(autorange="reversed", showgrid=False)
+    unclear = " (not distinguishable from zero)"
     told = [
         f"{row.bar}, {row.part}: {row.bits:.3f} ± {row.error:.3f}"
-        f"{'' if row.claimed else ' (not distinguishable from zero)'}"
+        f"{' (doubtful)' if row.doubtful else unclear if not row.claimed else ''}"
         for row in frame.itertuples()
     ]
     return with_alt(figure, "Parts of the prediction in bits. " + "; ".join(told) + ".")
