@@ -242,6 +242,20 @@ def test_a_state_carries_the_calibration_and_more_training_drops_it():
     assert not np.allclose(trainer.predict(batches).prediction, expected)
 
 
+def test_what_is_known_of_training_data_is_kept_beside_validation():
+    model = built(2)
+    x, target = batch(2, samples=24)
+    other = target.clone()
+    other[::4] = (other[::4] + 1) % C  # so validation knows a little less
+    trainer = Trainer(model, metric="loss", lr=1e-2)
+    trainer.fit([(*x, target)], [(*x, other)], 40)
+    fitted = model.fitted
+    outputs = fitted.members.pooled(trainer.predict([(*x, target)]).outputs)
+    known = fitted.calibration.information(outputs, target.numpy()).mean(0)
+    np.testing.assert_allclose(fitted.trained_bits, known, atol=1e-6)
+    assert (fitted.trained_bits > fitted.calibration.bits + 0.1).any()
+
+
 def test_absent_modalities_are_done_without():
     model = built()
     trained(model)

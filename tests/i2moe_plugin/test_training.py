@@ -505,6 +505,16 @@ def test_predictions_of_vanilla_and_of_nothing():
     assert math.isnan(nothing.loss)
 
 
+def test_predicting_the_first_samples_alone():
+    trainer, (train, _) = trainer_of(model_of()), loaders()
+    rows = [
+        tuple(part[start : start + 8] for part in train.dataset[:]) for start in range(0, 37, 8)
+    ]
+    whole, some = trainer.predict(rows), trainer.predict(rows, most=12)
+    assert len(some.prediction) == 16
+    np.testing.assert_array_equal(some.prediction, whole.prediction[:16])
+
+
 def test_predicting_without_a_modality():
     trainer, data = trainer_of(model_of(masking="mean")), split(20)
     trainer.fit(*loaders(), epochs=1)

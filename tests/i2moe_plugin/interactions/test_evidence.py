@@ -397,3 +397,65 @@ def test_other_units_change_predictions_and_no_bits():
     np.testing.assert_allclose(other.predict(scaled), fitted.predict(outputs) * deviation + mean)
     np.testing.assert_allclose(other.parts(scaled, wanted), fitted.parts(outputs, target))
     np.testing.assert_allclose(other.errors(scaled, wanted), fitted.errors(outputs, target))
+
+
+@pytest.mark.parametrize("task", TASKS, ids=str)
+def test_margins_by_the_formula(task):
+    members = Members(2, copies=1, joint=1)
+    outputs, target = drawn(task, 2)
+    totals = target_totals(task, target)
+    fitted = Fitted.fit(members, task, outputs, target, totals, len(target))
+    assert np.isnan(fitted.margins).all()
+    seen, truth = drawn(task, 2, seed=1)
+    fitted = fitted.with_training(seen, truth)
+    calibration = fitted.calibration
+    known = calibration.information(seen, truth).mean(0)
+    for column, rows in enumerate(calibration.coefficients):
+        for part, row in enumerate(rows):
+            naive = sum(
+                -weight * max(0.0, known[column, model] - calibration.bits[column, model]) / 2
+                for model, weight in enumerate(row)
+                if weight < 0
+            )
+            assert fitted.margins[column, part] == pytest.approx(naive, abs=1e-12)
+    again = Fitted.read(task, fitted.record())
+    np.testing.assert_array_equal(again.margins, fitted.margins)
+    former = {key: value for key, value in fitted.record().items() if key != "trained_bits"}
+    assert np.isnan(Fitted.read(task, former).margins).all()
+    with pytest.raises(ConfigError, match="trained_bits has the shape"):
+        Fitted.read(task, {**fitted.record(), "trained_bits": [[0.0]]})
+
+
+def test_a_margin_is_what_a_model_of_few_samples_lacks():
+    """A second modality that copies the first helps it by what it has not learned of few samples.
+
+    Oracle: the information of the distribution itself, against models of maximum likelihood.
+    """
+    task, features, samples = Classification(2), 12, 400
+    truth = np.random.default_rng(0).normal(0, 0.5, features)
+    lacking, told = [], []
+    for seed in range(20):
+        rng = np.random.default_rng((1, seed))
+
+        def split(count, rng=rng):
+            x = rng.normal(size=(count, features))
+            return x, (rng.random(count) < 1 / (1 + np.exp(-x @ truth))).astype(int)
+
+        train, valid, fresh = split(samples), split(20_000), split(20_000)
+        model = LogisticRegression(C=np.inf, max_iter=1000).fit(*train)
+
+        def outputs(x, model=model):
+            own = np.stack([np.zeros(len(x)), model.decision_function(x)], 1)
+            nothing = np.zeros_like(own)
+            return np.stack([own, nothing, own, own], 1)
+
+        totals = target_totals(task, train[1])
+        members = Members(2, copies=1, joint=1)
+        fitted = Fitted.fit(members, task, outputs(valid[0]), valid[1], totals, samples)
+        fitted = fitted.with_training(outputs(train[0]), train[1])
+        told.append(fitted.margins[0, 2])  # synergy: against the additive model of both
+        learned = fitted.calibration.information(outputs(fresh[0]), fresh[1]).mean(0)[0, 0]
+        sign = 2 * fresh[1] - 1
+        there = np.log2(2 / (1 + np.exp(-sign * (fresh[0] @ truth)))).mean()
+        lacking.append(there - learned)
+    assert np.mean(told) == pytest.approx(np.mean(lacking), rel=0.35)

@@ -131,6 +131,44 @@ def test_what_is_worse_than_the_prior_is_said():
     assert "Below zero: redundancy -0.500 bit" in " ".join(one.sentences())
 
 
+def test_what_models_may_still_learn_is_not_claimed():
+    plain = interpret.evidence(drawn(strength=(3.0, 0.0, 3.0, 4.0), seed=1))[0]
+    assert np.isnan(plain.margins).all(), "nothing is known of training"
+    assert [one["margin"] for one in plain.as_dict()["parts"]] == [None] * 4
+    one = replace(
+        plain,
+        bits=np.array([0.5, 0.06, 0.03, -0.5]),
+        errors=np.array([0.01, 0.01, 0.02, 0.01]),
+        margins=np.array([0.2, 0.05, 0.2, 0.9]),
+    )
+    assert one.claimed == (True, False, False, True)
+    assert one.doubtful == (False, True, False, False)
+    assert one.ranking == (0,)
+    said = " ".join(one.sentences())
+    assert "Doubtful: unique: video 0.060 (by 0.050) bit" in said
+    assert "Not distinguishable from zero: synergy." in said
+    assert one.as_dict()["parts"][1]["margin"] == 0.05
+    nothing = replace(one, total=0.0)
+    assert nothing.claimed == nothing.doubtful == (False,) * 4
+
+
+def test_margins_are_means_over_runs_and_stand_in_the_summary():
+    seen = np.random.default_rng(5).normal(size=(50, 8, 2))
+    runs = []
+    for training in range(2):
+        run = drawn(training=training, strength=(1.0, 0.5, 1.5, 2.0))
+        target = np.random.default_rng(training).integers(2, size=50)
+        # Training data of which the models know much: their outputs for it are the labels.
+        known = 3 * np.eye(2)[target][:, None] + 0.1 * seen
+        runs.append(replace(run, fitted=run.fitted.with_training(known, target)))
+    (one,) = interpret.evidence(runs)
+    np.testing.assert_allclose(one.margins, np.mean([run.fitted.margins[0] for run in runs], 0))
+    assert (one.margins > 0).any()
+    frame = interpret.part_summary(runs)
+    np.testing.assert_allclose(frame["margin"], [*one.margins, 0])
+    assert frame["doubtful"].tolist() == [*one.doubtful, False]
+
+
 def test_groups_are_parts_of_the_whole():
     outputs = drawn(Classification(3), strength=(1.0, 0.5, 1.5, 2.0))
     whole = interpret.part_summary(outputs)
