@@ -3,11 +3,14 @@ from importlib.metadata import entry_points
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
+from i2moe_plugin.benchmarks.cli import main
+from i2moe_plugin.benchmarks.data.open import open_dataset
 from i2moe_plugin.benchmarks.datasets import datasets
 from i2moe_plugin.benchmarks.run import recipes
 from i2moe_plugin.benchmarks.run import settings as module
-from i2moe_plugin.benchmarks.run.recipes import load_recipe
+from i2moe_plugin.benchmarks.run.recipes import load_recipe, tuned_recipe, tuned_recipes
 from i2moe_plugin.benchmarks.run.settings import (
     RunSettings,
     parse_assignments,
@@ -136,3 +139,29 @@ def test_recipe_of_another_shape_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(recipes.resources, "files", lambda _: tmp_path)
     with pytest.raises(ConfigError, match="recipe htad"):
         load_recipe("htad")
+
+
+@pytest.mark.parametrize(("dataset", "fusion"), tuned_recipes())
+def test_tuned_recipes_were_tuned_alike_on_the_data_that_ship(dataset, fusion):
+    recipe = tuned_recipe(dataset, fusion)
+    tuned = recipe["tuned"]
+    assert tuned["data"] == open_dataset(dataset).content_hash()
+    assert not {*tuned["seeds"]} & {*range(10)}, "run takes these by default"
+    assert {"vanilla", "i2moe"} <= {*recipe["methods"]}
+    for method, found in tuned["methods"].items():
+        trials = found["finished"] + found["pruned"] + found["failed"]
+        assert trials == tuned["trials"]
+        settings, sources = resolve(dataset, fusion, {}, recipe=recipe, method=method)
+        for key, cell in recipe["methods"][method].items():
+            assert (getattr(settings, key), sources[key]) == (cell["value"], cell["source"])
+
+
+def test_a_tuned_recipe_that_does_not_ship_is_refused():
+    with pytest.raises(
+        ConfigError, match=r"no tuned recipe of lrtf on icons ships; .*lrtf on htad"
+    ):
+        tuned_recipe("icons", "lrtf")
+    given = ["run", "--recipe", "tuned", "--dataset", "icons", "--fusion", "lrtf"]
+    done = CliRunner().invoke(main, given)
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "i2moe-bench tune --fusion lrtf --dataset icons" in " ".join(done.stderr.split())
