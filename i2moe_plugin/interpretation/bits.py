@@ -25,6 +25,8 @@ from i2moe_plugin.tasks import Classification, Multilabel, Regression
 #: A mean that is no further from 0 than so many standard errors is not claimed; nor is one that is
 #: not larger than these and its margin together.
 ERRORS = 2.0
+#: Bits that are shown as nothing, and not claimed however small their error is.
+NEGLIGIBLE = 0.0005
 DEFINITION = "additive"
 TOTAL = "total"
 #: Runs from whose spread an error over seeds can be told; from fewer, copies in a run tell it.
@@ -69,19 +71,20 @@ class MeanParts:
     @property
     def something(self) -> bool:
         """Whether anything beyond the prior is known."""
-        return self.total > ERRORS * self.total_error
+        return self.total > max(ERRORS * self.total_error, NEGLIGIBLE)
 
     @property
     def claimed(self) -> tuple[bool, ...]:
         """Whether each part can be told from zero; none can where nothing is known."""
         above = self.bits > ERRORS * self.errors + np.nan_to_num(self.margins)
         beyond = above | (self.bits < -ERRORS * self.errors)
-        return tuple(bool(one) and self.something for one in beyond)
+        seen = beyond & (np.abs(self.bits) >= NEGLIGIBLE)
+        return tuple(bool(one) and self.something for one in seen)
 
     @property
     def doubtful(self) -> tuple[bool, ...]:
         """Whether each part is beyond its errors, but not beyond its margin too."""
-        beyond = self.bits > ERRORS * self.errors
+        beyond = self.bits > np.maximum(ERRORS * self.errors, NEGLIGIBLE)
         pairs = zip(beyond, self.claimed, strict=True)
         return tuple(bool(one) and self.something and not sure for one, sure in pairs)
 

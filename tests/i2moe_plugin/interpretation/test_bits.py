@@ -148,6 +148,8 @@ def test_what_models_may_still_learn_is_not_claimed():
     assert "Doubtful: unique: video 0.060 (by 0.050) bit" in said
     assert "Not distinguishable from zero: synergy." in said
     assert one.as_dict()["parts"][1]["margin"] == 0.05
+    tiny = replace(one, bits=np.array([0.0004, -0.0004, 0.0, 1.0]), errors=np.full(4, 1e-6))
+    assert tiny.claimed == (False, False, False, True)
     nothing = replace(one, total=0.0)
     assert nothing.claimed == nothing.doubtful == (False,) * 4
 
