@@ -140,7 +140,7 @@ def build(
         {
             "version": __version__,
             "made": datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
-            "caveat": CAVEAT,
+            "caveat": CAVEAT if packed else "",  # only mixtures have weights
             "verdicts": [verdict_sentence(group) for group in groups],
             "comparison": comparison_rows(groups),
             "groups": [

@@ -250,3 +250,4 @@ def test_the_report_has_parts_in_bits_above_what_weights_say(in_parts, tmp_path)
         assert title in text
     assert "What may be claimed of this run" in text
     assert "not distinguishable from zero" in text
+    assert "Before you read a weight" not in text, "there are no weights"
