@@ -43,7 +43,7 @@ from i2moe_plugin.benchmarks.commands.options import (
     "--recipe",
     metavar="FILE|tuned",
     help="A recipe in place of the data set's own, such as tune writes; tuned is the one that "
-    "ships (htad, brca, emoji).",
+    "ships, of htad or brca with lrtf.",
 )
 @click.option("--fresh", is_flag=True, help="Repeat runs that are finished.")
 @click.option("--no-cache", is_flag=True, help="Compute kept features of frozen networks again.")
