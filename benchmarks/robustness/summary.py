@@ -54,8 +54,8 @@ def effective_robustness(
     0.25
     """
     one, other = np.asarray(values), np.asarray(reference)
-    gained = float((one - (other + one[0] - other[0])).sum())
-    return gained if higher else -gained
+    gained = float(((one - one[0]) - (other - other[0])).sum())  # of itself exactly 0
+    return gained if higher else 0.0 - gained
 
 
 @dataclass(frozen=True)

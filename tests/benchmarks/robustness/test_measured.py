@@ -123,6 +123,8 @@ def test_both_measures_are_those_of_multibench():
     gained = sum(one - other for one, other in zip(ours, moved, strict=True))
     assert effective_robustness(ours, late) == pytest.approx(gained)
     assert effective_robustness(ours, late, higher=False) == pytest.approx(-gained)
+    for higher in (True, False):  # of itself it is 0, which is shown without a minus
+        assert str(effective_robustness(ours, ours, higher)) == "0.0"
 
 
 def test_subsets_of_many_modalities_are_bounded():
