@@ -231,7 +231,7 @@ class Dask:
         import asyncio
         from concurrent.futures import ThreadPoolExecutor
 
-        from distributed.comm import connect
+        from distributed.comm.core import connect
         from distributed.core import send_recv
 
         async def ask() -> Any:
