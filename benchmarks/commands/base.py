@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
+import math
 import os
 import signal
 import threading
+import time
 import types
 import typing
 from collections.abc import Iterator, Sequence
@@ -25,6 +28,8 @@ from i2moe_plugin.errors import I2MoEError
 
 #: What the command line says, as text by parameter, in a context's ``meta``.
 GIVEN = f"{__name__}.given"
+#: Seconds in which several signals count as one.
+AT_ONCE = 2.0
 
 
 class Command(click.Command):
@@ -157,23 +162,26 @@ class Group(click.Group):
         """
         if os.environ.get("NO_COLOR"):
             ctx.color = False
-        try:
-            with _terminated_as_interrupted():
+        with _interrupted_once():
+            try:
                 return super().invoke(ctx)
-        except I2MoEError as error:
-            command = self.commands.get(ctx.invoked_subcommand or "")
-            name, code = getattr(command, "failure", ("error", 1))
-            click.secho(f"{name}: ", fg="red", bold=True, nl=False, err=True)
-            click.echo(str(error), err=True)
-            ctx.exit(code)
-        except KeyboardInterrupt as error:
-            word, code = (
-                ("terminated", 143) if isinstance(error, _Terminated) else ("interrupted", 130)
-            )
-            click.echo(
-                f"\n{word}: finished runs are kept; the same command goes on from there.", err=True
-            )
-            ctx.exit(code)
+            except I2MoEError as error:
+                command = self.commands.get(ctx.invoked_subcommand or "")
+                name, code = getattr(command, "failure", ("error", 1))
+                click.secho(f"{name}: ", fg="red", bold=True, nl=False, err=True)
+                click.echo(str(error), err=True)
+                ctx.exit(code)
+            except KeyboardInterrupt as error:
+                # What Python and torch do at their end is no place for another one.
+                atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
+                word, code = (
+                    ("terminated", 143) if isinstance(error, _Terminated) else ("interrupted", 130)
+                )
+                click.echo(
+                    f"\n{word}: finished runs are kept; the same command goes on from there.",
+                    err=True,
+                )
+                ctx.exit(code)
 
 
 class _Terminated(KeyboardInterrupt):
@@ -181,17 +189,30 @@ class _Terminated(KeyboardInterrupt):
 
 
 @contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    """Raise :class:`_Terminated` in the block on SIGTERM."""
+def _interrupted_once() -> Iterator[None]:
+    """Raise :class:`_Terminated` in the block on SIGTERM, and KeyboardInterrupt on Ctrl-C.
 
-    def terminate(*_: object) -> None:
-        raise _Terminated
+    One of them, where several come at once: a second one would break off what the first one ends,
+    such as processes. One that comes later is raised too, should the first have been lost.
+    """
+    last = -math.inf
+
+    def interrupt(number: int, _: object) -> None:
+        nonlocal last
+        before, last = last, time.monotonic()
+        if last - before > AT_ONCE:
+            raise _Terminated if number == signal.SIGTERM else KeyboardInterrupt
 
     if threading.current_thread() is not threading.main_thread():  # only that one is told
         yield
         return
-    before = signal.signal(signal.SIGTERM, terminate)
+    told = {signal.SIGTERM: signal.getsignal(signal.SIGTERM)}
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # nohup has it ignored
+        told[signal.SIGINT] = signal.default_int_handler
+    for number in told:
+        signal.signal(number, interrupt)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, before in told.items():
+            signal.signal(number, before)

@@ -109,7 +109,8 @@ def suite(
 
     open_data, store = functools.partial(open_cell, sample=samples), RunStore(out)
     if (cluster is None and not quiet()) or dry_run:
-        found = estimate(GridRunner(store, open_data, jobs, retry=retry), grid)
+        runner = GridRunner(store, open_data, jobs, retry=retry, progress=not quiet())
+        found = estimate(runner, grid)
         if dry_run:
             tell_estimate(found, as_json)
             return

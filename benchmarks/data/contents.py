@@ -172,7 +172,7 @@ class Contents:
         kept = [modality for modality in self.modalities if modality.name in names]
         if len(kept) == len(known):
             return self
-        check_some_there(kept)
+        check_some_there(kept, chosen=True)
         chosen = [modality.name for modality in kept]
         return replace(
             self,
@@ -258,8 +258,12 @@ def are_names(value: Any) -> bool:
     return isinstance(value, (list, tuple)) and all(isinstance(name, str) for name in value)
 
 
-def check_some_there(modalities: Sequence[Modality]) -> None:
+def check_some_there(modalities: Sequence[Modality], chosen: bool = False) -> None:
     """Refuse samples that lack every one of these modalities.
+
+    Args:
+        modalities: those that are read.
+        chosen: they are some of the data set's.
 
     Raises:
         DatasetError: there are some; names the first.
@@ -269,9 +273,13 @@ def check_some_there(modalities: Sequence[Modality]) -> None:
     if missing and len(missing) == len(columns):
         bare = np.flatnonzero(np.logical_and.reduce(missing))
         if len(bare):
+            names = ", ".join(modality.name for modality in modalities)
+            such = f"({len(bare)}), such as that of row {bare[0] + 1}"
             raise DatasetError(
-                f"samples that lack every modality ({len(bare)}), such as that of row "
-                f"{bare[0] + 1}: leave them out of the files."
+                f"samples that have none of the chosen modalities, {names} {such}: choose some of "
+                "which each sample has one, or leave those samples out of the files."
+                if chosen
+                else f"samples that lack every modality {such}: leave them out of the files."
             )
 
 

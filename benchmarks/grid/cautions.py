@@ -17,7 +17,7 @@ _CONSTANT, _LINEAR, _BOOSTING, _ALONE = KINDS
 #: What is said of the best simple model of some kinds.
 SENTENCES = {
     (_CONSTANT,): "Predicting the same for every sample is no worse than what was trained",
-    (_ALONE,): "One modality alone is better, with a linear model,",
+    (_ALONE,): "One modality alone is no worse, with a linear model,",
     (_LINEAR, _BOOSTING): "A simple model of all modalities is better",
 }
 
@@ -55,8 +55,8 @@ def _simple_is_better(cells: Sequence[CellRuns], baselines: Sequence[Baseline]) 
         best = max(rows, key=lambda one: sign * one.test[metric], default=None)
         if best is None:
             continue
-        # What is exactly as good as a constant has learned nothing.
-        beats = operator.ge if kinds == (_CONSTANT,) else operator.gt
+        # A joint model has to be better than a constant, and than one modality alone.
+        beats = operator.gt if _LINEAR in kinds else operator.ge
         beaten = {n: v for n, v in ours.items() if beats(sign * best.test[metric], sign * v)}
         if beaten:
             figures = ", ".join(f"{name} {format_value(metric, v)}" for name, v in beaten.items())

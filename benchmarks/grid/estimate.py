@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from i2moe_plugin.benchmarks.data.cache import nothing_computed
+from i2moe_plugin.benchmarks.data.frozen import progress_bar
 from i2moe_plugin.benchmarks.data.open import OpenedDataset
 from i2moe_plugin.benchmarks.grid.cells import Grid
 from i2moe_plugin.benchmarks.grid.failures import in_one_line
@@ -97,7 +98,7 @@ def estimate(runner: GridRunner, grid: Grid) -> Estimate:
     this machine, as busy as it is now.
 
     Args:
-        runner: with its store, workers and data.
+        runner: with its store, workers and data; with ``progress``, a bar shows the cells.
         grid: what is to be run.
 
     Raises:
@@ -105,9 +106,12 @@ def estimate(runner: GridRunner, grid: Grid) -> Estimate:
     """
     found: list[CellEstimate] = []
     seconds, memory, most_workers = 0.0, 0, 1
-    with nothing_computed():
+    with (
+        nothing_computed(),
+        progress_bar("a few steps of each cell", len(grid.cells), runner.progress) as advance,
+    ):
         for group, data in runner.survey(grid):
-            told = _estimated(runner, group, data)
+            told = _estimated(runner, group, data, advance)
             found += told.cells
             seconds += told.seconds
             memory, most_workers = max(memory, told.memory), max(most_workers, told.workers)
@@ -144,7 +148,12 @@ class _Group:
     workers: int
 
 
-def _estimated(runner: GridRunner, group: list[CellRuns], data: OpenedDataset | None) -> _Group:
+def _estimated(
+    runner: GridRunner,
+    group: list[CellRuns],
+    data: OpenedDataset | None,
+    advance: Callable[[int], None],
+) -> _Group:
     waiting = [attempt.settings for cell in group for attempt in _left(cell)]
     workers, reason = 1, ""
     if data is not None and waiting:
@@ -163,6 +172,7 @@ def _estimated(runner: GridRunner, group: list[CellRuns], data: OpenedDataset | 
                 one = CellEstimate(cell, reason=in_one_line(error))
         cells.append(one)
         costs += [one.cost] * one.left if one.cost else []
+        advance(1)
     workers = max(1, min(workers, len(costs)))
     needs = sorted((cost.memory for cost in costs), reverse=True)
     seconds = makespan([cost.seconds for cost in costs], workers)

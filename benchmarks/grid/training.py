@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -15,7 +16,7 @@ from i2moe_plugin.benchmarks.run.environment import device_kind
 from i2moe_plugin.benchmarks.run.execute import execute, run_name
 from i2moe_plugin.benchmarks.run.settings import RunSettings
 from i2moe_plugin.benchmarks.run.store import RunStore
-from i2moe_plugin.errors import RunError
+from i2moe_plugin.errors import DatasetError, RunError
 
 #: The data set that this process opened last for a pickled task, by its key. Grids go through
 #: their data sets one after another, so that more need not be kept.
@@ -54,7 +55,13 @@ class SharedData:
         if self._data is None:
             if self._key not in _kept:
                 _kept.clear()
-                _kept[self._key] = self._open(self._cell)
+                try:
+                    _kept[self._key] = self._open(self._cell)
+                except DatasetError as error:
+                    raise DatasetError(
+                        f"a worker on {platform.node()} cannot open the data set: {error} Workers "
+                        "need its folder at the same path as this process."
+                    ) from error
             self._data = _kept[self._key]
         return self._data
 

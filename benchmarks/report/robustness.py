@@ -32,12 +32,12 @@ from i2moe_plugin.interpretation.figures.drawing import (
 
 _CURVES = (
     "Each modality of the test samples is corrupted more and more, as in MultiBench; at level 0 is "
-    "the run's own result. Whiskers are 95 % intervals over seeds, where there are at least three. "
-    "docs/robustness.md states the corruptions."
+    "the run's own result. Whiskers are 95 % intervals over seeds, or over splits where runs are "
+    "on several, if there are at least three. docs/robustness.md states the corruptions."
 )
 _ABSENT = (
     "The trained models, tested with some of the modalities. Whiskers are 95 % intervals over "
-    "seeds, where there are at least three."
+    "seeds, or over splits where runs are on several, if there are at least three."
 )
 
 

@@ -12,11 +12,15 @@ from typing import Any
 
 import numpy as np
 
+from i2moe_plugin.benchmarks.data.splits import OWN_SPLIT
+from i2moe_plugin.benchmarks.grid.runs import test_share
 from i2moe_plugin.benchmarks.robustness.curves import LEVELS
 from i2moe_plugin.benchmarks.run.store import Run
 from i2moe_plugin.benchmarks.statistics.paired import (
     FEWEST_SEEDS,
     compare,
+    corrected_resampled,
+    split_means,
     summarise,
     t_interval,
 )
@@ -25,6 +29,8 @@ from i2moe_plugin.tasks import HIGHER_IS_BETTER
 #: MultiBench's late fusion: encoders, their latents side by side, a head.
 LATE_FUSION = "concat"
 Measured = Mapping[str, Any]
+#: What tells a run from the others of its kind: its seed, or ``SPLIT:SEED``.
+Place = int | str
 
 
 def relative_robustness(values: Sequence[float]) -> float:
@@ -48,8 +54,8 @@ def effective_robustness(
     0.25
     """
     one, other = np.asarray(values), np.asarray(reference)
-    gained = float((one - (other + one[0] - other[0])).sum())
-    return gained if higher else -gained
+    gained = float(((one - one[0]) - (other - other[0])).sum())  # of itself exactly 0
+    return gained if higher else 0.0 - gained
 
 
 @dataclass(frozen=True)
@@ -61,19 +67,57 @@ class Group:
         metric: what is measured.
         data: equal for groups with the same samples.
         fusion: the backbone.
-        measured: method -> seed -> what :func:`measure_curves` or :func:`measure_absence` gave.
+        measured: method -> place of the run -> what :func:`measure_curves` or
+            :func:`measure_absence` gave.
+        splits: the split of each place, of splits that were drawn anew; else none.
+        test_share: number of test samples over that of training samples; None of older runs.
     """
 
     name: str
     metric: str
     data: str
     fusion: str
-    measured: Mapping[str, Mapping[int, Measured]]
+    measured: Mapping[str, Mapping[Place, Measured]]
+    splits: Mapping[Place, str]
+    test_share: float | None
 
     @property
     def higher(self) -> bool:
         """Whether a higher value of the metric is better."""
         return bool(HIGHER_IS_BETTER.get(self.metric))
+
+    def interval(self, values: Mapping[Place, float]) -> tuple[float, float] | None:
+        """Return the 95 % interval of a mean over seeds, or over splits; None of too few."""
+        found = np.array(list(values.values()), dtype=float)
+        splits = [self.splits[place] for place in values if place in self.splits]
+        if len(set(splits)) < 2:
+            return t_interval(found) if len(found) >= FEWEST_SEEDS else None
+        means = split_means(found, splits)
+        if len(means) < FEWEST_SEEDS or self.test_share is None:
+            return None
+        over = corrected_resampled(means, self.test_share)
+        return (float(means[0]), float(means[0])) if over is None else over[0]
+
+    def summary(self, values: Mapping[Place, float]) -> dict[str, Any]:
+        """Return mean, deviation, number, interval and the values themselves, for JSON."""
+        interval = self.interval(values)
+        return {
+            **summarise(list(values.values())),
+            "low": None if interval is None else interval[0],
+            "high": None if interval is None else interval[1],
+            "values": {str(place): value for place, value in values.items()},
+        }
+
+    def compared(
+        self, ours: Mapping[Place, float], theirs: Mapping[Place, float]
+    ) -> dict[str, Any] | None:
+        """Compare with vanilla, paired by run; None where no run has both, or of a plain loss."""
+        shared = [place for place in ours if place in theirs]
+        if not shared or self.metric not in HIGHER_IS_BETTER:
+            return None
+        first, second = ([one[place] for place in shared] for one in (theirs, ours))
+        splits = [self.splits[place] for place in shared if place in self.splits]
+        return compare(self.metric, first, second, splits, self.test_share).as_dict()
 
 
 def group_measured(runs: Sequence[Run], measure: Callable[[Run], Measured | None]) -> list[Group]:
@@ -83,15 +127,18 @@ def group_measured(runs: Sequence[Run], measure: Callable[[Run], Measured | None
         runs: finished ones; one met twice counts once.
         measure: gives what was measured of a run; None leaves it out.
     """
-    alike: dict[str, dict[str, dict[int, Measured]]] = {}
+    alike: dict[str, dict[str, dict[Place, Measured]]] = {}
     firsts: dict[str, Run] = {}
+    splits: dict[Place, str] = {}
     for run in runs:
         found = measure(run)
         if found is not None:
             key = run.configuration
             firsts.setdefault(key, run)
             methods = alike.setdefault(key, {})
-            methods.setdefault(run.method, {}).setdefault(run.seed, found)
+            methods.setdefault(run.method, {}).setdefault(run.place, found)
+            if run.split != OWN_SPLIT:
+                splits[run.place] = run.split
     names = [f"{run.settings['fusion']} on {run.settings['dataset']}" for run in firsts.values()]
     groups = []
     for place, (key, run) in enumerate(firsts.items()):
@@ -100,11 +147,17 @@ def group_measured(runs: Sequence[Run], measure: Callable[[Run], Measured | None
             name += f", settings {names[: place + 1].count(name)}"
         settings = run.settings
         data = [settings[part] for part in ("dataset", "data_settings")]
-        data += [settings.get("splits"), settings.get("data")]
-        ordered = dict(sorted(alike[key].items(), key=lambda item: item[0] != "vanilla"))
+        drawn = run.split != OWN_SPLIT
+        kind = f"of{run.split.partition('of')[2]}"  # of which this is one
+        data += [kind if drawn else settings.get("splits"), settings.get("data")]
+        ordered = {
+            method: dict(sorted(places.items(), key=lambda item: (len(str(item[0])), str(item[0]))))
+            for method, places in sorted(alike[key].items(), key=lambda item: item[0] != "vanilla")
+        }
         metric = str(next(iter(next(iter(ordered.values())).values()))["metric"])
         told = json.dumps(data, sort_keys=True)
-        groups.append(Group(name, metric, told, str(settings["fusion"]), ordered))
+        fusion, own = str(settings["fusion"]), splits if drawn else {}
+        groups.append(Group(name, metric, told, fusion, ordered, own, test_share(run)))
     return groups
 
 
@@ -142,53 +195,55 @@ def _curves_of(group: Group, groups: Sequence[Group]) -> dict[str, Any]:
 
 
 def _curve(
-    group: Group, method: str, name: str, reference: Mapping[int, Measured]
+    group: Group, method: str, name: str, reference: Mapping[Place, Measured]
 ) -> dict[str, Any]:
-    """Return one method's curve of one modality, over its seeds."""
-    of_seeds = _values(group.measured[method], name)
+    """Return one method's curve of one modality, over its runs."""
+    of_runs = _values(group.measured[method], name)
     first = next(run for run in group.measured[method].values() if name in run["curves"])
-    table = np.array(list(of_seeds.values()))
-    relative = {seed: relative_robustness(values) for seed, values in of_seeds.items()}
+    table = np.array(list(of_runs.values()))
+    relative = {place: relative_robustness(values) for place, values in of_runs.items()}
     theirs = _values(reference, name)
     effective = {
-        seed: effective_robustness(values, theirs[seed], group.higher)
-        for seed, values in of_seeds.items()
-        if seed in theirs
+        place: effective_robustness(values, theirs[place], group.higher)
+        for place, values in of_runs.items()
+        if place in theirs
     }
     vanilla = {
-        seed: relative_robustness(values)
-        for seed, values in _values(group.measured.get("vanilla", {}), name).items()
+        place: relative_robustness(values)
+        for place, values in _values(group.measured.get("vanilla", {}), name).items()
     }
-    intervals = [_interval(column) for column in table.T]
+    intervals = [
+        group.interval(dict(zip(of_runs, column.tolist(), strict=True))) for column in table.T
+    ]
     return {
         "modality": name,
         "kind": first["curves"][name]["kind"],
         "note": first["curves"][name]["note"],
         "method": method,
-        "values": {str(seed): list(values) for seed, values in of_seeds.items()},
+        "values": {str(place): list(values) for place, values in of_runs.items()},
         "mean": table.mean(0).tolist(),
         "low": [None if one is None else one[0] for one in intervals],
         "high": [None if one is None else one[1] for one in intervals],
-        "relative": _summary(relative),
-        "effective": _summary(effective) if effective else None,
-        "comparison": None if method == "vanilla" else _compared(group.metric, relative, vanilla),
+        "relative": group.summary(relative),
+        "effective": group.summary(effective) if effective else None,
+        "comparison": None if method == "vanilla" else group.compared(relative, vanilla),
     }
 
 
 def _absence_of(group: Group) -> dict[str, Any]:
-    runs = [run for seeds in group.measured.values() for run in seeds.values()]
+    runs = [run for places in group.measured.values() for run in places.values()]
     subsets = list(dict.fromkeys(name for run in runs for name in run["values"]))
     methods = []
-    for method, seeds in group.measured.items():
-        first = next(iter(seeds.values()))
+    for method, places in group.measured.items():
+        first = next(iter(places.values()))
         rows = []
         for name in subsets:
             ours, theirs = (
-                {seed: run["values"][name] for seed, run in one.items() if name in run["values"]}
-                for one in (seeds, group.measured.get("vanilla", {}))
+                {place: run["values"][name] for place, run in one.items() if name in run["values"]}
+                for one in (places, group.measured.get("vanilla", {}))
             )
-            compared = None if method == "vanilla" else _compared(group.metric, ours, theirs)
-            rows.append({"present": name, **_summary(ours), "comparison": compared})
+            compared = None if method == "vanilla" else group.compared(ours, theirs)
+            rows.append({"present": name, **group.summary(ours), "comparison": compared})
         methods.append({"method": method, "fill": first["fill"], "subsets": rows})
     return {
         "name": group.name,
@@ -198,7 +253,7 @@ def _absence_of(group: Group) -> dict[str, Any]:
     }
 
 
-def _reference(group: Group, groups: Sequence[Group]) -> tuple[Mapping[int, Measured], str]:
+def _reference(group: Group, groups: Sequence[Group]) -> tuple[Mapping[Place, Measured], str]:
     """Return the runs that effective robustness is measured against, and what they are."""
     for other in groups:
         late = other.fusion == LATE_FUSION and "vanilla" in other.measured
@@ -212,39 +267,10 @@ def _reference(group: Group, groups: Sequence[Group]) -> tuple[Mapping[int, Meas
     return {}, ""
 
 
-def _values(seeds: Mapping[int, Measured], name: str) -> dict[int, list[float]]:
+def _values(runs: Mapping[Place, Measured], name: str) -> dict[Place, list[float]]:
     return {
-        seed: run["curves"][name]["values"]
-        for seed, run in sorted(seeds.items())
-        if name in run["curves"]
+        place: run["curves"][name]["values"] for place, run in runs.items() if name in run["curves"]
     }
-
-
-def _summary(values: Mapping[int, float]) -> dict[str, Any]:
-    found = np.array(list(values.values()), dtype=float)
-    interval = _interval(found)
-    return {
-        **summarise(list(values.values())),
-        "low": None if interval is None else interval[0],
-        "high": None if interval is None else interval[1],
-        "values": {str(seed): value for seed, value in values.items()},
-    }
-
-
-def _interval(values: Any) -> tuple[float, float] | None:
-    """Return the 95 % interval of a mean over seeds; None of too few."""
-    return t_interval(values) if len(values) >= FEWEST_SEEDS else None
-
-
-def _compared(
-    metric: str, ours: Mapping[int, float], theirs: Mapping[int, float]
-) -> dict[str, Any] | None:
-    """Compare with vanilla, paired by seed; None where no seed has both, or of a plain loss."""
-    shared = [seed for seed in ours if seed in theirs]
-    if not shared or metric not in HIGHER_IS_BETTER:
-        return None
-    first, second = ([one[seed] for seed in shared] for one in (theirs, ours))
-    return compare(metric, first, second).as_dict()
 
 
 def notes_of(record: Mapping[str, Any]) -> Iterator[str]:

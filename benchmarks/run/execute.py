@@ -39,7 +39,7 @@ from i2moe_plugin.benchmarks.run.environment import (
     training_threads,
 )
 from i2moe_plugin.benchmarks.run.files import json_ready, write_json, write_text
-from i2moe_plugin.benchmarks.run.memory import keep_freed_memory
+from i2moe_plugin.benchmarks.run.memory import keep_freed_memory, memory_errors_explained
 from i2moe_plugin.benchmarks.run.model import (
     backbone_notes,
     check_last_batch,
@@ -62,6 +62,10 @@ from i2moe_plugin.training import Predictions, Trainer, count_parameters
 
 #: Seconds of work that a kill may cost, where an epoch does not take longer.
 SAVE_EVERY = 10.0
+_LESS_MEMORY = (
+    "Give a smaller --batch-size (results then differ), fewer runs at a time (--jobs 1), or a "
+    "backbone that takes less."
+)
 
 EpochCallback = Callable[[dict[str, Any]], None]
 
@@ -171,7 +175,10 @@ class _Task:
 def _train(
     task: _Task, data: OpenedDataset, on_epoch: EpochCallback | None, most_threads: int | None
 ) -> None:
-    with ready_trainer(task.settings, data, most_threads) as trainer:
+    with (
+        memory_errors_explained("this run", _LESS_MEMORY),
+        ready_trainer(task.settings, data, most_threads) as trainer,
+    ):
         _train_and_test(task, data, trainer, on_epoch)
 
 

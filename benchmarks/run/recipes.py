@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from i2moe_plugin.benchmarks.formats.tables import load_typed_yaml
 from i2moe_plugin.errors import ConfigError
 
 _PLACE = "i2moe_plugin.benchmarks.recipes"
-_KEYS = ("about", "like", "settings", "fusions", "methods", "tuned")
-_TUNED = ("dataset", "fusion", "data", "seeds")
 #: In place of a file: the recipe of :func:`tuned_recipe`.
 TUNED = "tuned"
 
@@ -129,28 +128,67 @@ def tuned_notes(tuned: Mapping[str, Any], data: str, seeds: Sequence[int]) -> tu
     return tuple(notes)
 
 
+class _Setting(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    value: Any
+    source: str
+
+
+class _Tuned(BaseModel):
+    """What is looked at of what tune writes."""
+
+    model_config = ConfigDict(strict=True)
+
+    dataset: str
+    fusion: str
+    data: str
+    seeds: list[int]
+
+
+_Settings = dict[str, _Setting]
+
+
+class _Recipe(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    about: str | None = None
+    like: str | None = None
+    settings: _Settings | None = None
+    fusions: dict[str, _Settings | None] | None = None
+    methods: dict[str, _Settings | None] | None = None
+    tuned: _Tuned | None = None
+
+
+#: What each part of a recipe has to be.
+_FORMS = {
+    "tuned": f"tuned must hold {', '.join(_Tuned.model_fields)}, as tune writes them",
+    "like": "like names the data set whose recipe has the rest",
+    "about": "about is a text",
+}
+_A_SETTING = (
+    'each setting needs a value and its source, such as lr: {value: 0.001, source: "validation"}'
+)
+
+
 def _parse(text: str, where: str) -> dict[str, Any]:
     try:
         recipe = load_typed_yaml(text)
     except yaml.YAMLError as error:
         raise ConfigError(f"{where} is not YAML: {' '.join(str(error).split())}.") from error
-    if not isinstance(recipe, dict) or not set(recipe) <= {*_KEYS}:
-        raise ConfigError(f"{where} must hold {', '.join(_KEYS[:-1])} and {_KEYS[-1]} only.")
-    groups = [recipe.get("settings")]
-    for part in ("fusions", "methods"):
-        named = recipe.get(part) or {}
-        groups += named.values() if isinstance(named, dict) else [named]
-    for group in groups:
-        if not isinstance(group or {}, dict) or not all(
-            isinstance(cell, dict) and {*cell} == {"value", "source"}
-            for cell in (group or {}).values()
-        ):
-            raise ConfigError(
-                f"{where}: each setting needs a value and its source, such as "
-                'lr: {value: 0.001, source: "validation"}.'
-            )
-    tuned = recipe.get("tuned")
-    if tuned is not None and not (isinstance(tuned, dict) and {*_TUNED} <= {*tuned}):
-        raise ConfigError(f"{where}: tuned must hold {', '.join(_TUNED)}, as tune writes them.")
+    *most, last = _Recipe.model_fields
+    if not isinstance(recipe, dict) or not set(recipe) <= {*most, last}:
+        raise ConfigError(f"{where} must hold {', '.join(most)} and {last} only.")
+    try:
+        _Recipe.model_validate(recipe)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"] if part != "[key]")
+        form = _FORMS.get(str(first["loc"][0]), _A_SETTING)
+        raise ConfigError(f"{where}: {form}; {place}: {first['msg'].lower()}.") from error
     like = recipe.pop("like", None)
-    return {**load_recipe(like), **recipe} if like else recipe
+    if not like:
+        return recipe
+    if not (other := load_recipe(like)):
+        raise ConfigError(f"{where}: like: {like}: no recipe of that data set ships.")
+    return {**other, **recipe}

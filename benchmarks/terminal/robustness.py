@@ -20,8 +20,8 @@ from i2moe_plugin.benchmarks.terminal.tables import Table, print_in_parts
 SHOWN = (0.0, 0.2, 0.5, 1.0)  # levels
 MARKED = "▲ better, ▼ worse than vanilla"
 REST = (
-    ": paired over seeds, the 95 % interval of the difference excludes 0; not corrected for how "
-    "many comparisons there are."
+    ": paired by seed and split, the 95 % interval of the difference excludes 0; not corrected "
+    "for how many comparisons there are."
 )
 
 
@@ -38,7 +38,7 @@ def show_curves(record: Mapping[str, Any]) -> None:
     console.print(
         "Relative: the area under the curve over levels 0 to 1. Effective: how much less the "
         "metric falls than the reference's, summed over the 11 levels; positive is more robust. "
-        "Mean ± deviation over seeds; docs/robustness.md."
+        "Mean ± deviation over seeds and splits; docs/robustness.md."
     )
     if marked:
         console.print(f"{MARKED} of the relative robustness{REST}")

@@ -22,7 +22,7 @@ BLOCK = 4096  # rows at once
 
 
 def missing_rows(
-    files: FolderFiles, entry: ModalityEntry, array: Rows, where: str
+    files: FolderFiles, entry: ModalityEntry, array: Rows, where: str, lengths: Rows | None
 ) -> NDArray[np.bool_] | None:
     """Return which rows lack a modality, [N]; None where its description says of none.
 
@@ -31,6 +31,7 @@ def missing_rows(
         entry: the description.
         array: its values.
         where: what messages call them.
+        lengths: of sequences of varying length, [N].
 
     Raises:
         DatasetError: a column that holds other values than 0 and 1, or has other rows.
@@ -38,7 +39,7 @@ def missing_rows(
     if not entry.missing:
         return None
     if entry.missing is True:
-        return _empty(entry, array, where)
+        return _empty(entry, array, where, lengths)
     named = f"{files.folder / entry.file}: {entry.missing}"
     told = np.asarray(as_numbers(named, files.beside(entry, str(entry.missing)))[:])
     told = told.reshape(len(told)) if told.size == len(told) else told
@@ -53,15 +54,27 @@ def missing_rows(
     return np.asarray(told == 1)
 
 
-def _empty(entry: ModalityEntry, array: Rows, where: str) -> NDArray[np.bool_]:
-    """Return the rows without any value."""
+def _empty(
+    entry: ModalityEntry, array: Rows, where: str, lengths: Rows | None
+) -> NDArray[np.bool_]:
+    """Return the rows without any value; what lies behind a sequence's end is none."""
     if entry.kind == "text" or (entry.kind == "image" and np.dtype(array.dtype).kind in "OSU"):
         return np.array([not (cell or "").strip() for cell in as_texts(where, array)])
     values = as_numbers(where, array)
-    if np.dtype(values.dtype).kind != "f":  # of whole numbers none is missing
+    ends = None if lengths is None else np.asarray(as_numbers(where, lengths)[:]).reshape(-1)
+    if ends is None or len(ends) != len(values) or len(values.shape) != 3:  # refused later
+        ends = None
+    if ends is None and np.dtype(values.dtype).kind != "f":  # of whole numbers none is missing
         return np.zeros(len(values), bool)
-    blocks = [np.asarray(values[start : start + BLOCK]) for start in range(0, len(values), BLOCK)]
-    return np.concatenate([np.isnan(one.reshape(len(one), -1)).all(1) for one in blocks])
+    blocks = []
+    for start in range(0, len(values), BLOCK):
+        absent = np.isnan(np.asarray(values[start : start + BLOCK], float))
+        if ends is not None:
+            steps = np.arange(absent.shape[1])
+            behind = steps >= np.nan_to_num(ends[start : start + BLOCK, None])
+            absent = absent | behind[..., None]
+        blocks.append(absent.reshape(len(absent), -1).all(1))
+    return np.concatenate(blocks)
 
 
 def lacking(name: str, given: Given, splits: Splits) -> Iterator[str]:

@@ -34,7 +34,12 @@ KNOWN = 0.5  # share of texts with a known word below which a note says so
 
 
 def given(
-    files: FolderFiles, name: str, entry: ModalityEntry, array: Rows, where: str = ""
+    files: FolderFiles,
+    name: str,
+    entry: ModalityEntry,
+    array: Rows,
+    where: str = "",
+    lengths: Any = None,
 ) -> Given:
     """Check that values have the shape of their kind.
 
@@ -44,12 +49,16 @@ def given(
         entry: its description.
         array: its values.
         where: what messages call them; the file and the array by default.
+        lengths: of sequences of varying length; those of the description by default.
 
     Raises:
         DatasetError: values or shapes that do not fit the kind.
     """
+    told = f"lengths of {name}" if where else f"{files.folder / entry.file}: lengths of {name}"
     where = where or files.where(entry)
-    missing = missing_rows(files, entry, array, where)
+    if entry.lengths and lengths is None:
+        lengths = files.beside(entry, entry.lengths)
+    missing = missing_rows(files, entry, array, where, lengths)
     if entry.kind == "text":
         texts = [cell or "" for cell in as_texts(where, array)]
         return Given(where, texts, missing=missing)
@@ -64,8 +73,8 @@ def given(
     shape = "N, F" if entry.kind == "features" else "N, T, F"
     if len(array.shape) != len(shape.split()) or 0 in array.shape:
         raise DatasetError(f"{where}: {entry.kind} are [{shape}]; got {list(array.shape)}.")
-    lengths = _lengths(files, name, entry, array, missing) if entry.lengths else None
-    return Given(where, array, lengths, missing)
+    ends = _lengths(told, lengths, array, missing) if entry.lengths else None
+    return Given(where, array, ends, missing)
 
 
 @dataclass(frozen=True)
@@ -163,21 +172,15 @@ def unknown_words(
 
 
 def _lengths(
-    files: FolderFiles,
-    name: str,
-    entry: ModalityEntry,
-    array: Rows,
-    missing: NDArray[np.bool_] | None,
+    where: str, lengths: Any, array: Rows, missing: NDArray[np.bool_] | None
 ) -> NDArray[np.int64]:
-    place = files.beside(entry, str(entry.lengths))
-    where = f"{files.folder / entry.file}: lengths of {name}"
-    values = np.asarray(as_numbers(where, place)[:])
+    values = np.asarray(as_numbers(where, lengths)[:])
     if missing is not None and len(values) == len(missing):  # how long is it?
         values = np.where(missing.reshape(-1, *[1] * (values.ndim - 1)), 1, values)
-    return check_lengths(where, values, array)
+    return _check_lengths(where, values, array)
 
 
-def check_lengths(where: str, lengths: Any, array: Rows) -> NDArray[np.int64]:
+def _check_lengths(where: str, lengths: Any, array: Rows) -> NDArray[np.int64]:
     """Return the lengths of sequences [N, T, F] as integers.
 
     Raises:

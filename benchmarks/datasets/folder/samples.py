@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -32,7 +31,6 @@ from i2moe_plugin.benchmarks.datasets.folder.fitted import (
 )
 from i2moe_plugin.benchmarks.datasets.folder.missing import modality_of
 from i2moe_plugin.benchmarks.datasets.folder.modalities import (
-    check_lengths,
     given,
     unknown_words,
 )
@@ -216,13 +214,11 @@ def _of_values(
                 raise DatasetError(f"{name}: give values [N, T, F] and lengths [N], as a tuple.")
             found, lengths = found
         array = np.asarray(found, dtype=object if entry.kind == "text" else None)
-        plain = entry.model_copy(update={"lengths": None, "missing": bool(entry.missing)})
+        plain = entry.model_copy(update={"missing": bool(entry.missing)})
         if not array.ndim or not len(array):
             raise DatasetError(f"{name}: no samples.")
-        values[name] = one = given(FolderFiles(Path()), name, plain, array, name)
-        if lengths is not None:
-            lengths = check_lengths(f"lengths of {name}", lengths, one.values)
-            values[name] = replace(one, lengths=lengths)
+        ends = None if lengths is None else np.atleast_1d(np.asarray(lengths))
+        values[name] = given(FolderFiles(Path()), name, plain, array, name, ends)
     _same_count(counts := {name: len(one.values) for name, one in values.items()})
     rows = np.arange(max(counts.values()))
     return _read(values, description, fitted, rows, task, None, [], ids=[str(row) for row in rows])

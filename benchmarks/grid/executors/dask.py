@@ -25,6 +25,8 @@ from i2moe_plugin.registry import load_plugin, loaded_plugins
 GPU = "GPU"
 #: Seconds without any worker after which a cluster counts as gone.
 NO_WORKERS = 60.0
+#: Seconds in which a scheduler has to answer.
+ANSWER = 10.0
 _FORMS = "local:N (worker processes here), tcp://HOST:PORT (a running scheduler), slurm or slurm:N"
 _KEPT = "Finished runs are kept; the same command goes on from there."
 
@@ -204,15 +206,14 @@ class Dask:
                 self._cluster = self._start_local()
             elif self.kind == "slurm":
                 self._cluster = self._start_slurm()
+            else:
+                self._check_scheduler()
             try:
                 self._client = distributed.Client(
-                    self._cluster or self.place, timeout=10, set_as_default=False
+                    self._cluster or self.place, timeout=ANSWER, set_as_default=False
                 )
             except (OSError, ValueError) as error:
-                raise ConfigError(
-                    f"no scheduler answers at {self.place}: is dask scheduler running there, and "
-                    "can it be reached from here?"
-                ) from error
+                raise self._silent() from error
             if self.kind == "tcp":
                 found = len(self._workers(self._client))
                 if not found:
@@ -224,6 +225,44 @@ class Dask:
         if self.kind == "slurm":
             self._cluster.scale(jobs=min(tasks, self.most or tasks))
         return self._client
+
+    def _check_scheduler(self) -> None:
+        """Ask who answers at the address: dask's client waits for ever for one that is silent."""
+        import asyncio
+        from concurrent.futures import ThreadPoolExecutor
+
+        from distributed.comm.core import connect
+        from distributed.core import send_recv
+
+        async def ask() -> Any:
+            comm = await connect(self.place, timeout=ANSWER)
+            try:
+                return await send_recv(comm, op="identity", reply=True)
+            finally:
+                comm.abort()
+
+        async def ask_in_time() -> Any:
+            return await asyncio.wait_for(ask(), ANSWER)
+
+        with ThreadPoolExecutor(1) as thread:  # a notebook has a loop of its own
+            try:
+                said = thread.submit(lambda: asyncio.run(ask_in_time())).result()
+            except (OSError, ValueError) as error:
+                raise self._silent() from error
+            except Exception as error:  # of bytes that are no message of dask's
+                said = type(error).__name__
+        kind = said.get("type") if isinstance(said, dict) else f"{said} instead of a message"
+        if kind != "Scheduler":
+            raise ConfigError(
+                f"what answers at {self.place} is no dask scheduler ({kind}); give the address "
+                "that dask scheduler shows when it starts."
+            )
+
+    def _silent(self) -> ConfigError:
+        return ConfigError(
+            f"no scheduler answers at {self.place}: is dask scheduler running there, and can it be "
+            "reached from here?"
+        )
 
     def _start_local(self) -> Any:
         import torch

@@ -1,4 +1,7 @@
-"""SIGTERM, as a cluster's scheduler sends it: a sentence, no process left, and it goes on."""
+"""SIGTERM, as a cluster's scheduler sends it, and Ctrl-C, pressed more than once.
+
+A sentence, no process left, and the same command goes on.
+"""
 
 import os
 import signal
@@ -43,13 +46,18 @@ def in_group(group):
         pytest.param(("--cluster", "local:2"), marks=pytest.mark.slow),
     ],
 )
-def test_sigterm_ends_with_a_sentence_and_leaves_no_process(tmp_path, small_htad, place):
+@pytest.mark.parametrize(("number", "times"), [(signal.SIGTERM, 1), (signal.SIGINT, 3)])
+def test_a_signal_ends_with_a_sentence_and_leaves_no_process(
+    tmp_path, small_htad, place, number, times
+):
     process = subprocess.Popen(
         command(tmp_path / "runs", small_htad, *place),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # A shell has what runs in its background ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     deadline = time.monotonic() + 120
     while not any(RunStore(tmp_path / "runs").unfinished().values()):
@@ -57,12 +65,14 @@ def test_sigterm_ends_with_a_sentence_and_leaves_no_process(tmp_path, small_htad
         assert time.monotonic() < deadline
         time.sleep(0.1)
     time.sleep(0.5)
-    process.send_signal(signal.SIGTERM)
+    for _ in range(times):
+        # A terminal tells all processes of its group; a scheduler tells the first one.
+        (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
+        time.sleep(0.1)
     _, said = process.communicate(timeout=60)
-    assert process.returncode == 143
-    assert said.strip() == (
-        "terminated: finished runs are kept; the same command goes on from there."
-    )
+    word, code = ("terminated", 143) if number == signal.SIGTERM else ("interrupted", 130)
+    assert said.strip() == (f"{word}: finished runs are kept; the same command goes on from there.")
+    assert process.returncode == code
     while in_group(process.pid):  # python's own watcher of shared memory ends just after
         assert time.monotonic() < deadline + 60
         time.sleep(0.1)

@@ -83,6 +83,25 @@ def test_batches_hold_nothing_of_what_is_lacking(own_folder, tmp_path, by):
     assert len(data.observations()) == 0
 
 
+@pytest.mark.parametrize("length", [2, 0])
+def test_what_lies_behind_the_end_of_a_sequence_is_no_value(own_folder, tmp_path, length):
+    """Padding is zeros where files are written so; a sequence without a step has no value."""
+    found = []
+    for name in ("whole", "padded"):
+        data = lacking(own_folder, tmp_path / f"{name}-first")
+        if name == "padded":
+            gone = LACKING["series"]
+            data.arrays["steps"][gone] = length
+            data.arrays["series"][gone, length:] = 0
+            assert np.isnan(data.arrays["series"][gone]).any() == (length > 0)
+        opened = open_dataset(str(data.write(tmp_path / name)))
+        assert "series" in opened.incomplete
+        found.append(next(iter(opened.prepare().loader("train", batch_size=48)))[2])
+    whole, padded = found
+    assert whole.rows.tolist() == padded.rows.tolist()
+    assert all(map(torch.equal, whole.x, padded.x))
+
+
 def test_what_is_lacking_teaches_no_scale_and_no_word(own_folder, tmp_path):
     whole = own_folder("classification")
     for row in LACKING["numbers"]:
@@ -100,14 +119,27 @@ def test_what_is_lacking_teaches_no_scale_and_no_word(own_folder, tmp_path):
 @pytest.mark.parametrize(
     ("fusion", "method"), [("concat", "vanilla"), ("concat", "i2moe"), ("transformer", "i2moe")]
 )
-def test_runs_train_test_predict_and_are_robust(own_folder, train, tmp_path, fusion, method):
-    lacking(own_folder, tmp_path / "data")
+def test_runs_train_test_predict_and_are_robust(
+    own_folder, train, tmp_path, monkeypatch, fusion, method
+):
+    data = lacking(own_folder, tmp_path / "data")
     run = load_run(train(tmp_path / "data", tmp_path / "runs", fusion, method))
     assert any("picture is lacking in" in note for note in run.result["notes"])
     stored = run.outputs()
     (tmp_path / "data").rename(tmp_path / "moved")
     found = run.predict(tmp_path / "moved", "test")
     np.testing.assert_array_equal(found.outputs.prediction, stored["prediction"])
+    rows = [int(one[1:]) for one in stored["sample_id"].astype(str)]
+    columns = {name: np.array(cells, object)[rows] for name, cells in data.columns.items()}
+    held = {
+        "numbers": np.array([[float(x or "nan") for x in columns[f"f{i}"]] for i in (1, 2, 3)]).T,
+        "words": columns["words"],
+        "series": (data.arrays["series"][rows], data.arrays["steps"][rows]),
+        "tokens": data.arrays["tokens"][rows],
+        "picture": columns["picture"],
+    }
+    monkeypatch.chdir(tmp_path / "moved")  # where pictures lie
+    np.testing.assert_array_equal(run.predict(held).outputs.prediction, stored["prediction"])
     own = run.result["test"]["accuracy"]
     absent = measure_absence(run, "own", tmp_path / "moved")
     assert absent["values"][" + ".join(run.result["modalities"])] == own
@@ -195,6 +227,13 @@ def test_a_sample_without_any_modality_is_refused(own_folder, tmp_path):
     data.write(tmp_path / "data")
     with pytest.raises(DatasetError, match=r"lack every modality \(1\), such as that of row 4"):
         open_dataset(str(tmp_path / "data"))
+
+
+def test_a_sample_without_any_chosen_modality_is_refused_as_such(own_folder, tmp_path):
+    lacking(own_folder, tmp_path / "data")  # row 5 lacks numbers and words
+    open_dataset(str(tmp_path / "data"), modalities=["words", "series"])
+    with pytest.raises(DatasetError, match=r"none of the chosen modalities, numbers, words \(1\)"):
+        open_dataset(str(tmp_path / "data"), modalities=["words", "numbers"])
 
 
 def test_without_the_word_empty_cells_are_single_values_as_before(own_folder, tmp_path):

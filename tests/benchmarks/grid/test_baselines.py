@@ -147,6 +147,7 @@ ROWS = [
         ({"vanilla": 0.95, "i2moe": 0.91}, []),
         ({"vanilla": 0.95, "i2moe": 0.85}, ["A simple model"]),
         ({"vanilla": 0.5, "i2moe": 0.85}, ["One modality alone", "A simple model"]),
+        ({"vanilla": 0.6, "i2moe": 0.9}, ["One modality alone is no worse", "A simple model"]),
         ({"vanilla": 0.2, "i2moe": 0.85}, ["Predicting the same", "One modality", "A simple"]),
     ],
 )

@@ -123,6 +123,8 @@ def test_both_measures_are_those_of_multibench():
     gained = sum(one - other for one, other in zip(ours, moved, strict=True))
     assert effective_robustness(ours, late) == pytest.approx(gained)
     assert effective_robustness(ours, late, higher=False) == pytest.approx(-gained)
+    for higher in (True, False):  # of itself it is 0, which is shown without a minus
+        assert str(effective_robustness(ours, ours, higher)) == "0.0"
 
 
 def test_subsets_of_many_modalities_are_bounded():
@@ -258,6 +260,44 @@ def test_json_has_every_seed_both_measures_and_comparisons(trained, runs):
             assert curve["comparison"] is None
         else:
             assert curve["comparison"]["seeds"] == 3
+
+
+def test_runs_on_splits_drawn_anew_all_count(tmp_path, htad, training):
+    """Means are over all runs; intervals are of the corrected resampled t test over splits."""
+    places = [f"{split}:{seed}" for split in (1, 2, 3) for seed in (0, 1)]
+    out = training(tmp_path / "runs", htad(tmp_path / "htad"), "--splits", 3,
+                   methods=("vanilla", "i2moe"), seeds=2)  # fmt: skip
+    samples = next(iter(RunStore(out))).result["samples"]
+    share = samples["test"] / samples["train"]
+
+    def over_splits(values):
+        means = [np.mean([values[f"{split}:{seed}"] for seed in (0, 1)]) for split in (1, 2, 3)]
+        half = 4.302652729911275 * math.sqrt((1 / 3 + share) * np.var(means, ddof=1))
+        return np.mean(means), np.mean(means) - half, np.mean(means) + half
+
+    def check(one, ours, theirs):
+        assert list(ours) == places
+        mean, low, high = over_splits(ours)
+        assert (one["mean"], one["low"], one["high"]) == pytest.approx((mean, low, high))
+        if one is not theirs:
+            mean, low, high = over_splits({place: ours[place] - theirs[place] for place in places})
+            found = one["compared"]
+            assert found["splits"] == 3
+            assert (found["difference"], found["low"]) == pytest.approx((mean, low))
+            assert "splits" in found["rests_on"]
+
+    (group,) = json.loads(invoke("robustness", out, "--json").stdout)["groups"]
+    vanilla, ours = (
+        next(one for one in group["curves"] if (one["method"], one["modality"]) == (name, "audio"))
+        for name in ("vanilla", "i2moe")
+    )
+    check({**ours["relative"], "compared": ours["comparison"]},
+          ours["relative"]["values"], vanilla["relative"]["values"])  # fmt: skip
+    half_corrupted = {place: values[5] for place, values in ours["values"].items()}
+    assert (ours["mean"][5], ours["low"][5]) == pytest.approx(over_splits(half_corrupted)[:2])
+    (group,) = json.loads(invoke("robustness", out, "--absent", "--json").stdout)["groups"]
+    vanilla, ours = (one["subsets"][1] for one in group["methods"])
+    check({**ours, "compared": ours["comparison"]}, ours["values"], vanilla["values"])
 
 
 def test_json_of_absence_has_methods_side_by_side(trained):

@@ -6,6 +6,15 @@ import subprocess
 import sys
 
 import pytest
+import torch
+from click.testing import CliRunner
+
+from i2moe_plugin.benchmarks.cli import main
+from i2moe_plugin.benchmarks.grid.cells import methods_grid
+from i2moe_plugin.benchmarks.grid.runner import GridRunner
+from i2moe_plugin.benchmarks.run.memory import memory_errors_explained
+from i2moe_plugin.benchmarks.run.store import RunStore
+from i2moe_plugin.errors import RunError
 
 CODE = """
 import resource
@@ -47,3 +56,58 @@ def test_another_c_library_is_left_alone(monkeypatch):
 
     monkeypatch.setattr(allocation.ctypes, "CDLL", lambda name: object())
     assert allocation.keep_freed_memory() is False
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB."),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
+    ],
+    ids=["python", "cuda", "cpu"],
+)
+def test_want_of_memory_is_told_in_words(error):
+    with (
+        pytest.raises(RunError, match=r"^this run needs more memory than there is\. Take less\."),
+        memory_errors_explained("this run", "Take less."),
+    ):
+        raise error
+
+
+def test_other_errors_stay_what_they_are():
+    with (
+        pytest.raises(RuntimeError, match="mat1 and mat2"),
+        memory_errors_explained("this run", ""),
+    ):
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+
+HUNGRY = """
+import torch
+from i2moe_plugin import register_backbone
+
+@register_backbone("hungry")
+class Hungry(torch.nn.Module):
+    def forward(self, latents):
+        if self.training and len(latents[0]) > 4:
+            torch.empty(1 << 60)
+        return torch.cat(latents, 1)
+"""
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_run_without_memory_ends_in_words_and_is_no_failure_of_the_method(
+    tmp_path, small_htad, jobs
+):
+    plugin = tmp_path / "hungry_fusion.py"
+    plugin.write_text(HUNGRY)
+    words = ["--plugin", plugin, "--out", tmp_path / "runs", "--jobs", jobs]
+    quick = ["--fusion", "hungry", "--dataset", "htad", "--data-root", small_htad]
+    done = CliRunner().invoke(main, list(map(str, ["run", *quick, "--seeds", 2, *words])))
+    assert done.exit_code == 1, done.output
+    assert "error: this run needs more memory than there is." in done.stderr
+    planned = methods_grid("htad", "hungry", ["vanilla"], (0,), values={}, root=small_htad)
+    table = GridRunner(RunStore(tmp_path / "runs")).run(planned)
+    assert table.states == {"stopped": 1}
+    assert not list((tmp_path / "runs").glob(".failed/*"))  # it is tried again the next time

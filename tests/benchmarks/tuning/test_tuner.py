@@ -339,6 +339,16 @@ def test_what_makes_tuned_figures_doubtful_is_said(recipe, tmp_path, htad):
         ("tuned: {dataset: htad}", "tuned must hold dataset, fusion, data, seeds"),
         ("settings: {leraning: {value: 1, source: me}}", "unknown setting 'leraning'"),
         ("{", "is not YAML"),
+        ("settings: {lr: {value: 0.1, source: 5}}", "settings.lr.source: input should be a"),
+        ("settings: {5: {value: 0.1, source: me}}", "each setting needs a value and its source"),
+        ("methods: {7: {}}", "methods.7: input should be a valid string"),
+        ("like: 5", "like names the data set whose recipe has the rest"),
+        ("like: nope", "like: nope: no recipe of that data set ships"),
+        *(
+            (f"tuned: {{dataset: htad, fusion: concat, data: x, seeds: {seeds}}}", "tuned must")
+            for seeds in ("3", "abc", "null", "[[1], 2]", "[0, a]")
+        ),
+        ("tuned: {dataset: [htad], fusion: concat, data: x, seeds: [1]}", "tuned.dataset: input"),
     ],
 )
 def test_a_file_that_is_no_recipe_is_refused(text, words, tmp_path):

@@ -19,6 +19,6 @@ def test_everything_runs_on_a_simulated_accelerator():
         capture_output=True,
         text=True,
         check=False,
-        cwd=FOLDER.parent,
+        cwd=FOLDER,  # python -m looks there first, and tests/ has folders of the packages' names
     )
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]

@@ -1,12 +1,15 @@
 """Tasks on dask's workers: real processes, some of them killed, and schedulers that go away."""
 
+import contextlib
 import functools
 import json
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -15,12 +18,13 @@ from click.testing import CliRunner
 
 from i2moe_plugin.benchmarks.cli import main
 from i2moe_plugin.benchmarks.grid.cells import methods_grid
+from i2moe_plugin.benchmarks.grid.executors import dask
 from i2moe_plugin.benchmarks.grid.executors.dask import Dask, open_cluster
 from i2moe_plugin.benchmarks.grid.runner import GridRunner, open_cell
 from i2moe_plugin.benchmarks.grid.spec import load_suite
 from i2moe_plugin.benchmarks.regression.measuring import measure_grid
 from i2moe_plugin.benchmarks.run.store import RunStore
-from i2moe_plugin.errors import ConfigError, RunError, UnknownNameError
+from i2moe_plugin.errors import ConfigError, DatasetError, RunError, UnknownNameError
 
 cloudpickle = pytest.importorskip("cloudpickle")
 pytest.importorskip("distributed")
@@ -161,6 +165,19 @@ def test_a_grid_is_byte_for_byte_that_of_one_process_though_a_worker_is_killed(
         assert content(tmp_path / "one" / name) == content(tmp_path / "two" / name)
     processes = opened.read_text().split()
     assert len(processes) == len(set(processes)) <= 4  # here, and once in each worker
+
+
+def test_data_that_a_worker_does_not_see_is_told_as_such(workers, tmp_path, small_htad):
+    def open_here_alone(cell):
+        if os.getpid() != here:
+            (tmp_path / "data").rename(tmp_path / "elsewhere")
+        return open_cell(cell)
+
+    here = os.getpid()
+    small_htad.rename(tmp_path / "data")
+    runner = GridRunner(RunStore(tmp_path / "runs"), open_here_alone, strict=True, cluster=workers)
+    with pytest.raises(DatasetError, match=r"a worker on .* cannot open .*the same path"):
+        runner.run(grid(tmp_path / "data"))
 
 
 def serve(*arguments):
@@ -308,6 +325,44 @@ def test_nothing_answers():
     done = invoke("run", "--cluster", "tcp://127.0.0.1:9", "--device", "cpu")
     assert done.exit_code == 1
     assert "no scheduler answers at tcp://127.0.0.1:9" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("greeting", "said"),
+    [
+        (b"", "no scheduler answers at tcp://"),
+        (b"SSH-2.0-OpenSSH_9.0\r\n", "is no dask scheduler"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "is no dask scheduler"),
+    ],
+    ids=["silent", "ssh", "http"],
+)
+def test_something_else_listens(monkeypatch, greeting, said):
+    monkeypatch.setattr(dask, "ANSWER", 1.0)
+    callers = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def greet():
+            with contextlib.suppress(OSError):
+                while True:
+                    caller, _ = server.accept()
+                    callers.append(caller)
+                    caller.sendall(greeting)
+
+        threading.Thread(target=greet, daemon=True).start()
+        place = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        begun = time.monotonic()
+        with Dask(place) as executor, pytest.raises(ConfigError, match=said):
+            executor.device("cpu")
+        assert time.monotonic() - begun < 10
+        server.shutdown(socket.SHUT_RDWR)
+    for caller in callers:
+        caller.close()
+
+
+def test_a_worker_is_no_scheduler(workers):
+    (address, *_) = workers._connect(1).scheduler_info()["workers"]
+    with Dask(address) as executor, pytest.raises(ConfigError, match=r"no dask scheduler \(Worker"):
+        executor.device("cpu")
 
 
 def test_a_command_line_reaches_the_workers(tmp_path, small_htad, monkeypatch):
