@@ -17,6 +17,16 @@ def _freed_memory_goes_back():
         yield
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _simple_models_fitted_once(tmp_path_factory):
+    """The same data's simple models are kept for all tests, not in each test's folder of runs."""
+    from i2moe_plugin.benchmarks.grid import baselines
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(baselines, "FOLDER", str(tmp_path_factory.mktemp("simple")))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path, monkeypatch):
     """What is kept for the user is kept in the test's folder."""
