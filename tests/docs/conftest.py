@@ -10,6 +10,7 @@ from __future__ import annotations
 import shlex
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,10 +26,17 @@ from i2moe_plugin.benchmarks.cli import main
 with socket.socket(socket.AF_UNIX) as server:
     server.bind(sys.argv[1])
     server.listen()
+    server.settimeout(2)
+    tests = os.getppid()
     gc.freeze()
     print("ready", flush=True)
     while True:
-        shell, _ = server.accept()
+        try:
+            shell, _ = server.accept()
+        except TimeoutError:
+            if os.getppid() != tests:
+                sys.exit("the tests are gone")
+            continue
         files = socket.recv_fds(shell, 1, 3)[1]
         request = json.load(shell.makefile(encoding='utf-8'))
         if child := os.fork():
@@ -70,13 +78,14 @@ with socket.socket(socket.AF_UNIX) as server:
 def commands(tmp_path_factory) -> Iterator[Path]:
     """A folder with an ``i2moe-bench`` that starts at once, for the front of a shell's PATH."""
     folder = tmp_path_factory.mktemp("commands")
-    address = shlex.join([str(folder / "client.py"), str(folder / "s")])
+    place = tempfile.TemporaryDirectory()  # a socket's address is short
+    address = shlex.join([str(folder / "client.py"), f"{place.name}/s"])
     (folder / "client.py").write_text(CLIENT)
     script = folder / "i2moe-bench"
     script.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -IS {address} "$@"\n')
     script.chmod(0o755)
     server = subprocess.Popen(
-        [sys.executable, "-c", SERVER, str(folder / "s")], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", SERVER, f"{place.name}/s"], stdout=subprocess.PIPE, text=True
     )
     assert server.stdout is not None
     assert server.stdout.readline() == "ready\n"
@@ -84,3 +93,4 @@ def commands(tmp_path_factory) -> Iterator[Path]:
     server.kill()
     server.wait()
     server.stdout.close()
+    place.cleanup()
