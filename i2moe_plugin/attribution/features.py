@@ -228,7 +228,7 @@ def bytes_of_a_row(score: Callable[..., Tensor], row: Sequence[Tensor], differen
         def pack(tensor: Tensor) -> Tensor:
             storage = tensor.untyped_storage()
             storages[storage.data_ptr()] = storage.nbytes()
-            return tensor
+            return tensor.detach()  # an output that its own graph holds would never be freed
 
         columns = [x.detach().repeat(count, *[1] * (x.ndim - 1)) for x in row]
         leaves = [x.requires_grad_() for x in columns[:differentiable]]

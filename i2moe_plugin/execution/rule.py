@@ -278,7 +278,7 @@ def saved_bytes(expert: nn.Module, latents: Latents, masks: Masks) -> int:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in own:
             saved[storage.data_ptr()] = storage.nbytes()
-        return tensor
+        return tensor.detach()  # an output that its own graph holds would never be freed
 
     inputs = [latent.detach().clone().requires_grad_() for latent in latents]
     with (

@@ -17,6 +17,32 @@ def _freed_memory_goes_back():
         yield
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _simple_models_fitted_once(tmp_path_factory):
+    """The same data's simple models are kept for all tests, not in each test's folder of runs."""
+    from i2moe_plugin.benchmarks.grid import baselines
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(baselines, "FOLDER", str(tmp_path_factory.mktemp("simple")))
+        yield
+
+
+@pytest.fixture(scope="session")
+def probes():
+    """What the gate measures of single parts: the same numbers whenever it is measured."""
+    from i2moe_plugin.benchmarks.regression.probes import measure_probes
+
+    return measure_probes()
+
+
+@pytest.fixture(scope="module")
+def _probes_measured_once(probes):
+    """For tests of what is done with them, which takes a tenth of the time to measure them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("i2moe_plugin.benchmarks.regression.probes.measure_probes", lambda: [*probes])
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path, monkeypatch):
     """What is kept for the user is kept in the test's folder."""

@@ -44,11 +44,10 @@ def blocks(document: str) -> list[Block]:
 
 
 def shell(script: str) -> None:
-    """Run it with this interpreter's commands first; any failing line fails."""
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    """Run it; any failing line fails."""
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script],
-        env=os.environ | {"PATH": path, "PIP_NO_INDEX": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"},
+        env=os.environ | {"PIP_NO_INDEX": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"},
         capture_output=True,
         text=True,
     )
@@ -68,8 +67,10 @@ def execute(block: Block, namespace: dict[str, object]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _empty_folder(tmp_path, monkeypatch):
+def _empty_folder(tmp_path, monkeypatch, commands):
     monkeypatch.chdir(tmp_path)
+    first = [str(commands), str(Path(sys.executable).parent)]
+    monkeypatch.setenv("PATH", os.pathsep.join([*first, os.environ["PATH"]]))
 
 
 def test_adding_a_fusion():

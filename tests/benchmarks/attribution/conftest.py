@@ -16,7 +16,7 @@ from i2moe_plugin.benchmarks.run.store import Run
 def trained_runs(tmp_path_factory, write_icons, tiny_models) -> Any:
     """``trained_runs(method, task)``: the folder of a run; not to be changed."""
     folder = tmp_path_factory.mktemp("features")
-    data = write_icons(folder / "icons", keep=lambda row: row % 24 == 0)
+    data = write_icons(folder / "icons", keep=lambda row: row % 24 == 0, letters=40)
     made: set[tuple[str, str]] = set()
 
     def train(method: str = "fl-i2moe", task: str = "copy") -> Path:

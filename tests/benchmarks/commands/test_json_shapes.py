@@ -123,7 +123,7 @@ def missing(old, new, where=""):
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory, htad):
+def found(tmp_path_factory, htad, _probes_measured_once):
     folder = tmp_path_factory.mktemp("shapes")
     return {name: shape(value) for name, value in commands(folder, htad(folder / "htad"))}
 

@@ -223,7 +223,7 @@ def test_intervals_over_samples_are_a_bootstrap_of_the_mean_over_seeds(found):
             means = [
                 np.mean([task.metric(metric, one["prediction"][some], one["target"][some])
                          for one in outputs])
-                for some in random.integers(count, size=(400, count))
+                for some in random.integers(count, size=(150, count))
             ]  # fmt: skip
             low, high = np.nanquantile(means, [0.025, 0.975])
             row = found.table.query(f"method == '{method}' and metric == '{metric}'").iloc[0]

@@ -26,6 +26,12 @@ from i2moe_plugin.benchmarks.statistics import simple
 from i2moe_plugin.benchmarks.statistics.simple import SIMPLE_MODELS, Fitted
 
 
+@pytest.fixture(autouse=True)
+def _kept_beside_the_runs(monkeypatch):
+    """As for users; other tests share what was fitted."""
+    monkeypatch.setattr(baselines, "FOLDER", ".simple")
+
+
 def test_each_modality_alone_is_a_model_of_its_own_features(small_htad, tmp_path):
     data = open_dataset("htad", small_htad)
     found = {one.alone: one for one in fit_baselines(["linear"], data, "accuracy", tmp_path)}

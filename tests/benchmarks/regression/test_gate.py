@@ -122,7 +122,8 @@ def invoke(*arguments, **environment):
     return done
 
 
-def test_the_command(gate, tmp_path, monkeypatch):
+@pytest.mark.usefixtures("_probes_measured_once")
+def test_the_command(gate, tmp_path):
     path, xml, summary = tmp_path / "in" / "ci.json", tmp_path / "gate.xml", tmp_path / "page.md"
     update = ("--baseline", path, "--update", "--no-time")
     assert invoke(*update, "--suite", gate).exit_code == 2  # without a reason

@@ -15,22 +15,17 @@ from i2moe_plugin.methods import METHODS, SINGLE
 from i2moe_plugin.tasks import HIGHER_IS_BETTER, _kinds
 
 
-@pytest.fixture(scope="module")
-def measured():
-    return measure_probes()
+def test_every_part_is_measured_and_gives_numbers(probes):
+    assert [probe.name for probe in probes if probe.error or not probe.values] == []
+    assert len({probe.name for probe in probes}) == len(probes)
 
 
-def test_every_part_is_measured_and_gives_numbers(measured):
-    assert [probe.name for probe in measured if probe.error or not probe.values] == []
-    assert len({probe.name for probe in measured}) == len(measured)
+def test_nothing_depends_on_what_ran_before(probes):
+    assert measure_probes() == probes
 
 
-def test_nothing_depends_on_what_ran_before(measured):
-    assert measure_probes() == measured
-
-
-def test_no_part_of_a_registry_is_left_out(measured):
-    names = " ".join(probe.name for probe in measured)
+def test_no_part_of_a_registry_is_left_out(probes):
+    names = " ".join(probe.name for probe in probes)
     wanted = [
         *(f"masking: {name}" for name in MASKINGS),
         *(f"objective: {name}" for name in OBJECTIVES),

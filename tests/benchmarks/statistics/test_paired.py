@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
 from i2moe_plugin.benchmarks.statistics.paired import (
     compare,
@@ -133,6 +134,11 @@ def test_holm_by_its_definition(p_values):
         largest = max(largest, min(1.0, p_values[index] * (len(p_values) - rank)))
         expected[index] = largest
     assert holm(p_values) == pytest.approx(expected)
+
+
+def test_holm_by_statsmodels():
+    p_values = np.random.default_rng(0).uniform(0, 0.2, 12).round(2)  # some are equal
+    assert holm(p_values) == multipletests(p_values, method="holm")[1].tolist()
 
 
 def test_correction_over_a_table():

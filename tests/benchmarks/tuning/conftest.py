@@ -1,5 +1,7 @@
 """Searches on a small data set, whose trials take a fraction of a second."""
 
+import functools
+
 import pytest
 
 from i2moe_plugin.benchmarks.grid.cells import methods_grid
@@ -15,6 +17,24 @@ interaction_weight: {low: 0.01, high: 1.0, log: true}
 """
 
 
+def search_in(folder, htad):
+    """``tune(out, **changes)``: a search of 7 trials over 2 seeds, into a folder of this one."""
+    htad(folder / "data")
+    (folder / "space.yaml").write_text(SPACE)
+
+    def search(
+        out="runs", trials=7, methods=("vanilla", "i2moe"), seeds=(7, 8), values=(), data="data",
+        fusion="concat", space=folder / "space.yaml", **options,
+    ):  # fmt: skip
+        grid = methods_grid(
+            "htad", fusion, methods, seeds, values={**QUICK, **dict(values)}, root=folder / data
+        )
+        options.setdefault("workers", 1)
+        return Tuner(folder / out, load_space(space), trials, **options).run(grid)
+
+    return search
+
+
 @pytest.fixture
 def space_file(tmp_path):
     path = tmp_path / "space.yaml"
@@ -23,21 +43,17 @@ def space_file(tmp_path):
 
 
 @pytest.fixture
-def tune(tmp_path, htad, space_file):
+def tune(tmp_path, htad):
     """``tune(out, **changes)``: a search of 7 trials over 2 seeds, into that folder."""
-    htad(tmp_path / "data")
+    return search_in(tmp_path, htad)
 
-    def search(
-        out="runs", trials=7, methods=("vanilla", "i2moe"), seeds=(7, 8), values=(), data="data",
-        fusion="concat", space=space_file, **options,
-    ):  # fmt: skip
-        grid = methods_grid(
-            "htad", fusion, methods, seeds, values={**QUICK, **dict(values)}, root=tmp_path / data
-        )
-        options.setdefault("workers", 1)
-        return Tuner(tmp_path / out, load_space(space), trials, **options).run(grid)
 
-    return search
+@pytest.fixture(scope="session")
+def tuned(tmp_path_factory, htad):
+    """``tuned(**changes)``: such a search, made once for all tests; not to be changed."""
+    return functools.cache(
+        lambda **changes: search_in(tmp_path_factory.mktemp("tuned"), htad)(**changes)
+    )
 
 
 def trials_of(tuned):

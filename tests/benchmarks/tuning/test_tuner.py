@@ -34,8 +34,8 @@ def invoke(*arguments):
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
-def test_every_method_has_as_many_trials_and_the_same_seeds(tune, listed, space_file):
-    tuned = tune()
+def test_every_method_has_as_many_trials_and_the_same_seeds(tuned, listed, space_file):
+    tuned = tuned()
     found = listed(tuned)
     assert {method: len(trials) for method, trials in found.items()} == {"vanilla": 7, "i2moe": 7}
     assert tuned.facts["seeds"] == [7, 8]
@@ -44,10 +44,12 @@ def test_every_method_has_as_many_trials_and_the_same_seeds(tune, listed, space_
     assert all({*p} == space - {"interaction_weight"} for _, p, *_ in found["vanilla"])
 
 
-def test_a_value_is_the_mean_validation_metric_of_runs_with_those_settings(tune, tmp_path):
+def test_a_value_is_the_mean_validation_metric_of_runs_with_those_settings(
+    tuned, small_htad, tmp_path
+):
     """Runs of the command `run` are the oracle."""
-    data = open_dataset("htad", tmp_path / "data")
-    for search in tune().searches:
+    data = open_dataset("htad", small_htad)
+    for search in tuned().searches:
         values = []
         for seed in (7, 8):
             settings = with_params(search.cell.settings, search.best.params)
@@ -67,7 +69,7 @@ class Stop(Exception):
 
 
 @pytest.mark.parametrize("after", [1, 12])
-def test_a_stopped_search_goes_on_with_the_same_trials(tune, listed, after):
+def test_a_stopped_search_goes_on_with_the_same_trials(tune, tuned, listed, after):
     """Even where a round was left half done."""
     outcomes = 0
 
@@ -77,7 +79,7 @@ def test_a_stopped_search_goes_on_with_the_same_trials(tune, listed, after):
         if outcomes == after:
             raise Stop
 
-    whole = listed(tune("whole", trials=12, seeds=(7,)))
+    whole = listed(tuned(trials=12, seeds=(7,)))
     with pytest.raises(Stop):
         tune("stopped", trials=12, seeds=(7,), on_trial=on_trial)
     ended = []
@@ -98,8 +100,8 @@ def test_more_trials_go_on_from_fewer(tune, listed):
 
 
 @pytest.mark.skipif(not can_fork(), reason="processes are forked")
-def test_several_at_a_time_give_the_same(tune, listed):
-    one, two = tune("one"), tune("two", workers=2)
+def test_several_at_a_time_give_the_same(tune, tuned, listed):
+    one, two = tuned(), tune(workers=2)
     assert listed(one) == listed(two)
     assert one.recipe.read_bytes() == two.recipe.read_bytes()
 
@@ -148,8 +150,8 @@ def test_a_killed_search_goes_on_with_the_same_trials(tmp_path, small_htad, spac
 # The test split.
 
 
-def test_nonsense_in_the_test_split_changes_nothing(tune, listed, tmp_path, htad):
-    expected = listed(tune())
+def test_nonsense_in_the_test_split_changes_nothing(tune, tuned, listed, tmp_path, htad):
+    expected = listed(tuned())
     with np.load(tmp_path / "data/htad.npz") as archive:
         arrays = dict(archive)
     test = arrays["split"] == 2
@@ -161,8 +163,8 @@ def test_nonsense_in_the_test_split_changes_nothing(tune, listed, tmp_path, htad
     assert listed(tune("other", data="nonsense")) == expected
 
 
-def test_the_test_split_is_never_touched(tune, listed, monkeypatch):
-    expected, rows = listed(tune("before")), Splits.__getitem__
+def test_the_test_split_is_never_touched(tune, tuned, listed, monkeypatch):
+    expected, rows = listed(tuned()), Splits.__getitem__
 
     def guarded(self, split):
         assert split != "test", "the test split was asked for"
@@ -281,15 +283,15 @@ SMALL = ("--fusion", "concat", "--epochs", 3, "--device", "cpu", "--jobs", 1)
 
 
 @pytest.fixture
-def recipe(tune):
+def recipe(tuned):
     """A tuned recipe: its path, and each method's best settings."""
-    tuned = tune()
+    tuned = tuned()
     return tuned.recipe, {search.method: search.best.params for search in tuned.searches}
 
 
-def test_run_takes_each_methods_own_settings(recipe, tmp_path):
+def test_run_takes_each_methods_own_settings(recipe, small_htad, tmp_path):
     path, best = recipe
-    run = ("run", "--fusion", "concat", "--data-root", tmp_path / "data", "--seeds", 3,
+    run = ("run", "--fusion", "concat", "--data-root", small_htad, "--seeds", 3,
            "--recipe", path, "--out", tmp_path / "runs", "--json")  # fmt: skip
     done = invoke(*run)
     assert done.exit_code == 0, done.output
@@ -319,10 +321,10 @@ def test_a_recipe_made_for_something_else_is_refused(recipe, given, words, tmp_p
     assert words in " ".join(done.stderr.split())
 
 
-def test_what_makes_tuned_figures_doubtful_is_said(recipe, tmp_path, htad):
+def test_what_makes_tuned_figures_doubtful_is_said(recipe, small_htad, tmp_path, htad):
     htad(tmp_path / "other", samples=120)
     run = ("run", "--recipe", recipe[0], "--fusion", "concat", "--out", tmp_path / "runs", "--json")
-    same = json.loads(invoke(*run, "--data-root", tmp_path / "data", "--seeds", "3,").stdout)
+    same = json.loads(invoke(*run, "--data-root", small_htad, "--seeds", "3,").stdout)
     assert not any("tuned" in note for note in same["notes"])
     other = json.loads(invoke(*run, "--data-root", tmp_path / "other", "--seeds", "3,8").stdout)
     assert "the recipe was tuned on other data than this." in other["notes"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 
 import pytest
 import torch
@@ -218,6 +219,19 @@ def test_a_small_budget_makes_small_batches():
     rows.clear()
     integrated_gradients(counting, tokens, memory_budget=10 * row)
     assert max(rows[2:]) <= 10
+
+
+def test_what_was_kept_for_a_backward_pass_is_freed_once_it_is_counted():
+    """A softmax keeps its own output, which would hold the graph that holds it."""
+    seen = []
+
+    def score(tokens):
+        attention = tokens.softmax(-1)
+        seen.append(weakref.ref(attention))
+        return attention.square().sum((1, 2))
+
+    assert features.bytes_of_a_row(score, [torch.randn(1, 3, 4)], 1) > 3 * 4 * 4
+    assert [attention() for attention in seen] == [None, None]
 
 
 def test_a_baseline_is_where_the_way_begins():

@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import pickle
 import re
+import weakref
 
 import pytest
 import torch
@@ -302,6 +303,20 @@ def test_plans_give_the_same_outputs_and_gradients(name):
         results.append([outputs, *gradients])
     for a, b in zip(*results, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
+
+
+def test_what_was_kept_for_a_backward_pass_is_freed_once_it_is_counted():
+    """A softmax keeps its own output, which would hold the graph that holds it."""
+    seen = []
+
+    class Softmax(nn.Linear):
+        def forward(self, latents, padding_masks=None):
+            result = super().forward(latents[0]).softmax(-1)
+            seen.append(weakref.ref(result))
+            return result
+
+    assert saved_bytes(Softmax(8, 8), [torch.randn(4, 8)], None) > 0
+    assert [result() for result in seen] == [None]
 
 
 @pytest.mark.parametrize("plan", ["loop", "batched", "shared"])
