@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from i2moe_plugin.benchmarks.attribution.words import headline
+from i2moe_plugin.benchmarks.terminal.features import NO_PAIRS
 from i2moe_plugin.benchmarks.terminal.tables import Table
 
 
@@ -20,6 +21,8 @@ def show_study(console: Console, record: dict[str, Any]) -> None:
     console.print(_faithfulness(record))
     if record["pairs"]:
         console.print(_pairs(record))
+    elif len(record["modalities"]) == 2:
+        console.print(Text(NO_PAIRS, style="dim"))
     known = [row for row in record["truth"] if row["scope"] == "mixture"]
     if known:
         console.print(_truth(known, record))

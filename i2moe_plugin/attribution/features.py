@@ -163,12 +163,16 @@ def integrated_gradients(
             a time.
 
     Raises:
-        ConfigError: no steps or memory.
+        ConfigError: captum is not installed, or no steps or memory.
         ShapeError: a score of the wrong shape.
         BackboneError: attributions that are not finite.
     """
-    from captum.attr import IntegratedGradients
-
+    try:
+        from captum.attr import IntegratedGradients
+    except ImportError as error:
+        raise ConfigError(
+            "integrated gradients need captum: pip install 'i2moe-plugin[features]'."
+        ) from error
     problems = [
         f"{name} must be at least 1, not {number}."
         for name, number in (("steps", steps), ("memory_budget", memory_budget))

@@ -107,7 +107,11 @@ class TokenModel:
                 "method fl-i2moe on icons."
             )
         if not isinstance(model, (I2MoE, Vanilla)):
-            raise ConfigError(f"a {type(model).__name__} cannot be explained by its tokens.")
+            raise ConfigError(
+                f"a model of the kind {type(model).__name__} is not explained by its tokens. I2MoE "
+                "and its controls are, such as the methods fl-i2moe, dense, sparse-gate and "
+                "vanilla with a backbone that takes tokens."
+            )
         self.model = model.eval()
         self.task, self.scale = model.task, scale
         self._pooled = [isinstance(encoder, PooledTokens) for encoder in model.encoders]
