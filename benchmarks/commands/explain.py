@@ -220,7 +220,7 @@ def _study(
     from i2moe_plugin.benchmarks.terminal.verbosity import quiet
 
     trained, options = TrainedRun.open(the_run(path), data_root), StudyOptions(**told)
-    total = 2 * min(options.samples, len(trained.ids)) * bool(options.pairs)
+    total = 2 * min(options.samples, int(trained.whole.sum())) * bool(options.pairs)
     with progress_bar("pairs", total, not quiet()) as advance:
         record = study_features(trained, options, advance)
     if as_json:
