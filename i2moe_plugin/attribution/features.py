@@ -200,7 +200,7 @@ def integrated_gradients(
     pieces: list[tuple[Tensor, ...]] = []
     errors = []
     for at in torch.arange(len(inputs[0])).split(rows):  # captum cuts steps, never samples
-        piece, error = IntegratedGradients(forward).attribute(
+        piece, missed = IntegratedGradients(forward).attribute(
             tuple(x[at] for x in inputs),
             baselines=tuple(x[at] for x in starts),
             additional_forward_args=tuple(x[at] for x in arguments) or None,
@@ -210,7 +210,7 @@ def integrated_gradients(
             return_convergence_delta=True,
         )
         pieces.append(tuple(part.detach() for part in piece))
-        errors.append(error.detach())
+        errors.append(missed.detach())
     parts = [torch.cat(modality) for modality in zip(*pieces, strict=True)]
     missing = torch.cat(errors)
     total = torch.stack([part.flatten(1).sum(1) for part in parts]).sum(0)
