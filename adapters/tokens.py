@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from i2moe_plugin.backbones.attention import AttentionWeights
 from i2moe_plugin.backbones.latents import LatentSpec, pool_tokens, zero_padding
@@ -51,7 +52,8 @@ class Attention(nn.Module):
 
     Written out rather than through ``F.scaled_dot_product_attention``: that one has no batching
     rule for ``torch.func.vmap`` on the CPU, and leaves open what a query that may look at nothing
-    gets. Here it gets zeros.
+    gets. Here it gets zeros. Within :func:`~i2moe_plugin.backbones.attention.fused_attention` that
+    function is used all the same.
 
     Args:
         dim: width of queries, context and output.
@@ -106,6 +108,8 @@ class Attention(nn.Module):
     def attend(self, projected: Projected, blocked: Tensor | None = None) -> Tensor:
         """Do the rest of :meth:`forward`, from what :meth:`project` returned."""
         q, k, v = projected
+        if self.weights.unseen and not self.training:
+            return self.output(_fused(q, k, v, blocked).movedim(1, -2).flatten(-2))
         scores = q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5
         if blocked is None:
             weights = scores.softmax(-1)
@@ -116,6 +120,14 @@ class Attention(nn.Module):
             weights = weights.masked_fill(blocked, 0)
         mixed = (self.dropout(self.weights(weights)) @ v).movedim(1, -2).flatten(-2)
         return self.output(mixed)
+
+
+def _fused(q: Tensor, k: Tensor, v: Tensor, blocked: Tensor | None) -> Tensor:
+    if blocked is None:
+        return F.scaled_dot_product_attention(q, k, v)
+    blocked = blocked.unsqueeze(1)
+    mixed = F.scaled_dot_product_attention(q, k, v, ~blocked)
+    return mixed.masked_fill(blocked.all(-1, keepdim=True), 0)
 
 
 class AttentionResidual(nn.Module):

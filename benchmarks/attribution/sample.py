@@ -10,8 +10,14 @@ import torch
 from torch import Tensor
 
 from i2moe_plugin.attribution.features import MEMORY_BUDGET
-from i2moe_plugin.attribution.maps import Maps, explain_tokens, rows_at_once
-from i2moe_plugin.attribution.names import MIXTURE, USUAL
+from i2moe_plugin.attribution.maps import (
+    Maps,
+    explain_tokens,
+    explainers_of,
+    rows_at_once,
+    usual_of,
+)
+from i2moe_plugin.attribution.names import MIXTURE
 from i2moe_plugin.attribution.pairs import PairTerms
 from i2moe_plugin.attribution.study import DRAWS, PAIRS, ScoredPairs, score_pairs
 from i2moe_plugin.attribution.targets import Targets, choose_targets
@@ -31,7 +37,7 @@ def explain_features(
     trained: TrainedRun,
     sample: str,
     *,
-    explainer: str = USUAL,
+    explainer: str | None = None,
     pairs: int = PAIRS,
     draws: int = DRAWS,
     fill: str = "mean",
@@ -42,7 +48,9 @@ def explain_features(
     Args:
         trained: the run.
         sample: the id.
-        explainer: one of :data:`~i2moe_plugin.attribution.maps.EXPLAINERS`.
+        explainer: one of :data:`~i2moe_plugin.attribution.names.EXPLAINERS`; None: the usual one,
+            ``gradient-rollout``, or ``integrated-gradients`` where there is no attention over
+            tokens.
         pairs: how many pairs of a word piece and a patch are probed; 0: none.
         draws: contexts of pairs.
         fill: what stands for an absent token, ``mean`` or ``zero``.
@@ -57,6 +65,8 @@ def explain_features(
         BackboneError: a backbone that the explainer cannot look into.
     """
     (row,) = trained.rows([sample])
+    if explainer is None:
+        explainer = usual_of(explainers_of(trained.model, trained.tokens([row])))
     key = {"sample": sample, "explainer": explainer, "pairs": pairs, "draws": draws, "fill": fill}
 
     def compute() -> dict[str, Any]:

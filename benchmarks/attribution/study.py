@@ -26,6 +26,7 @@ from i2moe_plugin.benchmarks.attribution.sample import seeded_rows
 from i2moe_plugin.benchmarks.attribution.subject import Counted, Study, StudyOptions
 from i2moe_plugin.benchmarks.attribution.trained import TrainedRun
 from i2moe_plugin.benchmarks.attribution.truth import heaviest_experts, known_truth
+from i2moe_plugin.errors import ConfigError
 from i2moe_plugin.tasks import Regression
 
 CONTROL = "random"
@@ -54,7 +55,7 @@ def study_features(
         controls; where tokens are known to carry the label, how often they come first.
 
     Raises:
-        ConfigError: a fill that there is not.
+        ConfigError: a fill that there is not, or no sample that has every modality.
     """
     chosen = options or StudyOptions()
     return kept(trained.run, "study", chosen.key, lambda: _study(trained, chosen, advance))
@@ -64,7 +65,10 @@ def _study(
     trained: TrainedRun, options: StudyOptions, advance: Callable[[int], None]
 ) -> dict[str, Any]:
     model, counted = trained.model, Counted()
-    rows = seeded_rows(len(trained.ids), options.samples)
+    there = np.flatnonzero(trained.whole)
+    if not len(there):
+        raise ConfigError("every test sample lacks a modality: there is none to explain.")
+    rows = there[seeded_rows(len(there), options.samples)].tolist()
     tokens = counted.timed("encoding", lambda: trained.tokens(rows))
     fill = trained.filled_by(options.fill)
     at_once = rows_at_once(model, tokens, MIXTURE, options.memory_budget)
@@ -90,6 +94,7 @@ def _study(
     weights = model.weights(tokens.latents, tokens.padding).detach().numpy()
     return {
         "samples": [trained.ids[row] for row in rows],
+        "lacking": int((~trained.whole).sum()),
         "modalities": list(trained.data.modalities),
         "metric": study.metric,
         "shares": list(options.shares),

@@ -14,8 +14,13 @@ from torch import Tensor
 
 from i2moe_plugin.attribution.faithfulness import REPEATS, SHARES
 from i2moe_plugin.attribution.features import MEMORY_BUDGET
-from i2moe_plugin.attribution.maps import Maps, explain_tokens, rows_at_once
-from i2moe_plugin.attribution.names import EXPLAINERS, USUAL
+from i2moe_plugin.attribution.maps import (
+    Maps,
+    explain_tokens,
+    explainers_of,
+    rows_at_once,
+    usual_of,
+)
 from i2moe_plugin.attribution.study import DRAWS, PAIRS, masked_outputs
 from i2moe_plugin.attribution.targets import Targets
 from i2moe_plugin.attribution.tokens import TokenModel, Tokens
@@ -105,13 +110,12 @@ class Study:
     @cached_property
     def explainers(self) -> list[str]:
         """Those that can look into this model: rollouts need attention over all tokens."""
-        rolled = self.model.can_roll_out(self.tokens)
-        return [name for name in EXPLAINERS if rolled or not name.endswith("rollout")]
+        return explainers_of(self.model, self.tokens)
 
     @property
     def usual(self) -> str:
         """The explainer whose maps pairs, concentration and agreement go by."""
-        return USUAL if USUAL in self.explainers else self.explainers[-1]
+        return usual_of(self.explainers)
 
     def nothing(self) -> list[Tensor]:
         """Masks that take nothing away."""

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from i2moe_plugin.attribution.tokens import TokenModel, Tokens, mean_tokens
+from i2moe_plugin.benchmarks.data.batches import IncompleteColumn
 from i2moe_plugin.benchmarks.data.layouts import Layout
 from i2moe_plugin.benchmarks.data.open import OpenedDataset
 from i2moe_plugin.benchmarks.run.saved import SavedModel
@@ -66,6 +67,21 @@ class TrainedRun:
         return self.data.sample_ids("test")
 
     @cached_property
+    def whole(self) -> NDArray[np.bool_]:
+        """Which test samples have every modality, [N]; what stands for a modality is noise."""
+        split = self._test
+        gone = [
+            column.missing[split.rows]
+            for column in split.columns
+            if isinstance(column, IncompleteColumn)
+        ]
+        return ~np.logical_or.reduce([np.zeros(len(split), dtype=bool), *gone])
+
+    @property
+    def _test(self) -> Any:
+        return self.data.prepare("cpu").loader("test", batch_size=1).dataset
+
+    @cached_property
     def fill(self) -> list[Tensor]:
         """The training data's mean token of each modality, [D]."""
         loader = self.data.prepare("cpu").loader("train", batch_size=BATCH)
@@ -104,10 +120,22 @@ class TrainedRun:
         """The tokens of test samples.
 
         Raises:
+            ConfigError: one of them lacks a modality.
             RunError: the model does not say of them what the run stored.
         """
-        dataset = self.data.prepare("cpu").loader("test", batch_size=1).dataset
-        *inputs, _ = dataset.__getitems__(list(rows))
+        lacking = [self.ids[row] for row in rows if not self.whole[row]]
+        if lacking:
+            others = [name for name, has in zip(self.ids, self.whole, strict=True) if has][:3]
+            raise ConfigError(
+                f"the sample {lacking[0]!r} lacks a modality, and what stands in its place is "
+                "drawn anew each time: there are no tokens to explain by. "
+                + (
+                    f"Others have all, for instance {', '.join(others)}."
+                    if others
+                    else "So do all."
+                )
+            )
+        *inputs, _ = self._test.__getitems__(list(rows))
         special = self._special(rows, inputs)
         tokens = self.model.encode(inputs, special)
         self._check(rows, tokens)

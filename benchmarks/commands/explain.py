@@ -50,9 +50,9 @@ def _shares(
 @click.option(
     "--explainer",
     metavar="NAME",
-    default="gradient-rollout",
-    show_default=True,
-    help="With --features: gradient-rollout, rollout, integrated-gradients or random.",
+    help="With --features and --sample: one of gradient-rollout, rollout, integrated-gradients and "
+    "random.  "
+    "[default: gradient-rollout, or integrated-gradients where there is no attention over tokens]",
 )
 @click.option(
     "--samples",
@@ -107,7 +107,7 @@ def explain(
     no_data: bool,
     png: Path | None,
     features: bool,
-    explainer: str,
+    explainer: str | None,
     samples: int,
     pairs: int,
     draws: int,
@@ -220,7 +220,7 @@ def _study(
     from i2moe_plugin.benchmarks.terminal.verbosity import quiet
 
     trained, options = TrainedRun.open(the_run(path), data_root), StudyOptions(**told)
-    total = 2 * min(options.samples, len(trained.ids)) * bool(options.pairs)
+    total = 2 * min(options.samples, int(trained.whole.sum())) * bool(options.pairs)
     with progress_bar("pairs", total, not quiet()) as advance:
         record = study_features(trained, options, advance)
     if as_json:

@@ -183,7 +183,8 @@ class Texts:
     def notes(self) -> tuple[str, ...]:
         """What must stand beside results: how many texts were cut."""
         # A token is at least a byte, so short texts need not be cut into tokens to know it.
-        if max((len(text.encode()) for text in self.texts), default=0) + 8 <= self.limit:
+        longest = max((len(text.encode(errors="replace")) for text in self.texts), default=0)
+        if longest + 8 <= self.limit:
             return ()
         cut = sum(text.left_out > 0 for text in self.tokens)
         if not cut:

@@ -15,6 +15,7 @@ from i2moe_plugin.benchmarks.terminal.tables import Table
 SHADES = " ░▒▓█"
 WORDS = 6  # named of each text
 TEXT_LIMIT = 60
+NO_PAIRS = "No pairs: none were asked for, or a modality has no token that could be in one."
 EXPLANATIONS = {
     "interaction": "Pairs by interaction: what both bring beyond what each brings (output of the "
     "{scope} expert; Shapley interaction index, {draws} draws)",
@@ -40,6 +41,8 @@ def show_features(console: Console, record: dict[str, Any], top: int = 5) -> Non
             weight = "" if scope["weight"] is None else f"{scope['weight']:.3f}"
             table.add_row(scope["scope"], weight, _heat(modality, scope, place))
         console.print(table)
+    if len(record["modalities"]) == 2 and not record["pairs"]:
+        console.print(Text(NO_PAIRS, style="dim"))
     for probe in record["pairs"]:
         console.print(_pairs(probe, top))
 
@@ -56,6 +59,8 @@ def _heat(modality: dict[str, Any], scope: dict[str, Any], place: int) -> Text:
     else:
         names = [f"token {number + 1}" for number in range(len(importance))]
         values = importance
+    if not any(value is not None for value in values):
+        return Text("no tokens that stand for anything", style="dim")
     ranked = sorted(
         ((value, name) for value, name in zip(values, names, strict=True) if value is not None),
         key=lambda pair: -pair[0],

@@ -9,17 +9,24 @@ from rich.console import Console
 from rich.text import Text
 
 from i2moe_plugin.benchmarks.attribution.words import headline
+from i2moe_plugin.benchmarks.terminal.features import NO_PAIRS
 from i2moe_plugin.benchmarks.terminal.tables import Table
 
 
 def show_study(console: Console, record: dict[str, Any]) -> None:
     """Show a record of :func:`~i2moe_plugin.benchmarks.attribution.study.study_features`."""
     count = len(record["samples"])
-    console.print(Text(f"{count} test samples; intervals are over samples (95 %).", style="dim"))
+    lacking = record.get("lacking", 0)
+    others = f" {lacking} that lack a modality are not among them." if lacking else ""
+    console.print(
+        Text(f"{count} test samples; intervals are over samples (95 %).{others}", style="dim")
+    )
     console.print(Text(headline(record), style="bold"))
     console.print(_faithfulness(record))
     if record["pairs"]:
         console.print(_pairs(record))
+    elif len(record["modalities"]) == 2:
+        console.print(Text(NO_PAIRS, style="dim"))
     known = [row for row in record["truth"] if row["scope"] == "mixture"]
     if known:
         console.print(_truth(known, record))

@@ -163,12 +163,16 @@ def integrated_gradients(
             a time.
 
     Raises:
-        ConfigError: no steps or memory.
+        ConfigError: captum is not installed, or no steps or memory.
         ShapeError: a score of the wrong shape.
         BackboneError: attributions that are not finite.
     """
-    from captum.attr import IntegratedGradients
-
+    try:
+        from captum.attr import IntegratedGradients
+    except ImportError as error:
+        raise ConfigError(
+            "integrated gradients need captum: pip install 'i2moe-plugin[features]'."
+        ) from error
     problems = [
         f"{name} must be at least 1, not {number}."
         for name, number in (("steps", steps), ("memory_budget", memory_budget))
@@ -196,7 +200,7 @@ def integrated_gradients(
     pieces: list[tuple[Tensor, ...]] = []
     errors = []
     for at in torch.arange(len(inputs[0])).split(rows):  # captum cuts steps, never samples
-        piece, error = IntegratedGradients(forward).attribute(
+        piece, missed = IntegratedGradients(forward).attribute(
             tuple(x[at] for x in inputs),
             baselines=tuple(x[at] for x in starts),
             additional_forward_args=tuple(x[at] for x in arguments) or None,
@@ -206,7 +210,7 @@ def integrated_gradients(
             return_convergence_delta=True,
         )
         pieces.append(tuple(part.detach() for part in piece))
-        errors.append(error.detach())
+        errors.append(missed.detach())
     parts = [torch.cat(modality) for modality in zip(*pieces, strict=True)]
     missing = torch.cat(errors)
     total = torch.stack([part.flatten(1).sum(1) for part in parts]).sum(0)

@@ -18,7 +18,7 @@ from i2moe_plugin.attribution.features import (
     integrated_gradients,
     normalised,
 )
-from i2moe_plugin.attribution.names import EXPLAINERS, MIXTURE
+from i2moe_plugin.attribution.names import EXPLAINERS, MIXTURE, USUAL
 from i2moe_plugin.attribution.targets import Targets
 from i2moe_plugin.attribution.tokens import TokenModel, Tokens
 from i2moe_plugin.errors import ConfigError, did_you_mean
@@ -99,6 +99,17 @@ def explain_tokens(
         raw = torch.cat(parts).split(tokens.sizes, 1)
     scaled = tuple(map(normalised, raw, tokens.candidates))
     return Maps(scaled, tuple(raw), completeness)
+
+
+def explainers_of(model: TokenModel, tokens: Tokens) -> list[str]:
+    """The explainers that can look into a model: rollouts need attention over all tokens."""
+    rolled = model.can_roll_out(tokens)
+    return [name for name in EXPLAINERS if rolled or not name.endswith("rollout")]
+
+
+def usual_of(explainers: Sequence[str]) -> str:
+    """The explainer that is taken unless another is asked for, of those that can be had."""
+    return USUAL if USUAL in explainers else explainers[-1]
 
 
 def rows_at_once(model: TokenModel, tokens: Tokens, scope: str, memory_budget: int) -> int:

@@ -13,6 +13,7 @@ from i2moe_plugin.attribution.pair_masking import candidate_pairs, pair_importan
 from i2moe_plugin.attribution.pairs import PairTerms, sample_pairs
 from i2moe_plugin.attribution.targets import Targets
 from i2moe_plugin.attribution.tokens import TokenModel, Tokens
+from i2moe_plugin.backbones.attention import fused_attention
 from i2moe_plugin.errors import ConfigError
 
 ROWS = 64  # samples, or versions of one, that are evaluated at once
@@ -40,7 +41,7 @@ def masked_outputs(
     found = []
     # Samples of near length together: less of a batch is padding.
     order = tokens.lengths().argsort(stable=True)
-    with torch.no_grad():
+    with fused_attention():
         for at in order.split(rows):
             part = tokens.rows(at)
             own = [mask[at, :size] for mask, size in zip(masks, part.sizes, strict=True)]
@@ -157,7 +158,7 @@ def score_pairs(
         parts = (tokens.latents, tokens.padding, tokens.candidates)
         many = Tokens(*(_many(part, len(gone)) for part in parts))
         latents = many.without(gone.split(sizes, 1), fill)
-        with torch.no_grad():
+        with fused_attention():
             return targets.score(model.outputs(scope, latents, many.padding))
 
     terms = sample_pairs(

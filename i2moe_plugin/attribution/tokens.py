@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from i2moe_plugin.attribution.faithfulness import filled
 from i2moe_plugin.attribution.names import MIXTURE
 from i2moe_plugin.backbones.attention import seen_attention
 from i2moe_plugin.backbones.latents import encode_one, pool_tokens, zero_padding
 from i2moe_plugin.errors import BackboneError, ConfigError, ShapeError, did_you_mean
+from i2moe_plugin.incomplete import Incomplete, has_modality, rows_with
 from i2moe_plugin.methods import PooledTokens
 from i2moe_plugin.model import I2MoE, Vanilla
 from i2moe_plugin.multimodal import MultimodalModel
@@ -107,7 +108,11 @@ class TokenModel:
                 "method fl-i2moe on icons."
             )
         if not isinstance(model, (I2MoE, Vanilla)):
-            raise ConfigError(f"a {type(model).__name__} cannot be explained by its tokens.")
+            raise ConfigError(
+                f"a model of the kind {type(model).__name__} is not explained by its tokens. I2MoE "
+                "and its controls are, such as the methods fl-i2moe, dense, sparse-gate and "
+                "vanilla with a backbone that takes tokens."
+            )
         self.model = model.eval()
         self.task, self.scale = model.task, scale
         self._pooled = [isinstance(encoder, PooledTokens) for encoder in model.encoders]
@@ -117,7 +122,7 @@ class TokenModel:
         """Encode a batch.
 
         Args:
-            inputs: M batches.
+            inputs: M batches. What stands for a modality that a sample lacks is no candidate.
             special: for each modality None or [B, T_m], True where a token stands for nothing that
                 the sample shows.
 
@@ -137,8 +142,8 @@ class TokenModel:
                     f"special tokens must be {list(mask.shape)}, not {list(given.shape)}."
                 )
         candidates = tuple(
-            ~mask if given is None else ~(mask | given)
-            for mask, given in zip(padding, own, strict=True)
+            (~mask if given is None else ~(mask | given)) & there[:, None]
+            for mask, given, there in zip(padding, own, _present(inputs, padding), strict=True)
         )
         return Tokens(tuple(zero_padding(latents, padding)), padding, candidates)
 
@@ -148,8 +153,10 @@ class TokenModel:
             encoded = self.model.encode(inputs)
             return encoded.latents, encoded.padding_masks or [None] * len(inputs)
         pairs = [
-            encode_one(encoder.encoder if isinstance(encoder, PooledTokens) else encoder, x)
-            for encoder, x in zip(self.model.encoders, inputs, strict=True)
+            _all_tokens(encoder, x, spec.dim)
+            for encoder, x, spec in zip(
+                self.model.encoders, inputs, self.model.latents, strict=True
+            )
         ]
         vectors = [str(m + 1) for m, (latent, _) in enumerate(pairs) if latent.ndim != 3]
         if vectors:
@@ -262,8 +269,30 @@ class TokenModel:
         return masks if any(mask is not None for mask in masks) else None
 
 
+def _all_tokens(encoder: nn.Module, x: Any, dim: int) -> tuple[Tensor, Tensor | None]:
+    """The latent of a modality before it is pooled; zeros for samples that lack it."""
+    inner = encoder.encoder if isinstance(encoder, PooledTokens) else encoder
+    if not isinstance(x, Incomplete):
+        return encode_one(inner, x)
+    if x.x is None:
+        return torch.zeros(x.size, 1, dim), None
+    latent, mask = encode_one(inner, x.x)
+    rows = x.rows.to(latent.device)
+    whole = latent.new_zeros(x.size, *latent.shape[1:]).index_copy(0, rows, latent)
+    if mask is None:
+        return whole, None
+    return whole, mask.new_zeros(x.size, *mask.shape[1:]).index_copy(0, rows, mask)
+
+
+def _present(inputs: Sequence[Any], padding: Sequence[Tensor]) -> Tensor:
+    """Which samples have which modality, [M, B]."""
+    return has_modality(rows_with(inputs), len(padding[0]), padding[0].device)
+
+
 def mean_tokens(model: TokenModel, batches: Iterable[Sequence[Any]]) -> list[Tensor]:
-    """The mean token of each modality over all batches, padding left out: M tensors [D].
+    """The mean token of each modality over all batches: M tensors [D].
+
+    Padding is left out, and what stands for a modality that a sample lacks.
 
     Args:
         model: encodes.
@@ -275,9 +304,11 @@ def mean_tokens(model: TokenModel, batches: Iterable[Sequence[Any]]) -> list[Ten
     sums: list[Tensor] = []
     for *inputs, _ in batches:
         tokens = model.encode(inputs)
+        present = _present(inputs, tokens.padding)
+        shown = [~mask & has[:, None] for mask, has in zip(tokens.padding, present, strict=True)]
         parts = [
             torch.cat([(x * there[..., None]).sum((0, 1)), there.sum()[None]]).double()
-            for x, there in zip(tokens.latents, (~p for p in tokens.padding), strict=True)
+            for x, there in zip(tokens.latents, shown, strict=True)
         ]
         sums = [a + b for a, b in zip(sums, parts, strict=True)] if sums else parts
     if not sums:

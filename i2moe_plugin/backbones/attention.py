@@ -1,11 +1,31 @@
-"""Where attention probabilities can be seen."""
+"""Where attention probabilities can be seen, and where they need not be."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
+import torch
 from torch import Tensor, nn
+
+_FUSED = ContextVar("attention by PyTorch's kernel", default=False)
+
+
+@contextmanager
+def fused_attention() -> Iterator[None]:
+    """Compute attention by PyTorch's kernel, which keeps no probabilities, within the block.
+
+    It counts where nothing needs them: no gradient, no dropout, nobody who looks at them. Of many
+    small evaluations it took less than three quarters of the time. Last digits differ from those of
+    training and testing, so it is for numbers that are compared with one another alone.
+    """
+    token = _FUSED.set(True)
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        _FUSED.reset(token)
 
 
 class AttentionWeights(nn.Module):
@@ -26,6 +46,11 @@ class AttentionWeights(nn.Module):
     def forward(self, weights: Tensor) -> Tensor:
         """Any shape -> the same tensor."""
         return weights
+
+    @property
+    def unseen(self) -> bool:
+        """Whether probabilities need not be computed: within :func:`fused_attention`."""
+        return _FUSED.get() and not self._forward_hooks and not torch.is_grad_enabled()
 
 
 @contextmanager

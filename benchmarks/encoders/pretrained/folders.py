@@ -9,6 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from i2moe_plugin.benchmarks.encoders.pretrained.configuration import (
+    wrong_with,
+    wrong_with_pictures,
+)
 from i2moe_plugin.benchmarks.encoders.pretrained.requirements import INSTALL
 from i2moe_plugin.errors import DatasetError, did_you_mean, listed
 
@@ -17,6 +21,8 @@ Kind = Literal["text", "image"]
 #: Weights that are programs: never read.
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".msgpack", ".h5")
 SHARDS = "model.safetensors.index.json"
+ADAPTER = "adapter_config.json"
+LARGEST_TEXT = 1 << 28  # bytes of a json file or of a vocabulary, which are held in memory
 
 
 @dataclass(frozen=True)
@@ -130,8 +136,8 @@ def find_model(name: str | Path, kind: Kind, store: Path) -> ModelFolder:
         if known.kind != kind:
             raise DatasetError(f"{given} encodes {known.kind}, not {kind}.{_offer(kind)}")
         path = _packaged(given, known, store) if known.package else _cached(known.hub)
-    elif Path(given).expanduser().is_dir():
-        path = Path(given).expanduser()
+    elif (folder := _folder(given)) is not None:
+        path = folder
     elif given.count("/") == 1 and not given.startswith((".", "/", "~")):
         path = _cached((given,))
     else:
@@ -150,22 +156,27 @@ def check_folder(path: Path, kind: Kind, name: str = "") -> ModelFolder:
     """
     problems: list[str] = []
     config = _json(path / "config.json", problems)
-    if config and not isinstance(config.get("model_type"), str):
-        problems.append("config.json names no model_type: it is not a Hugging Face model's")
-    if config.get("auto_map"):
-        problems.append("config.json asks for code of its own (auto_map), which is not run")
+    problems += [] if config is None else wrong_with(config)
+    if (path / ADAPTER).exists():
+        problems.append(
+            f"{ADAPTER}: an adapter is no model; merge it into its model, and save that"
+        )
     if kind == "image":
         facts = _json(path / "preprocessor_config.json", problems)
-        for key in ("image_mean", "image_std"):
-            if facts and not _three_numbers(facts.get(key)):
-                problems.append(f"preprocessor_config.json: {key} should be three numbers")
+        problems += [] if facts is None else wrong_with_pictures(facts)
     elif not any((path / file).is_file() for file in ("tokenizer.json", "vocab.txt", "vocab.json")):
         problems.append("tokenizer.json is missing")
     weights = _weights(path, problems)
     if problems:
         raise DatasetError(f"{path} cannot be used as a {kind} model:\n{listed(problems)}")
     described = sorted(p for p in path.iterdir() if p.suffix in (".json", ".txt") and p.is_file())
-    return ModelFolder(name or str(path), path, config, (*described, *weights))
+    large = [p.name for p in described if p.stat().st_size > LARGEST_TEXT]
+    if large:
+        raise DatasetError(
+            f"{path} cannot be used: {', '.join(large[:3])} of more than {LARGEST_TEXT} bytes is "
+            "not read."
+        )
+    return ModelFolder(name or str(path), path, config or {}, (*described, *weights))
 
 
 def not_installed(name: str) -> str | None:
@@ -195,6 +206,15 @@ def _packaged(name: str, known: KnownModel, store: Path) -> Path:
     return path
 
 
+def _folder(given: str) -> Path | None:
+    """The folder that a user means, if there is one."""
+    try:
+        path = Path(given).expanduser()
+        return path if path.is_dir() else None
+    except (OSError, RuntimeError, ValueError):  # a name that is too long, no such user
+        return None
+
+
 def _cached(hub: Iterable[str]) -> Path:
     """The snapshot of the first of these names that is in the hub's cache."""
     if importlib.util.find_spec("huggingface_hub") is None:
@@ -222,7 +242,7 @@ def _weights(path: Path, problems: list[str]) -> list[Path]:
     """The files with weights; what is wrong with them is added to the problems."""
     files = [path / "model.safetensors"]
     if (path / SHARDS).is_file():
-        index = _json(path / SHARDS, problems).get("weight_map")
+        index = (_json(path / SHARDS, problems) or {}).get("weight_map")
         if not isinstance(index, dict) or not all(_plain(file) for file in index.values()):
             problems.append(f"{SHARDS} holds no weight_map of file names")
             return []
@@ -257,26 +277,22 @@ def _damage(path: Path) -> str | None:
         return str(error).splitlines()[0][:120]
 
 
-def _json(path: Path, problems: list[str]) -> dict[str, Any]:
-    """A json object; an empty one, and a problem, where there is none."""
+def _json(path: Path, problems: list[str]) -> dict[str, Any] | None:
+    """A json object; None, and a problem, where there is none."""
     try:
+        if not path.is_file():
+            problems.append(f"{path.name} is missing")
+            return None
+        if path.stat().st_size > LARGEST_TEXT:
+            raise ValueError(f"it has more than {LARGEST_TEXT} bytes")
         content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        problems.append(f"{path.name} is missing")
-        return {}
     except (OSError, ValueError, RecursionError) as error:
         problems.append(f"{path.name} is damaged ({str(error)[:80]})")
-        return {}
+        return None
     if not isinstance(content, dict):
         problems.append(f"{path.name} should hold an object")
-        return {}
+        return None
     return content
-
-
-def _three_numbers(value: Any) -> bool:
-    return (
-        isinstance(value, list) and len(value) == 3 and all(type(v) in (int, float) for v in value)
-    )
 
 
 def _plain(name: Any) -> bool:

@@ -7,25 +7,53 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from i2moe_plugin.benchmarks.encoders.pretrained.folders import ModelFolder
+from i2moe_plugin.benchmarks.encoders.pretrained.folders import Kind, ModelFolder
 from i2moe_plugin.benchmarks.encoders.pretrained.requirements import needs_transformers
 from i2moe_plugin.benchmarks.encoders.sequences import TokenEncoder, padding_mask
 from i2moe_plugin.benchmarks.encoders.vgg import Frozen
 from i2moe_plugin.errors import DatasetError, listed
 
+CONFIGURATIONS: dict[Kind, str] = {"text": "text_config", "image": "vision_config"}
 #: Parts of a network that states of tokens do not go through.
 UNUSED = ("pooler.", "mask_token", "lm_head.", "cls.", "classifier.")
 
 
 class PretrainedNetwork(Frozen):
-    """A network that is never trained: evaluation mode whatever a trainer asks, no gradient."""
+    """A network that is never trained: evaluation mode whatever a trainer asks, no gradient.
+
+    Args:
+        network: as transformers builds it.
+        name: of the model, for messages.
+    """
+
+    def __init__(self, network: nn.Module, name: str) -> None:
+        super().__init__(network)
+        self.name = name
 
     @property
     def network(self) -> Any:
         """The network inside."""
         return self.module
+
+    def run(self, what: str, **inputs: Any) -> Any:
+        """What the network makes of its inputs, without gradient.
+
+        Args:
+            what: what the inputs are, for messages.
+            inputs: by the names that transformers gives them.
+
+        Raises:
+            DatasetError: it cannot take them.
+        """
+        try:
+            with torch.no_grad():
+                return self.network(**inputs)
+        except Exception as error:  # networks meet what they are not made for with nearly any
+            reason = (str(error).splitlines() or [""])[0][:160]
+            raise DatasetError(f"{self.name} cannot take {what} ({reason}).") from error
 
 
 class Projected(nn.Module):
@@ -44,8 +72,33 @@ class Projected(nn.Module):
         return self.projection(states, lengths)
 
 
+def read_configuration(model: ModelFolder, kind: Kind) -> Any:
+    """What transformers makes of a folder's ``config.json``, whose names differ between models.
+
+    Args:
+        model: the folder.
+        kind: whose configuration is wanted, where a model has a tower for each.
+
+    Raises:
+        DatasetError: transformers is not installed, or does not know the model.
+    """
+    needs_transformers()
+    from transformers import AutoConfig
+
+    try:
+        with _quiet():
+            config = AutoConfig.from_pretrained(
+                str(model.path), local_files_only=True, trust_remote_code=False
+            )
+    except Exception as error:  # transformers raises nearly anything
+        raise DatasetError(
+            f"{model.path}: the model cannot be loaded ({_reason(error)})."
+        ) from error
+    return getattr(config, CONFIGURATIONS[kind], None) or config
+
+
 def load_network(model: ModelFolder, tower: str) -> nn.Module:
-    """The network of a folder, with all its weights.
+    """The network of a folder, with all its weights; of one that also writes text, its reader.
 
     Args:
         model: the folder.
@@ -68,8 +121,9 @@ def load_network(model: ModelFolder, tower: str) -> nn.Module:
                 output_loading_info=True,
             )
     except Exception as error:  # transformers raises nearly anything
-        reason = " ".join(str(error).split())[:300]
-        raise DatasetError(f"{model.path}: the model cannot be loaded ({reason}).") from error
+        raise DatasetError(
+            f"{model.path}: the model cannot be loaded ({_reason(error)})."
+        ) from error
     inside = getattr(network, tower, None)
     prefix = f"{tower}." if isinstance(inside, nn.Module) else ""
     lost = sorted(
@@ -84,8 +138,17 @@ def load_network(model: ModelFolder, tower: str) -> nn.Module:
             f"config.json describes; {len(lost)} are missing or of another shape:\n"
             f"{listed(lost, 5)}"
         )
+    if isinstance(inside, nn.Module):
+        network = inside
+    elif getattr(network.config, "is_encoder_decoder", False):
+        # The states of the part that writes stand for the tokens before their own.
+        network = network.get_encoder()
     # Published weights are often in half precision, in which a CPU computes slowly or not at all.
-    return (inside if isinstance(inside, nn.Module) else network).float()
+    return network.float()
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 @contextmanager

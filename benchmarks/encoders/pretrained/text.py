@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
+from i2moe_plugin.benchmarks.encoders.pretrained.configuration import whole
 from i2moe_plugin.benchmarks.encoders.pretrained.folders import ModelFolder
-from i2moe_plugin.benchmarks.encoders.pretrained.network import PretrainedNetwork, load_network
-from i2moe_plugin.benchmarks.encoders.pretrained.requirements import INSTALL, needs_transformers
+from i2moe_plugin.benchmarks.encoders.pretrained.network import (
+    PretrainedNetwork,
+    load_network,
+    read_configuration,
+)
+from i2moe_plugin.benchmarks.encoders.pretrained.requirements import INSTALL
 from i2moe_plugin.benchmarks.encoders.pretrained.words import Word, words_of
 from i2moe_plugin.errors import DatasetError, listed
 
@@ -65,21 +71,31 @@ class TextModel:
     """
 
     def __init__(self, model: ModelFolder, limit: int = LIMIT) -> None:
-        needs_transformers()
         self.model = model
+        config = read_configuration(model, "text")
         self._tokenizer = _load_tokenizer(model)
-        config = model.config.get("text_config") or model.config
-        positions = config.get("max_position_embeddings") or config.get("n_positions") or limit
-        self.limit = int(min(limit, self._tokenizer.model_max_length, positions))
-        self.width = int(config.get("hidden_size") or config.get("n_embd") or 0)
-        added = self._tokenizer.num_special_tokens_to_add()
         problems = []
+        longest = self._tokenizer.model_max_length
+        if not isinstance(longest, (int, float)) or not longest >= 1:
+            problems.append(
+                f"tokenizer_config.json: model_max_length should be a number from 1, not "
+                f"{longest!r:.40}"
+            )
+            longest = limit
+        self.limit = int(min(limit, longest, whole(config, "max_position_embeddings") or limit))
+        self.width = whole(config, "hidden_size") or 0
+        if not self.width:
+            problems.append(
+                f"the configuration of a {config.model_type} has no hidden_size: it is no model of "
+                "one state a token"
+            )
+        added = self._tokenizer.num_special_tokens_to_add()
         if self.limit <= added:
             problems.append(
                 f"a limit of {self.limit} tokens leaves none for text beside {added} special ones"
             )
-        vocabulary = config.get("vocab_size")
-        if isinstance(vocabulary, int) and len(self._tokenizer) > vocabulary:
+        vocabulary = whole(config, "vocab_size")
+        if vocabulary is not None and len(self._tokenizer) > vocabulary:
             problems.append(
                 f"the tokenizer has {len(self._tokenizer)} tokens, the network {vocabulary}: they "
                 "do not belong together"
@@ -91,19 +107,28 @@ class TextModel:
         """Each text's tokens, cut at the limit.
 
         Raises:
-            DatasetError: a text without any token: it is empty, and the tokenizer adds none.
+            DatasetError: a text without any token: it is empty, and the tokenizer adds none; or
+                characters that do not exist.
         """
         if not texts:
             return []
-        found = self._tokenizer(
-            list(texts),
-            truncation=True,
-            max_length=self.limit,
-            return_offsets_mapping=True,
-            return_special_tokens_mask=True,
-            return_overflowing_tokens=True,
-            return_attention_mask=False,
-        )
+        broken = [number for number, text in enumerate(texts) if not _writable(text)]
+        if broken:
+            raise DatasetError(
+                f"{len(broken)} texts hold characters that do not exist (halves of surrogate "
+                f"pairs), the first is number {broken[0]}: {texts[broken[0]]!r:.60}."
+            )
+        with _using(self.model):
+            found = self._tokenizer(
+                list(texts),
+                truncation=True,
+                max_length=self.limit,
+                return_offsets_mapping=True,
+                return_special_tokens_mask=True,
+                return_overflowing_tokens=True,
+                return_attention_mask=False,
+                split_special_tokens=True,  # "[SEP]" in a text is its letters
+            )
         # What is cut off comes as further rows: a text's first row is the one that is kept.
         first: dict[int, int] = {}
         left_out: dict[int, int] = {}
@@ -139,7 +164,7 @@ class TextModel:
         Raises:
             DatasetError: weights that do not fit the configuration.
         """
-        return TextNetwork(load_network(self.model, "text_model"))
+        return TextNetwork(self, load_network(self.model, "text_model"))
 
     def states(
         self,
@@ -163,12 +188,7 @@ class TextModel:
             for row, text in enumerate(batch):
                 ids[row, : len(text.ids)] = torch.tensor(text.ids)
                 there[row, : len(text.ids)] = 1
-            try:
-                states = network(ids.to(device), there.to(device))
-            except IndexError as error:
-                raise DatasetError(
-                    f"{self.model.name} has no positions for {longest} tokens: set a lower limit."
-                ) from error
+            states = network(ids.to(device), there.to(device))
             kept = states[there.bool().to(device)].half().cpu()
             if not kept.isfinite().all():
                 raise DatasetError(f"{self.model.path}: its weights give NaN or infinite states.")
@@ -178,23 +198,34 @@ class TextModel:
 class TextNetwork(PretrainedNetwork):
     """Token numbers [B, T] and which are no padding [B, T] (1 or 0) -> states [B, T, F]."""
 
+    def __init__(self, model: TextModel, network: nn.Module) -> None:
+        super().__init__(network, model.model.name)
+        self.width = model.width
+
     def forward(self, ids: Tensor, there: Tensor) -> Tensor:  # type: ignore[override]
-        """The last layer's states."""
-        with torch.no_grad():
-            states: Tensor = self.network(input_ids=ids, attention_mask=there).last_hidden_state
+        """The last layer's states.
+
+        Raises:
+            DatasetError: more tokens than the network has positions for, or a network that does not
+                give one state a token.
+        """
+        what = f"{ids.shape[1]} tokens; with fewer, set a lower limit"
+        states: Tensor = self.run(what, input_ids=ids, attention_mask=there).last_hidden_state
+        if states.shape != (*ids.shape, self.width):
+            raise DatasetError(
+                f"{self.name} gives states {list(states.shape)} for tokens {list(ids.shape)}: it "
+                f"is no model of one state a token, {self.width} wide."
+            )
         return states
 
 
 def _load_tokenizer(model: ModelFolder) -> Any:
-    from transformers import AutoTokenizer
+    with _using(model):
+        from transformers import AutoTokenizer
 
-    try:
         tokenizer = AutoTokenizer.from_pretrained(
             str(model.path), local_files_only=True, trust_remote_code=False, use_fast=True
         )
-    except Exception as error:  # tokenizers and transformers raise nearly anything
-        reason = (str(error).splitlines() or [""])[0][:200]
-        raise DatasetError(f"{model.path}: its tokenizer cannot be loaded ({reason}).") from error
     if not getattr(tokenizer, "is_fast", False):
         raise DatasetError(
             f"{model.path}: has no tokenizer.json, which says what characters a token stands for. "
@@ -202,3 +233,24 @@ def _load_tokenizer(model: ModelFolder) -> Any:
             f"own requirements are installed ({INSTALL})."
         )
     return tokenizer
+
+
+def _writable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+@contextmanager
+def _using(model: ModelFolder) -> Iterator[None]:
+    """Turn whatever a tokenizer raises into a DatasetError that names its folder."""
+    try:
+        yield
+    except BaseException as error:  # tokenizers and transformers raise nearly anything
+        # A panic inside the package tokenizers is no Exception.
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise DatasetError(f"{model.path}: its tokenizer cannot be used ({reason}).") from error

@@ -14,6 +14,7 @@ from i2moe_plugin.attribution.maps import explain_tokens
 from i2moe_plugin.attribution.names import EXPLAINERS, MIXTURE
 from i2moe_plugin.attribution.targets import choose_targets
 from i2moe_plugin.benchmarks.attribution.intervals import interval
+from i2moe_plugin.benchmarks.attribution.sample import explain_features
 from i2moe_plugin.benchmarks.attribution.study import study_features
 from i2moe_plugin.benchmarks.attribution.subject import StudyOptions
 from i2moe_plugin.benchmarks.attribution.trained import TrainedRun
@@ -106,6 +107,8 @@ def test_a_pooled_control_is_masked_in_the_same_way(record, trained_runs):
     assert set(found["scopes"][MIXTURE]["explainers"]) == {"random", "integrated-gradients"}
     assert found["usual_explainer"] == "integrated-gradients"
     assert "integrated-gradients" in headline(found)
+    sample = explain_features(dense, dense.ids[0], pairs=2, draws=4)
+    assert sample["explainer"] == "integrated-gradients"
     assert {row["modality"] for row in found["truth"]} == {"text", "image"}
     tokens = dense.tokens(dense.rows(found["samples"]))
     stored = dense.run.outputs("prediction")["prediction"][dense.rows(found["samples"])]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import weakref
 
 import pytest
@@ -245,6 +246,13 @@ def test_a_modality_that_is_not_used_gets_nothing():
     found = integrated_gradients(lambda tokens: tokens[1].flatten(1).sum(1), drawn_tokens())
     assert (found.importance[0] == 0).all()
     assert (found.importance[1] > 0).all()
+
+
+def test_without_captum(monkeypatch):
+    for name in ("captum", "captum.attr"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ConfigError, match=r"pip install 'i2moe-plugin\[features\]'"):
+        integrated_gradients(lambda tokens: tokens[0].sum((1, 2)), [torch.ones(1, 2, 3)])
 
 
 @pytest.mark.parametrize("changes", [{"steps": 0}, {"memory_budget": 0}])

@@ -7,10 +7,13 @@ import torch
 from torch.testing import assert_close
 
 from i2moe_plugin import ConfigError
-from i2moe_plugin.attribution.maps import explain_tokens
+from i2moe_plugin.attribution.maps import explain_tokens, explainers_of
 from i2moe_plugin.attribution.names import EXPLAINERS, MIXTURE
-from i2moe_plugin.attribution.study import masked_by_importance
+from i2moe_plugin.attribution.study import masked_by_importance, score_pairs
 from i2moe_plugin.attribution.targets import choose_targets
+from i2moe_plugin.attribution.tokens import TokenModel
+from i2moe_plugin.backbones.entry import backbones
+from i2moe_plugin.errors import I2MoEError
 
 SCOPES = [MIXTURE, "uniqueness_1", "synergy"]
 
@@ -118,6 +121,35 @@ def test_unknown_explainers_are_named(model, inputs):
     tokens = model.encode(inputs)
     with pytest.raises(ConfigError, match="Did you mean 'rollout'"):
         explain_tokens("rolout", model, tokens, targets_of(model, tokens))
+
+
+@pytest.mark.parametrize("lengths", [[0, 2, 3, 1, 4], [0] * 5])
+@pytest.mark.parametrize(
+    "backbone", [e.name for e in backbones if e.latents == "tokens" and e.padding]
+)
+def test_padding_alone_is_no_error(backbone, lengths, make, inputs):
+    """A sample, or all, without any token of a modality: as it is alone, and finite."""
+    try:
+        model = TokenModel(make(backbone=backbone))
+    except I2MoEError:
+        pytest.skip("needs as many tokens of each modality, or one width")
+    tokens = model.encode([(inputs[0][0], torch.tensor(lengths)), inputs[1]])
+    targets = targets_of(model, tokens)
+    fill = [torch.zeros(8), torch.zeros(8)]
+    first = tokens.rows(slice(0, 1))
+    for explainer in explainers_of(model, tokens):
+        for scope in (MIXTURE, "synergy"):
+            maps = explain_tokens(explainer, model, tokens, targets, scope)
+            assert (maps.importance[0][0] == 0).all()
+            assert maps.importance[1].isfinite().all()
+            for outputs in masked_by_importance(model, tokens, maps.importance, fill, scope):
+                assert outputs.isfinite().all()
+            if explainer != "random":
+                alone = explain_tokens(explainer, model, first, targets.of(0), scope)
+                assert_close(alone.importance[1][0], maps.importance[1][0], atol=1e-3, rtol=1e-3)
+    with pytest.raises(ConfigError, match="no token that could be in a pair"):
+        single = [x[:1, :size] for x, size in zip(maps.importance, first.sizes, strict=True)]
+        score_pairs(model, first, targets.of(0), single, fill, MIXTURE)
 
 
 @pytest.mark.parametrize("explainer", EXPLAINERS)

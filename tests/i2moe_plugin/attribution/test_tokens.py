@@ -6,10 +6,18 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from i2moe_plugin import Classification, ConfigError, LatentSpec, ShapeError, create_model
+from i2moe_plugin import (
+    Classification,
+    ConfigError,
+    LatentSpec,
+    ShapeError,
+    create_backbone,
+    create_model,
+)
 from i2moe_plugin.attribution.names import MIXTURE
 from i2moe_plugin.attribution.tokens import TokenModel, mean_tokens
 from i2moe_plugin.errors import BackboneError
+from i2moe_plugin.incomplete import Incomplete
 
 
 def test_scopes_say_what_the_model_says(model, inputs):
@@ -62,6 +70,42 @@ def test_mean_tokens_leave_out_padding(model, inputs):
         assert_close(mean, latent[~padding].mean(0))
     with pytest.raises(ShapeError, match="no batch"):
         mean_tokens(model, [])
+
+
+@pytest.mark.parametrize("method", ["fl-i2moe", "dense", "vanilla"])
+def test_what_stands_for_a_lacking_modality_is_no_token(method, make, inputs):
+    """It is no candidate, and no part of the mean token."""
+    model = TokenModel(make(method))
+    (x, lengths), y = inputs
+    rows, others = torch.tensor([0, 2, 4]), torch.tensor([1, 3])
+    first = Incomplete((x[rows], lengths[rows]), rows, 5)
+    tokens = model.encode([first, Incomplete(y[1:], torch.arange(1, 5), 5)])
+    whole = model.encode([(x, lengths), y])
+    for m, gone in enumerate((others, torch.tensor([0]))):
+        assert not tokens.candidates[m][gone].any()
+        there = [row for row in range(5) if row not in gone]
+        assert torch.equal(tokens.candidates[m][there], whole.candidates[m][there])
+        assert_close(tokens.latents[m][there], whole.latents[m][there])
+    found = mean_tokens(model, [(first, y, None)])
+    expected = mean_tokens(model, [((x[rows], lengths[rows]), y[rows], None)])
+    assert_close(found[0], expected[0])
+    assert_close(found[1], mean_tokens(model, [((x, lengths), y, None)])[1])
+    nobody = Incomplete(None, torch.zeros(0, dtype=torch.long), 5)
+    assert not model.encode([nobody, y]).candidates[0].any()
+
+
+def test_models_of_another_kind():
+    model = create_model(
+        "evidence",
+        [torch.nn.Identity(), torch.nn.Identity()],
+        [LatentSpec(8, 4), LatentSpec(8, 6)],
+        lambda num_outputs: create_backbone(
+            "token-transformer", [LatentSpec(8, 4), LatentSpec(8, 6)], num_outputs, num_heads=2
+        ),
+        Classification(3),
+    )
+    with pytest.raises(ConfigError, match=r"kind Evidence is not explained(.|\n)*fl-i2moe"):
+        TokenModel(model)
 
 
 def test_attention_is_over_all_tokens(model, make, inputs):

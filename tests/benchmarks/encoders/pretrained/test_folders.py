@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import sys
 from pathlib import Path
@@ -74,6 +75,40 @@ def cut(folder):
     path.write_bytes(path.read_bytes()[:-40])
 
 
+def pipe(name):
+    def change(folder):
+        (folder / name).unlink()
+        os.mkfifo(folder / name)
+
+    return change
+
+
+def circle(name):
+    def change(folder):
+        (folder / name).unlink()
+        (folder / name).symlink_to(folder / name)
+
+    return change
+
+
+def sparse(name):
+    def change(folder):
+        with (folder / name).open("r+b") as file:
+            file.truncate(5 << 30)
+
+    return change
+
+
+def header(size):
+    """Safetensors that say how long their own header is."""
+
+    def change(folder):
+        path = folder / "model.safetensors"
+        path.write_bytes(size.to_bytes(8, "little") + path.read_bytes()[8:])
+
+    return change
+
+
 def changed(name, **facts):
     def change(folder):
         path = folder / name
@@ -88,7 +123,25 @@ def changed(name, **facts):
         (without("config.json"), "config.json is missing"),
         (written("config.json", "{"), "config.json is damaged"),
         (written("config.json", "[]"), "config.json should hold an object"),
-        (written("config.json", "{}"), "tokenizer|model_type|weights"),
+        (written("config.json", "{}"), "names no model_type"),
+        (changed("config.json", text_config=3), "text_config should hold an object"),
+        (changed("config.json", attn_implementation="owner/kernels"), "a program to compute"),
+        (changed("config.json", _attn_implementation={"": "owner/kernels"}), "a program to"),
+        (changed("config.json", text_config={"auto_map": {"a": "b"}}), "code of its own"),
+        (changed("config.json", quantization_config={"quant_method": "gptq"}), "quantised"),
+        (changed("config.json", num_hidden_layers=10**18), "at most 1000 layers"),
+        (changed("config.json", num_hidden_layers=float("nan")), "at most 1000 layers"),
+        (written("adapter_config.json", "{}"), "an adapter is no model"),
+        (pipe("config.json"), "config.json is missing"),
+        (pipe("tokenizer.json"), "tokenizer.json is missing"),
+        (pipe("model.safetensors"), "model.safetensors is missing"),
+        (circle("config.json"), "config.json is missing"),
+        (circle("model.safetensors"), "model.safetensors is missing"),
+        (sparse("config.json"), "more than 268435456 bytes"),
+        (sparse("tokenizer.json"), "tokenizer.json of more than 268435456 bytes"),
+        (sparse("model.safetensors"), "model.safetensors is damaged"),
+        (header(1 << 60), "model.safetensors is damaged"),
+        (header(200_000_000), "model.safetensors is damaged"),
         (changed("config.json", model_type=3), "names no model_type"),
         (changed("config.json", auto_map={"AutoModel": "x.Y"}), "code of its own"),
         (without("tokenizer.json"), "tokenizer.json is missing"),
@@ -114,6 +167,11 @@ def test_damaged_text_folders(damage, message, text_copy):
         (without("preprocessor_config.json"), "preprocessor_config.json is missing"),
         (changed("preprocessor_config.json", image_mean=[1, 2]), "image_mean should be three"),
         (changed("preprocessor_config.json", image_std="x"), "image_std should be three"),
+        (changed("preprocessor_config.json", image_std=[1, 0, 1]), "three numbers above 0"),
+        (changed("preprocessor_config.json", image_mean=[0, float("nan"), 1]), "three numbers"),
+        (changed("preprocessor_config.json", image_mean=[0, 1e308, 1]), "three numbers"),
+        (written("preprocessor_config.json", "{}"), "image_mean should be three"),
+        (changed("config.json", vision_config=[1]), "vision_config should hold an object"),
     ],
 )
 def test_damaged_picture_folders(damage, message, picture_copy):
@@ -172,6 +230,9 @@ def test_several_files_of_weights(text_copy):
         ("bert", "hf download google-bert/bert-base-uncased"),
         ("bad//name", "no folder"),
         ("ba d/na me", "no name on the"),
+        ("~nobody-of-this-name/models", "no folder"),
+        ("a" * 5000, "no folder"),
+        ("\0", "no folder"),
     ],
 )
 def test_models_that_are_not_here(name, message, tmp_path, monkeypatch):

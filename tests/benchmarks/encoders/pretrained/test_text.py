@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from i2moe_plugin.benchmarks.encoders import EncoderSettings
 from i2moe_plugin.benchmarks.encoders.pretrained import Projected, TextModel, find_model
@@ -86,6 +88,74 @@ def test_an_empty_text_without_special_tokens(tmp_path, new_text_model):
         bare.tokens(["map", "", "  "])
 
 
+#: Kinds of text models, tiny: a class of transformers', and how its configuration names the sizes.
+KINDS = {
+    "Bert": {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2},
+    "DistilBert": {"dim": 8, "n_layers": 2, "n_heads": 2, "hidden_dim": 16},
+    "Roberta": {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2},
+    "Electra": {"embedding_size": 4, "hidden_size": 8, "num_attention_heads": 2},
+    "Albert": {"embedding_size": 4, "hidden_size": 8, "num_attention_heads": 2},
+    "GPT2": {"n_embd": 8, "n_layer": 2, "n_head": 2},
+    "T5": {"d_model": 8, "d_kv": 4, "num_layers": 2, "num_heads": 2, "decoder_start_token_id": 0},
+    "Bart": {
+        "d_model": 8,
+        "encoder_layers": 2,
+        "decoder_layers": 2,
+        "encoder_attention_heads": 2,
+        "decoder_attention_heads": 2,
+        "pad_token_id": 0,
+        "bos_token_id": 2,
+        "eos_token_id": 3,
+        "forced_eos_token_id": 3,
+    },
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_gives_a_state_for_each_of_its_tokens(kind, text_copy):
+    """Also kinds that name their width otherwise, and of those that write text their reader."""
+    import transformers
+
+    config = getattr(transformers, f"{kind}Config")(vocab_size=64 + 25, **KINDS[kind])
+    torch.manual_seed(0)
+    network = getattr(transformers, f"{kind}Model")(config).eval()
+    network.save_pretrained(text_copy)
+    model = opened(text_copy)
+    assert model.width == 8
+    (made,) = model.tokens(["seat heaters"])
+    states = np.concatenate(list(model.states([made])))
+    reader = network.get_encoder() if config.is_encoder_decoder else network
+    with torch.no_grad():
+        expected = reader(input_ids=torch.tensor([made.ids])).last_hidden_state[0]
+    np.testing.assert_allclose(states, expected, atol=2e-3)
+
+
+@pytest.mark.parametrize("text", ["[CLS]", "[PAD] [MASK]", "map [SEP] arrow [UNK]"])
+def test_names_of_special_tokens_in_a_text_are_letters(text, model):
+    (made,) = model.tokens([text])
+    assert made.special == (True, *[False] * (len(made.ids) - 2), True)
+    assert 0 not in made.ids  # padding
+    assert all(word.tokens for word in made.words)
+
+
+def test_characters_that_do_not_exist(model):
+    with pytest.raises(DatasetError, match=r"1 texts hold characters that do not exist.*number 1"):
+        model.tokens(["map", "half a \ud800 pair"])
+
+
+@settings(max_examples=60, deadline=None)
+@given(text=st.text(max_size=40))
+def test_any_text_gives_tokens_that_lie_in_it(text, model):
+    (made,) = model.tokens([text])
+    assert (made.special[0], made.special[-1], len(made.ids)) == (True, True, len(made.spans))
+    assert len(made.ids) <= 32
+    for (start, end), special in zip(made.spans, made.special, strict=True):
+        assert 0 <= start <= end <= len(text)
+        assert (start == end) or not special
+    placed = [token for word in made.words for token in word.tokens]
+    assert sorted(set(placed)) == sorted(placed)
+
+
 def test_a_tokenizer_of_another_model(text_copy):
     path = text_copy / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"vocab_size": 20}))
@@ -95,7 +165,7 @@ def test_a_tokenizer_of_another_model(text_copy):
 
 def test_a_damaged_tokenizer(text_copy):
     (text_copy / "tokenizer.json").write_text("{}")
-    with pytest.raises(DatasetError, match="tokenizer cannot be loaded"):
+    with pytest.raises(DatasetError, match="tokenizer cannot be used"):
         opened(text_copy)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -48,7 +49,14 @@ def test_the_size_is_the_folder_s_own_unless_told(picture_folder):
 
 @pytest.mark.parametrize(
     ("height", "width", "grid"),
-    [(16, 16, (4, 4)), (100, 100, (4, 4)), (16, 32, (4, 8)), (30, 20, (6, 4)), (1, 1, (4, 4))],
+    [
+        (16, 16, (4, 4)),
+        (100, 100, (4, 4)),
+        (16, 32, (4, 8)),
+        (30, 20, (6, 4)),
+        (1, 1, (4, 4)),
+        (1, 9, (4, 36)),
+    ],
 )
 def test_pictures_of_other_shapes(height, width, grid, picture_folder):
     model = opened(picture_folder)
@@ -83,15 +91,62 @@ def test_what_is_no_picture(shape, picture_folder):
         opened(picture_folder).network()(torch.zeros(shape))
 
 
-def test_a_model_without_patches(picture_copy):
-    import json
+SMALL = {
+    "hidden_size": 8,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 16,
+    "image_size": 16,
+    "patch_size": 4,
+}
 
-    path = picture_copy / "config.json"
-    facts = json.loads(path.read_text())
-    del facts["patch_size"]
-    path.write_text(json.dumps(facts))
-    with pytest.raises(DatasetError, match="no single patch_size"):
-        opened(picture_copy)
+
+def write(kind, folder, **changes):
+    """A tiny model of a kind that transformers has."""
+    import transformers
+
+    config = getattr(transformers, f"{kind}Config")(**SMALL | changes)
+    torch.manual_seed(0)
+    getattr(transformers, f"{kind}Model")(config).save_pretrained(folder)
+    facts = {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.3, 0.4], "size": 16}
+    (folder / "preprocessor_config.json").write_text(json.dumps(facts))
+    return folder
+
+
+@pytest.mark.parametrize(
+    "kind", ["ViT", "DeiT", "Beit", "Dinov2WithRegisters", "SiglipVision", "CLIPVision"]
+)
+def test_whatever_tokens_stand_before_the_patches(kind, tmp_path):
+    network = opened(write(kind, tmp_path / kind)).network()
+    assert network(torch.rand(2, 3, 16, 16)).shape == (2, 16, 8)
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "reason"),
+    [
+        ("Yolos", {"image_size": [16, 16], "num_detection_tokens": 3}, "not the 4 x 4 patches"),
+        ("ViTMAE", {}, "not the 4 x 4 patches"),
+        ("ViTMAE", {"mask_ratio": 0.0}, "not the 4 x 4 patches"),
+        ("VitDet", {"pretrain_image_size": 16}, "does not show its tokens"),
+        ("ResNet", {"hidden_sizes": [8], "depths": [1], "patch_size": None}, "no single patch_"),
+    ],
+)
+def test_tokens_that_are_not_the_patches_row_by_row(kind, changes, reason, tmp_path):
+    """Tokens behind the patches, or patches by lot, would put every patch in a wrong place."""
+    folder = write(kind, tmp_path / kind, **changes)
+    with pytest.raises(DatasetError, match=reason):
+        opened(folder).network()
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 100_000), (100_000, 1), (4, 40_000)])
+def test_pictures_that_are_a_line(height, width, picture_folder):
+    with pytest.raises(DatasetError, match="at most 16384 are read"):
+        opened(picture_folder).grid(height, width)
+
+
+def test_a_size_of_too_many_patches(picture_folder):
+    with pytest.raises(DatasetError, match="at most 16384 are read"):
+        opened(picture_folder, 4_000)
 
 
 def test_a_text_model_has_no_patches(text_folder):
