@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from i2moe_plugin.attribution.maps import Maps
 from i2moe_plugin.attribution.study import ScoredPairs
-from i2moe_plugin.benchmarks.attribution.intervals import interval
+from i2moe_plugin.benchmarks.attribution.intervals import share
 from i2moe_plugin.benchmarks.data.layouts import Layout
 
 
@@ -51,7 +51,7 @@ def known_truth(
                         "scope": scope,
                         "explainer": explainer,
                         "samples": len(hits),
-                        "first_is_true": interval(np.array(hits)),
+                        "first_is_true": share(np.array(hits)),
                         "by_chance": float(np.mean(chances)),
                     }
                 )
@@ -91,7 +91,7 @@ def true_pairs(
         return None
     return {
         "samples": len(hits),
-        "first_is_true": interval(np.array(hits)),
+        "first_is_true": share(np.array(hits)),
         "by_chance": float(np.mean(chances)),
     }
 
@@ -111,7 +111,7 @@ def heaviest_experts(
     return [
         {
             "expert": name,
-            "largest_weight": interval((first == number).astype(float)),
+            "largest_weight": share(first == number),
             "expected": name == expected,
         }
         for number, name in enumerate(experts)
