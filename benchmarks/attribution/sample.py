@@ -66,7 +66,11 @@ def explain_features(
     """
     (row,) = trained.rows([sample])
     if explainer is None:
-        explainer = usual_of(explainers_of(trained.model, trained.tokens([row])))
+
+        def look() -> dict[str, Any]:
+            return {"usual": usual_of(explainers_of(trained.model, trained.tokens([row])))}
+
+        explainer = str(kept(trained.run, "explainer", {}, look)["usual"])
     key = {"sample": sample, "explainer": explainer, "pairs": pairs, "draws": draws, "fill": fill}
 
     def compute() -> dict[str, Any]:
