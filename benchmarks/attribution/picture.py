@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from i2moe_plugin.benchmarks.data.preview import Preview
 
 LINES = 5  # pairs of each score that are drawn
+ERRORS = 2.0  # standard errors above 0 from which on a pair is drawn
 COLOURS = {"interaction": "#E69F00", "redundancy_sub": "#009E73"}
 STYLES = {"interaction": "-", "redundancy_sub": "--"}
 NAMES = {"interaction": "interaction", "redundancy_sub": "redundancy"}
@@ -142,7 +143,7 @@ def _pairs(figure: Any, line: Any, record: dict[str, Any], shown: Sequence[Previ
     ]
     for score, colour in COLOURS.items():
         for pair in top_pairs(record, score, LINES):
-            if pair["mean"] <= 0 or not all(boxes):
+            if pair["mean"] <= ERRORS * pair["standard_error"] or not all(boxes):
                 continue
             first, second = (own[token] for own, token in zip(boxes, pair["tokens"], strict=True))
             figure.add_artist(
@@ -160,7 +161,7 @@ def _pairs(figure: Any, line: Any, record: dict[str, Any], shown: Sequence[Previ
                 )
             )
     line[0].set_title(
-        f"highest pairs above 0: {NAMES['interaction']} (orange), "
+        f"highest pairs above {ERRORS:.0f} standard errors: {NAMES['interaction']} (orange), "
         f"{NAMES['redundancy_sub']} (green, dashed)",
         fontsize=9,
         loc="left",

@@ -123,8 +123,8 @@ class Audit:
             "definition, in bits.",
             "Importance: bits of the evidence method, mean weights of mixtures. Target first: the "
             "expert that carries the data is ranked first, and said to be there.",
-            "Invented: an expert whose true part is 0 is said to be there: claimed, beyond 2 standard "
-            "errors and its margin, or weighted above the equal weight.",
+            "Invented: an expert whose true part is 0 is said to be there: claimed (beyond 2 "
+            "standard errors and its margin), or weighted above the equal weight.",
             "Shares: mean absolute error of shares of the whole. Bits: mean absolute error of the "
             "parts, averaged over seeds first.",
             "SHAP: InterSHAP of the trained models; [ ]: as published of an early fusion.",
