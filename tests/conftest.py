@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import settings
 
+from i2moe_plugin import registry
 from i2moe_plugin.backbones.entry import backbones
 
 settings.register_profile("repository", deadline=None, derandomize=True, max_examples=25)
@@ -50,12 +51,14 @@ def _packages_looked_through_once() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _same_start() -> Iterator[None]:
-    """Every test starts from one seed and leaves the backbones as they were."""
-    before = dict(backbones._entries)
+    """Every test starts from one seed and leaves backbones and plugins as they were."""
+    before, plugins = dict(backbones._entries), dict(registry._loaded)
     torch.manual_seed(0)
     yield
     backbones._entries.clear()
     backbones._entries.update(before)
+    registry._loaded.clear()  # processes that are started load what is in it
+    registry._loaded.update(plugins)
 
 
 @pytest.fixture(scope="session")

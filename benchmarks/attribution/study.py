@@ -26,6 +26,7 @@ from i2moe_plugin.benchmarks.attribution.sample import seeded_rows
 from i2moe_plugin.benchmarks.attribution.subject import Counted, Study, StudyOptions
 from i2moe_plugin.benchmarks.attribution.trained import TrainedRun
 from i2moe_plugin.benchmarks.attribution.truth import heaviest_experts, known_truth
+from i2moe_plugin.benchmarks.attribution.words import at_chance
 from i2moe_plugin.errors import ConfigError
 from i2moe_plugin.tasks import Regression
 
@@ -95,6 +96,7 @@ def _study(
     return {
         "samples": [trained.ids[row] for row in rows],
         "lacking": int((~trained.whole).sum()),
+        "caution": at_chance(trained.run.interpretable()),
         "modalities": list(trained.data.modalities),
         "metric": study.metric,
         "shares": list(options.shares),

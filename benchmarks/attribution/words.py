@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+from scipy.stats import binomtest
+
 from i2moe_plugin.attribution.names import MIXTURE
+from i2moe_plugin.interpretation import Outputs
+from i2moe_plugin.tasks import Classification
 
 
 def headline(record: dict[str, Any], explainer: str = "") -> str:
@@ -24,4 +29,29 @@ def headline(record: dict[str, Any], explainer: str = "") -> str:
         verdict = "masks what the prediction goes by less than random masking does"
     else:
         verdict = "is not distinguishable from random masking"
-    return f"{explainer} {verdict}: area between the curves {numbers}."
+    caution = record.get("caution", "")
+    return f"{explainer} {verdict}: area between the curves {numbers}. {caution}".rstrip()
+
+
+def at_chance(outputs: Outputs) -> str:
+    """Say so where a model of classes is not told from one that always says the largest class.
+
+    Args:
+        outputs: of the whole test split.
+
+    Returns:
+        a sentence; empty where the model is better (its accuracy's 95 % interval, by Wilson, lies
+        above the largest class's share), or predicts something else.
+    """
+    if not isinstance(outputs.task, Classification) or not len(outputs):
+        return ""
+    right = outputs.decided == outputs.target
+    largest = np.unique(outputs.target, return_counts=True)[1].max() / len(right)
+    found = binomtest(int(right.sum()), len(right)).proportion_ci(method="wilson")
+    if found.low > largest:
+        return ""
+    return (
+        f"Caution: {100 * right.mean():.1f} % of test samples are decided rightly, and "
+        f"{100 * largest:.1f} % belong to the largest class: explanations show what the model goes "
+        "by, which is not what carries the label."
+    )

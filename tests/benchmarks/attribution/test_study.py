@@ -19,8 +19,10 @@ from i2moe_plugin.benchmarks.attribution.study import study_features
 from i2moe_plugin.benchmarks.attribution.subject import StudyOptions
 from i2moe_plugin.benchmarks.attribution.trained import TrainedRun
 from i2moe_plugin.benchmarks.attribution.truth import heaviest_experts
-from i2moe_plugin.benchmarks.attribution.words import headline
+from i2moe_plugin.benchmarks.attribution.words import at_chance, headline
 from i2moe_plugin.benchmarks.cli import main
+from i2moe_plugin.interpretation import Outputs
+from i2moe_plugin.tasks import Classification
 
 OPTIONS = StudyOptions(samples=5, shares=(0.1, 0.5), repeats=2, pairs=4, draws=4)
 
@@ -202,3 +204,23 @@ def test_the_headline_says_what_the_interval_says(low, high, said):
     area = {"comprehensiveness": {"mean": 0.1, "low": low, "high": high}}
     record = {"scopes": {MIXTURE: {"explainers": {"rollout": {"area_above_random": area}}}}}
     assert said in headline(record, "rollout")
+
+
+@pytest.mark.parametrize(("right", "warned"), [(50, True), (58, True), (90, False)])
+def test_a_model_that_knows_nothing_is_said(right, warned):
+    target = np.arange(100) % 2
+    decided = np.where(np.arange(100) < right, target, 1 - target)
+    outputs = Outputs(
+        task=Classification(2),
+        prediction=np.eye(2)[decided],
+        target=target,
+        sample_id=np.arange(100).astype(str).astype(object),
+        class_names=("no", "yes"),
+        modalities=("text", "image"),
+    )
+    caution = at_chance(outputs)
+    assert caution.startswith(f"Caution: {right}.0 % of test samples") == warned
+    assert bool(caution) == warned
+    area = {"comprehensiveness": {"mean": 0.1, "low": 0.1, "high": 0.3}}
+    record = {"scopes": {MIXTURE: {"explainers": {"rollout": {"area_above_random": area}}}}}
+    assert headline({**record, "caution": caution}, "rollout").endswith(caution or "0.300).")

@@ -202,8 +202,7 @@ def test_states_are_computed_once(small, models, monkeypatch):
     data = open_dataset("icons", small, task="match", **models)
     first = data.prepare().loader("valid", batch_size=4)
     monkeypatch.setattr(
-        "i2moe_plugin.benchmarks.encoders.pretrained.network.needs_transformers",
-        lambda: pytest.fail("loaded again"),
+        "transformers.AutoModel.from_pretrained", lambda *_, **__: pytest.fail("loaded again")
     )
     again = open_dataset("icons", small, task="match", **models).prepare()
     for one, two in zip(first, again.loader("valid", batch_size=4), strict=True):
