@@ -56,7 +56,7 @@ def draw_curves(record: dict[str, Any], path: Path) -> str:
         for one, (score, found) in zip(axes[1], record["pairs"].items(), strict=False):
             _levels(one, score, found)
     alternative = headline(record)
-    figure.suptitle(f"{len(record['samples'])} test samples: {alternative}", fontsize=10)
+    figure.suptitle(f"{len(record['samples'])} test samples: {alternative}", fontsize=10, wrap=True)
     with disk_errors_explained(path):
         figure.savefig(path, format="png", metadata={"Description": alternative})
     return alternative

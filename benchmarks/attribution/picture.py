@@ -60,7 +60,7 @@ def draw_features(record: dict[str, Any], shown: Sequence[Preview], path: Path) 
         _pairs(figure, axes[-1], record, shown)
     target = ", ".join(record["target"])
     title = f"{record['sample']}: what counts for {target}, by {record['explainer']}"
-    figure.suptitle(_plain(title), fontsize=11)
+    figure.suptitle(_plain(title), fontsize=11, wrap=True)
     with disk_errors_explained(path):
         figure.savefig(path, format="png", metadata={"Description": alternative})
     return alternative

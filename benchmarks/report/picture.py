@@ -64,7 +64,7 @@ def draw(explained: ExplainedSample | ExplainedParts, shown: Sequence[Preview], 
         f"{one.sample_id}: predicted {one.decision}, label {one.label}{state}\n"
         f"{settings['fusion']} on {settings['dataset']}, seed {explained.run.seed}"
     )
-    figure.suptitle(_text(title, 200), fontsize=12)
+    figure.suptitle(_text(title, 200), fontsize=12, wrap=True)
     note = "\n".join(textwrap.wrap(words, 130))
     figure.supxlabel(_text(note), fontsize=8)
     with disk_errors_explained(path):

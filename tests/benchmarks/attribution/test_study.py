@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from matplotlib.figure import Figure
 from PIL import Image
 
 from i2moe_plugin.attribution.maps import explain_tokens
 from i2moe_plugin.attribution.names import EXPLAINERS, MIXTURE
 from i2moe_plugin.attribution.targets import choose_targets
+from i2moe_plugin.benchmarks.attribution.curves_picture import draw_curves
 from i2moe_plugin.benchmarks.attribution.intervals import interval
 from i2moe_plugin.benchmarks.attribution.sample import explain_features
 from i2moe_plugin.benchmarks.attribution.study import study_features
@@ -224,3 +226,15 @@ def test_a_model_that_knows_nothing_is_said(right, warned):
     area = {"comprehensiveness": {"mean": 0.1, "low": 0.1, "high": 0.3}}
     record = {"scopes": {MIXTURE: {"explainers": {"rollout": {"area_above_random": area}}}}}
     assert headline({**record, "caution": caution}, "rollout").endswith(caution or "0.300).")
+
+
+def test_a_long_headline_stays_inside_the_picture(record, tmp_path, monkeypatch):
+    drawn = []
+    save = Figure.savefig
+    monkeypatch.setattr(Figure, "savefig", lambda f, *a, **k: (drawn.append(f), save(f, *a, **k)))
+    draw_curves({**record, "caution": "Caution: " + "one word after another " * 12}, tmp_path / "a")
+    (figure,) = drawn
+    box, whole = figure._suptitle.get_window_extent(), figure.bbox
+    assert box.x0 >= whole.x0
+    assert box.x1 <= whole.x1
+    assert box.y1 <= whole.y1
