@@ -106,16 +106,18 @@ def _masking(
         values: NDArray[Any] = (full - left).double().numpy()
         return values[rows]
 
-    def drawn(like: Callable[[int, int, int], Tensor]) -> NDArray[Any]:
-        repeats = []
+    def drawn(like: Callable[[int, int, int], Tensor]) -> tuple[NDArray[Any], float]:
+        repeats, shared = [], []
         for repeat in range(study.options.repeats):
             gone = study.nothing()
             for m in range(len(masks)):
                 for row in rows:
                     gone[m][row] = like(m, row, repeat)
             repeats.append(fall(gone))
+            both = sum(int((a & b).sum()) for a, b in zip(gone, masks, strict=True))
+            shared.append(both / max(1, sum(int(mask.sum()) for mask in masks)))
         mean: NDArray[Any] = np.mean(repeats, 0)
-        return mean
+        return mean, float(np.mean(shared))
 
     candidates = study.tokens.candidates
     importance = study.maps[scope, study.usual].importance
@@ -126,12 +128,13 @@ def _masking(
     def matched(m: int, row: int, repeat: int) -> Tensor:
         return matched_like(masks[m][row], importance[m][row], candidates[m][row], row, repeat)
 
-    own, by_chance, alike = fall(masks), drawn(even), drawn(matched)
+    own, (by_chance, _), (alike, same) = fall(masks), drawn(even), drawn(matched)
     return {
         "budget": BUDGET,
         "highest_pairs": interval(own),
         "random": interval(by_chance),
         "matched": interval(alike),
+        "matched_the_same": same,
         "above_random": interval(own - by_chance),
         "above_matched": interval(own - alike),
     }

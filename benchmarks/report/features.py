@@ -199,11 +199,14 @@ def _levels(score: str, found: dict[str, Any], measure: str) -> Panel:
     figure.update_xaxes(title=f"mean {score}", zeroline=True)
     masking = found["masking"]
     more = masking["above_matched"]
+    # With few tokens there may be no others of the same importance.
+    share = masking.get("matched_the_same", 0.0)
+    same = f" {100 * share:.0f} % of these are the same features." if share > 0.05 else ""
     note = (
         f"Masking the members of the highest pairs ({masking['budget']} features of each modality "
         f"at most) lowers {measure} by {masking['highest_pairs']['mean']:.3f}; as "
         f"many features of the same importance by {masking['matched']['mean']:.3f}: "
-        f"{more['mean']:+.3f} more ({more['low']:.3f} to {more['high']:.3f}). {_PAIRS}"
+        f"{more['mean']:+.3f} more ({more['low']:.3f} to {more['high']:.3f}).{same} {_PAIRS}"
     )
     said = "; ".join(f"{row.name}: {row.mean:.4f}" for row in frame.itertuples(index=False))
     return panel(title, with_alt(figure, f"{title}. {said}."), frame, note)

@@ -83,13 +83,14 @@ def _faithfulness(record: dict[str, Any]) -> Table:
 def _pairs(record: dict[str, Any]) -> Table:
     table = _table(
         "How far it falls when the members of the highest pairs are masked, less what as many "
-        "features do that are random, or of the same importance",
-        *("score", "scope", "fall", "less random", "less matched"),
+        "features do that are random, or of the same importance (of which so many are the same)",
+        *("score", "scope", "fall", "less random", "less matched", "same"),
     )
     for score, found in record["pairs"].items():
         masking = found["masking"]
         cells = (said(masking[key]) for key in ("highest_pairs", "above_random", "above_matched"))
-        table.add_row(score, found["scope"], *cells)
+        same = masking.get("matched_the_same")  # records of before do not know
+        table.add_row(score, found["scope"], *cells, "" if same is None else f"{100 * same:.0f} %")
     return table
 
 

@@ -80,6 +80,7 @@ def test_pairs_are_judged_beside_their_controls(record):
         for name in ("random", "matched"):
             difference = masking["highest_pairs"]["mean"] - masking[name]["mean"]
             assert masking[f"above_{name}"]["mean"] == pytest.approx(difference, abs=1e-6)
+        assert 0 < masking["matched_the_same"] < 1, "a few of these tokens are alone in their third"
         assert sum(level["pairs"] for level in found["levels"][:3]) == 5 * 4
     cost = record["cost"]
     assert cost["pair_evaluations"] < cost["pair_evaluations_of_a_naive_loop"] == 2 * 5 * 4 * 4 * 4
