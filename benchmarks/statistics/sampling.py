@@ -24,6 +24,9 @@ MOST_WORK = 1e8
 BLOCK = 1 << 21
 #: Of the resamples so many must have the metric defined.
 DEFINED = 0.95
+#: A metric that is undefined in each of the first so many resamples is not computed in the others:
+#: were it defined in 95 % of them, the chance of that would be 4e-11.
+PROBED = 8
 Floats = NDArray[np.float64]
 Weighted = Callable[[Floats], Floats]
 
@@ -72,19 +75,23 @@ def sample_intervals(
     draw = np.random.default_rng(0)
     judges = [{name: weighted_metric(task, name, run) for name in names} for run in runs]
     sums: dict[str, list[Floats]] = {name: [] for name in names}
+    hopeless: set[str] = set()
     block = max(1, BLOCK // len(units))
     for start in range(0, count, block):
         size = (min(block, count - start), len(units))
         drawn = np.stack([np.bincount(row, minlength=len(units)) for row in
                           draw.integers(len(units), size=size)]).astype(np.float64)  # fmt: skip
-        totals = dict.fromkeys(names, np.zeros(len(drawn)))
+        if not start:  # as AUROC is of classes that have one test sample each
+            few = drawn[:PROBED, places[0]]
+            hopeless = {name for name in names if not np.isfinite(judges[0][name](few)).any()}
+        totals = {name: np.zeros(len(drawn)) for name in names if name not in hopeless}
         for where, judge in zip(places, judges, strict=True):
             weights = drawn[:, where]
-            for name in names:
+            for name in totals:
                 totals[name] = totals[name] + judge[name](weights)
-        for name in names:
-            sums[name].append(totals[name] / len(runs))
-    return {name: _interval(np.concatenate(values)) for name, values in sums.items()}
+        for name, total in totals.items():
+            sums[name].append(total / len(runs))
+    return {name: _interval(np.concatenate(sums[name])) if sums[name] else None for name in names}
 
 
 def weighted_metric(task: Task, name: str, run: Judged) -> Weighted:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from i2moe_plugin.benchmarks.statistics import sampling
 from i2moe_plugin.benchmarks.statistics.sampling import (
     FEWEST_RESAMPLES,
     Judged,
@@ -142,3 +143,22 @@ def test_large_test_data_take_seconds():
     start = time.process_time()
     sample_intervals(task, [run], task.metric_names)
     assert time.process_time() - start < 20
+
+
+def test_what_is_undefined_from_the_start_is_not_computed_a_thousand_times(monkeypatch):
+    """AUROC of classes with one test sample each: hardly a resample has them all."""
+    task, random = Classification(40), np.random.default_rng(0)
+    run = Judged(random.normal(size=(40, 40)), np.arange(40), np.arange(40))
+    rows = []
+    whole = sampling.weighted_metric
+
+    def counted(task, name, run):
+        judge = whole(task, name, run)
+        return lambda weights: (rows.append((name, len(weights))), judge(weights))[1]
+
+    monkeypatch.setattr(sampling, "weighted_metric", counted)
+    found = sampling.sample_intervals(task, [run], ("accuracy", "auroc"))
+    assert found["auroc"] is None
+    assert found["accuracy"] is not None
+    assert sum(count for name, count in rows if name == "auroc") == sampling.PROBED
+    assert sum(count for name, count in rows if name == "accuracy") > 1000
