@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scipy.stats import binomtest
 
 from i2moe_plugin.attribution.names import MIXTURE
+from i2moe_plugin.benchmarks.attribution.intervals import share
 from i2moe_plugin.interpretation import Outputs
 from i2moe_plugin.tasks import Classification
 
@@ -47,8 +47,7 @@ def at_chance(outputs: Outputs) -> str:
         return ""
     right = outputs.decided == outputs.target
     largest = np.unique(outputs.target, return_counts=True)[1].max() / len(right)
-    found = binomtest(int(right.sum()), len(right)).proportion_ci(method="wilson")
-    if found.low > largest:
+    if share(right)["low"] > largest:
         return ""
     return (
         f"Caution: {100 * right.mean():.1f} % of test samples are decided rightly, and "

@@ -42,8 +42,8 @@ from i2moe_plugin.benchmarks.commands.options import (
 @click.option(
     "--recipe",
     metavar="FILE|tuned",
-    help="A recipe in place of the data set's own, such as tune writes; tuned is the one that "
-    "ships, of htad or brca with lrtf.",
+    help="A recipe in place of the data set's own, such as tune writes; tuned: the one that ships "
+    "for this data set and backbone, where there is one.",
 )
 @click.option("--fresh", is_flag=True, help="Repeat runs that are finished.")
 @click.option("--no-cache", is_flag=True, help="Compute kept features of frozen networks again.")
