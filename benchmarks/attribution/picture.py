@@ -142,9 +142,7 @@ def _pairs(figure: Any, line: Any, record: dict[str, Any], shown: Sequence[Previ
         for place, (modality, axes) in enumerate(zip(record["modalities"], line, strict=True))
     ]
     for score, colour in COLOURS.items():
-        for pair in top_pairs(record, score, LINES):
-            if pair["mean"] <= ERRORS * pair["standard_error"] or not all(boxes):
-                continue
+        for pair in _above_errors(record, score, LINES) if all(boxes) else ():
             first, second = (own[token] for own, token in zip(boxes, pair["tokens"], strict=True))
             figure.add_artist(
                 ConnectionPatch(
@@ -168,6 +166,12 @@ def _pairs(figure: Any, line: Any, record: dict[str, Any], shown: Sequence[Previ
     )
 
 
+def _above_errors(record: dict[str, Any], score: str, count: int) -> list[dict[str, Any]]:
+    """The highest pairs, without those that are not told from 0."""
+    pairs = top_pairs(record, score, count)
+    return [pair for pair in pairs if pair["mean"] > ERRORS * pair["standard_error"]]
+
+
 def describe(record: dict[str, Any], words: int = 3) -> str:
     """Say in words what the picture shows."""
     said = [f"What counts for {', '.join(record['target'])}, by {record['explainer']}."]
@@ -182,7 +186,7 @@ def describe(record: dict[str, Any], words: int = 3) -> str:
     for score, name in NAMES.items():
         best = "; ".join(
             f"{' with '.join(pair['names'])} {pair['mean']:+.3f}"
-            for pair in top_pairs(record, score, words)
+            for pair in _above_errors(record, score, words)
         )
         if best:
             said.append(f"Highest pairs by {name}: {best}.")
