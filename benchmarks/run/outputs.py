@@ -37,7 +37,7 @@ def write_outputs(folder: Path, columns: Mapping[str, NDArray[Any]]) -> None:
                 # whatever was in memory, and equal runs would differ in their files.
                 encoded = np.char.encode(values.astype(str), "utf-8")
                 values = encoded.astype(h5py.string_dtype(length=max(encoded.itemsize, 1)))
-            file.create_dataset(
+            column = file.create_dataset(
                 name,
                 data=values,
                 chunks=(min(len(values), CHUNK), *values.shape[1:]) if filled else None,
@@ -45,6 +45,9 @@ def write_outputs(folder: Path, columns: Mapping[str, NDArray[Any]]) -> None:
                 compression_opts=1 if filled else None,
                 shuffle=not text and filled,
             )
+            # Else it is written when its last reference goes, and a profiler in another thread may
+            # hold that for a while: equal outputs would lie in another order in the file.
+            column.flush()
 
 
 def read_outputs(

@@ -179,6 +179,28 @@ def test_equal_outputs_are_equal_files(tmp_path):
     assert digests[0] == digests[1]
 
 
+@pytest.mark.parametrize("held", ["a", "b", "abc"])
+def test_equal_outputs_are_equal_files_though_somebody_looks_on(tmp_path, monkeypatch, held):
+    """As dask's profiler does, whose thread holds the objects of the thread that it samples."""
+    import h5py
+
+    columns = {name: np.arange(30.0).reshape(10, 3) + at for at, name in enumerate("abc")}
+    write_outputs(tmp_path, columns)
+    alone = (tmp_path / "outputs.h5").read_bytes()
+    create, looked_at = h5py.Group.create_dataset, []
+
+    def look_at(group, name, **settings):
+        found = create(group, name, **settings)
+        if name in held:
+            looked_at.append(found)
+        return found
+
+    monkeypatch.setattr(h5py.Group, "create_dataset", look_at)
+    write_outputs(tmp_path, columns)
+    assert len(looked_at) == len(held)
+    assert (tmp_path / "outputs.h5").read_bytes() == alone
+
+
 def test_outputs_that_cannot_be_read_are_explained(tmp_path):
     run = run_with_outputs(tmp_path, COLUMNS)
     run.outputs("target")
