@@ -27,8 +27,10 @@ class TargetScale:
         """Measure training targets, [N] or [N, C]; an output that never varies has deviation 1."""
         values = np.asarray(targets, dtype=np.float64).reshape(-1, num_outputs)
         deviation = values.std(0)
-        deviation = np.where(deviation > 1e-12 * np.abs(values).max(0, initial=0), deviation, 1.0)
-        return cls(tuple(values.mean(0).tolist()), tuple(deviation.tolist()))
+        varies = deviation > 1e-12 * np.abs(values).max(0, initial=0)
+        # The mean of equal values may be off by a rounding, and would leave that as the target.
+        mean = np.where(varies, values.mean(0), values[:1])[0] if len(values) else values.mean(0)
+        return cls(tuple(mean.tolist()), tuple(np.where(varies, deviation, 1.0).tolist()))
 
     def standardise(self, target: Tensor) -> Tensor:
         """Bring targets [..., C] to mean 0 and deviation 1."""

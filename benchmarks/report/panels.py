@@ -16,7 +16,7 @@ from i2moe_plugin.benchmarks.run.store import EVIDENCE, Run
 from i2moe_plugin.benchmarks.statistics.metrics import metric_heading, metric_title
 from i2moe_plugin.errors import ConfigError
 from i2moe_plugin.interpretation import figures
-from i2moe_plugin.interpretation.bits import DEFINITION
+from i2moe_plugin.interpretation.mean_parts import DEFINITION
 from i2moe_plugin.tasks import Classification, Regression
 
 Panel = dict[str, Any]
@@ -83,7 +83,7 @@ def run_panels(run: Run, stability: pd.DataFrame | None) -> tuple[list[Panel], l
             *_agreement(outputs),
             *_similarity(outputs),
         ]
-    if outputs.fitted is not None and len(outputs):
+    if outputs.fitted is not None and len(outputs) > 1:
         panels += _parts(outputs)
         told = interpret.evidence(outputs)[:MOST_OUTPUTS]
         sentences = [line for one in told for line in one.sentences()]
@@ -112,7 +112,7 @@ def group_panels(group: Group, stability: pd.DataFrame | None) -> list[Panel]:
     panels = []
     alike = one_split(run for run in group.runs() if EVIDENCE in run.files)
     runs = [run.interpretable() for run in alike]
-    if len(runs) > 1 and len(runs[0]):
+    if len(runs) > 1 and len(runs[0]) > 1:
         title = f"What carried the prediction, mean over {len(runs)} seeds"
         if alike[0].split != OWN_SPLIT:
             title += f" of split {alike[0].split}"

@@ -15,7 +15,7 @@ from i2moe_plugin.benchmarks.report.drawing import kind_of, new_axes, save
 from i2moe_plugin.benchmarks.run.store import Run
 from i2moe_plugin.benchmarks.statistics.metrics import method_title, metric_title
 from i2moe_plugin.errors import ConfigError, did_you_mean
-from i2moe_plugin.interpretation.bits import DEFINITION
+from i2moe_plugin.interpretation.mean_parts import DEFINITION
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#E69F00", "#009E73", "#7F7F7F"
 COLOURS = (BLUE, "#56B4E9", "#CC79A7", "#D55E00", ORANGE, GREEN)

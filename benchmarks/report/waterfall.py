@@ -14,10 +14,12 @@ from i2moe_plugin.benchmarks.run.collect import runs_of_other_seeds
 from i2moe_plugin.benchmarks.run.store import Run
 from i2moe_plugin.errors import enumerated
 from i2moe_plugin.interpretation import MeanParts, Waterfall, evidence, part_labels, waterfall
-from i2moe_plugin.interpretation.bits import DEFINITION
+from i2moe_plugin.interpretation.mean_parts import DEFINITION
+from i2moe_plugin.tasks import Classification
 
 if TYPE_CHECKING:
     from i2moe_plugin.benchmarks.data.preview import Preview
+    from i2moe_plugin.interpretation import Outputs
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,9 @@ class ExplainedParts:
         parts: their names, in order.
         shown: the places of the outcomes to show, the most probable first.
         correct: whether the decision is right; None for real values.
-        overall: what the run's mean parts are, of each predicted thing.
+        weighted: classes were weighted in training, and the decision is by these weights.
+        overall: what the run's mean parts are, of each predicted thing; empty where a single
+            sample was tested.
         seeds: the seeds of the runs that differ from this one in the seed alone.
         ranges: for each outcome and part the lowest and highest bits over those runs and this one,
             [outcomes, M + 2, 2]; None without others.
@@ -42,6 +46,7 @@ class ExplainedParts:
     parts: tuple[str, ...]
     shown: list[int]
     correct: bool | None
+    weighted: bool
     overall: list[MeanParts]
     seeds: list[int]
     ranges: Any
@@ -58,6 +63,11 @@ class ExplainedParts:
             f"Bits are log2 of probability over prior; parts ({DEFINITION} definition) sum to the "
             "total. Positive bits made the outcome more probable.",
         ]
+        if self.weighted:
+            said.append(
+                "Bits and probabilities are those of the classes as they are; the decision also "
+                "weighs classes as training did, so it need not be the most probable one."
+            )
         unclear = [
             name
             for one in self.overall
@@ -164,23 +174,31 @@ def explain_parts(run: Run, sample: str, classes: int) -> ExplainedParts:
         run=run,
         waterfall=one,
         parts=parts,
-        shown=_worth_showing(one, classes),
+        shown=_worth_showing(one, _named(outputs, row), classes),
         correct=None if correct is None else bool(correct[row]),
-        overall=evidence(outputs),
+        weighted=getattr(outputs.task, "class_weights", None) is not None,
+        overall=evidence(outputs) if len(outputs) > 1 else [],
         seeds=[other.seed for other in others],
         ranges=ranges,
         decisions=decisions,
     )
 
 
-def _worth_showing(one: Waterfall, classes: int) -> list[int]:
+def _named(outputs: Outputs, row: int) -> set[int]:
+    """The places of the outcomes that a sample was decided for, and of the true ones."""
+    pair = outputs.decided[row], outputs.target[row]
+    if isinstance(outputs.task, Classification):
+        return {int(place) for place in pair}
+    return {int(place) for one in pair for place in np.flatnonzero(one)}
+
+
+def _worth_showing(one: Waterfall, named: set[int], classes: int) -> list[int]:
     """The outcomes that are decided or true, and the most probable others."""
     frame = one.steps
     if frame["probability"].isna().all():
         return list(range(len(frame)))
     order = np.argsort(-frame["probability"].to_numpy(), kind="stable")
-    named = {*one.decision.split(", "), *one.label.split(", ")}
-    must = [int(k) for k in order if frame["outcome"][int(k)] in named]
+    must = [int(k) for k in order if int(k) in named]
     rest = [int(k) for k in order if int(k) not in must]
     kept = must + rest[: max(0, classes - len(must))]
     return [int(k) for k in order if int(k) in kept]

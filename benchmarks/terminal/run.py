@@ -27,7 +27,7 @@ from i2moe_plugin.benchmarks.terminal.output import plain_console
 from i2moe_plugin.benchmarks.terminal.tables import Table as RichTable
 from i2moe_plugin.benchmarks.terminal.tables import print_in_parts
 from i2moe_plugin.benchmarks.terminal.verbosity import quiet, verbose
-from i2moe_plugin.interpretation.bits import DEFINITION
+from i2moe_plugin.interpretation.mean_parts import DEFINITION
 
 if TYPE_CHECKING:
     from i2moe_plugin.interpretation import MeanParts

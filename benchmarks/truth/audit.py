@@ -87,7 +87,7 @@ class AuditRow:
             "bits_error": self.bits_error,
             "intershap": _mean(self.shares),
             "intershap_published": None
-            if published is None or self.modalities != 2
+            if published is None or self.modalities != 2 or self.data
             else published / 100,
             "reasons": list(self.reasons),
         }

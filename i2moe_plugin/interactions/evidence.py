@@ -139,6 +139,25 @@ class Calibration:
         """[N, L, 2^M]: bits of each reading about what came true."""
         return _information(self.task, self.readings(outputs), target, self.prior, self.variances)
 
+    def explained(self, outputs: Array, target: Array) -> Array:
+        """[N, L, 2^M]: each reading's R^2 about the prior, linearised at every sample.
+
+        The mean over samples is 1 - sum (y - reading)^2 / sum (y - prior)^2, and the spread is that
+        of this ratio; NaN where every target is the prior.
+
+        Raises:
+            ConfigError: of a task other than real values.
+        """
+        if not isinstance(self.task, Regression):
+            raise ConfigError("only real values have an R^2.")
+        errors = _losses(self.task, self.readings(outputs), target)
+        before = _losses(self.task, self.prior[None, None], target)
+        whole = before.mean(0)
+        gains = (before - errors) / np.where(whole > 0, whole, np.nan)
+        ratio = gains.mean(0)
+        values = gains + ratio * (1 - before / np.where(whole > 0, whole, np.nan))
+        return np.asarray(np.moveaxis(values, 1, 2))
+
     def information_of_classes(self, outputs: Array) -> Array:
         """Bits of each reading about everything that may come true.
 
@@ -295,7 +314,14 @@ def _variances(task: Task, readings: Array, target: Array, prior: Array) -> Arra
     errors = _losses(task, readings, target).mean(0)
     alone = _losses(task, prior[None, None], target).mean(0)
     # A reading that is no better than the prior is as wide as the prior.
-    return np.concatenate([np.minimum(errors, alone), alone]) + np.finfo(float).tiny
+    found = np.concatenate([np.minimum(errors, alone), alone]) + np.finfo(float).tiny
+    return np.where(_varies(_columns(task, target), prior), found, 1.0)
+
+
+def _varies(values: Array, prior: Array) -> Array:
+    """[L]: whether real values [N, L] are more than the prior and the dust of rounding."""
+    dust = np.finfo(np.float32).eps * np.maximum(np.abs(values).max(0), np.abs(prior))
+    return np.asarray(np.abs(values - prior).max(0) > dust)
 
 
 def _information(
@@ -325,8 +351,11 @@ def _fit(task: Task, excess: Array, target: Array, prior: Array, column: int) ->
         excess, prior = excess[..., [column]], prior[[column]]
         wanted = _columns(task, target)[:, [column]]
     scale = 1.0
-    if isinstance(task, Regression):  # so that half the squared error is Gaussian, in nats
-        scale = float(((wanted - prior) ** 2).mean()) or 1.0
+    if isinstance(task, Regression):
+        if not _varies(wanted, prior).all():  # nothing is to be known: every model says the prior
+            return np.zeros(excess.shape[1])
+        # so that half the squared error is Gaussian, in nats
+        scale = float(((wanted - prior) ** 2).mean())
 
     def loss(weights: Array) -> tuple[float, Array]:
         scores = prior + np.einsum("k,nkc->nc", weights, excess)

@@ -209,6 +209,21 @@ class Fitted:
             for number, one in enumerate(self.copies)
         ]
 
+    def explained(self, outputs: Array, target: Array) -> tuple[Array, list[Array]]:
+        """Parts of R^2 of real values, and of each copy by itself: [N, L, M + 2] each.
+
+        Raises:
+            ConfigError: of a task other than real values.
+        """
+        whole = self.calibration.parts(
+            self.calibration.explained(self.members.pooled(outputs), target)
+        )
+        copies = [
+            one.parts(one.explained(self.members.pooled(outputs, number), target))
+            for number, one in enumerate(self.copies)
+        ]
+        return whole, copies
+
     def errors(self, outputs: Array, target: Array) -> Array:
         """[L, M + 2]: standard errors of the mean parts, over samples and trainings."""
         copies = self.parts_of_copies(outputs, target)

@@ -1,4 +1,4 @@
-"""Parts of predictions in bits, with their errors, and what may be claimed of them.
+"""Parts of predictions in bits, with their errors.
 
 For runs of the ``evidence`` method. Bits are about what came true: positive where a part made it
 more probable than its share of the training data. Redundancy and uniqueness are by the additive
@@ -8,7 +8,7 @@ definition, see docs/evidence.md.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -19,167 +19,14 @@ from i2moe_plugin.errors import ConfigError
 from i2moe_plugin.interactions.experts import Expert, interaction_experts
 from i2moe_plugin.interactions.sets import standard_errors
 from i2moe_plugin.interpretation.local import find
+from i2moe_plugin.interpretation.mean_parts import Explained, MeanParts
 from i2moe_plugin.interpretation.outputs import Outputs, Probe
 from i2moe_plugin.tasks import Classification, Multilabel, Regression
 
-#: A mean that is no further from 0 than so many standard errors is not claimed; nor is one that is
-#: not larger than these and its margin together.
-ERRORS = 2.0
-#: Bits that are shown as nothing, and not claimed however small their error is.
-NEGLIGIBLE = 0.0005
-DEFINITION = "additive"
+Array = NDArray[Any]
 TOTAL = "total"
 #: Runs from whose spread an error over seeds can be told; from fewer, copies in a run tell it.
 FEWEST_RUNS = 3
-
-
-@dataclass(frozen=True)
-class MeanParts:
-    """Mean parts of one predicted thing: the class, one label, or one real value.
-
-    Attributes:
-        output: the name of the label or value; empty where a class is predicted.
-        parts: the names of the parts for people: those of experts, in order.
-        bits: [M + 2] means over test samples, and over runs where there are several.
-        errors: [M + 2] standard errors, over samples and trainings.
-        margins: [M + 2] bits by which each part may be too large, since the models that it is
-            measured against have not learned all there is; NaN where a run does not know. See
-            :attr:`~i2moe_plugin.interactions.fitted.Fitted.margins`.
-        total, total_error: of their sum: what the prediction knows beyond the prior.
-        alone: [M]: what the unimodal expert of each modality knows.
-        redundancy_most: redundancy by the minimum rule, the largest that definitions give.
-        ahead: the probes that know more than the unimodal expert beside them.
-        validation: samples that the calibration was fitted on.
-        runs: how many runs.
-        samples: of the test split.
-    """
-
-    output: str
-    parts: tuple[str, ...]
-    bits: NDArray[np.float64]
-    errors: NDArray[np.float64]
-    margins: NDArray[np.float64]
-    total: float
-    total_error: float
-    alone: NDArray[np.float64]
-    redundancy_most: float
-    ahead: tuple[Probe, ...]
-    validation: int
-    runs: int
-    samples: int
-
-    @property
-    def something(self) -> bool:
-        """Whether anything beyond the prior is known."""
-        return self.total > max(ERRORS * self.total_error, NEGLIGIBLE)
-
-    @property
-    def claimed(self) -> tuple[bool, ...]:
-        """Whether each part can be told from zero; none can where nothing is known."""
-        above = self.bits > ERRORS * self.errors + np.nan_to_num(self.margins)
-        beyond = above | (self.bits < -ERRORS * self.errors)
-        seen = beyond & (np.abs(self.bits) >= NEGLIGIBLE)
-        return tuple(bool(one) and self.something for one in seen)
-
-    @property
-    def doubtful(self) -> tuple[bool, ...]:
-        """Whether each part is beyond its errors, but not beyond its margin too."""
-        beyond = self.bits > np.maximum(ERRORS * self.errors, NEGLIGIBLE)
-        pairs = zip(beyond, self.claimed, strict=True)
-        return tuple(bool(one) and self.something and not sure for one, sure in pairs)
-
-    @property
-    def ranking(self) -> tuple[int, ...]:
-        """The places of the claimed positive parts, largest first."""
-        order = np.argsort(-self.bits, kind="stable")
-        return tuple(int(k) for k in order if self.claimed[k] and self.bits[k] > 0)
-
-    @property
-    def redundancy(self) -> tuple[float, float]:
-        """The redundancy of the additive definition and of the minimum rule, smaller one first."""
-        low, high = sorted((float(self.bits[-1]), self.redundancy_most))
-        return low, high
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return everything, for JSON."""
-        low, high = self.redundancy
-        margins = [None if np.isnan(margin) else float(margin) for margin in self.margins]
-        values = zip(self.parts, self.bits, self.errors, margins, self.claimed, strict=True)
-        return {
-            "output": self.output,
-            "definition": DEFINITION,
-            "parts": [
-                {
-                    "part": part,
-                    "bits": float(bits),
-                    "error": float(error),
-                    "margin": margin,
-                    "claimed": claimed,
-                }
-                for part, bits, error, margin, claimed in values
-            ],
-            "total": {"bits": self.total, "error": self.total_error, "claimed": self.something},
-            "ranking": [self.parts[place] for place in self.ranking],
-            "redundancy": {"low": low, "high": high},
-            "unimodal": [float(bits) for bits in self.alone],
-            "probes_ahead": [asdict(one) for one in self.ahead],
-            "samples": self.samples,
-            "validation_samples": self.validation,
-            "runs": self.runs,
-            "sentences": self.sentences(),
-        }
-
-    def sentences(self) -> list[str]:
-        """Say what may be claimed, and what may not, for people."""
-        about = f"{self.output}: " if self.output else ""
-        if not self.something:
-            return [
-                f"{about}Nothing is known beyond the {_prior(self)}: "
-                f"{_with_error(self.total, self.total_error)} in all."
-            ]
-        said = [
-            f"{about}{_with_error(self.total, self.total_error)} beyond the {_prior(self)}, over "
-            f"{self.samples:,} test samples."
-        ]
-        ranked = [f"{self.parts[k]} {self.bits[k]:.3f}" for k in self.ranking]
-        if ranked:
-            said.append(f"Claimed, largest first: {', '.join(ranked)} bit.")
-        below = [
-            f"{name} {bits:.3f}"
-            for name, bits, sure in zip(self.parts, self.bits, self.claimed, strict=True)
-            if sure and bits < 0
-        ]
-        if below:
-            said.append(
-                f"Below zero: {', '.join(below)} bit: there the models do worse on test data than "
-                "on the validation data that they were calibrated on."
-            )
-        doubts = [
-            f"{self.parts[k]} {self.bits[k]:.3f} (by {self.margins[k]:.3f})"
-            for k, doubt in enumerate(self.doubtful)
-            if doubt
-        ]
-        if doubts:
-            said.append(
-                f"Doubtful: {', '.join(doubts)} bit: the models that they are measured against may "
-                "learn so much more from more data, and the parts shrink by it."
-            )
-        states = zip(self.parts, self.claimed, self.doubtful, strict=True)
-        unclear = [name for name, sure, doubt in states if not (sure or doubt)]
-        if unclear:
-            said.append(f"Not distinguishable from zero: {', '.join(unclear)}.")
-        said += [
-            f"{one.probe.capitalize()} knows {one.difference:.3f} bit more from {one.modality} "
-            "than its unimodal expert: synergy may be overstated."
-            for one in self.ahead
-        ]
-        low, high = self.redundancy
-        said.append(
-            f"Redundancy is {self.bits[-1]:.3f} bit by the {DEFINITION} definition; by others it "
-            f"lies between {low:.3f} and {high:.3f} (the minimum rule), and uniqueness is smaller, "
-            "synergy larger by as much."
-        )
-        return said
 
 
 def evidence(runs: Outputs | Sequence[Outputs]) -> list[MeanParts]:
@@ -196,49 +43,43 @@ def evidence(runs: Outputs | Sequence[Outputs]) -> list[MeanParts]:
         One of the class, or of each label or value.
 
     Raises:
-        ConfigError: a run of another method, no sample, or runs of other data.
+        ConfigError: a run of another method, fewer than 2 samples, or runs of other data.
     """
     several = [runs] if isinstance(runs, Outputs) else list(runs)
     if not several or not len(several[0]):
         raise ConfigError("there is no run, or it has no test samples.")
     first = several[0]
+    if len(first) < 2:
+        raise ConfigError("a single test sample shows no error of its parts: there must be 2.")
     if any(one.sample_id.tolist() != first.sample_id.tolist() for one in several):
         raise ConfigError("the runs were tested on other samples: they cannot be averaged.")
-    parts, variances, alone = [], [], []
+    parts, copies, known = [], [], []
     for run in several:
         fitted, outputs = run.evidence()
-        found = fitted.parts(outputs, run.target)
-        whole = np.concatenate([found, found.sum(-1, keepdims=True)], -1)
-        parts.append(whole.mean(0))
-        copies = [] if len(several) >= FEWEST_RUNS else fitted.parts_of_copies(outputs, run.target)
-        copies = [np.concatenate([c, c.sum(-1, keepdims=True)], -1) for c in copies]
-        training = standard_errors(whole, copies) ** 2 - standard_errors(whole) ** 2
-        variances.append((standard_errors(whole) ** 2, training))
-        modalities = len(run.modalities)
-        known = fitted.calibration.information(fitted.members.pooled(outputs), run.target)
-        alone.append(known[..., :modalities].mean(0))
-    means = np.stack(parts)
-    spread = np.mean([training for _, training in variances], 0) / len(several)
-    if len(several) >= FEWEST_RUNS:
-        spread = means.var(0, ddof=1) / len(several)
-    errors = np.sqrt(np.mean([samples for samples, _ in variances], 0) + spread)
-    informations = np.mean(alone, 0)
+        parts.append(fitted.parts(outputs, run.target))
+        copies.append(fitted.parts_of_copies(outputs, run.target))
+        information = fitted.calibration.information(fitted.members.pooled(outputs), run.target)
+        known.append(information[..., : len(run.modalities)].mean(0))
+    bits, errors = _means(parts, copies)
+    alone = np.mean(known, 0)
     margins = np.mean([run.evidence()[0].margins for run in several], 0)
+    explained = _explained(several) if isinstance(first.task, Regression) else None
     return [
         MeanParts(
             output=name,
             parts=part_labels(first),
-            bits=means.mean(0)[column, :-1],
+            bits=bits[column, :-1],
             errors=errors[column, :-1],
             margins=margins[column],
-            total=float(means.mean(0)[column, -1]),
+            total=float(bits[column, -1]),
             total_error=float(errors[column, -1]),
-            alone=informations[column],
-            ahead=tuple(one for one in first.probes if one.knows_more),
-            redundancy_most=float(np.sort(informations[column])[-2]),
+            alone=alone[column],
+            ahead=_ahead(several),
+            redundancy_most=float(np.sort(alone[column])[-2]),
             validation=first.evidence()[0].calibration.samples,
             runs=len(several),
             samples=len(first),
+            explained=None if explained is None else explained[column],
         )
         for column, name in enumerate(_output_names(first))
     ]
@@ -333,7 +174,7 @@ def waterfall(outputs: Outputs, sample: str | int) -> Waterfall:
         ConfigError: no such sample, or a run of another method.
     """
     fitted, _ = outputs.evidence()
-    row = sample if isinstance(sample, int) else find(outputs.sample_id.tolist(), sample)
+    row = find(outputs.sample_id.tolist(), sample)
     one = outputs.rows([row])
     _, models = one.evidence()
     labels = list(part_labels(one))
@@ -367,13 +208,71 @@ def waterfall(outputs: Outputs, sample: str | int) -> Waterfall:
     )
 
 
+def _means(
+    parts: Sequence[Array], copies: Sequence[Sequence[Array]]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Average parts and their sum over samples and runs.
+
+    Args:
+        parts: of each run [N, L, M + 2].
+        copies: of each run the same of each of its copies.
+
+    Returns:
+        means and standard errors, [L, M + 3] each.
+    """
+    whole = [_with_total(one) for one in parts]
+    means = np.stack([one.mean(0) for one in whole])
+    samples = np.mean([standard_errors(one) ** 2 for one in whole], 0)
+    if len(whole) >= FEWEST_RUNS:
+        training = means.var(0, ddof=1)
+    else:
+        several = [[_with_total(copy) for copy in each] for each in copies]
+        pairs = zip(whole, several, strict=True)
+        training = np.mean(
+            [standard_errors(*pair) ** 2 - standard_errors(pair[0]) ** 2 for pair in pairs], 0
+        )
+    return means.mean(0), np.sqrt(samples + training / len(whole))
+
+
+def _with_total(parts: Array) -> Array:
+    return np.concatenate([parts, parts.sum(-1, keepdims=True)], -1)
+
+
+def _explained(runs: Sequence[Outputs]) -> list[Explained | None]:
+    """Parts of R^2 of each real value; None where all targets are the training mean."""
+    every = [run.evidence()[0].explained(run.evidence()[1], run.target) for run in runs]
+    means, errors = _means([whole for whole, _ in every], [copies for _, copies in every])
+    return [
+        Explained(row[:-1], error[:-1], float(row[-1]), float(error[-1]))
+        if np.isfinite(row).all()
+        else None
+        for row, error in zip(means, errors, strict=True)
+    ]
+
+
+def _ahead(runs: Sequence[Outputs]) -> tuple[Probe, ...]:
+    """The probes that know more than the unimodal experts beside them, in the mean over runs."""
+    found = []
+    for modality in runs[0].modalities:
+        each = [one for run in runs for one in run.probes if one.modality == modality]
+        if not each:
+            continue
+        errors = [one.error for one in each if one.error is not None]
+        differences = [one.difference for one in each]
+        spread = np.var(differences, ddof=1) if len(each) >= FEWEST_RUNS else 0.0
+        variance = np.mean(np.square(errors)) + spread / len(each)
+        mean = Probe(
+            modality=modality,
+            probe=" or ".join(dict.fromkeys(one.probe for one in each)),
+            bits=float(np.mean([one.bits for one in each])),
+            expert_bits=float(np.mean([one.expert_bits for one in each])),
+            difference=float(np.mean(differences)),
+            error=float(variance**0.5) if len(errors) == len(each) else None,
+        )
+        if mean.knows_more:
+            found.append(mean)
+    return tuple(found)
+
+
 def _output_names(outputs: Outputs) -> tuple[str, ...]:
     return ("",) if isinstance(outputs.task, Classification) else outputs.class_names
-
-
-def _prior(one: MeanParts) -> str:
-    return "prior" if one.output else "classes' shares"
-
-
-def _with_error(bits: float, error: float) -> str:
-    return f"{bits:.3f} ± {error:.3f} bit"

@@ -60,7 +60,7 @@ def explain(outputs: Outputs, sample: str | int, classes: int = CLASSES) -> Expl
     Raises:
         ConfigError: no such sample, or a vanilla run.
     """
-    row = sample if isinstance(sample, int) else find(outputs.sample_id.tolist(), sample)
+    row = find(outputs.sample_id.tolist(), sample)
     one = outputs.rows([row])
     expert_outputs, weights = (column[0] for column in one.mixture())
     product = weights[:, None] * expert_outputs
@@ -103,12 +103,16 @@ def explain(outputs: Outputs, sample: str | int, classes: int = CLASSES) -> Expl
     )
 
 
-def find(ids: list[str], sample: str) -> int:
-    """Find the row of a sample id.
+def find(ids: list[str], sample: str | int) -> int:
+    """Find the row of a sample: of its id, or the row itself, from 0.
 
     Raises:
         ConfigError: it is not there, or there more than once.
     """
+    if isinstance(sample, int | np.integer):
+        if not 0 <= sample < len(ids):
+            raise ConfigError(f"no row {sample}: there are {len(ids)} test samples, from 0.")
+        return int(sample)
     places = [row for row, name in enumerate(ids) if name == sample]
     if len(places) == 1:
         return places[0]

@@ -172,9 +172,11 @@ def _facts(truth: Truth) -> dict[str, str]:
     facts = {f"truth in bits ({parts.definition})": words(parts.parts)}
     for reading in truth.readings:
         facts[f"truth in bits ({reading.definition})"] = words(reading.parts)
-    facts["how it is known"] = f"{truth.how}; off by at most about {truth.error:.3g} bit"
-    facts["redundancy lies between"] = (
-        f"{parts.redundancy + 0.0:.3f} and {truth.redundancy_most:.3f} bit, by the definition"
-    )
+    facts["how it is known"] = f"{truth.how}; off by about {truth.error:.3g} bit"
+    if len(parts.uniqueness) == 2:
+        low, high = parts.redundancy + 0.0, truth.redundancy_most
+        facts["redundancy lies between"] = f"{low:.3f} and {high:.3f} bit, by the definition"
+    else:  # where three share in pairs, more than the minimum rule counts
+        facts["redundancy by the minimum rule"] = f"{truth.redundancy_most:.3f} bit"
     facts["expert that carries it"] = truth.target or "none alone"
     return facts

@@ -26,8 +26,8 @@ class Truth:
     Attributes:
         parts: by the additive definition, which the ``evidence`` method estimates.
         readings: the same information by other definitions, where they are known.
-        redundancy_most: the largest redundancy that any of the definitions gives: the second
-            largest of what each modality tells alone.
+        redundancy_most: redundancy by the minimum rule: the second largest of what each modality
+            tells alone; of two modalities the largest that any of the definitions gives.
         how: how the bits were obtained: in closed form, or by which oracle.
         error: how far off the bits may be: a standard error, or the bound of a discretisation.
         target: the expert that carries the prediction, such as ``uniqueness_1``; None where

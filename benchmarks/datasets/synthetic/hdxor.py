@@ -227,7 +227,9 @@ def _xor_information(signal: Array, data: HDXOR) -> float:
     nodes, weights = np.polynomial.hermite_e.hermegauss(NODES)
     grid = np.stack(np.meshgrid(nodes, nodes), -1).reshape(-1, 2)
     weight = np.outer(weights, weights).reshape(-1) / (2 * np.pi)
-    factor = np.linalg.cholesky(signal)
+    first = signal[0, 0] ** 0.5  # Cholesky's factor, also of a single dimension's matrix of rank 1
+    below = signal[1, 0] / first
+    factor = np.array([[first, 0], [below, max(0.0, signal[1, 1] - below**2) ** 0.5]])
     signs = 2 * _patterns(2) - 1
     conditional = [_xor_posterior(signal @ s + grid @ factor.T, signal, data) for s in signs]
     return binary_information(

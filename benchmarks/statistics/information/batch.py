@@ -25,6 +25,7 @@ from i2moe_plugin.seeding import derive_seed, seeded
 
 Array = NDArray[Any]
 LN2 = math.log(2)
+SMALLEST = 1e-30
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,8 @@ def _bits(
     with torch.no_grad():
         inputs = [batch[0], batch[1], torch.cat(list(batch), 1)]
         says = [F.log_softmax(net(part), 1) for net, part in zip(known, inputs, strict=True)]
-        margins = [(said.exp() / size).T for said in says[:2]]  # P(x, y): [Y, B]
+        # P(x, y): [Y, B]; never 0, whose logarithm Sinkhorn could not scale.
+        margins = [(said.exp() / size).T.clamp_min(SMALLEST) for said in says[:2]]
         target = (margins[0] + margins[1]).sum(1) / 2
         # Sinkhorn needs margins of the same sums.
         margins = [m * (target / m.sum(1))[:, None] for m in margins]

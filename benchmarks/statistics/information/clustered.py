@@ -49,6 +49,9 @@ def clustered(
     symbols = []
     for x in modalities:
         rows = normalize(np.reshape(x, (len(x), -1)).astype(np.float64))
+        if not np.ptp(rows, 0).any():  # all the same: no directions to project on
+            symbols.append(np.zeros(len(rows), dtype=int))
+            continue
         kept = min(components, *rows.shape)
         reduced = PCA(kept, random_state=seed).fit_transform(rows)
         different = len(np.unique(reduced.round(9), axis=0))

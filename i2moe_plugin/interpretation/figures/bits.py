@@ -6,7 +6,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from i2moe_plugin.errors import ConfigError
-from i2moe_plugin.interpretation.bits import ERRORS, TOTAL
+from i2moe_plugin.interpretation.bits import TOTAL
 from i2moe_plugin.interpretation.figures.drawing import (
     add_legend_mark,
     expert_colours,
@@ -14,6 +14,7 @@ from i2moe_plugin.interpretation.figures.drawing import (
     plain_text,
     with_alt,
 )
+from i2moe_plugin.interpretation.mean_parts import ERRORS
 
 
 def parts(frame: pd.DataFrame, title: str = "What carried the prediction") -> go.Figure:

@@ -5,9 +5,11 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from click.testing import CliRunner
 from PIL import Image
@@ -16,10 +18,12 @@ from i2moe_plugin import Classification, Multilabel, Regression
 from i2moe_plugin.benchmarks.cli import main
 from i2moe_plugin.benchmarks.datasets import open_dataset
 from i2moe_plugin.benchmarks.report.text import without_controls
+from i2moe_plugin.benchmarks.report.waterfall import _named, _worth_showing, explain_parts
 from i2moe_plugin.benchmarks.run.collect import find_runs, runs_of_other_seeds
 from i2moe_plugin.benchmarks.run.store import Run
 from i2moe_plugin.benchmarks.terminal.explain import sparkline
 from i2moe_plugin.errors import RunError
+from i2moe_plugin.interpretation import Outputs, Waterfall
 
 EVIL = "\x1b[31m\x9b2J\u202eevil[bold]x[/bold]\x07"
 
@@ -251,3 +255,35 @@ def test_the_report_has_parts_in_bits_above_what_weights_say(in_parts, tmp_path)
     assert "What may be claimed of this run" in text
     assert "not distinguishable from zero" in text
     assert "Before you read a weight" not in text, "there are no weights"
+
+
+def test_decided_and_true_classes_are_shown_whatever_they_are_called():
+    names = ("red, green", "blue", "grey", "white", "none")
+    prediction = np.log(np.array([[0.02, 0.08, 0.2, 0.6, 0.1]]))
+    outputs = Outputs(
+        Classification(5, class_weights=(100.0, 1.0, 1.0, 1.0, 1.0)),
+        np.where(np.arange(5) == 4, 9.0, prediction),  # by the weights of training
+        np.array([0]),
+        np.array(["s"]),
+        names,
+        ("a", "b"),
+    )
+    steps = pd.DataFrame({"outcome": names, "probability": np.exp(prediction[0])})
+    one = Waterfall("s", "none", "red, green", steps, pd.Series(dtype=float))
+    assert _worth_showing(one, _named(outputs, 0), 3) == [3, 4, 0]
+    labels = replace(
+        outputs,
+        task=Multilabel(5),
+        prediction=np.array([[-1.0, 1, -1, -1, -1]]),
+        target=np.eye(5)[:1],
+    )
+    assert _named(labels, 0) == {0, 1}
+
+
+def test_a_decision_by_weighted_classes_is_said(in_parts):
+    run = Run.load(in_parts[0])
+    one = explain_parts(run, str(run.outputs("sample_id")["sample_id"][0]), 3)
+    assert not one.weighted
+    said = " ".join(replace(one, weighted=True).sentences())
+    assert "need not be the most probable one" in said
+    assert "need not be the most probable one" not in " ".join(one.sentences())

@@ -459,3 +459,27 @@ def test_a_margin_is_what_a_model_of_few_samples_lacks():
         there = np.log2(2 / (1 + np.exp(-sign * (fresh[0] @ truth)))).mean()
         lacking.append(there - learned)
     assert np.mean(told) == pytest.approx(np.mean(lacking), rel=0.35)
+
+
+@pytest.mark.parametrize("value", [0.0, 7.1, -1e9])
+@pytest.mark.parametrize("modalities", [2, 3])
+def test_of_a_value_that_never_varied_nothing_is_known(value, modalities):
+    """Though it varies in the test split: a variance of zero would make infinite bits of dust."""
+    rng = np.random.default_rng(5)
+    task, models = Regression(2), 2**modalities
+    target = np.stack([np.full(50, np.float32(value)), rng.normal(size=50)], 1)
+    outputs = target[:, None] + rng.normal(size=(50, models, 2))
+    prior = np.array([np.float32(value), 0.0]) * (1 + 1e-9)
+    calibration = calibrate(task, outputs, target, prior)
+    seen = outputs + rng.normal(size=outputs.shape)
+    found = calibration.information(seen, seen[:, 0])
+    np.testing.assert_array_equal(found[:, 0], 0)
+    assert (found[:, 1] != 0).any()
+    assert np.isfinite(calibrated_losses(task, outputs, target, prior)).all()
+
+
+def test_only_real_values_have_an_r_squared():
+    outputs = np.zeros((4, 4, 2))
+    calibration = calibrate(Classification(2), outputs, np.array([0, 1, 0, 1]), np.log([0.5, 0.5]))
+    with pytest.raises(ConfigError, match="only real values have an R"):
+        calibration.explained(outputs, np.zeros(4, int))

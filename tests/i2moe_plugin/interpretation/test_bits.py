@@ -10,6 +10,7 @@ from i2moe_plugin import Classification, ConfigError, Multilabel, Regression
 from i2moe_plugin import interpretation as interpret
 from i2moe_plugin.interactions.evidence import target_totals
 from i2moe_plugin.interactions.fitted import Fitted, Members
+from i2moe_plugin.interactions.sets import standard_errors
 
 TASKS = [Classification(2), Classification(3), Multilabel(3), Regression(2)]
 MEMBERS = Members(2, copies=2, joint=2)
@@ -238,10 +239,82 @@ def test_what_has_no_parts_is_refused():
         interpret.evidence([outputs, outputs.rows([0, 1])])
     with pytest.raises(ConfigError, match="no run, or it has no test samples"):
         interpret.evidence([])
-    plain = interpret.Outputs(
-        Classification(2), np.zeros((1, 2)), np.zeros(1, int), np.array(["a"]), ("n", "y"), ("a",)
-    )
+    with pytest.raises(ConfigError, match="single test sample shows no error"):
+        interpret.evidence(outputs.rows([0]))
+    for row in (-1, len(outputs)):
+        with pytest.raises(ConfigError, match=f"no row {row}: there are 400 test samples"):
+            interpret.waterfall(outputs, row)
+    plain = replace(outputs, model_outputs=None, fitted=None)
     with pytest.raises(ConfigError, match="only a run of method evidence"):
         interpret.evidence(plain)
     with pytest.raises(ConfigError, match="no test sample 's9999'"):
         interpret.waterfall(outputs, "s9999")
+
+
+def test_parts_of_r_squared_sum_to_it():
+    outputs = drawn(Regression(2), strength=(1.0, 0.5, 1.5, 2.0))
+    fitted, models = outputs.evidence()
+    prior, readings = (
+        fitted.calibration.prior,
+        fitted.calibration.readings(fitted.members.pooled(models)),
+    )
+    for column, one in enumerate(interpret.evidence(outputs)):
+        y = outputs.target[:, column]
+        before = ((y - prior[column]) ** 2).sum()
+        squared = np.array(
+            [1 - ((y - readings[:, place, column]) ** 2).sum() / before for place in range(4)]
+        )
+        wanted = fitted.calibration.coefficients[column] @ squared
+        np.testing.assert_allclose(one.explained.parts, wanted, atol=1e-9)
+        assert one.explained.total == pytest.approx(squared[-1], abs=1e-9)
+        assert one.explained.parts.sum() == pytest.approx(squared[-1], abs=1e-9)
+        assert f"R^2 about the training mean is {squared[-1]:.3f}" in " ".join(one.sentences())
+        told = one.as_dict()["r_squared"]
+        assert told["total"]["value"] == pytest.approx(squared[-1])
+        assert [row["part"] for row in told["parts"]] == list(one.parts)
+    assert interpret.evidence(drawn(strength=(1.0, 0.5, 1.5, 2.0)))[0].explained is None
+
+
+def test_the_error_of_r_squared_is_that_of_drawing_samples_anew():
+    outputs = drawn(Regression(1), samples=300, strength=(0.6, 0.3, 0.8, 1.0))
+    fitted, models = outputs.evidence()
+    found = standard_errors(fitted.explained(models, outputs.target)[0])
+    rng = np.random.default_rng(0)
+    means = []
+    for _ in range(400):
+        rows = rng.integers(300, size=300)
+        means.append(fitted.explained(models[rows], outputs.target[rows])[0].mean(0))
+    np.testing.assert_allclose(found, np.std(means, 0), rtol=0.15, atol=1e-4)
+
+
+@pytest.mark.parametrize("modalities", [2, 3])
+def test_redundancy_is_named_by_two_definitions(modalities):
+    """Three that share in pairs have more of it than the minimum rule counts."""
+    names = [f"unique: x{m + 1}" for m in range(modalities)]
+    one = replace(
+        interpret.evidence(drawn(strength=(3.0, 3.0, 3.0, 3.0)))[0],
+        parts=(*names, "synergy", "redundancy"),
+        bits=np.array([0.0] * (modalities + 1) + [0.5]),
+        errors=np.full(modalities + 2, 0.01),
+        margins=np.zeros(modalities + 2),
+        alone=np.full(modalities, 0.3),
+        redundancy_most=0.3,
+    )
+    (said,) = [line for line in one.sentences() if line.startswith("Redundancy is")]
+    assert "0.500 bit by the additive definition and 0.300 by the minimum rule" in said
+    assert ("lie between" in said) is (modalities == 2)
+    assert ("pairs of modalities" in said) is (modalities == 3)
+
+
+def test_a_probe_is_compared_with_the_experts_of_all_runs():
+    outputs = drawn(strength=(1.0, 0.5, 1.5, 4.0))
+
+    def run(difference, name="logistic regression"):
+        probe = interpret.Probe("audio", name, 0.5 + difference, 0.5, difference, 0.05)
+        return replace(outputs, probes=(probe,))
+
+    assert interpret.evidence([run(0.2), run(0.0), run(-0.2)])[0].ahead == ()
+    (one,) = interpret.evidence([run(0.2), run(0.3), run(0.3, "gradient boosting")])[0].ahead
+    assert one.difference == pytest.approx(0.8 / 3)
+    assert one.error == pytest.approx((0.05**2 + np.var([0.2, 0.3, 0.3], ddof=1) / 3) ** 0.5)
+    assert one.probe == "logistic regression or gradient boosting"

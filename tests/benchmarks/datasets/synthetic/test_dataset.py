@@ -49,13 +49,20 @@ def test_settings_reach_the_generator():
     )
 
 
-@pytest.mark.parametrize("name", ["hdxor-redundancy", "pid-redundancy", "bool-and"])
+@pytest.mark.parametrize("name", ["hdxor-redundancy", "pid-redundancy", "bool-and", "ring"])
 def test_the_description_states_the_truth(name):
     done = CliRunner().invoke(main, ["data", "describe", f"synthetic:{name}", "--json"])
     assert done.exit_code == 0, done.output
     more = json.loads(done.stdout)["more"]
-    redundancy = generator(name).truth().parts.redundancy
+    truth = generator(name).truth()
+    redundancy = truth.parts.redundancy
     assert f"redundancy {redundancy:.3f}" in more["truth in bits (additive)"]
+    if name == "ring":  # three share in pairs: more than the minimum rule counts
+        assert more["redundancy by the minimum rule"] == f"{truth.redundancy_most:.3f} bit"
+        assert truth.redundancy_most < redundancy
+    else:
+        assert more["redundancy lies between"].startswith(f"{redundancy:.3f} and ")
+        assert truth.redundancy_most >= redundancy - 1e-9
 
 
 def test_wrong_names_and_settings_are_refused():

@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 from sklearn.linear_model import LogisticRegression
 
 from i2moe_plugin.benchmarks.datasets.synthetic import GENERATORS, generator
-from i2moe_plugin.benchmarks.datasets.synthetic.hdxor import HDXOR, _xor_information
+from i2moe_plugin.benchmarks.datasets.synthetic.hdxor import HDXOR, SHIFT, _xor_information
 from i2moe_plugin.benchmarks.datasets.synthetic.latent_sum import LatentSum, above
 from i2moe_plugin.benchmarks.statistics.information.joint import Joint, binary_information
 from i2moe_plugin.errors import ConfigError, UnknownNameError
@@ -215,3 +216,22 @@ def test_unknown_names_are_refused():
         GENERATORS["bool-and"][0]("nand")
     with pytest.raises(UnknownNameError, match="mix9"):
         GENERATORS["pid-mix1"][0]("mix9")
+
+
+@pytest.mark.parametrize("setting", ["uniqueness-1", "redundancy"])
+def test_hdxor_of_a_single_dimension_has_its_bits(setting):
+    data = HDXOR(setting, dims=(3, 1))
+    matrix = data.projections(4)[1][0]
+    shift = SHIFT[data.kind] * matrix.reshape(2, 100).sum(1)  # of each bit, in x_2
+    x = np.linspace(-200, 200, 400_001)
+
+    def density(*signs):
+        return norm.pdf(x, shift @ signs, np.linalg.norm(matrix))
+
+    equal, other = density(1, 1) + density(-1, -1), density(1, -1) + density(-1, 1)
+    both = np.stack([equal, other]) / 4
+    ratio = np.where(both > 0, both / np.maximum(both.sum(0) / 2, 1e-300), 1)
+    known = (both * np.log2(ratio)).sum() * (x[1] - x[0])
+    truth = data.truth(4)
+    told = truth.parts.uniqueness[1] if data.kind == "uniqueness" else truth.redundancy_most
+    assert told == pytest.approx(known, abs=1e-4)

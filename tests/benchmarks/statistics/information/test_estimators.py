@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from i2moe_plugin.benchmarks.datasets.synthetic import generator
 from i2moe_plugin.benchmarks.statistics.information.batch import (
     BatchSettings,
+    _bits,
     _sinkhorn,
     batch_estimate,
 )
@@ -80,3 +82,24 @@ def test_three_modalities_are_refused():
         clustered(three, np.zeros(4, int))
     with pytest.raises(ConfigError, match="2 modalities, not 3"):
         batch_estimate(three, np.zeros(4, int), three)
+
+
+def test_a_modality_that_never_varies_tells_nothing():
+    modalities, labels = corners(GATES["first"], 400)
+    found = clustered([modalities[0], np.zeros((400, 3))], labels, clusters=2)
+    np.testing.assert_allclose(found.parts, [1, 0, 0, 0], atol=1e-4)
+
+
+def test_sure_discriminators_leave_finite_bits():
+    """Probabilities that are 0 in single precision have no logarithm to scale."""
+    settings = BatchSettings(layers=0, batch_size=6, sinkhorn=20)
+    sure = nn.Linear(1, 2)
+    nn.init.constant_(sure.bias, 0.0)
+    sure.weight.data = torch.tensor([[-500.0], [500.0]])
+    both = nn.Linear(2, 2)
+    both.weight.data = torch.tensor([[-500.0, 0.0], [500.0, 0.0]])
+    aligned = nn.ModuleList(nn.Linear(1, 2 * settings.embedding) for _ in range(2))
+    x = torch.tensor([[1.0], [-1.0]] * 3)
+    bits = _bits(aligned, [sure, sure, both], [x, x], settings)
+    assert bits.isfinite().all()
+    torch.testing.assert_close(bits[:3], torch.full((3,), float(np.log(2))))

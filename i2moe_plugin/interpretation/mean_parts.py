@@ -1,0 +1,230 @@
+"""Mean parts in bits: what may be claimed of them, and how it is said."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from i2moe_plugin.interpretation.outputs import Probe
+
+#: A mean that is no further from 0 than so many standard errors is not claimed; nor is one that is
+#: not larger than these and its margin together.
+ERRORS = 2.0
+#: Bits that are shown as nothing, and not claimed however small their error is.
+NEGLIGIBLE = 0.0005
+DEFINITION = "additive"
+
+
+@dataclass(frozen=True, eq=False)
+class Explained:
+    """Parts of R^2 of one real value: of its squared distance from the training mean.
+
+    The readings that bits are made of, in the same sums: parts add up to ``total``, which is
+    1 - sum (y - prediction)^2 / sum (y - training mean)^2 over the test samples.
+
+    Attributes:
+        parts: [M + 2], as :class:`MeanParts` has them.
+        errors: [M + 2] standard errors, over samples and trainings.
+        total, total_error: R^2.
+    """
+
+    parts: NDArray[np.float64]
+    errors: NDArray[np.float64]
+    total: float
+    total_error: float
+
+
+@dataclass(frozen=True)
+class MeanParts:
+    """Mean parts of one predicted thing: the class, one label, or one real value.
+
+    Attributes:
+        output: the name of the label or value; empty where a class is predicted.
+        parts: the names of the parts for people: those of experts, in order.
+        bits: [M + 2] means over test samples, and over runs where there are several.
+        errors: [M + 2] standard errors, over samples and trainings.
+        margins: [M + 2] bits by which each part may be too large, since the models that it is
+            measured against have not learned all there is; NaN where a run does not know. See
+            :attr:`~i2moe_plugin.interactions.fitted.Fitted.margins`.
+        total, total_error: of their sum: what the prediction knows beyond the prior.
+        alone: [M]: what the unimodal expert of each modality knows.
+        redundancy_most: redundancy by the minimum rule: what the modality knows that is second
+            best; of two modalities the largest that definitions give.
+        ahead: the probes that know more than the unimodal expert beside them.
+        validation: samples that the calibration was fitted on.
+        runs: how many runs.
+        samples: of the test split.
+        explained: of a real value the parts of R^2; None of classes and labels, and where all
+            targets are the training mean.
+    """
+
+    output: str
+    parts: tuple[str, ...]
+    bits: NDArray[np.float64]
+    errors: NDArray[np.float64]
+    margins: NDArray[np.float64]
+    total: float
+    total_error: float
+    alone: NDArray[np.float64]
+    redundancy_most: float
+    ahead: tuple[Probe, ...]
+    validation: int
+    runs: int
+    samples: int
+    explained: Explained | None = None
+
+    @property
+    def something(self) -> bool:
+        """Whether anything beyond the prior is known."""
+        return self.total > max(ERRORS * self.total_error, NEGLIGIBLE)
+
+    @property
+    def claimed(self) -> tuple[bool, ...]:
+        """Whether each part can be told from zero; none can where nothing is known."""
+        above = self.bits > ERRORS * self.errors + np.nan_to_num(self.margins)
+        beyond = above | (self.bits < -ERRORS * self.errors)
+        seen = beyond & (np.abs(self.bits) >= NEGLIGIBLE)
+        return tuple(bool(one) and self.something for one in seen)
+
+    @property
+    def doubtful(self) -> tuple[bool, ...]:
+        """Whether each part is beyond its errors, but not beyond its margin too."""
+        beyond = self.bits > np.maximum(ERRORS * self.errors, NEGLIGIBLE)
+        pairs = zip(beyond, self.claimed, strict=True)
+        return tuple(bool(one) and self.something and not sure for one, sure in pairs)
+
+    @property
+    def ranking(self) -> tuple[int, ...]:
+        """The places of the claimed positive parts, largest first."""
+        order = np.argsort(-self.bits, kind="stable")
+        return tuple(int(k) for k in order if self.claimed[k] and self.bits[k] > 0)
+
+    @property
+    def redundancy(self) -> tuple[float, float]:
+        """The redundancy of the additive definition and of the minimum rule, smaller one first."""
+        low, high = sorted((float(self.bits[-1]), self.redundancy_most))
+        return low, high
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return everything, for JSON."""
+        low, high = self.redundancy
+        margins = [None if np.isnan(margin) else float(margin) for margin in self.margins]
+        values = zip(self.parts, self.bits, self.errors, margins, self.claimed, strict=True)
+        return {
+            "output": self.output,
+            "definition": DEFINITION,
+            "parts": [
+                {
+                    "part": part,
+                    "bits": float(bits),
+                    "error": float(error),
+                    "margin": margin,
+                    "claimed": claimed,
+                }
+                for part, bits, error, margin, claimed in values
+            ],
+            "total": {"bits": self.total, "error": self.total_error, "claimed": self.something},
+            "ranking": [self.parts[place] for place in self.ranking],
+            "redundancy": {"low": low, "high": high},
+            "r_squared": self._r_squared(),
+            "unimodal": [float(bits) for bits in self.alone],
+            "probes_ahead": [asdict(one) for one in self.ahead],
+            "samples": self.samples,
+            "validation_samples": self.validation,
+            "runs": self.runs,
+            "sentences": self.sentences(),
+        }
+
+    def sentences(self) -> list[str]:
+        """Say what may be claimed, and what may not, for people."""
+        about = f"{self.output}: " if self.output else ""
+        if not self.something:
+            return [
+                f"{about}Nothing is known beyond the {_prior(self)}: "
+                f"{_with_error(self.total, self.total_error)} in all."
+            ]
+        said = [
+            f"{about}{_with_error(self.total, self.total_error)} beyond the {_prior(self)}, over "
+            f"{self.samples:,} test samples."
+        ]
+        ranked = [f"{self.parts[k]} {self.bits[k]:.3f}" for k in self.ranking]
+        if ranked:
+            said.append(f"Claimed, largest first: {', '.join(ranked)} bit.")
+        below = [
+            f"{name} {bits:.3f}"
+            for name, bits, sure in zip(self.parts, self.bits, self.claimed, strict=True)
+            if sure and bits < 0
+        ]
+        if below:
+            said.append(
+                f"Below zero: {', '.join(below)} bit: there the models do worse on test data than "
+                "on the validation data that they were calibrated on."
+            )
+        doubts = [
+            f"{self.parts[k]} {self.bits[k]:.3f} (by {self.margins[k]:.3f})"
+            for k, doubt in enumerate(self.doubtful)
+            if doubt
+        ]
+        if doubts:
+            said.append(
+                f"Doubtful: {', '.join(doubts)} bit: the models that they are measured against may "
+                "learn so much more from more data, and the parts shrink by it."
+            )
+        states = zip(self.parts, self.claimed, self.doubtful, strict=True)
+        unclear = [name for name, sure, doubt in states if not (sure or doubt)]
+        if unclear:
+            said.append(f"Not distinguishable from zero: {', '.join(unclear)}.")
+        said += [
+            f"{one.probe.capitalize()} knows {one.difference:.3f} bit more from {one.modality} "
+            "than its unimodal expert: synergy may be overstated."
+            for one in self.ahead
+        ]
+        said.append(
+            f"Redundancy is {self.bits[-1]:.3f} bit by the {DEFINITION} definition and "
+            f"{self.redundancy_most:.3f} by the minimum rule{_between(self)}."
+        )
+        if self.explained is not None:
+            one = self.explained
+            pairs = zip(self.parts, one.parts, one.errors, strict=True)
+            parts = ", ".join(f"{name} {value:.3f} ± {error:.3f}" for name, value, error in pairs)
+            said.append(
+                f"R^2 about the training mean is {one.total:.3f} ± {one.total_error:.3f}: {parts}."
+            )
+        return said
+
+    def _r_squared(self) -> dict[str, Any] | None:
+        one = self.explained
+        if one is None:
+            return None
+        rows = zip(self.parts, one.parts, one.errors, strict=True)
+        return {
+            "parts": [
+                {"part": part, "value": float(value), "error": float(error)}
+                for part, value, error in rows
+            ],
+            "total": {"value": one.total, "error": one.total_error},
+        }
+
+
+def _between(one: MeanParts) -> str:
+    """How the two definitions of redundancy differ, for people."""
+    if len(one.alone) == 2:
+        return (
+            "; other definitions lie between, and where redundancy is larger by one, each "
+            "uniqueness is smaller and synergy larger by as much"
+        )
+    return (
+        ", by which what all but the strongest modality know is known to stronger ones; the "
+        f"{DEFINITION} one also counts what pairs of modalities share"
+    )
+
+
+def _prior(one: MeanParts) -> str:
+    return "prior" if one.output else "classes' shares"
+
+
+def _with_error(bits: float, error: float) -> str:
+    return f"{bits:.3f} ± {error:.3f} bit"
