@@ -63,17 +63,17 @@ class TrainedModel:
         return cls(model, data, saved.scale, columns)
 
     def rows(self, split: SplitName) -> NDArray[np.int64]:
-        """The numbers of a split's samples, as :meth:`probabilities` takes them."""
+        """The numbers of a split's samples, as :meth:`outputs` takes them."""
         return np.asarray(self._columns[split].rows)
 
-    def probabilities(self, rows: Sequence[NDArray[Any]]) -> NDArray[np.float64]:
+    def outputs(self, rows: Sequence[NDArray[Any]]) -> NDArray[np.float64]:
         """What the model says where modalities of different samples are put together.
 
         Args:
             rows: for each of M modalities [n] numbers of samples.
 
         Returns:
-            [n, C]: probabilities of classes or labels; real values in the targets' units.
+            [n, C]: logits of classes or labels; real values in the targets' units.
         """
         columns = self._columns["train"].columns
         found = []
@@ -85,8 +85,11 @@ class TrainedModel:
                 ]
                 outputs = self.model(inputs).prediction.double()
                 found.append(outputs if self.scale is None else self.scale.restore(outputs))
-        outputs = torch.cat(found).numpy()
-        task = self.model.task
+        return np.asarray(torch.cat(found).numpy())
+
+    def probabilities(self, rows: Sequence[NDArray[Any]]) -> NDArray[np.float64]:
+        """The same as probabilities of classes or labels; real values as they are."""
+        outputs, task = self.outputs(rows), self.model.task
         if isinstance(task, Classification):
             return np.asarray(softmax(outputs, 1))
         return np.asarray(expit(outputs) if isinstance(task, Multilabel) else outputs)

@@ -145,21 +145,15 @@ def of_run(run: Run, root: str | None = None, *, seed: int = 0) -> Estimates:
     task = model.model.task
     target = task.truth(np.asarray(data.labels("test")))[np.sort(chosen)]
     metric = task.metric_names[0]
-
-    def predict(mixed: Any) -> Array:
-        return model.probabilities(mixed)
-
-    whole = predict([few] * count)
-    additive = additive_projection(predict, [few] * count, draws=DRAWS, seed=seed)
-    to_judge = np.log(np.clip(np.stack([whole, additive]), 1e-12, None))
-    if not isinstance(task, Classification):
-        to_judge = np.stack([whole, additive]) - (0.5 if task.name == "multilabel" else 0.0)
-    found.model[f"{metric} of the model"] = task.metric(metric, to_judge[0], target)
-    found.model[f"{metric} of its additive projection (EMAP)"] = task.metric(
-        metric, to_judge[1], target
-    )
+    whole = model.outputs([few] * count)
+    # Of logits: probabilities that are a product of what modalities say are no sum of it.
+    additive = additive_projection(model.outputs, [few] * count, draws=DRAWS, seed=seed)
+    for name, said in (("the model", whole), ("its additive projection (EMAP)", additive)):
+        found.model[f"{metric} of {name}"] = task.metric(metric, said, target)
     background = model.rows("train")
-    values = coalition_values(predict, [few] * count, [background] * count, draws=DRAWS, seed=seed)
+    values = coalition_values(
+        model.probabilities, [few] * count, [background] * count, draws=DRAWS, seed=seed
+    )
     found.model["InterSHAP"] = intershap(values).share
     return found
 

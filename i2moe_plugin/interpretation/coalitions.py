@@ -39,7 +39,7 @@ def additive_projection(
     well as the model, the model's interactions are not needed.
 
     Args:
-        predict: the model.
+        predict: the model; give logits, in which models without interactions are sums.
         modalities: M arrays of N rows.
         draws: other samples' modalities drawn for each sample and modality; None: all N^M, which
             is exact.

@@ -189,7 +189,9 @@ class MeanParts:
         if self.explained is not None:
             one = self.explained
             pairs = zip(self.parts, one.parts, one.errors, strict=True)
-            parts = ", ".join(f"{name} {value:.3f} ± {error:.3f}" for name, value, error in pairs)
+            parts = ", ".join(
+                f"{name} {round(value, 3) + 0.0:.3f} ± {error:.3f}" for name, value, error in pairs
+            )
             said.append(
                 f"R^2 about the training mean is {one.total:.3f} ± {one.total_error:.3f}: {parts}."
             )

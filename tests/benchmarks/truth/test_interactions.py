@@ -8,6 +8,7 @@ from click.testing import CliRunner
 
 from i2moe_plugin.benchmarks.cli import main
 from i2moe_plugin.benchmarks.data.open import open_dataset
+from i2moe_plugin.benchmarks.run.mixed import TrainedModel
 from i2moe_plugin.benchmarks.run.store import RunStore
 from i2moe_plugin.benchmarks.truth.interactions import of_dataset, of_run
 
@@ -37,6 +38,21 @@ def test_a_run_on_xor(runs):
     plain = of_run(runs["vanilla"]).as_dict()
     assert "evidence" not in {row["estimator"] for row in plain["parts"]}
     assert plain["model"]["InterSHAP"] > 0.8
+
+
+def test_a_model_whose_logits_are_a_sum_is_its_own_projection(runs, monkeypatch):
+    """Its probabilities are no sum: their projection decides otherwise where both are rare."""
+
+    def outputs(self, rows):
+        first, second = (np.asarray(own) % 10 == 0 for own in rows)
+        score = np.where(first, -6.0, 0.0) + np.where(second, 3.2, -3.0)
+        return np.stack([np.zeros(len(score)), score], 1)
+
+    monkeypatch.setattr(TrainedModel, "outputs", outputs)
+    found = of_run(runs["vanilla"]).model
+    target = runs["vanilla"].outputs("target")["target"]
+    assert found["accuracy of the model"] == pytest.approx((target == 0).mean())
+    assert found["accuracy of its additive projection (EMAP)"] == found["accuracy of the model"]
 
 
 def test_clusters_find_what_lies_in_few_dimensions():
