@@ -151,7 +151,7 @@ class CellRuns:
         outputs = [
             run.interpretable() for run in one_split(self.runs.values()) if EVIDENCE in run.files
         ]
-        outputs = [one for one in outputs if len(one) > 1]  # one sample shows no error
+        outputs = [one for one in outputs if one.units > 1]  # a single one shows no error
         return evidence(outputs) if outputs else []
 
 

@@ -83,7 +83,7 @@ def run_panels(run: Run, stability: pd.DataFrame | None) -> tuple[list[Panel], l
             *_agreement(outputs),
             *_similarity(outputs),
         ]
-    if outputs.fitted is not None and len(outputs) > 1:
+    if outputs.fitted is not None and outputs.units > 1:
         panels += _parts(outputs)
         told = interpret.evidence(outputs)[:MOST_OUTPUTS]
         sentences = [line for one in told for line in one.sentences()]
@@ -112,7 +112,7 @@ def group_panels(group: Group, stability: pd.DataFrame | None) -> list[Panel]:
     panels = []
     alike = one_split(run for run in group.runs() if EVIDENCE in run.files)
     runs = [run.interpretable() for run in alike]
-    if len(runs) > 1 and len(runs[0]) > 1:
+    if len(runs) > 1 and runs[0].units > 1:
         title = f"What carried the prediction, mean over {len(runs)} seeds"
         if alike[0].split != OWN_SPLIT:
             title += f" of split {alike[0].split}"

@@ -177,7 +177,7 @@ def explain_parts(run: Run, sample: str, classes: int) -> ExplainedParts:
         shown=_worth_showing(one, _named(outputs, row), classes),
         correct=None if correct is None else bool(correct[row]),
         weighted=getattr(outputs.task, "class_weights", None) is not None,
-        overall=evidence(outputs) if len(outputs) > 1 else [],
+        overall=evidence(outputs) if outputs.units > 1 else [],
         seeds=[other.seed for other in others],
         ranges=ranges,
         decisions=decisions,

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from i2moe_plugin.benchmarks.data.open import OpenedDataset
 from i2moe_plugin.benchmarks.statistics.probes import MOST_FEATURES, probe_bits
 from i2moe_plugin.interactions.fitted import Fitted
+from i2moe_plugin.interactions.sets import sampling_variance
 from i2moe_plugin.tasks import Classification
 
 
@@ -35,7 +36,11 @@ def compare_with_probes(
         return []
     splits = {name: data.labels(name) for name in ("train", "valid", "test")}
     labels = {name: np.asarray(task.truth(values)).astype(int) for name, values in splits.items()}
+    if len(labels["test"]) != len(outputs):  # a checkout's loader left some out
+        return []
+    groups = data.groups("test")
     known = fitted.calibration.information(fitted.members.pooled(outputs), labels["test"])[:, 0]
+    units = len(known) if groups is None else len(np.unique(groups))
     found = []
     features = data.prepare(device).features()
     for place, (modality, arrays) in enumerate(zip(data.modalities, features, strict=True)):
@@ -51,7 +56,7 @@ def compare_with_probes(
                 "bits": float(bits.mean()),
                 "expert_bits": float(known[:, place].mean()),
                 "difference": float(gain.mean()),
-                "error": float(gain.std(ddof=1) / len(gain) ** 0.5) if len(gain) > 1 else None,
+                "error": float(sampling_variance(gain, groups) ** 0.5) if units > 1 else None,
             }
         )
     return found

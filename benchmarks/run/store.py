@@ -194,7 +194,6 @@ class Run:
 
         result = self.result
         columns: dict[str, Any] = {**self.outputs(rows=rows)}
-        columns.pop("group", None)
         try:
             task = task_from(result["task"]) if "task" in result else task_of_outputs(columns)
             if EVIDENCE in self.files:

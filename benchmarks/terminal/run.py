@@ -100,7 +100,7 @@ def show_evidence(console: Console, found: Sequence[MeanParts]) -> None:
         runs = f"{one.runs} run{'s' * (one.runs != 1)}"
         title = (
             f"What carried the prediction{about}: bits, {DEFINITION} definition, mean over "
-            f"{one.samples:,} test samples and {runs}; calibrated on {one.validation:,} validation "
+            f"{one.tested} and {runs}; calibrated on {one.validation:,} validation "
             "samples"
         )
         table = RichTable(title=title, title_justify="left")

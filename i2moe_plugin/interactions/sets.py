@@ -85,7 +85,34 @@ def additive_models(means: Array) -> Array:
     return np.stack([model[chosen] for chosen in sets])
 
 
-def standard_errors(parts: Array, copies: Sequence[Array] = ()) -> Array:
+def sampling_variance(values: Array, groups: Array | None = None) -> Array:
+    """The variance of the mean over samples, [N, ...] -> [...].
+
+    Samples of a group (a patient, a trajectory) are not independent: the groups are, and the
+    variance is that of their sums of deviations from the mean (Liang and Zeger 1986).
+
+    Args:
+        values: of N samples, at least 2.
+        groups: [N] names, at least 2 different ones; None: every sample by itself.
+
+    Example: two samples that are each there twice tell no more than two.
+        >>> sampling_variance(np.array([0.0, 2.0])), sampling_variance(
+        ...     np.array([0.0, 0.0, 2.0, 2.0]), np.array(["a", "a", "b", "b"])
+        ... )
+        (np.float64(1.0), np.float64(1.0))
+    """
+    if groups is None:
+        return np.asarray(values.var(0, ddof=1) / len(values))[()]
+    names, place = np.unique(groups, return_inverse=True)
+    sums = np.zeros((len(names), *values.shape[1:]))
+    np.add.at(sums, place.reshape(-1), values - values.mean(0))
+    count = len(names)
+    return np.asarray((sums**2).sum(0) * count / (count - 1) / len(values) ** 2)[()]
+
+
+def standard_errors(
+    parts: Array, copies: Sequence[Array] = (), groups: Array | None = None
+) -> Array:
     """[L, M + 2]: how far mean parts may be off, by the test samples and by training.
 
     Networks of another seed give other parts of the same samples. Copies of all models, trained
@@ -96,13 +123,14 @@ def standard_errors(parts: Array, copies: Sequence[Array] = ()) -> Array:
     Args:
         parts: [N, L, M + 2] of the pooled models.
         copies: the same of each copy by itself, each calibrated like the pooled models.
+        groups: [N], see :func:`sampling_variance`.
 
     >>> standard_errors(np.array([[[0.0]], [[2.0]]])).round(3), standard_errors(
     ...     np.array([[[0.0]], [[2.0]]]), [np.full((2, 1, 1), 0.0), np.full((2, 1, 1), 2.0)]
     ... ).round(3)
     (array([[1.]]), array([[1.414]]))
     """
-    variance = parts.var(0, ddof=1) / len(parts)
+    variance = sampling_variance(parts, groups)
     if len(copies) > 1:
         means = np.stack([copy.mean(0) for copy in copies])
         variance = variance + means.var(0, ddof=1) / len(copies)

@@ -49,8 +49,9 @@ def evidence(runs: Outputs | Sequence[Outputs]) -> list[MeanParts]:
     if not several or not len(several[0]):
         raise ConfigError("there is no run, or it has no test samples.")
     first = several[0]
-    if len(first) < 2:
-        raise ConfigError("a single test sample shows no error of its parts: there must be 2.")
+    if first.units < 2:
+        kind = "test sample" if first.group is None else "group of test samples"
+        raise ConfigError(f"a single {kind} shows no error of its parts: there must be 2.")
     if any(one.sample_id.tolist() != first.sample_id.tolist() for one in several):
         raise ConfigError("the runs were tested on other samples: they cannot be averaged.")
     parts, copies, known = [], [], []
@@ -60,7 +61,7 @@ def evidence(runs: Outputs | Sequence[Outputs]) -> list[MeanParts]:
         copies.append(fitted.parts_of_copies(outputs, run.target))
         information = fitted.calibration.information(fitted.members.pooled(outputs), run.target)
         known.append(information[..., : len(run.modalities)].mean(0))
-    bits, errors = _means(parts, copies)
+    bits, errors = _means(parts, copies, first.group)
     alone = np.mean(known, 0)
     margins = np.mean([run.evidence()[0].margins for run in several], 0)
     explained = _explained(several) if isinstance(first.task, Regression) else None
@@ -79,6 +80,7 @@ def evidence(runs: Outputs | Sequence[Outputs]) -> list[MeanParts]:
             validation=first.evidence()[0].calibration.samples,
             runs=len(several),
             samples=len(first),
+            groups=None if first.group is None else first.units,
             explained=None if explained is None else explained[column],
         )
         for column, name in enumerate(_output_names(first))
@@ -101,7 +103,7 @@ def part_summary(
     Args:
         outputs: one run of the evidence method, or several on the same test split.
         by: also by class, or by whether the prediction is right (of the first run); see
-            :meth:`Outputs.groups`. Groups of fewer than 2 samples are left out.
+            :meth:`Outputs.groups`. Those of fewer than 2 samples are left out.
         most: of so many groups alone, those with most samples.
 
     Returns:
@@ -118,9 +120,10 @@ def part_summary(
     rows = []
     for group, mask in groups:
         places = np.flatnonzero(mask)
-        if len(places) < 2:
+        chosen = [run.rows(places) for run in runs]
+        if chosen[0].units < 2:
             continue
-        for one in evidence([run.rows(places) for run in runs]):
+        for one in evidence(chosen):
             columns = one.parts, one.bits, one.errors, one.margins, one.claimed, one.doubtful
             values = [*zip(*columns, strict=True)]
             values.append((TOTAL, one.total, one.total_error, 0.0, one.something, False))
@@ -209,20 +212,21 @@ def waterfall(outputs: Outputs, sample: str | int) -> Waterfall:
 
 
 def _means(
-    parts: Sequence[Array], copies: Sequence[Sequence[Array]]
+    parts: Sequence[Array], copies: Sequence[Sequence[Array]], groups: Array | None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Average parts and their sum over samples and runs.
 
     Args:
         parts: of each run [N, L, M + 2].
         copies: of each run the same of each of its copies.
+        groups: [N] of the samples, where they are not independent.
 
     Returns:
         means and standard errors, [L, M + 3] each.
     """
     whole = [_with_total(one) for one in parts]
     means = np.stack([one.mean(0) for one in whole])
-    samples = np.mean([standard_errors(one) ** 2 for one in whole], 0)
+    samples = np.mean([standard_errors(one, (), groups) ** 2 for one in whole], 0)
     if len(whole) >= FEWEST_RUNS:
         training = means.var(0, ddof=1)
     else:
@@ -241,7 +245,8 @@ def _with_total(parts: Array) -> Array:
 def _explained(runs: Sequence[Outputs]) -> list[Explained | None]:
     """Parts of R^2 of each real value; None where all targets are the training mean."""
     every = [run.evidence()[0].explained(run.evidence()[1], run.target) for run in runs]
-    means, errors = _means([whole for whole, _ in every], [copies for _, copies in every])
+    wholes, copies = [whole for whole, _ in every], [each for _, each in every]
+    means, errors = _means(wholes, copies, runs[0].group)
     return [
         Explained(row[:-1], error[:-1], float(row[-1]), float(error[-1]))
         if np.isfinite(row).all()

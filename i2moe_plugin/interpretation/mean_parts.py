@@ -57,6 +57,7 @@ class MeanParts:
         validation: samples that the calibration was fitted on.
         runs: how many runs.
         samples: of the test split.
+        groups: how many groups they are in, where samples are not independent.
         explained: of a real value the parts of R^2; None of classes and labels, and where all
             targets are the training mean.
     """
@@ -74,7 +75,14 @@ class MeanParts:
     validation: int
     runs: int
     samples: int
+    groups: int | None = None
     explained: Explained | None = None
+
+    @property
+    def tested(self) -> str:
+        """How many samples were tested, in words."""
+        several = "" if self.groups is None else f" in {self.groups:,} groups"
+        return f"{self.samples:,} test samples{several}"
 
     @property
     def something(self) -> bool:
@@ -133,6 +141,7 @@ class MeanParts:
             "unimodal": [float(bits) for bits in self.alone],
             "probes_ahead": [asdict(one) for one in self.ahead],
             "samples": self.samples,
+            "groups": self.groups,
             "validation_samples": self.validation,
             "runs": self.runs,
             "sentences": self.sentences(),
@@ -148,7 +157,7 @@ class MeanParts:
             ]
         said = [
             f"{about}{_with_error(self.total, self.total_error)} beyond the {_prior(self)}, over "
-            f"{self.samples:,} test samples."
+            f"{self.tested}."
         ]
         ranked = [f"{self.parts[k]} {self.bits[k]:.3f}" for k in self.ranking]
         if ranked:

@@ -60,6 +60,7 @@ class Outputs:
         model_outputs: [N, models, C] of the evidence method, or None.
         fitted: the calibrations of the evidence method, or None.
         probes: simple models beside its unimodal experts, where they were tried.
+        group: [N] of str: what each sample belongs to, where samples are not independent.
 
     Raises:
         ShapeError: columns that do not fit together.
@@ -91,6 +92,7 @@ class Outputs:
     model_outputs: NDArray[Any] | None = None
     fitted: Fitted | None = None
     probes: tuple[Probe, ...] = ()
+    group: NDArray[Any] | None = None
 
     def __post_init__(self) -> None:
         samples, width = len(self.prediction), self.task.num_outputs
@@ -101,6 +103,8 @@ class Outputs:
         }
         if experts:
             expected |= {"expert_outputs": (samples, experts, width), "weights": (samples, experts)}
+        if self.group is not None:
+            expected["group"] = (samples,)
         if self.fitted is not None:
             expected["model_outputs"] = (samples, self.fitted.members.count, width)
         problems = [
@@ -117,6 +121,11 @@ class Outputs:
 
     def __len__(self) -> int:
         return len(self.prediction)
+
+    @property
+    def units(self) -> int:
+        """How many independent things there are: groups, or samples where there are none."""
+        return len(self) if self.group is None else len(np.unique(self.group))
 
     @property
     def expert_labels(self) -> tuple[str, ...]:
@@ -212,6 +221,7 @@ class Outputs:
             "expert_outputs",
             "weights",
             "model_outputs",
+            "group",
         )
         kept: dict[str, Any] = {}
         for name in columns:

@@ -13,6 +13,7 @@ from i2moe_plugin.benchmarks.experiments import FinishedRun, compare, load_run, 
 from i2moe_plugin.benchmarks.statistics.paired import compare as compare_values
 from i2moe_plugin.benchmarks.statistics.paired import holm
 from i2moe_plugin.errors import ConfigError, RunError
+from i2moe_plugin.interpretation import evidence
 
 SETTINGS = {"epochs": 2, "latent_dim": 8, "encoder_hidden": 8, "device": "cpu"}
 
@@ -231,3 +232,43 @@ def test_intervals_over_samples_are_a_bootstrap_of_the_mean_over_seeds(found):
             assert (row.sample_low, row.sample_high) == pytest.approx((low, high), abs=wide)
         record = found.as_dict()["methods"][method]["metrics"]["auroc"]
         assert record["sample_interval"] == (row.sample_low, row.sample_high)
+
+
+def test_errors_of_parts_are_over_the_groups_of_a_data_set(tmp_path):
+    """Forty patients with ten samples each tell what forty do."""
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "clinic"
+    folder.mkdir()
+    patients = np.repeat(np.arange(40), 10)
+    label = np.repeat(rng.integers(2, size=40), 10)
+    label[:20] = np.repeat([0, 1], 10)
+    for name in ("a", "b"):
+        own = np.repeat(rng.normal(size=(40, 3)), 10, axis=0) + label[:, None]
+        np.save(folder / f"{name}.npy", own + 0.1 * rng.normal(size=own.shape))
+    rows = [f"{p},{y}" for p, y in zip(patients, label, strict=True)]
+    (folder / "table.csv").write_text("\n".join(["patient,label", *rows]))
+    features = "".join(f"  {m}: {{file: {m}.npy, kind: features}}\n" for m in ("a", "b"))
+    (folder / "dataset.yaml").write_text(
+        f"name: clinic\ntask: classification\nmodalities:\n{features}"
+        "target: {file: table.csv, column: label}\ngroups: {file: table.csv, column: patient}\n"
+        "split: {train: 0.6, valid: 0.2, test: 0.2, seed: 0}\n"
+    )
+    (one,) = run(
+        *(str(folder), "concat", ["evidence"], 1),
+        settings=SETTINGS,
+        out=tmp_path / "runs",
+        jobs=1,
+        progress=False,
+    ).runs
+    outputs = one.interpretable()
+    assert (len(outputs), outputs.units) == (80, 8)
+    told = evidence(outputs)[0]
+    assert (told.samples, told.groups) == (80, 8)
+    fitted, models = outputs.evidence()
+    parts = fitted.parts(models, outputs.target)[:, 0]
+    moved = parts - parts.mean(0)
+    sums = np.stack([moved[outputs.group == name].sum(0) for name in set(outputs.group)])
+    copies = np.stack([c[:, 0].mean(0) for c in fitted.parts_of_copies(models, outputs.target)])
+    variance = (sums**2).sum(0) * 8 / 7 / 80**2 + copies.var(0, ddof=1) / 2
+    np.testing.assert_allclose(told.errors**2, variance, rtol=1e-6, atol=1e-15)
+    assert len(outputs.probes) == 2

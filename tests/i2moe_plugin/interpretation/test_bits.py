@@ -10,7 +10,7 @@ from i2moe_plugin import Classification, ConfigError, Multilabel, Regression
 from i2moe_plugin import interpretation as interpret
 from i2moe_plugin.interactions.evidence import target_totals
 from i2moe_plugin.interactions.fitted import Fitted, Members
-from i2moe_plugin.interactions.sets import standard_errors
+from i2moe_plugin.interactions.sets import sampling_variance, standard_errors
 
 TASKS = [Classification(2), Classification(3), Multilabel(3), Regression(2)]
 MEMBERS = Members(2, copies=2, joint=2)
@@ -318,3 +318,37 @@ def test_a_probe_is_compared_with_the_experts_of_all_runs():
     assert one.difference == pytest.approx(0.8 / 3)
     assert one.error == pytest.approx((0.05**2 + np.var([0.2, 0.3, 0.3], ddof=1) / 3) ** 0.5)
     assert one.probe == "logistic regression or gradient boosting"
+
+
+@pytest.mark.parametrize("task", TASKS[::3])
+def test_errors_are_over_groups_where_samples_are_not_independent(task):
+    outputs = drawn(task, samples=200, strength=(0.6, 0.3, 0.8, 1.0))
+    five = np.repeat(np.arange(200), 5)
+    copied = replace(outputs.rows(five), group=five.astype(str))
+    for one, many in zip(interpret.evidence(outputs), interpret.evidence(copied), strict=True):
+        np.testing.assert_allclose(many.bits, one.bits)
+        np.testing.assert_allclose(many.errors, one.errors, rtol=1e-6, atol=1e-9)
+        assert (many.samples, many.groups, one.groups) == (1000, 200, None)
+        assert "over 1,000 test samples in 200 groups" in " ".join(many.sentences())
+        if one.explained is not None:
+            np.testing.assert_allclose(many.explained.errors, one.explained.errors, rtol=1e-6)
+    frame = interpret.part_summary(copied, "correct")
+    expected = interpret.part_summary(outputs, "correct")
+    np.testing.assert_allclose(frame["error"], expected["error"], rtol=1e-6, atol=1e-9)
+    with pytest.raises(ConfigError, match="single group of test samples shows no error"):
+        interpret.evidence(replace(outputs, group=np.full(200, "a")))
+
+
+def test_the_error_over_groups_is_that_of_drawing_groups_anew():
+    rng = np.random.default_rng(0)
+    sizes = rng.integers(1, 9, size=60)
+    groups = np.repeat(np.arange(60), sizes)
+    values = np.repeat(rng.normal(size=60), sizes) + rng.normal(size=len(groups))
+    by_group = [values[groups == name] for name in range(60)]
+    means = [
+        np.concatenate([by_group[name] for name in rng.integers(60, size=60)]).mean()
+        for _ in range(3000)
+    ]
+    found = sampling_variance(values, groups) ** 0.5
+    assert found == pytest.approx(np.std(means), rel=0.1)
+    assert found > 1.3 * sampling_variance(values) ** 0.5
