@@ -52,10 +52,10 @@ class ExplainedSample:
         lines = [self.verdict.sentence]
         if self.seeds:
             same = sum(word == self.explanation.decision for word in self.decisions)
-            lines.append(
-                f"Other seeds: {same} of {len(self.seeds)} decide the same; the ranges of the "
-                "weights are over all of them."
-            )
+            decide = f": {same} of {len(self.seeds)} decide the same"
+            if self.explanation.correct is None:  # real values are seldom the same
+                decide = f": {len(self.seeds)}"
+            lines.append(f"Other seeds{decide}; the ranges of the weights are over all of them.")
         else:
             lines.append("One seed alone: another may give this sample other weights.")
         return [*lines, CAVEAT]

@@ -80,10 +80,10 @@ class ExplainedParts:
                 f"Over the test split {enumerated(unclear)} {verb} not claimed (doubtful, or not "
                 "distinguishable from zero): do not read it in one sample."
             )
-        if self.seeds:
+        if self.seeds and self.correct is not None:
             same = sum(word == self.waterfall.decision for word in self.decisions)
             said.append(f"Other seeds: {same} of {len(self.seeds)} decide the same.")
-        else:
+        if not self.seeds:
             said.append("One seed alone: another may give this sample other parts.")
         return said
 
