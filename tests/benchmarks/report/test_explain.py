@@ -287,3 +287,12 @@ def test_a_decision_by_weighted_classes_is_said(in_parts):
     said = " ".join(replace(one, weighted=True).sentences())
     assert "need not be the most probable one" in said
     assert "need not be the most probable one" not in " ".join(one.sentences())
+    assert "of 1 decide the same" in " ".join(one.sentences())
+    assert "decide the same" not in " ".join(replace(one, correct=None).sentences())
+
+
+def test_real_values_of_other_seeds_are_not_said_to_be_the_same(tmp_path, write_run):
+    runs = [write_run(tmp_path, Regression(1), seed=seed) for seed in (0, 1)]
+    said = " ".join(told(runs[0], "--sample", "s5")["worth"])
+    assert "Other seeds: 1; the ranges" in said
+    assert "decide the same" not in said
