@@ -16,7 +16,7 @@ from i2moe_plugin.errors import RunError
 log = logging.getLogger(__name__)
 
 FOLDER = "features"
-FORMAT = 3  # of the records; part of their key
+FORMAT = 4  # of the records; part of their key
 
 
 def kept(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from i2moe_plugin.benchmarks.attribution.convergence import ERRORS
 from i2moe_plugin.benchmarks.attribution.sample import top_pairs
 from i2moe_plugin.benchmarks.run.files import disk_errors_explained
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from i2moe_plugin.benchmarks.data.preview import Preview
 
 LINES = 5  # pairs of each score that are drawn
-ERRORS = 2.0  # standard errors above 0 from which on a pair is drawn
 COLOURS = {"interaction": "#E69F00", "redundancy_sub": "#009E73"}
 STYLES = {"interaction": "-", "redundancy_sub": "--"}
 NAMES = {"interaction": "interaction", "redundancy_sub": "redundancy"}

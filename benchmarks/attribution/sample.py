@@ -18,10 +18,10 @@ from i2moe_plugin.attribution.maps import (
     usual_of,
 )
 from i2moe_plugin.attribution.names import MIXTURE
-from i2moe_plugin.attribution.pairs import PairTerms
-from i2moe_plugin.attribution.study import DRAWS, PAIRS, ScoredPairs, score_pairs
+from i2moe_plugin.attribution.study import DRAWS, PAIRS, score_pairs
 from i2moe_plugin.attribution.targets import Targets, choose_targets
 from i2moe_plugin.attribution.tokens import TokenModel, Tokens
+from i2moe_plugin.benchmarks.attribution.convergence import convergence, enough_draws, order_of
 from i2moe_plugin.benchmarks.attribution.kept import kept
 from i2moe_plugin.benchmarks.attribution.trained import TrainedRun
 from i2moe_plugin.benchmarks.data.layouts import Layout
@@ -200,40 +200,27 @@ def _pairs(
         rows=rows_at_once(trained.model, tokens, scope, memory_budget),
     )
     estimate = found.terms.estimate(score)
-    rows = [
-        {
-            "tokens": list(place),
-            "names": [token_name(*pair) for pair in zip(layouts, place, strict=True)],
-            "importance": float(weight),
-            "mean": float(mean),
-            "standard_error": float(error),
-        }
-        for place, weight, mean, error in zip(
-            found.places(), found.importance, estimate.mean, estimate.standard_error, strict=True
-        )
-    ]
+    order = order_of(estimate.mean)
+    places, steps = found.places(), convergence(found.terms, score, order)
     return {
         "scope": scope,
         "score": score,
         "draws": draws,
         "evaluations": found.terms.evaluations,
         "naive_evaluations": found.terms.naive,
-        "pairs": sorted(rows, key=lambda pair: -float(str(pair["mean"]))),
-        "convergence": _convergence(found, found.terms, score),
+        "pairs": [
+            {
+                "tokens": list(places[one]),
+                "names": [token_name(*pair) for pair in zip(layouts, places[one], strict=True)],
+                "importance": float(found.importance[one]),
+                "mean": float(estimate.mean[one]),
+                "standard_error": float(estimate.standard_error[one]),
+            }
+            for one in order.tolist()
+        ],
+        "convergence": steps,
+        "enough": enough_draws(steps),
     }
-
-
-def _convergence(found: ScoredPairs, terms: PairTerms, score: str) -> list[dict[str, float]]:
-    """How the estimates and their errors settle with the number of draws: means over pairs."""
-    last = terms.estimate(score).mean
-    return [
-        {
-            "draws": float(draws),
-            "mean_standard_error": float(estimate.standard_error.mean()),
-            "mean_distance_from_last": float((estimate.mean - last).abs().mean()),
-        }
-        for draws, estimate in terms.convergence(score, points=8)
-    ]
 
 
 def token_name(layout: Layout | None, token: int) -> str:

@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from i2moe_plugin.attribution.names import EXPLAINERS, MIXTURE, USUAL
+from i2moe_plugin.benchmarks.attribution.convergence import enough_in_words
 from i2moe_plugin.benchmarks.attribution.kept import all_kept
 from i2moe_plugin.benchmarks.attribution.sample import top_pairs
 from i2moe_plugin.benchmarks.attribution.words import headline
@@ -43,6 +44,12 @@ _PAIRS = (
     "show that the interaction is in the data. The whisker is the standard error of the "
     "drawn contexts."
 )
+_DRAWS = (
+    "Bars are standard errors. Each number of draws takes in those before it, so neighbouring "
+    "points have most contexts in common. Pairs are the highest of many: some of these lie two "
+    "standard errors above 0 by chance alone."
+)
+_FOLLOWED = (BLUE, ORANGE, GREEN)
 _CURVES = (
     "The most important features of each modality are replaced by {fill}, "
     "then kept alone. Bands are 95 % intervals over samples; the control masks as many features at "
@@ -65,7 +72,8 @@ def feature_panels(run: Run, with_data: bool = True) -> list[Panel]:
         ]
     for record in all_kept(run, "sample")[: SAMPLES if with_data else 0]:
         panels.append(heat_panel(record))
-        panels += [_pairs(record, probe) for probe in record["pairs"]]
+        for probe in record["pairs"]:
+            panels += [_pairs(record, probe), _convergence(record, probe)]
     return panels
 
 
@@ -217,7 +225,7 @@ def _pairs(record: dict[str, Any], probe: dict[str, Any]) -> Panel:
     score = probe["score"]
     rows = [
         {
-            "pair": " × ".join(without_controls(name, 30) for name in pair["names"]),
+            "pair": pair_name(pair),
             "mean": pair["mean"],
             "standard error": pair["standard_error"],
         }
@@ -244,6 +252,59 @@ def _pairs(record: dict[str, Any], probe: dict[str, Any]) -> Panel:
     figure.update_xaxes(title=score, zeroline=True)
     best = "; ".join(f"{row['pair']} {row['mean']:+.3g}" for row in rows[:3])
     return panel(title, with_alt(figure, f"The highest pairs by {score}: {best}."), frame, _PAIRS)
+
+
+def _convergence(record: dict[str, Any], probe: dict[str, Any]) -> Panel:
+    """How the highest pairs' scores and their errors settle as draws are added."""
+    score, steps = probe["score"], probe["convergence"]
+    pairs = [pair_name(pair) for pair in probe["pairs"][: len(steps[0]["highest"])]]
+    name = without_controls(record["sample"], 60)
+    title = f"{score} of {name} by number of draws, in the output of {probe['scope']}"
+    figure = new_figure(title, height=330)
+    draws = [step["draws"] for step in steps]
+    rows = []
+    for number, pair in enumerate(pairs):
+        values = [step["highest"][number] for step in steps]
+        means = [value["mean"] for value in values]
+        errors = [value["standard_error"] for value in values]
+        # Bars of several pairs at one number of draws stand beside each other.
+        apart = 1 + 0.03 * (number - (len(pairs) - 1) / 2)
+        figure.add_trace(
+            go.Scatter(
+                x=[apart * draw for draw in draws],
+                y=means,
+                error_y={"array": errors, "color": _FOLLOWED[number], "thickness": 1.2},
+                name=plain_text(pair),
+                mode="lines+markers",
+                line={"color": _FOLLOWED[number], "dash": DASHES[number]},
+                customdata=draws,
+                hovertemplate="%{customdata} draws: %{y:.3g}",
+            )
+        )
+        rows += [
+            [pair, int(draw), mean, error]
+            for draw, mean, error in zip(draws, means, errors, strict=True)
+        ]
+    figure.update_xaxes(
+        title="draws", type="log", tickvals=draws, ticktext=[f"{draw:g}" for draw in draws]
+    )
+    figure.update_yaxes(title={"text": score, "standoff": 14}, zeroline=True)
+    enough = enough_in_words(probe)
+    ends = f"from {draws[0]:g} to {draws[-1]:g} draws"
+    shrinks = " to ".join(f"{steps[end]['mean_standard_error']:.3g}" for end in (0, -1))
+    alt = (
+        f"{score} of the {len(pairs)} highest pairs {ends}. {enough} "
+        f"The mean standard error over all pairs goes from {shrinks}."
+    )
+    names = ["pair", "draws", "mean", "standard error"]
+    return panel(
+        title, with_alt(figure, alt), pd.DataFrame(rows, columns=names), f"{enough} {_DRAWS}"
+    )
+
+
+def pair_name(pair: dict[str, Any]) -> str:
+    """Both members of a pair, one line."""
+    return " × ".join(without_controls(name, 30) for name in pair["names"])
 
 
 def explained_note(run: Run) -> str:
