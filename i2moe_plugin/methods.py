@@ -34,6 +34,8 @@ OF_INTERACTIONS = frozenset({"interaction_weight", "interaction_loss", "masking"
 OF_REWEIGHTING = frozenset(
     {"temperature", "reweighting_hidden", "reweighting_layers", "reweighting_dropout"}
 )
+#: The usual backbone of methods on tokens.
+FOR_TOKENS = "token-transformer"
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Method:
         build: (encoders, latents, factory, task, settings) -> the model, see :func:`create_model`.
         pooled: the caller gives each modality as one token, the mean of what the encoder gives;
             see :class:`PooledTokens`.
-        fusion: the backbone that a command takes where none is told; empty: the command's own.
+        tokens: it is FL-I2MoE or a control of it, made for encoders' tokens.
         incomplete: it can be trained on samples that lack modalities.
     """
 
@@ -54,8 +56,13 @@ class Method:
     description: str
     build: Callable[..., MultimodalModel] = field(repr=False)
     pooled: bool = False
-    fusion: str = ""
+    tokens: bool = False
     incomplete: bool = True
+
+    @property
+    def fusion(self) -> str:
+        """The backbone that a command takes where none is told; empty: the command's own."""
+        return FOR_TOKENS if self.tokens else ""
 
     @property
     def ignored(self) -> frozenset[str]:
@@ -156,7 +163,6 @@ _ONE_WEIGHT = Mixture(reweighting="global")
 _MEAN = Mixture(_members, masked=0, reweighting="uniform", expert_init="independent")
 _TOKENS = Mixture(reweighting="unit", objective={"on": "fused"}, tokens=True)
 _SPARSE = Mixture(_members, masked=0, reweighting="top2", expert_init="independent")
-_FOR_TOKENS = "token-transformer"
 METHODS = {
     method.name: method
     for method in (
@@ -192,26 +198,27 @@ METHODS = {
             "fl-i2moe",
             "experts on tokens and patches themselves (Kim et al., arXiv 2603.13326)",
             _TOKENS,
-            fusion=_FOR_TOKENS,
+            tokens=True,
         ),
         Method(
             "dense",
             "control: the backbone alone, on one pooled token a modality",
             _vanilla,
             pooled=True,
-            fusion=_FOR_TOKENS,
+            tokens=True,
         ),
         Method(
             "i2moe-pooled",
             "control: I2MoE on one pooled token a modality",
             Mixture(),
             pooled=True,
-            fusion=_FOR_TOKENS,
+            tokens=True,
         ),
         Method(
             "sparse-gate",
             "control: M+2 backbones, two a sample by a sparse gate (GShard), no interaction losses",
             _SPARSE,
+            tokens=True,
         ),
         # The caller makes the latents wider.
         Method("wide", "control: one backbone widened to as many parameters", _vanilla),

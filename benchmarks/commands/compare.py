@@ -13,11 +13,11 @@ from i2moe_plugin.benchmarks.commands.options import (
     DATA_ROOTS,
     FORMAT,
     SPLITS,
+    USUAL_FUSIONS,
     refuse_jobs_beside,
     training,
     wants_json,
 )
-from i2moe_plugin.benchmarks.grid import USUAL_FUSION
 
 #: Options that say what to train; finished runs are compared without any.
 INLINE = ("datasets", "fusions", "methods", "roots", "seeds", "splits", "cluster", "plot", "values")
@@ -45,7 +45,7 @@ INLINE = ("datasets", "fusions", "methods", "roots", "seeds", "splits", "cluster
     "--fusion",
     "fusions",
     multiple=True,
-    help=f"Train this backbone; repeatable.  [default: {USUAL_FUSION}]",
+    help=f"Train this backbone; repeatable.  [default: {USUAL_FUSIONS}]",
 )
 @click.option(
     "--method",
@@ -134,7 +134,7 @@ def _trained(inline: dict[str, Any], metric: str | None, equivalent_within: floa
 
     found = compare_across(
         inline["datasets"] or ("htad",),
-        inline["fusions"] or (USUAL_FUSION,),
+        inline["fusions"],
         inline["methods"],
         inline["seeds"] or 5,
         settings=inline["values"],

@@ -154,9 +154,10 @@ DATASET = click.option(
 _FUSION = click.option(
     "--fusion", default=USUAL_FUSION, show_default=True, help="Name of a backbone."
 )
+USUAL_FUSIONS = f"{USUAL_FUSION}; of methods on tokens: token-transformer"
 OPTIONAL_FUSION = click.option(
     "--fusion",
-    help=f"Name of a backbone.  [default: {USUAL_FUSION}; of methods on tokens: token-transformer]",
+    help=f"Name of a backbone.  [default: {USUAL_FUSIONS}]",
 )
 
 

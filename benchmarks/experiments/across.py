@@ -13,7 +13,7 @@ import numpy as np
 
 from i2moe_plugin.benchmarks.experiments.comparing import Compared, compare_runs, corrected
 from i2moe_plugin.benchmarks.experiments.progress import shown_progress
-from i2moe_plugin.benchmarks.grid.cells import methods_grid
+from i2moe_plugin.benchmarks.grid.cells import methods_grid, usual_fusion
 from i2moe_plugin.benchmarks.grid.executors.dask import open_cluster
 from i2moe_plugin.benchmarks.grid.runner import GridRunner, open_cell
 from i2moe_plugin.benchmarks.grid.table import Table
@@ -92,7 +92,7 @@ class ComparedAcross:
 
 def compare_across(
     datasets: Sequence[str] = ("htad",),
-    fusions: Sequence[str] = ("lrtf",),
+    fusions: Sequence[str] = (),
     methods: Sequence[str] = (),
     seeds: int | Sequence[int] = 5,
     *,
@@ -113,7 +113,8 @@ def compare_across(
 
     Args:
         datasets: names, or folders with a ``dataset.yaml``.
-        fusions: names of backbones.
+        fusions: names of backbones; ``lrtf`` by default, and of methods on tokens
+            ``token-transformer``.
         methods: names; ``i2moe`` by default, and ``vanilla`` before it where there is one fusion.
         seeds: how many, or which.
         settings: over the recipes of the data sets.
@@ -128,7 +129,7 @@ def compare_across(
         DatasetError, BackboneError, TrainingError, RunError: see :func:`run`.
     """
     names = list(dict.fromkeys(methods)) or ["vanilla", "i2moe"][len(fusions) > 1 :]
-    backbones = list(dict.fromkeys(fusions))
+    backbones = list(dict.fromkeys(fusions)) or [usual_fusion(names)]
     if len(names) * len(backbones) < 2:
         raise ConfigError(
             "there is one thing to compare: give several of --fusion or --method; data sets are "

@@ -126,7 +126,9 @@ def _trainings() -> Iterator[tuple[str, dict[str, Any]]]:
     tokens = [LatentSpec(8, 3), LatentSpec(8, 2)]
     for method, facts in METHODS.items():
         name = f"{SINGLE}:synergy" if method.startswith(SINGLE) else method
-        own = {"fusion": facts.fusion, "latents": tokens} if facts.fusion else {}
+        # Those that can be are trained on vectors.
+        needs = facts.pooled or getattr(facts.build, "tokens", False)
+        own = {"fusion": facts.fusion, "latents": tokens} if needs else {}
         yield f"method {name}", {"method": name, **own}
     yield f"method {SINGLE}:uniqueness_1", {"method": f"{SINGLE}:uniqueness_1"}
     for name, task in TASKS.items():

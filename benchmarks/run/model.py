@@ -199,6 +199,10 @@ def build_model(settings: RunSettings, data: OpenedDataset) -> MultimodalModel:
         return assemble(settings, prepared.encoders, prepared.example(), data.task)
 
 
+#: Of I2MoE's parameters, the least that ``wide`` has where its backbone has a largest width.
+SMALLEST_WIDE = 0.9
+
+
 def assemble(
     settings: RunSettings,
     new_encoders: Callable[[EncoderSettings], list[nn.Module]],
@@ -262,26 +266,55 @@ def assemble(
 def _widened(settings: RunSettings, *parts: Any) -> MultimodalModel:
     """Build the vanilla model on latents so wide that it has about as many parameters as I2MoE.
 
-    The width is the multiple of the settings' eighth (so that attention heads still divide it)
-    whose number of parameters comes closest.
+    Of the multiples of the smallest step that the backbone can be built with (attention heads must
+    divide a width; an eighth of the settings' width, or more) it is the one whose number of
+    parameters comes closest.
+
+    Raises:
+        ConfigError: the backbone has a largest width, at which it is not large enough, or its size
+            does not depend on the width.
     """
+    sizes: dict[int, int | None] = {}
 
     def model(method: str, latent_dim: int) -> MultimodalModel:
         changed = {"method": method, "latent_dim": latent_dim}
         return assemble(settings.model_copy(update=changed), *parts)
 
-    goal = count_parameters(model("i2moe", settings.latent_dim))
-    step = max(settings.latent_dim // 8, 1)
-    low, high = settings.latent_dim, 2 * settings.latent_dim
-    while count_parameters(model("vanilla", high)) < goal:
+    def size(width: int) -> int | None:
+        """The number of parameters; None where the backbone cannot be so wide."""
+        if width not in sizes:
+            try:
+                sizes[width] = count_parameters(model("vanilla", width))
+            except (ConfigError, BackboneError):
+                sizes[width] = None
+        return sizes[width]
+
+    def enough(width: int) -> bool:
+        found = size(width)
+        return found is None or found >= goal
+
+    start = settings.latent_dim
+    goal = count_parameters(model("i2moe", start))
+    own = count_parameters(model("vanilla", start))
+    low, high = start, 2 * start
+    while not enough(high):
+        if size(high) == size(low):
+            raise ConfigError(
+                f"{settings.fusion} does not grow with the latents: at width {start} and at "
+                f"{high} it has {own:,} parameters, so there is no method wide."
+            )
         low, high = high, 2 * high
+    steps = range(max(start // 8, 1), start + 1)
+    step = next((step for step in steps if size(start + step) is not None), start)
     while high - low > step:
         middle = low + (high - low) // step // 2 * step
-        if count_parameters(model("vanilla", middle)) < goal:
-            low = middle
-        else:
-            high = middle
-    return min(
-        (model("vanilla", width) for width in (low, high)),
-        key=lambda one: abs(count_parameters(one) - goal),
-    )
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    known = {width: found for width, found in sizes.items() if found is not None} | {start: own}
+    best = min(known, key=lambda width: (abs(known[width] - goal), width))
+    if known[best] < SMALLEST_WIDE * goal and size(high) is None:
+        raise ConfigError(
+            f"the method wide is to have {goal:,} parameters, as many as I2MoE, and "
+            f"{settings.fusion} cannot be built wide enough: at width {best} it has "
+            f"{known[best]:,}. Set a smaller latent_dim."
+        )
+    return model("vanilla", best)

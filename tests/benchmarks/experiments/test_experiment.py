@@ -7,13 +7,25 @@ import pytest
 from click.testing import CliRunner
 
 import i2moe_plugin
+from i2moe_plugin.backbones.entry import backbones
 from i2moe_plugin.benchmarks import experiments
 from i2moe_plugin.benchmarks.cli import main
-from i2moe_plugin.benchmarks.experiments import FinishedRun, compare, load_run, open_store, run
+from i2moe_plugin.benchmarks.experiments import (
+    FinishedRun,
+    compare,
+    compare_across,
+    load_run,
+    open_store,
+    run,
+)
 from i2moe_plugin.benchmarks.statistics.paired import compare as compare_values
 from i2moe_plugin.benchmarks.statistics.paired import holm
 from i2moe_plugin.errors import ConfigError, RunError
+<<<<<<< HEAD
 from i2moe_plugin.interpretation import evidence
+=======
+from i2moe_plugin.methods import FOR_TOKENS, METHODS
+>>>>>>> 443be13 (Methods on tokens take their backbone by one rule; wide finds a width that can be built; a stall is no batch)
 
 SETTINGS = {"epochs": 2, "latent_dim": 8, "encoder_hidden": 8, "device": "cpu"}
 
@@ -185,7 +197,12 @@ def test_a_store_shows_its_runs(found, place, tmp_path):
 
 @pytest.mark.parametrize(
     ("methods", "fusion"),
-    [(["vanilla", "fl-i2moe"], "token-transformer"), (["vanilla", "i2moe"], "lrtf")],
+    [
+        (["vanilla", name], "token-transformer" if method.tokens else "lrtf")
+        for name, method in METHODS.items()
+        if ":" not in name and name != "vanilla"
+    ],
+    ids=lambda value: value if isinstance(value, str) else value[1],
 )
 def test_methods_on_tokens_get_a_backbone_that_takes_them(monkeypatch, methods, fusion):
     asked = []
@@ -194,13 +211,28 @@ def test_methods_on_tokens_get_a_backbone_that_takes_them(monkeypatch, methods, 
         asked.append(name)
         raise ConfigError("stop here")
 
-    home = "i2moe_plugin.benchmarks.experiments.experiment.methods_grid"
-    monkeypatch.setattr(home, methods_grid)
+    home = "i2moe_plugin.benchmarks.experiments"
+    monkeypatch.setattr(f"{home}.experiment.methods_grid", methods_grid)
+    monkeypatch.setattr(f"{home}.across.methods_grid", methods_grid)
     with pytest.raises(ConfigError, match="stop here"):
         run("icons", methods=methods)
-    command = ["run", "--dataset", "icons", "--method", methods[1]]
-    assert CliRunner().invoke(main, command).exit_code == 1
-    assert asked == [fusion, fusion]
+    with pytest.raises(ConfigError, match="stop here"):
+        compare_across(["icons"], methods=methods)
+    for command in ("run", "compare"):
+        told = [command, "--dataset", "icons", "--method", methods[0], "--method", methods[1]]
+        assert CliRunner().invoke(main, told).exit_code == 1
+    assert asked == [fusion] * 4
+
+
+def test_methods_that_need_or_pool_tokens_or_are_their_controls_are_on_tokens():
+    needing = {
+        name
+        for name, method in METHODS.items()
+        if method.pooled or getattr(method.build, "tokens", False)
+    }
+    on_tokens = {name for name, method in METHODS.items() if method.tokens}
+    assert on_tokens == needing | {"sparse-gate"}
+    assert backbones.get(FOR_TOKENS).latents == "tokens"
 
 
 def test_a_log_gets_a_line_for_each_run(found, place):

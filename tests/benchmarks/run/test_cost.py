@@ -65,3 +65,16 @@ def test_a_trial_of_steps_leaves_signals_to_the_command(capfd):
     finally:
         signal.signal(signal.SIGTERM, before)
     assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_single_stall_is_no_batch():
+    from i2moe_plugin.benchmarks.run.cost import _timed
+
+    now, stalls = [0.0], [20.0]
+
+    def call(count):
+        now[0] += 0.01 * count + (stalls.pop() if stalls else 0.0)
+
+    assert _timed(lambda: now[0], call, 100) == pytest.approx(0.01)
+    stalls[:] = [20.0] * 2
+    assert _timed(lambda: now[0], call, 100) == pytest.approx(20.01)
