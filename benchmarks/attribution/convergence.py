@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -49,23 +49,32 @@ def convergence(terms: PairTerms, score: str, order: Tensor) -> list[dict[str, A
     ]
 
 
-def enough_draws(steps: Sequence[dict[str, Any]]) -> dict[str, int | None]:
+def above_zero(pair: Mapping[str, Any], rounding: float) -> bool:
+    """Whether a score lies above 0 by more than its error, and than outputs are rounded.
+
+    Args:
+        pair: with ``mean`` and ``standard_error``.
+        rounding: see :class:`~i2moe_plugin.attribution.study.ScoredPairs`.
+    """
+    return bool(pair["mean"] > max(ERRORS * pair["standard_error"], rounding))
+
+
+def enough_draws(steps: Sequence[dict[str, Any]], rounding: float) -> dict[str, int | None]:
     """Say from which number of draws on the highest pair is what it is in the end.
 
     Args:
         steps: of :func:`convergence`.
+        rounding: as in :func:`above_zero`.
 
     Returns:
         ``first``: from so many on it was the highest at every number that was looked at;
         ``above_zero``: so, more than two standard errors above 0, None where it is not in the end.
 
     >>> one = {"draws": 4.0, "first": False, "highest": [{"mean": 1.0, "standard_error": 0.1}]}
-    >>> enough_draws([one, {**one, "draws": 8.0, "first": True}])
+    >>> enough_draws([one, {**one, "draws": 8.0, "first": True}], 0.0)
     {'first': 8, 'above_zero': 4}
     """
-    above = [
-        step["highest"][0]["mean"] > ERRORS * step["highest"][0]["standard_error"] for step in steps
-    ]
+    above = [above_zero(step["highest"][0], rounding) for step in steps]
     draws = [int(step["draws"]) for step in steps]
     return {
         "first": _from(draws, [step["first"] for step in steps]),
@@ -86,10 +95,17 @@ def _from(draws: Sequence[int], holds: Sequence[bool]) -> int | None:
 def enough_in_words(probe: dict[str, Any]) -> str:
     """Say how many draws were enough for the highest pair of a kept score.
 
-    >>> enough_in_words({"draws": 64, "enough": {"first": 64, "above_zero": None}})
+    >>> enough_in_words(
+    ...     {"draws": 64, "rounding": 0, "pairs": [{"mean": 1}], "enough": {"above_zero": None}}
+    ... )
     'The highest pair is not told from 0 by 64 draws.'
     """
     draws, enough = probe["draws"], probe["enough"]
+    if probe["pairs"][0]["mean"] <= probe["rounding"]:
+        return (
+            "No pair is told from 0: none lies higher than outputs are rounded "
+            f"({probe['rounding']:.1g})."
+        )
     if enough["above_zero"] is None:
         return f"The highest pair is not told from 0 by {draws} draws."
     said = (

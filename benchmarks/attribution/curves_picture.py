@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from i2moe_plugin.attribution.names import MIXTURE
-from i2moe_plugin.benchmarks.attribution.words import headline
+from i2moe_plugin.benchmarks.attribution.words import headline, samples_in_words
 from i2moe_plugin.benchmarks.run.files import disk_errors_explained
 
 COLOURS = {
@@ -43,7 +45,8 @@ def draw_curves(record: dict[str, Any], path: Path) -> str:
         for explainer, curves in record["scopes"][MIXTURE]["explainers"].items():
             values = curves[kind]
             colour = COLOURS[explainer]
-            one.fill_between(shares, values["low"], values["high"], color=colour, alpha=0.15)
+            if None not in values["low"]:  # of one sample there is no interval
+                one.fill_between(shares, values["low"], values["high"], color=colour, alpha=0.15)
             one.plot(shares, values["mean"], color=colour, marker=MARKS[explainer], label=explainer)
         one.axhline(0, color="black", linewidth=0.6)
         one.set(
@@ -56,7 +59,7 @@ def draw_curves(record: dict[str, Any], path: Path) -> str:
         for one, (score, found) in zip(axes[1], record["pairs"].items(), strict=False):
             _levels(one, score, found)
     alternative = headline(record)
-    figure.suptitle(f"{len(record['samples'])} test samples: {alternative}", fontsize=10, wrap=True)
+    figure.suptitle(f"{samples_in_words(record)}: {alternative}", fontsize=10, wrap=True)
     with disk_errors_explained(path):
         figure.savefig(path, format="png", metadata={"Description": alternative})
     return alternative
@@ -65,10 +68,11 @@ def draw_curves(record: dict[str, Any], path: Path) -> str:
 def _levels(axes: Any, score: str, found: dict[str, Any]) -> None:
     levels = [level for level in found["levels"] if level["pairs"]]
     places = range(len(levels))
-    mean = [level["mean"] for level in levels]
-    below = [max(0.0, level["mean"] - level["low"]) for level in levels]
-    above = [max(0.0, level["high"] - level["mean"]) for level in levels]
-    axes.errorbar(places, mean, [below, above], fmt="o", color="#009E73", capsize=3)
+    mean, low, high = (
+        np.array([level[part] for level in levels], dtype=float) for part in ("mean", "low", "high")
+    )
+    bars = np.stack([mean - low, high - mean]).clip(0)  # of one sample there are none
+    axes.errorbar(places, mean, bars, fmt="o", color="#009E73", capsize=3)
     axes.axhline(0, color="black", linewidth=0.6)
     axes.set_xticks(places, [level["name"] for level in levels], fontsize=8)
     axes.set_title(f"{score} of pairs in the output of {found['scope']}", fontsize=9)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from i2moe_plugin import __version__
-from i2moe_plugin.benchmarks.run.files import read_json, write_json
+from i2moe_plugin.benchmarks.run.files import json_ready, read_json, write_json
 from i2moe_plugin.benchmarks.run.store import Run
 from i2moe_plugin.errors import RunError
 
@@ -54,7 +54,7 @@ def kept(
         except RunError:
             log.warning("%s is damaged and is computed again.", path)
     # Through JSON, so that what is computed and what is kept are the same.
-    record: dict[str, Any] = json.loads(json.dumps({"key": facts, **compute()}))
+    record: dict[str, Any] = json.loads(json.dumps(json_ready({"key": facts, **compute()})))
     try:
         path.parent.mkdir(exist_ok=True)
         write_json(path, record)

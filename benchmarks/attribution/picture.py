@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from i2moe_plugin.benchmarks.attribution.convergence import ERRORS
-from i2moe_plugin.benchmarks.attribution.sample import top_pairs
+from i2moe_plugin.benchmarks.attribution.convergence import ERRORS, above_zero
 from i2moe_plugin.benchmarks.run.files import disk_errors_explained
 
 if TYPE_CHECKING:
@@ -142,7 +141,7 @@ def _pairs(figure: Any, line: Any, record: dict[str, Any], shown: Sequence[Previ
         for place, (modality, axes) in enumerate(zip(record["modalities"], line, strict=True))
     ]
     for score, colour in COLOURS.items():
-        for pair in _above_errors(record, score, LINES) if all(boxes) else ():
+        for pair in told_pairs(record, score, LINES) if all(boxes) else ():
             first, second = (own[token] for own, token in zip(boxes, pair["tokens"], strict=True))
             figure.add_artist(
                 ConnectionPatch(
@@ -166,10 +165,15 @@ def _pairs(figure: Any, line: Any, record: dict[str, Any], shown: Sequence[Previ
     )
 
 
-def _above_errors(record: dict[str, Any], score: str, count: int) -> list[dict[str, Any]]:
+def told_pairs(record: dict[str, Any], score: str, count: int) -> list[dict[str, Any]]:
     """The highest pairs, without those that are not told from 0."""
-    pairs = top_pairs(record, score, count)
-    return [pair for pair in pairs if pair["mean"] > ERRORS * pair["standard_error"]]
+    return [
+        pair
+        for probe in record["pairs"]
+        if probe["score"] == score
+        for pair in probe["pairs"][:count]
+        if above_zero(pair, probe["rounding"])
+    ]
 
 
 def describe(record: dict[str, Any], words: int = 3) -> str:
@@ -185,8 +189,8 @@ def describe(record: dict[str, Any], words: int = 3) -> str:
         said.append(f"{scope['scope']}: {'; '.join(parts)}.")
     for score, name in NAMES.items():
         best = "; ".join(
-            f"{' with '.join(pair['names'])} {pair['mean']:+.3f}"
-            for pair in _above_errors(record, score, words)
+            f"{' with '.join(pair['names'])} {pair['mean']:+.3g}"
+            for pair in told_pairs(record, score, words)
         )
         if best:
             said.append(f"Highest pairs by {name}: {best}.")
@@ -207,6 +211,17 @@ def named_tokens(
         names = [f"row {n // columns + 1}, column {n % columns + 1}" for n in range(len(values))]
         return names, values
     return [f"token {n + 1}" for n in range(len(values))], values
+
+
+def own_tokens(modalities: Sequence[dict[str, Any]]) -> list[str]:
+    """Say of which modalities tokens are parts of an encoder's state alone; nothing, if of none."""
+    names = ", ".join(one["name"] for one in modalities if one["kind"] == "tokens")
+    if not names:
+        return []
+    return [
+        f"Tokens of {names} are numbered parts of what an encoder says: they "
+        "stand for no word, and for no place of a picture."
+    ]
 
 
 def _plain(text: str) -> str:

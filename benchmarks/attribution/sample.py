@@ -219,7 +219,8 @@ def _pairs(
             for one in order.tolist()
         ],
         "convergence": steps,
-        "enough": enough_draws(steps),
+        "enough": enough_draws(steps, found.rounding),
+        "rounding": found.rounding,
     }
 
 

@@ -16,10 +16,14 @@ from i2moe_plugin.attribution.faithfulness import area
 from i2moe_plugin.attribution.features import concentration
 from i2moe_plugin.attribution.maps import Maps, rows_at_once
 from i2moe_plugin.attribution.names import MIXTURE
-from i2moe_plugin.attribution.study import masked_by_importance, masked_outputs
+from i2moe_plugin.attribution.study import (
+    masked_by_importance,
+    masked_outputs,
+    rounding_of_support,
+)
 from i2moe_plugin.attribution.targets import choose_targets
 from i2moe_plugin.attribution.tokens import Tokens
-from i2moe_plugin.benchmarks.attribution.intervals import interval
+from i2moe_plugin.benchmarks.attribution.intervals import interval, shares_of
 from i2moe_plugin.benchmarks.attribution.kept import kept
 from i2moe_plugin.benchmarks.attribution.pair_study import study_pairs
 from i2moe_plugin.benchmarks.attribution.sample import seeded_rows
@@ -43,7 +47,7 @@ def study_features(
     """Look at many test samples; computed once, and kept beside the run.
 
     Every scope is explained and judged by its own output. Intervals are over samples (95 %,
-    resampled).
+    Student's; of shares of samples Wilson's).
 
     Args:
         trained: the run.
@@ -101,6 +105,7 @@ def _study(
         "metric": study.metric,
         "shares": list(options.shares),
         "usual_explainer": study.usual,
+        "rounding": rounding_of_support(model, whole),
         "measure": MEASURES[isinstance(model.task, Regression)],
         "scopes": scopes,
         "agreement": _agreement(study),
@@ -164,7 +169,7 @@ def _curves(study: Study, scope: str) -> dict[str, Any]:
         found[explainer] = {
             "comprehensiveness": interval(own.without),
             "sufficiency": interval(own.alone),
-            "decision_changed": interval(own.changed),
+            "decision_changed": (interval if explainer == CONTROL else shares_of)(own.changed),
             "metric_drop": own.metric.tolist(),
             "aopc_comprehensiveness": interval(own.without.mean(1)),
             "aopc_sufficiency": interval(own.alone.mean(1)),

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from i2moe_plugin.attribution.names import MIXTURE
-from i2moe_plugin.benchmarks.attribution.intervals import share
+from i2moe_plugin.benchmarks.attribution.intervals import in_words, share
 from i2moe_plugin.interpretation import Outputs
 from i2moe_plugin.tasks import Classification
 
@@ -22,15 +22,23 @@ def headline(record: dict[str, Any], explainer: str = "") -> str:
     explainer = explainer or record["usual_explainer"]
     area = record["scopes"][MIXTURE]["explainers"][explainer]["area_above_random"]
     one = area["comprehensiveness"]
-    numbers = f"{one['mean']:.3f} ({one['low']:.3f} to {one['high']:.3f})"
-    if one["low"] > 0:
+    rounding = record["rounding"]
+    if one["low"] is None:
+        verdict = "is not judged by one sample"
+    elif one["low"] > rounding:
         verdict = "masks what the prediction goes by more than random masking does"
-    elif one["high"] < 0:
+    elif one["high"] < -rounding:
         verdict = "masks what the prediction goes by less than random masking does"
     else:
         verdict = "is not distinguishable from random masking"
-    caution = record.get("caution", "")
+    caution, numbers = record.get("caution", ""), in_words(one)
     return f"{explainer} {verdict}: area between the curves {numbers}. {caution}".rstrip()
+
+
+def samples_in_words(record: dict[str, Any]) -> str:
+    """Say how many test samples a study is of."""
+    count = len(record["samples"])
+    return f"{count} test sample{'s' * (count != 1)}"
 
 
 def at_chance(outputs: Outputs) -> str:

@@ -12,9 +12,10 @@ from plotly.subplots import make_subplots
 
 from i2moe_plugin.attribution.names import EXPLAINERS, MIXTURE, USUAL
 from i2moe_plugin.benchmarks.attribution.convergence import enough_in_words
+from i2moe_plugin.benchmarks.attribution.intervals import in_words
 from i2moe_plugin.benchmarks.attribution.kept import all_kept
 from i2moe_plugin.benchmarks.attribution.sample import top_pairs
-from i2moe_plugin.benchmarks.attribution.words import headline
+from i2moe_plugin.benchmarks.attribution.words import headline, samples_in_words
 from i2moe_plugin.benchmarks.report.heat import heat_panel
 from i2moe_plugin.benchmarks.report.panels import Panel, panel
 from i2moe_plugin.benchmarks.report.text import without_controls
@@ -127,10 +128,8 @@ def seeds_panel(runs: Sequence[Run]) -> Panel | None:
     figure = new_figure("Area above random masking, over seeds", height=220)
     interval_dots(figure, summary["explainer"], summary["mean"], summary["low"], summary["high"])
     figure.update_xaxes(title="area between the curves", zeroline=True)
-    said = "; ".join(
-        f"{row.explainer} {row.mean:.3f}, from {row.low:.3f} to {row.high:.3f}"
-        for row in summary.itertuples()
-    )
+    told: list[dict[str, Any]] = [dict(row) for _, row in summary.iterrows()]
+    said = "; ".join(f"{row['explainer']} {in_words(row)}" for row in told)
     return panel(
         "Are the explanations faithful, over seeds?",
         with_alt(figure, f"Area between the masking curve and its random control: {said}."),
@@ -155,8 +154,8 @@ def _curves(record: dict[str, Any]) -> Panel:
             band = [*values["low"], *values["high"][::-1]]
             figure.add_trace(
                 go.Scatter(
-                    x=[*shares, *shares[::-1]],
-                    y=band,
+                    x=[*shares, *shares[::-1]] if None not in band else [],
+                    y=band if None not in band else [],
                     fill="toself",
                     mode="none",
                     fillcolor=colour,
@@ -188,18 +187,19 @@ def _curves(record: dict[str, Any]) -> Panel:
     figure.update_xaxes(title="% of features masked")
     figure.update_xaxes(title="% of features kept", col=2)
     said = headline(record)
-    alt = f"Masking curves of {len(record['samples'])} test samples. {said}"
+    alt = f"Masking curves of {samples_in_words(record)}. {said}"
     names = ["curve", "explainer", "%", "mean", "low", "high"]
     return panel(
-        f"Are the explanations faithful? {len(record['samples'])} test samples",
+        f"Are the explanations faithful? {samples_in_words(record)}",
         with_alt(figure, alt),
-        pd.DataFrame(rows, columns=names),
+        pd.DataFrame(rows, columns=names).astype(dict.fromkeys(("mean", "low", "high"), float)),
         f"{said} {_CURVES.format(fill=FILLS[record['key']['fill']])}",
     )
 
 
 def _levels(score: str, found: dict[str, Any], measure: str) -> Panel:
     frame = pd.DataFrame([level for level in found["levels"] if level["pairs"]])
+    frame = frame.astype({"low": float, "high": float})  # of one sample there is neither
     title = f"{score} of pairs by importance, in the output of {found['scope']}"
     figure = new_figure(title, height=130 + 34 * len(frame))
     order = frame.iloc[::-1]
@@ -212,11 +212,11 @@ def _levels(score: str, found: dict[str, Any], measure: str) -> Panel:
     same = f" {100 * share:.0f} % of these are the same features." if share > 0.05 else ""
     note = (
         f"Masking the members of the highest pairs ({masking['budget']} features of each modality "
-        f"at most) lowers {measure} by {masking['highest_pairs']['mean']:.3f}; as "
-        f"many features of the same importance by {masking['matched']['mean']:.3f}: "
-        f"{more['mean']:+.3f} more ({more['low']:.3f} to {more['high']:.3f}).{same} {_PAIRS}"
+        f"at most) lowers {measure} by {masking['highest_pairs']['mean']:.3g}; as "
+        f"many features of the same importance by {masking['matched']['mean']:.3g}: by "
+        f"{in_words(more)} more.{same} {_PAIRS}"
     )
-    said = "; ".join(f"{row.name}: {row.mean:.4f}" for row in frame.itertuples(index=False))
+    said = "; ".join(f"{row.name}: {row.mean:.3g}" for row in frame.itertuples(index=False))
     return panel(title, with_alt(figure, f"{title}. {said}."), frame, note)
 
 
@@ -234,7 +234,7 @@ def _pairs(record: dict[str, Any], probe: dict[str, Any]) -> Panel:
     frame = pd.DataFrame(rows)
     places = list(range(len(frame)))[::-1]  # names may be alike: they are labels, not places
     name = without_controls(record["sample"], 60)
-    title = f"{score} of a word and a patch of {name}, in the output of {probe['scope']}"
+    title = f"{score} of pairs in {name}, in the output of {probe['scope']}"
     figure = new_figure(title, height=110 + 26 * len(frame), legend=False)
     colour = ORANGE if score == "interaction" else GREEN
     figure.add_trace(
@@ -259,7 +259,7 @@ def _convergence(record: dict[str, Any], probe: dict[str, Any]) -> Panel:
     score, steps = probe["score"], probe["convergence"]
     pairs = [pair_name(pair) for pair in probe["pairs"][: len(steps[0]["highest"])]]
     name = without_controls(record["sample"], 60)
-    title = f"{score} of {name} by number of draws, in the output of {probe['scope']}"
+    title = f"{score} of pairs in {name} by number of draws, in the output of {probe['scope']}"
     figure = new_figure(title, height=330)
     draws = [step["draws"] for step in steps]
     rows = []

@@ -9,7 +9,8 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from i2moe_plugin.benchmarks.attribution.picture import describe, named_tokens
+from i2moe_plugin.benchmarks.attribution.convergence import above_zero
+from i2moe_plugin.benchmarks.attribution.picture import describe, named_tokens, own_tokens
 from i2moe_plugin.benchmarks.report.panels import Panel, panel
 from i2moe_plugin.benchmarks.report.text import without_controls
 from i2moe_plugin.interpretation.figures.drawing import (
@@ -29,8 +30,8 @@ _RULE = (
     "Importance is scaled to lie between 0 and 1 within each sample and modality: it does not "
     "compare between them. A word counts as much as its most important piece. The same number on a "
     "word and on a patch marks one of the three highest pairs, by interaction (blue) or by "
-    "redundancy (green). How far to trust it the masking curves tell, where they were computed "
-    "(explain RUN --features)."
+    "redundancy (green), if it is told from 0. How far to trust it the masking curves tell, where "
+    "they were computed (explain RUN --features)."
 )
 
 
@@ -41,7 +42,10 @@ def heat_panel(record: dict[str, Any]) -> Panel:
         record: of :func:`~i2moe_plugin.benchmarks.attribution.sample.explain_features`.
     """
     modalities, scopes = record["modalities"], record["scopes"]
-    lines = [_lines(modality) for modality in modalities]
+    lines = [
+        _lines(modality, len(scopes[0]["importance"][place]))
+        for place, modality in enumerate(modalities)
+    ]
     row = max(
         PICTURE if modality["kind"] == "image" else LINE * count + 30
         for modality, count in zip(modalities, lines, strict=True)
@@ -81,7 +85,7 @@ def heat_panel(record: dict[str, Any]) -> Panel:
         f"Words and patches of {name}, by {record['explainer']}",
         with_alt(figure, without_controls(describe(record))),
         pd.DataFrame(table, columns=["scope", "modality", "token", "importance"]),
-        _RULE,
+        " ".join([_RULE, *map(without_controls, own_tokens(modalities))]),
     )
 
 
@@ -143,7 +147,7 @@ def _heat_of(
                 col=place + 1,
             )
         return
-    lines = _lines(modality)
+    lines = _lines(modality, len(values))
     padded = [*values, *[None] * (lines * WORDS - len(values))]
     texts = [plain_text(without_controls(name, 14)) for name in names]
     texts += [""] * (len(padded) - len(texts))
@@ -167,7 +171,8 @@ def _mark(
     colour = PAIR_COLOURS[probe["score"]]
     for place, modality in enumerate(modalities):
         spots: dict[tuple[float, float], list[str]] = {}
-        for number, pair in enumerate(probe["pairs"][:MARKED], 1):
+        told = [pair for pair in probe["pairs"][:MARKED] if above_zero(pair, probe["rounding"])]
+        for number, pair in enumerate(told, 1):
             spot = _spot(modality, pair["tokens"][place])
             if spot is not None:
                 spots.setdefault(spot, []).append(str(number))
@@ -206,8 +211,8 @@ def _axis(figure: go.Figure, row: int, place: int) -> str:
     return str(ref or "x")
 
 
-def _lines(modality: dict[str, Any]) -> int:
+def _lines(modality: dict[str, Any], tokens: int) -> int:
+    there = tokens
     if modality["kind"] == "text":
         there = sum(bool(word["tokens"]) for word in modality["words"])
-        return max(1, math.ceil(there / WORDS))
-    return 1
+    return max(1, math.ceil(there / WORDS))

@@ -9,6 +9,8 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.text import Text
 
+from i2moe_plugin.benchmarks.attribution.convergence import enough_in_words
+from i2moe_plugin.benchmarks.attribution.picture import own_tokens
 from i2moe_plugin.benchmarks.report.text import without_controls
 from i2moe_plugin.benchmarks.terminal.tables import Table
 
@@ -41,10 +43,13 @@ def show_features(console: Console, record: dict[str, Any], top: int = 5) -> Non
             weight = "" if scope["weight"] is None else f"{scope['weight']:.3f}"
             table.add_row(scope["scope"], weight, _heat(modality, scope, place))
         console.print(table)
+    for sentence in own_tokens(record["modalities"]):
+        console.print(Text(without_controls(sentence), style="dim"))
     if len(record["modalities"]) == 2 and not record["pairs"]:
         console.print(Text(NO_PAIRS, style="dim"))
     for probe in record["pairs"]:
-        console.print(_pairs(probe, top))
+        console.print(_pairs(probe, [each["name"] for each in record["modalities"]], top))
+        console.print(Text(enough_in_words(probe), style="dim"))
 
 
 def _heat(modality: dict[str, Any], scope: dict[str, Any], place: int) -> Text:
@@ -83,11 +88,11 @@ def shades(values: Sequence[float]) -> str:
     return "".join(2 * SHADES[round(value * (len(SHADES) - 1))] for value in values)
 
 
-def _pairs(probe: dict[str, Any], top: int) -> Table:
+def _pairs(probe: dict[str, Any], modalities: Sequence[str], top: int) -> Table:
     title = EXPLANATIONS[probe["score"]].format(**probe)
     table = Table(title=Text(title), title_justify="left", box=SIMPLE)
-    table.add_column("text")
-    table.add_column("picture")
+    for name in modalities:
+        table.add_column(Text(without_controls(name)))
     table.add_column("score", justify="right")
     table.add_column("± standard error", justify="right")
     for pair in probe["pairs"][:top]:

@@ -8,18 +8,18 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.text import Text
 
-from i2moe_plugin.benchmarks.attribution.words import headline
+from i2moe_plugin.benchmarks.attribution.intervals import in_words
+from i2moe_plugin.benchmarks.attribution.words import headline, samples_in_words
 from i2moe_plugin.benchmarks.terminal.features import NO_PAIRS
 from i2moe_plugin.benchmarks.terminal.tables import Table
 
 
 def show_study(console: Console, record: dict[str, Any]) -> None:
     """Show a record of :func:`~i2moe_plugin.benchmarks.attribution.study.study_features`."""
-    count = len(record["samples"])
     lacking = record.get("lacking", 0)
     others = f" {lacking} that lack a modality are not among them." if lacking else ""
     console.print(
-        Text(f"{count} test samples; intervals are over samples (95 %).{others}", style="dim")
+        Text(f"{samples_in_words(record)}; intervals are over samples (95 %).{others}", style="dim")
     )
     console.print(Text(headline(record), style="bold"))
     console.print(_faithfulness(record))
@@ -52,15 +52,6 @@ def _table(title: str, *columns: str) -> Table:
     return table
 
 
-def said(value: dict[str, Any]) -> str:
-    """Write a mean with its interval.
-
-    >>> said({"mean": 0.25, "low": 0.1, "high": 0.4})
-    '0.250 (0.100 to 0.400)'
-    """
-    return f"{value['mean']:.3f} ({value['low']:.3f} to {value['high']:.3f})"
-
-
 def _faithfulness(record: dict[str, Any]) -> Table:
     shares = ", ".join(f"{100 * share:g}" for share in record["shares"])
     table = _table(
@@ -74,8 +65,8 @@ def _faithfulness(record: dict[str, Any]) -> Table:
             table.add_row(
                 scope,
                 explainer,
-                said(curves["aopc_comprehensiveness"]),
-                said(area["comprehensiveness"]) if area else "",
+                in_words(curves["aopc_comprehensiveness"]),
+                in_words(area["comprehensiveness"]) if area else "",
             )
     return table
 
@@ -88,7 +79,9 @@ def _pairs(record: dict[str, Any]) -> Table:
     )
     for score, found in record["pairs"].items():
         masking = found["masking"]
-        cells = (said(masking[key]) for key in ("highest_pairs", "above_random", "above_matched"))
+        cells = (
+            in_words(masking[key]) for key in ("highest_pairs", "above_random", "above_matched")
+        )
         same = masking.get("matched_the_same")  # records of before do not know
         table.add_row(score, found["scope"], *cells, "" if same is None else f"{100 * same:.0f} %")
     return table
@@ -101,12 +94,16 @@ def _truth(known: list[dict[str, Any]], record: dict[str, Any]) -> Table:
     )
     for row in known:
         what = f"a token of {row['modality']}"
-        table.add_row(what, row["explainer"], said(row["first_is_true"]), f"{row['by_chance']:.3f}")
+        table.add_row(
+            what, row["explainer"], in_words(row["first_is_true"]), f"{row['by_chance']:.3f}"
+        )
     for score, found in record["pairs"].items():
         truth = found["truth"]
         if truth is not None:
             what = f"a pair, of {truth['samples']} samples"
-            table.add_row(what, score, said(truth["first_is_true"]), f"{truth['by_chance']:.3f}")
+            table.add_row(
+                what, score, in_words(truth["first_is_true"]), f"{truth['by_chance']:.3f}"
+            )
     return table
 
 
@@ -114,5 +111,5 @@ def _experts(record: dict[str, Any]) -> Table:
     table = _table("How often each expert has the largest weight", "expert", "", "share")
     for row in record["experts"]:
         mark = "carries the label by construction" if row["expected"] else ""
-        table.add_row(row["expert"], mark, said(row["largest_weight"]))
+        table.add_row(row["expert"], mark, in_words(row["largest_weight"]))
     return table

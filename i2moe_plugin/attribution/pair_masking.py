@@ -179,7 +179,8 @@ class Level:
         name: ``low``, ``middle``, ``high``, ``top 10 %``, ...
         pairs: how many.
         mean: of the score.
-        low, high: the 95 % interval of the mean, by resampling samples with all their pairs.
+        low, high: the 95 % interval of the mean, by resampling samples with all their pairs; NaN of
+            one sample.
     """
 
     name: str
@@ -226,7 +227,9 @@ def by_importance(
         sizes = np.bincount(sample, inside, len(score))
         with np.errstate(invalid="ignore"):  # a draw without any pair of this level says nothing
             means = (drawn @ sums) / (drawn @ sizes)
-        low, high = np.nanquantile(means, [0.025, 0.975])
+        low, high = np.nan, np.nan  # one sample tells nothing of others
+        if len(score) > 1:
+            low, high = np.nanquantile(means, [0.025, 0.975])
         found.append(
             Level(name, int(inside.sum()), float(values[inside].mean()), float(low), float(high))
         )

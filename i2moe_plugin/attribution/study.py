@@ -15,6 +15,7 @@ from i2moe_plugin.attribution.targets import Targets
 from i2moe_plugin.attribution.tokens import TokenModel, Tokens
 from i2moe_plugin.backbones.attention import fused_attention
 from i2moe_plugin.errors import ConfigError
+from i2moe_plugin.tasks import Regression
 
 ROWS = 64  # samples, or versions of one, that are evaluated at once
 PAIRS, DRAWS, SHARE = 50, 64, 0.25
@@ -91,11 +92,13 @@ class ScoredPairs:
             second's behind them.
         importance: [P], of both members together.
         sizes: the numbers of tokens.
+        rounding: how far a score may lie from 0 because the model's outputs are rounded.
     """
 
     terms: PairTerms
     importance: Tensor
     sizes: tuple[int, int]
+    rounding: float
 
     def places(self) -> list[tuple[int, int]]:
         """Each pair's token in either modality."""
@@ -170,7 +173,29 @@ def score_pairs(
         batch_size=rows,
         device=tokens.latents[0].device,
     )
-    return ScoredPairs(terms, pair_importance(single, chosen), sizes)
+    rounding = _rounding(model, terms.corners)
+    return ScoredPairs(terms, pair_importance(single, chosen), sizes, rounding)
+
+
+def rounding_of_support(model: TokenModel, outputs: Tensor) -> float:
+    """How far a change of the targets' support may lie from 0 for rounding alone.
+
+    Args:
+        model: whose outputs they are.
+        outputs: [B, C], of complete inputs.
+    """
+    return _rounding(model, outputs if isinstance(model.task, Regression) else torch.ones(1))
+
+
+def _rounding(model: TokenModel, values: Tensor) -> float:
+    """Four units in the last place of the largest value: a score is a sum of four.
+
+    Outputs in a target's units are as exact as they were in standard units.
+    """
+    scale = model.scale
+    if scale is not None:
+        values = values - torch.tensor(scale.mean, dtype=torch.float64).mean()
+    return float(4 * torch.finfo(model.precision).eps * values.abs().max())
 
 
 def _many(part: Sequence[Tensor], rows: int) -> tuple[Tensor, ...]:

@@ -57,15 +57,18 @@ def test_enough_is_where_nothing_changes_any_more():
         step(16, True, 0.5, 0.2),
         step(32, True, 0.5, 0.1),
     ]
-    assert enough_draws(steps) == {"first": 16, "above_zero": 16}
-    assert enough_draws([*steps, step(64, True, 0.5, 0.25)])["above_zero"] is None
+    assert enough_draws(steps, 0.0) == {"first": 16, "above_zero": 16}
+    assert enough_draws([*steps, step(64, True, 0.5, 0.25)], 0.0)["above_zero"] is None
+    assert enough_draws(steps, 0.4) == {"first": 16, "above_zero": 16}
+    assert enough_draws(steps, 0.6)["above_zero"] is None
 
 
 def test_a_lead_within_the_errors_is_no_lead():
     def said(lead):
         other = {"mean": 1.0 - lead, "standard_error": 0.1}
         steps = [step(4, True, 1.0, 0.1, other)]
-        return enough_in_words({"draws": 4, "enough": enough_draws(steps), "convergence": steps})
+        probe = {"draws": 4, "enough": enough_draws(steps, 0.0), "convergence": steps}
+        return enough_in_words({**probe, "pairs": [{"mean": 1.0}], "rounding": 0.0})
 
     assert "the next may be as high" in said(0.25)  # 2 x 0.1 x sqrt(2) is 0.283
     assert "the next may be as high" not in said(0.3)
@@ -91,3 +94,33 @@ def test_the_report_draws_every_step(trained_runs):
         for row, pair in zip(last, probe["pairs"], strict=False):
             assert row[0] == features.pair_name(pair)
             assert row[2:] == pytest.approx([pair["mean"], pair["standard_error"]], abs=1e-5)
+
+
+def test_rounding_is_not_taken_for_a_score():
+    """A model whose output does not depend on its tokens but for rounding."""
+    from i2moe_plugin.attribution.study import score_pairs
+    from i2moe_plugin.attribution.targets import choose_targets
+    from i2moe_plugin.attribution.tokens import Tokens
+    from i2moe_plugin.tasks import Classification
+
+    class Rounded:
+        task, scale, precision = Classification(2), None, torch.float32
+
+        def outputs(self, scope, latents, padding):
+            noise = sum(x.sum((1, 2)) for x in latents).frac() * 6e-8
+            return torch.stack([1 + noise, 0 * noise], 1)
+
+    torch.manual_seed(0)
+    latents = (torch.randn(1, 4, 3), torch.randn(1, 5, 3))
+    there = tuple(torch.ones(x.shape[:2], dtype=torch.bool) for x in latents)
+    tokens = Tokens(latents, tuple(~x for x in there), there)
+    model = Rounded()
+    targets = choose_targets(model.task, model.outputs("mixture", latents, None))
+    importance = [torch.ones(x.shape) for x in there]
+    fill = [torch.zeros(3)] * 2
+    found = score_pairs(model, tokens, targets, importance, fill, "mixture", share=1.0)
+    mean = found.terms.estimate("interaction").mean
+    assert found.rounding == pytest.approx(4 * 1.19e-7, rel=0.01)
+    assert mean.abs().max() <= found.rounding
+    steps = convergence(found.terms, "interaction", order_of(mean))
+    assert enough_draws(steps, found.rounding)["above_zero"] is None

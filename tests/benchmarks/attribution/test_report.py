@@ -90,6 +90,9 @@ def test_long_texts_and_many_patches_have_a_place_each(explained):
     words = [{"text": f"word{n}", "tokens": [n]} for n in range(320)]
     record["modalities"][0] |= {"words": words}
     record["modalities"][1] |= {"grid": [16, 16]}
+    for probe in record["pairs"]:
+        for pair in probe["pairs"]:
+            pair |= {"mean": 1.0, "standard_error": 0.1}
     for scope in record["scopes"]:
         scope["importance"] = [[n / 320 for n in range(320)], [n / 256 for n in range(256)]]
         scope["words"] = [scope["importance"][0], None]

@@ -10,12 +10,13 @@ import torch
 from click.testing import CliRunner
 from matplotlib.figure import Figure
 from PIL import Image
+from scipy.stats import ttest_1samp
 
 from i2moe_plugin.attribution.maps import explain_tokens
 from i2moe_plugin.attribution.names import EXPLAINERS, MIXTURE
 from i2moe_plugin.attribution.targets import choose_targets
 from i2moe_plugin.benchmarks.attribution.curves_picture import draw_curves
-from i2moe_plugin.benchmarks.attribution.intervals import interval
+from i2moe_plugin.benchmarks.attribution.intervals import in_words, interval, shares_of
 from i2moe_plugin.benchmarks.attribution.sample import explain_features
 from i2moe_plugin.benchmarks.attribution.study import study_features
 from i2moe_plugin.benchmarks.attribution.subject import StudyOptions
@@ -23,6 +24,7 @@ from i2moe_plugin.benchmarks.attribution.trained import TrainedRun
 from i2moe_plugin.benchmarks.attribution.truth import heaviest_experts
 from i2moe_plugin.benchmarks.attribution.words import at_chance, headline
 from i2moe_plugin.benchmarks.cli import main
+from i2moe_plugin.benchmarks.report.features import feature_panels
 from i2moe_plugin.interpretation import Outputs
 from i2moe_plugin.tasks import Classification
 
@@ -187,9 +189,38 @@ def test_intervals_hold_the_mean():
     values = np.random.default_rng(0).normal(size=(50, 3))
     found = interval(values)
     np.testing.assert_allclose(found["mean"], values.mean(0))
-    spread = 1.96 * values.std(0) / 50**0.5
-    np.testing.assert_allclose(np.array(found["high"]) - found["mean"], spread, rtol=0.15)
-    np.testing.assert_allclose(found["mean"] - np.array(found["low"]), spread, rtol=0.15)
+    low, high = ttest_1samp(values, 0).confidence_interval(0.95)
+    np.testing.assert_allclose(found["low"], low, atol=1e-8)
+    np.testing.assert_allclose(found["high"], high, atol=1e-8)
+
+
+def test_one_sample_has_no_interval():
+    assert interval(np.array([0.5])) == {"mean": 0.5, "low": None, "high": None}
+    found = interval(np.array([[0.5, 0.25]]))
+    assert found == {"mean": [0.5, 0.25], "low": [None, None], "high": [None, None]}
+    assert in_words(interval(np.array([0.5]))) == "0.500 (of one sample: no interval)"
+    assert shares_of(np.array([[1.0, 0.0]]))["mean"] == [1.0, 0.0]
+
+
+@pytest.mark.parametrize("size", [1e-6, 1e-3, 0.5, 1e5])
+def test_numbers_of_any_size_are_told_apart(size):
+    said = in_words({"mean": size, "low": 0.4 * size, "high": 1.6 * size})
+    numbers = [float(word.strip("()")) for word in said.split() if word != "to"]
+    np.testing.assert_allclose(numbers, [size, 0.4 * size, 1.6 * size], rtol=0.02)
+
+
+def test_a_study_of_one_sample_gives_no_verdict(finished, tmp_path):
+    told = ["explain", str(finished.path), "--features", "--samples", "1", "--pairs", "3"]
+    told += ["--draws", "4", "--shares", "20,50", "--png", str(tmp_path / "one.png")]
+    done = CliRunner().invoke(main, told)
+    assert done.exit_code == 0, done.output
+    assert "is not judged by one sample" in " ".join(done.output.split())
+    record = json.loads(CliRunner().invoke(main, [*told, "--json"]).stdout)
+    levels = [level for found in record["pairs"].values() for level in found["levels"]]
+    assert all(level["low"] is None for level in levels)
+    panels = feature_panels(finished)
+    assert any(panel["title"].endswith("? 1 test sample") for panel in panels)
+    json.dumps(panels, allow_nan=False)
 
 
 def test_the_heaviest_expert_is_counted():
@@ -201,11 +232,19 @@ def test_the_heaviest_expert_is_counted():
 
 @pytest.mark.parametrize(
     ("low", "high", "said"),
-    [(0.1, 0.3, "more than"), (-0.3, -0.1, "less than"), (-0.1, 0.3, "not distinguishable")],
+    [
+        (0.1, 0.3, "more than"),
+        (-0.3, -0.1, "less than"),
+        (-0.1, 0.3, "not distinguishable"),
+        (1e-9, 2e-9, "not distinguishable"),  # rounding
+        (-2e-9, -1e-9, "not distinguishable"),
+        (None, None, "is not judged by one sample"),
+    ],
 )
 def test_the_headline_says_what_the_interval_says(low, high, said):
     area = {"comprehensiveness": {"mean": 0.1, "low": low, "high": high}}
-    record = {"scopes": {MIXTURE: {"explainers": {"rollout": {"area_above_random": area}}}}}
+    scopes = {MIXTURE: {"explainers": {"rollout": {"area_above_random": area}}}}
+    record = {"scopes": scopes, "rounding": 1e-7}
     assert said in headline(record, "rollout")
 
 
@@ -225,7 +264,8 @@ def test_a_model_that_knows_nothing_is_said(right, warned):
     assert caution.startswith(f"Caution: {right}.0 % of test samples") == warned
     assert bool(caution) == warned
     area = {"comprehensiveness": {"mean": 0.1, "low": 0.1, "high": 0.3}}
-    record = {"scopes": {MIXTURE: {"explainers": {"rollout": {"area_above_random": area}}}}}
+    scopes = {MIXTURE: {"explainers": {"rollout": {"area_above_random": area}}}}
+    record = {"scopes": scopes, "rounding": 1e-7}
     assert headline({**record, "caution": caution}, "rollout").endswith(caution or "0.300).")
 
 
