@@ -105,7 +105,7 @@ def _study(
         "metric": study.metric,
         "shares": list(options.shares),
         "usual_explainer": study.usual,
-        "rounding": rounding_of_support(model, whole),
+        "rounding": rounding_of_support(model, tokens, whole),
         "measure": MEASURES[isinstance(model.task, Regression)],
         "scopes": scopes,
         "agreement": _agreement(study),

@@ -17,7 +17,6 @@ from i2moe_plugin.benchmarks.terminal.tables import Table
 SHADES = " ░▒▓█"
 WORDS = 6  # named of each text
 TEXT_LIMIT = 60
-NO_PAIRS = "No pairs: none were asked for, or a modality has no token that could be in one."
 EXPLANATIONS = {
     "interaction": "Pairs by interaction: what both bring beyond what each brings (output of the "
     "{scope} expert; Shapley interaction index, {draws} draws)",
@@ -45,11 +44,19 @@ def show_features(console: Console, record: dict[str, Any], top: int = 5) -> Non
         console.print(table)
     for sentence in own_tokens(record["modalities"]):
         console.print(Text(without_controls(sentence), style="dim"))
-    if len(record["modalities"]) == 2 and not record["pairs"]:
-        console.print(Text(NO_PAIRS, style="dim"))
+    if not record["pairs"]:
+        console.print(Text(no_pairs(record), style="dim"))
     for probe in record["pairs"]:
         console.print(_pairs(probe, [each["name"] for each in record["modalities"]], top))
         console.print(Text(enough_in_words(probe), style="dim"))
+
+
+def no_pairs(record: dict[str, Any]) -> str:
+    """Say why a record has no pairs."""
+    count = len(record["modalities"])
+    if count != 2:
+        return f"No pairs: they are of two modalities, and there are {count}."
+    return "No pairs: none were asked for, or a modality has no token that could be in one."
 
 
 def _heat(modality: dict[str, Any], scope: dict[str, Any], place: int) -> Text:

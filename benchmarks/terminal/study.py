@@ -10,7 +10,7 @@ from rich.text import Text
 
 from i2moe_plugin.benchmarks.attribution.intervals import in_words
 from i2moe_plugin.benchmarks.attribution.words import headline, samples_in_words
-from i2moe_plugin.benchmarks.terminal.features import NO_PAIRS
+from i2moe_plugin.benchmarks.terminal.features import no_pairs
 from i2moe_plugin.benchmarks.terminal.tables import Table
 
 
@@ -25,8 +25,8 @@ def show_study(console: Console, record: dict[str, Any]) -> None:
     console.print(_faithfulness(record))
     if record["pairs"]:
         console.print(_pairs(record))
-    elif len(record["modalities"]) == 2:
-        console.print(Text(NO_PAIRS, style="dim"))
+    else:
+        console.print(Text(no_pairs(record), style="dim"))
     known = [row for row in record["truth"] if row["scope"] == "mixture"]
     if known:
         console.print(_truth(known, record))

@@ -173,21 +173,23 @@ def score_pairs(
         batch_size=rows,
         device=tokens.latents[0].device,
     )
-    rounding = _rounding(model, terms.corners)
+    rounding = _rounding(model, tokens, terms.corners)
     return ScoredPairs(terms, pair_importance(single, chosen), sizes, rounding)
 
 
-def rounding_of_support(model: TokenModel, outputs: Tensor) -> float:
+def rounding_of_support(model: TokenModel, tokens: Tokens, outputs: Tensor) -> float:
     """How far a change of the targets' support may lie from 0 for rounding alone.
 
     Args:
         model: whose outputs they are.
-        outputs: [B, C], of complete inputs.
+        tokens: a batch.
+        outputs: [B, C], of the complete inputs.
     """
-    return _rounding(model, outputs if isinstance(model.task, Regression) else torch.ones(1))
+    probabilities = not isinstance(model.task, Regression)
+    return _rounding(model, tokens, torch.ones(1) if probabilities else outputs)
 
 
-def _rounding(model: TokenModel, values: Tensor) -> float:
+def _rounding(model: TokenModel, tokens: Tokens, values: Tensor) -> float:
     """Four units in the last place of the largest value: a score is a sum of four.
 
     Outputs in a target's units are as exact as they were in standard units.
@@ -195,7 +197,7 @@ def _rounding(model: TokenModel, values: Tensor) -> float:
     scale = model.scale
     if scale is not None:
         values = values - torch.tensor(scale.mean, dtype=torch.float64).mean()
-    return float(4 * torch.finfo(model.precision).eps * values.abs().max())
+    return float(4 * torch.finfo(tokens.latents[0].dtype).eps * values.abs().max())
 
 
 def _many(part: Sequence[Tensor], rows: int) -> tuple[Tensor, ...]:

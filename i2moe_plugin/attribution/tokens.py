@@ -186,11 +186,6 @@ class TokenModel:
         return (torch.stack(experts) * weights.T[..., None]).sum(0)
 
     @property
-    def precision(self) -> torch.dtype:
-        """The kind of number that outputs are computed in."""
-        return next(self.model.parameters()).dtype
-
-    @property
     def experts(self) -> int:
         """E; 1 of vanilla."""
         return max(1, len(self.scopes) - 1)

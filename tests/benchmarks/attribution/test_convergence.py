@@ -104,7 +104,7 @@ def test_rounding_is_not_taken_for_a_score():
     from i2moe_plugin.tasks import Classification
 
     class Rounded:
-        task, scale, precision = Classification(2), None, torch.float32
+        task, scale = Classification(2), None
 
         def outputs(self, scope, latents, padding):
             noise = sum(x.sum((1, 2)) for x in latents).frac() * 6e-8
