@@ -90,11 +90,11 @@ def build(
             shown = [run for run in group.runs() if run.path in drawn]
             stability = stability_of(group) if shown else None
             panels = group_panels(group, stability) if shown else []
-            faithful = seeds_panel(
-                one_split(run for run in group.runs() if run.method == "fl-i2moe")
-            )
-            if faithful is not None:
-                panels = [*panels, faithful]
+            for method in dict.fromkeys(run.method for run in group.runs()):
+                faithful = seeds_panel(
+                    one_split(run for run in group.runs() if run.method == method)
+                )
+                panels += [faithful] if faithful is not None else []
             panels = [*panels, *robustness_panels(list(group.runs()))]
             if panels:
                 figures[f"group-{index}"] = panels

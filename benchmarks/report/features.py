@@ -16,6 +16,7 @@ from i2moe_plugin.benchmarks.attribution.intervals import in_words
 from i2moe_plugin.benchmarks.attribution.kept import all_kept
 from i2moe_plugin.benchmarks.attribution.sample import top_pairs
 from i2moe_plugin.benchmarks.attribution.words import headline, samples_in_words
+from i2moe_plugin.benchmarks.data.splits import OWN_SPLIT
 from i2moe_plugin.benchmarks.report.heat import heat_panel
 from i2moe_plugin.benchmarks.report.panels import Panel, panel
 from i2moe_plugin.benchmarks.report.text import without_controls
@@ -92,7 +93,7 @@ def seeds_panel(runs: Sequence[Run]) -> Panel | None:
     """Draw how far each seed's explanations are above random masking, and their mean.
 
     Args:
-        runs: that differ in the seed alone.
+        runs: that differ in the seed alone, of one method and split.
 
     Returns:
         None below two seeds with a study; the interval is Student's over seeds.
@@ -128,13 +129,15 @@ def seeds_panel(runs: Sequence[Run]) -> Panel | None:
     figure = new_figure("Area above random masking, over seeds", height=220)
     interval_dots(figure, summary["explainer"], summary["mean"], summary["low"], summary["high"])
     figure.update_xaxes(title="area between the curves", zeroline=True)
+    where = "" if runs[0].split == OWN_SPLIT else f"; all of split {runs[0].split}"
     told: list[dict[str, Any]] = [dict(row) for _, row in summary.iterrows()]
     said = "; ".join(f"{row['explainer']} {in_words(row)}" for row in told)
     return panel(
-        "Are the explanations faithful, over seeds?",
+        f"Are the explanations of {runs[0].method} faithful, over seeds?",
         with_alt(figure, f"Area between the masking curve and its random control: {said}."),
         summary,
-        "Above 0: more faithful than random masking. The interval is Student's, over seeds.",
+        "Above 0: more faithful than random masking. The interval is Student's, over seeds"
+        f"{where}.",
     )
 
 

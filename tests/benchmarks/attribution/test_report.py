@@ -64,6 +64,8 @@ def test_two_seeds_give_an_interval_and_one_none(explained):
     area = record["scopes"]["mixture"]["explainers"]
 
     class Seed:
+        method, split = "dense", "2of5"
+
         def __init__(self, seed):
             self.seed = seed
 
@@ -76,6 +78,8 @@ def test_two_seeds_give_an_interval_and_one_none(explained):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(features, "all_kept", kept)
         panel = features.seeds_panel([Seed(0), Seed(1)])
+    assert "of dense faithful" in panel["title"]
+    assert "all of split 2of5" in panel["note"]
     for name, seeds, mean, low, high in panel["table"]["rows"]:
         assert (name, seeds) in [(one, 2) for one in area if one != "random"]
         assert mean == pytest.approx(0.15, abs=1e-4)
