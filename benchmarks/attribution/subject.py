@@ -24,6 +24,7 @@ from i2moe_plugin.attribution.maps import (
 from i2moe_plugin.attribution.study import DRAWS, PAIRS, masked_outputs
 from i2moe_plugin.attribution.targets import Targets
 from i2moe_plugin.attribution.tokens import TokenModel, Tokens
+from i2moe_plugin.errors import ConfigError
 
 SAMPLES = 200
 
@@ -40,6 +41,9 @@ class StudyOptions:
         draws: contexts of each pair.
         fill: what stands for a masked token: the training data's ``mean`` token, or ``zero``.
         memory_budget: bytes that a pass may keep.
+
+    Raises:
+        ConfigError: draws that pairs cannot be probed by.
     """
 
     samples: int = SAMPLES
@@ -49,6 +53,11 @@ class StudyOptions:
     draws: int = DRAWS
     fill: str = "mean"
     memory_budget: int = MEMORY_BUDGET
+
+    def __post_init__(self) -> None:
+        """Check what would be found out after minutes."""
+        if self.pairs and (self.draws < 4 or self.draws % 2):
+            raise ConfigError(f"draws must be at least 4, and even, not {self.draws}.")
 
     @property
     def key(self) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from i2moe_plugin.benchmarks.attribution.truth import heaviest_experts
 from i2moe_plugin.benchmarks.attribution.words import at_chance, headline
 from i2moe_plugin.benchmarks.cli import main
 from i2moe_plugin.benchmarks.report.features import feature_panels
+from i2moe_plugin.errors import ConfigError
 from i2moe_plugin.interpretation import Outputs
 from i2moe_plugin.tasks import Classification
 
@@ -192,6 +193,13 @@ def test_intervals_hold_the_mean():
     low, high = ttest_1samp(values, 0).confidence_interval(0.95)
     np.testing.assert_allclose(found["low"], low, atol=1e-8)
     np.testing.assert_allclose(found["high"], high, atol=1e-8)
+
+
+@pytest.mark.parametrize("draws", [2, 5])
+def test_draws_are_checked_before_anything_is_computed(draws):
+    with pytest.raises(ConfigError, match=f"at least 4, and even, not {draws}"):
+        StudyOptions(draws=draws)
+    StudyOptions(draws=draws, pairs=0)
 
 
 def test_one_sample_has_no_interval():
