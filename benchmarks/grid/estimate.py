@@ -15,6 +15,7 @@ from i2moe_plugin.benchmarks.grid.failures import in_one_line
 from i2moe_plugin.benchmarks.grid.runner import GridRunner
 from i2moe_plugin.benchmarks.grid.runs import Attempt, CellRuns
 from i2moe_plugin.benchmarks.run.cost import RunCost, measure_cost
+from i2moe_plugin.benchmarks.run.memory import free_memory
 from i2moe_plugin.errors import I2MoEError
 
 
@@ -125,6 +126,9 @@ def estimate(runner: GridRunner, grid: Grid) -> Estimate:
         notes.append("with patience runs may stop earlier: time is at most this.")
     if any(one.cost and one.cell.settings.devices > 1 for one in found):
         notes.append("time is that of one device: several were not timed.")
+    free = free_memory()
+    if runner.cluster is None and free is not None and memory > free:
+        notes.append(f"that is more memory than the {free / 1e9:.1f} GB that are free here.")
     if runner.cluster is not None:
         notes.append("time is this machine's, and not that of the cluster's workers.")
     return Estimate(

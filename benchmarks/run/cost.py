@@ -4,7 +4,8 @@
                     + test batches x batch
 
 Steps and batches are timed on the run's own model and data; where processes can be forked, in one
-of its own, so that nothing is left behind, and its peak of memory is the run's.
+of its own, so that nothing is left behind, and its peak of memory is the run's. It may take half of
+the memory that is free, and no more: what a run takes is asked to learn whether it fits.
 """
 
 from __future__ import annotations
@@ -29,12 +30,18 @@ from i2moe_plugin.benchmarks.run.environment import (
     resolve_device,
 )
 from i2moe_plugin.benchmarks.run.execute import loaders, ready_trainer
+from i2moe_plugin.benchmarks.run.memory import bounded_memory, free_memory, tells_of_memory
 from i2moe_plugin.benchmarks.run.model import backbone_notes, check_last_batch
 from i2moe_plugin.benchmarks.run.settings import RunSettings
 from i2moe_plugin.errors import I2MoEError, RunError
+from i2moe_plugin.training import Predictions
 
 #: Seconds that steps of one kind are timed for, where one does not take longer.
 BUDGET = 0.15
+#: Seconds of a first step from which on it is timed, and no further one.
+SLOW = 3.0
+#: Of a batch's seconds, those from which on a first step is held up by something else.
+STALL = 50
 #: Bytes of a run's records beside weights and outputs, and of an epoch's line.
 RECORDS, EPOCH = 12_000, 250
 
@@ -119,18 +126,30 @@ def _measure(
         read = loaders(settings, data, trainer.fabric.device)
         train, valid = read("train", shuffle=True), read("valid")
         batches = (len(train), len(valid), len(read("test")))
+        built = clock() - start
         trainer.fit(_First(train, 1), _First(valid, 1), 1)
         fixed = clock() - start
-        batch = _timed(clock, lambda count: trainer.predict(_First(valid, count)), batches[1])
+        found: list[Predictions] = []
+
+        def predict(count: int) -> None:
+            found[:] = [trainer.predict(_First(valid, count))]
 
         def epoch(count: int) -> None:
             done = len(trainer.history)
             trainer.fit(_First(train, count), _First(valid, 1), done + 1)
 
-        step = _timed(clock, epoch, batches[0], of_each_call=batch)
-        found = trainer.predict(_First(valid, 1))
+        batch = _timed(clock, predict, batches[1])
+        # Of a first fit: a batch predicted to see that it works, a step, a batch of validation, and
+        # those that some methods end with.
+        beside = (4 if trainer.model.separate_parts else 2) * batch
+        step = fixed - built - beside
+        if SLOW < step < STALL * batch:
+            fixed -= step
+        else:
+            step = _timed(clock, epoch, batches[0], of_each_call=batch)
     state = trainer.model.state_dict().values()
-    columns = (found.prediction, found.target, found.outputs, found.weights)
+    (last,) = found
+    columns = (last.prediction, last.target, last.outputs, last.weights)
     row = sum(column.nbytes / len(column) for column in columns if column is not None)
     samples = len(data.sample_ids("test"))
     disk = sum(tensor.numel() * tensor.element_size() for tensor in state)
@@ -188,7 +207,8 @@ def _peak_memory(device: torch.device) -> int:
 
 
 def _in_a_fork(work: Callable[[], RunCost]) -> RunCost:
-    """Do it in a forked process, which ends with it."""
+    """Do it in a forked process, which ends with it, and in half of the memory that is free."""
+    allowed = None if (free := free_memory()) is None else free // 2
     context = multiprocessing.get_context("fork")
     here, there = context.Pipe(duplex=False)
 
@@ -198,11 +218,19 @@ def _in_a_fork(work: Callable[[], RunCost]) -> RunCost:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         torch.set_num_threads(1)  # OpenMP's threads do not survive a fork
         try:
-            there.send(work())
-        except I2MoEError as error:
-            there.send(error)
+            with bounded_memory(allowed):
+                result: RunCost | I2MoEError = work()
         except Exception as error:
-            there.send(RunError(f"{type(error).__name__}: {error}"))
+            if allowed is not None and tells_of_memory(error):
+                result = RunError(
+                    f"a few steps of it take more than {allowed / 1e9:.1f} GB, half of the memory "
+                    "that is free here: they were not timed."
+                )
+            elif isinstance(error, I2MoEError):
+                result = error
+            else:
+                result = RunError(f"{type(error).__name__}: {error}")
+        there.send(result)
 
     process = context.Process(target=serve, daemon=True)
     process.start()

@@ -8,11 +8,15 @@ of a transformer's step in a virtual machine.
 from __future__ import annotations
 
 import ctypes
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from i2moe_plugin.errors import RunError
 
+#: Where Linux shows control groups.
+GROUPS = Path("/sys/fs/cgroup")
 # Of glibc's malloc.h.
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
 
@@ -50,7 +54,7 @@ def memory_errors_explained(what: str, advice: str) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if not _is_of_memory(error):
+        if not tells_of_memory(error):
             raise
         said = " ".join(str(error).split())[:200]
         raise RunError(
@@ -59,9 +63,71 @@ def memory_errors_explained(what: str, advice: str) -> Iterator[None]:
         ) from error
 
 
-def _is_of_memory(error: BaseException) -> bool:
-    """Whether an error tells of memory; torch's of a CPU are of no type of their own."""
+def tells_of_memory(error: BaseException) -> bool:
+    """Return whether an error tells of memory; torch's of a CPU are of no type of their own."""
     words = str(error).lower()
     return isinstance(error, MemoryError) or any(
-        told in words for told in ("out of memory", "can't allocate memory", "not enough memory")
+        told in words
+        for told in ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc")
     )
+
+
+def free_memory() -> int | None:
+    """Return how many bytes this process may still take without harm; None where nothing tells.
+
+    It is what the system has left without swapping, or less where a control group (a container, a
+    job of Slurm) has less left. Linux alone tells.
+    """
+    left = [kilobytes * 1024 for kilobytes in _kilobytes("/proc/meminfo", "MemAvailable")]
+    with suppress(OSError):
+        own = re.search(r"^0::/(.*)$", Path("/proc/self/cgroup").read_text(), re.MULTILINE)
+        group = GROUPS / (own[1] if own else "")
+        for folder in (group, *group.parents):
+            if folder.is_relative_to(GROUPS):
+                left += _left_to_group(folder)
+    return min(left, default=None)
+
+
+@contextmanager
+def bounded_memory(most: int | None) -> Iterator[None]:
+    """Let this process take so many bytes more than it has, and no more, within the block.
+
+    Past that an allocation fails, as it does where there is no memory.
+
+    Args:
+        most: None: as many as there are.
+    """
+    has = _kilobytes("/proc/self/status", "VmData")
+    if most is None or not has:
+        yield
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    bound = has[0] * 1024 + most
+    chosen = [limit for limit in (bound, soft, hard) if limit != resource.RLIM_INFINITY]
+    resource.setrlimit(resource.RLIMIT_DATA, (min(chosen), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+
+def _left_to_group(folder: Path) -> list[int]:
+    """Return how many bytes a control group (cgroup v2) has left; nothing where it has no bound."""
+    try:
+        most, taken = (int((folder / f"memory.{name}").read_text()) for name in ("max", "current"))
+        stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+    except (OSError, ValueError):  # "max"
+        return []
+    # What is cached of files is given back when memory is asked for.
+    return [max(most - taken + int(stat.get("inactive_file", 0)), 0)]
+
+
+def _kilobytes(file: str, name: str) -> list[int]:
+    """Read a number out of one of Linux's tables; nothing where there is none."""
+    try:
+        found = re.search(rf"^{name}:\s+(\d+) kB$", Path(file).read_text(), re.MULTILINE)
+    except OSError:
+        return []
+    return [] if found is None else [int(found[1])]

@@ -104,6 +104,12 @@ def test_failed_runs_stay_known(grid, tmp_path):
     assert Failures(store.folder).reason(attempt.name)
 
 
+def test_more_memory_than_there_is_is_said(grid, tmp_path, monkeypatch):
+    monkeypatch.setattr("i2moe_plugin.benchmarks.grid.estimate.free_memory", lambda: 200_000_000)
+    (note,) = estimate(GridRunner(RunStore(tmp_path)), grid).notes
+    assert "more memory than the 0.2 GB that are free" in note
+
+
 def test_disk_and_steps_are_the_runs(grid, tmp_path):
     data = open_dataset("htad", grid.cells[0].root)
     for cell in grid.cells:

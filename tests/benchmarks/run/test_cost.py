@@ -8,9 +8,26 @@ import sys
 from dataclasses import fields
 
 import pytest
+from click.testing import CliRunner
 
+from i2moe_plugin.benchmarks.cli import main
+from i2moe_plugin.benchmarks.data.open import open_dataset
 from i2moe_plugin.benchmarks.run import cost
+from i2moe_plugin.benchmarks.run.settings import resolve
 from i2moe_plugin.errors import RunError
+from i2moe_plugin.model import I2MoE
+
+GREEDY = """
+import torch
+from i2moe_plugin import register_backbone
+
+@register_backbone("greedy")
+class Greedy(torch.nn.Module):
+    def forward(self, latents):
+        if len(latents[0]) > 4:
+            torch.ones(100_000_000)
+        return torch.cat(latents, 1)
+"""
 
 CODE = """
 import json, sys
@@ -78,3 +95,52 @@ def test_a_single_stall_is_no_batch():
     assert _timed(lambda: now[0], call, 100) == pytest.approx(0.01)
     stalls[:] = [20.0] * 2
     assert _timed(lambda: now[0], call, 100) == pytest.approx(20.01)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="steps are tried in a fork on Linux alone")
+def test_a_cell_that_takes_half_of_the_free_memory_is_not_timed(tmp_path, small_htad, monkeypatch):
+    """It says so in place of its time, and the machine goes on as it was."""
+    plugin = tmp_path / "greedy_fusion.py"
+    plugin.write_text(GREEDY)
+    line = ["run", "--plugin", plugin, "--fusion", "greedy", "--data-root", small_htad]
+    line += ["--out", tmp_path / "runs", "--dry-run", "--json"]
+
+    def told(free):
+        monkeypatch.setattr(cost, "free_memory", lambda: free)
+        done = CliRunner().invoke(main, list(map(str, line)))
+        assert done.exit_code == 0, done.output
+        return json.loads(done.stdout)
+
+    enough = told(None)
+    assert all(cell["run"]["memory"] > 400e6 for cell in enough["cells"])
+    little = told(600_000_000)
+    assert [cell["run"] for cell in little["cells"]] == [None] * len(enough["cells"])
+    assert all("more than 0.3 GB, half of the memory" in c["reasons"][0] for c in little["cells"])
+    assert "runs are not in time" in little["notes"][0]
+
+
+def test_a_slow_step_is_taken_once(small_htad, monkeypatch):
+    """Time is that of a clock that goes 4 s a training step and 1 s a batch predicted."""
+    settings, _ = resolve("htad", "concat", {"epochs": 5, "batch_size": 32, "device": "cpu"})
+    now, taken = [0.0], {"steps": 0, "predicted": 0}
+    losses, forward = I2MoE.losses, I2MoE.forward
+
+    def stepping(self, *given):
+        now[0] += 3
+        taken["steps"] += 1
+        return losses(self, *given)
+
+    def passing(self, *given):
+        now[0] += 1
+        taken["predicted"] += not self.training
+        return forward(self, *given)
+
+    monkeypatch.setattr(I2MoE, "losses", stepping)
+    monkeypatch.setattr(I2MoE, "forward", passing)
+    data = open_dataset("htad", small_htad)
+    settings = settings.model_copy(update={"method": "i2moe"})
+    found = cost._measure(settings, data, 1, lambda: now[0])
+    assert (found.step, found.batch, found.fixed) == (4, 1, 2)
+    assert taken == {"steps": 1, "predicted": 4}
+    train, valid, test = found.batches
+    assert found.seconds == 2 + 5 * (train * 4 + valid) + test

@@ -12,7 +12,8 @@ from click.testing import CliRunner
 from i2moe_plugin.benchmarks.cli import main
 from i2moe_plugin.benchmarks.grid.cells import methods_grid
 from i2moe_plugin.benchmarks.grid.runner import GridRunner
-from i2moe_plugin.benchmarks.run.memory import memory_errors_explained
+from i2moe_plugin.benchmarks.run import memory
+from i2moe_plugin.benchmarks.run.memory import free_memory, memory_errors_explained
 from i2moe_plugin.benchmarks.run.store import RunStore
 from i2moe_plugin.errors import RunError
 
@@ -111,3 +112,40 @@ def test_a_run_without_memory_ends_in_words_and_is_no_failure_of_the_method(
     table = GridRunner(RunStore(tmp_path / "runs")).run(planned)
     assert table.states == {"stopped": 1}
     assert not list((tmp_path / "runs").glob(".failed/*"))  # it is tried again the next time
+
+
+def test_free_memory_is_that_of_the_smallest_group(tmp_path, monkeypatch):
+    """A container or a Slurm job has less than its machine; cached files count as free."""
+    monkeypatch.setattr(memory, "GROUPS", tmp_path)
+    if not sys.platform.startswith("linux"):
+        assert free_memory() is None
+        return
+    machine = free_memory()
+    assert machine > 1e6
+    numbers = {"max": "5000000", "current": "3000000", "stat": "anon 9\ninactive_file 400000\n"}
+    for name, text in numbers.items():
+        (tmp_path / f"memory.{name}").write_text(text)
+    assert free_memory() == 2_400_000
+    (tmp_path / "memory.max").write_text("max\n")
+    assert free_memory() > 1e6
+    assert free_memory() != 2_400_000
+
+
+BOUND = """
+import torch
+from i2moe_plugin.benchmarks.run.memory import bounded_memory
+torch.ones(1)
+try:
+    with bounded_memory(300_000_000):
+        kept = torch.ones(30_000_000)
+        torch.ones(100_000_000)
+except RuntimeError as error:
+    print(error)
+torch.ones(100_000_000)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux alone bounds it")
+def test_a_bound_on_memory_holds_within_its_block():
+    done = subprocess.run([sys.executable, "-c", BOUND], capture_output=True, text=True, check=True)
+    assert "can't allocate memory" in done.stdout
