@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from i2moe_plugin.adapters.tokens import require_positive
 from i2moe_plugin.adapters.transformer import Transformer
 from i2moe_plugin.backbones.entry import register_backbone
-from i2moe_plugin.backbones.latents import LatentSpec, pool_tokens, zero_padding
+from i2moe_plugin.backbones.latents import LatentSpec, lengthen, pool_tokens, zero_padding
 from i2moe_plugin.backbones.wrapper import MLPHead
 from i2moe_plugin.errors import ConfigError, I2MoEError, ShapeError
 
@@ -124,13 +124,14 @@ class EarlyFusion(nn.Module):
         self, latents: Sequence[Tensor], padding_masks: Sequence[Tensor | None] | None = None
     ) -> Tensor:
         """Fuse M latents [B, T, D_m], masks None or [B, T] (True: padding) -> [B, C]."""
-        _require_pairs([latent.shape[1] for latent in latents], ShapeError)
         padding = None
         if padding_masks is not None:
+            latents, padding_masks = _of_one_length(latents, padding_masks)
             latents = zero_padding(latents, padding_masks)
             known = [mask for mask in padding_masks if mask is not None]
             if len(known) == len(padding_masks):
                 padding = torch.stack(known).all(0)
+        _require_pairs([latent.shape[1] for latent in latents], ShapeError)
         tokens = self.project(torch.cat(list(latents), -1))
         if self.transformer is not None:
             output: Tensor = self.transformer([tokens], [padding])
@@ -361,6 +362,18 @@ class ReleasedLateFusion(nn.Module):
         """Fuse M latents -> [B, C]."""
         flat = torch.cat([latent.flatten(1) for latent in latents], 1)
         return self.network(flat.unsqueeze(-1))
+
+
+def _of_one_length(
+    latents: Sequence[Tensor], masks: Sequence[Tensor | None]
+) -> tuple[list[Tensor], list[Tensor | None]]:
+    """Pad what varies in length: the longest sample of a batch may lack a modality."""
+    longest = max(latent.shape[1] for latent in latents)
+    given: list[tuple[Tensor, Tensor | None]] = [
+        (latent, None) if mask is None else lengthen(latent, mask, longest)
+        for latent, mask in zip(latents, masks, strict=True)
+    ]
+    return [latent for latent, _ in given], [mask for _, mask in given]
 
 
 def _require_pairs(tokens: Sequence[int | None], error: type[I2MoEError]) -> None:

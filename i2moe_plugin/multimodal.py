@@ -13,6 +13,7 @@ from i2moe_plugin.backbones.latents import (
     check_latent,
     check_modalities,
     encode_one,
+    lengthen,
 )
 from i2moe_plugin.errors import ShapeError
 from i2moe_plugin.incomplete import Incomplete
@@ -204,13 +205,15 @@ class MultimodalModel(nn.Module):
                 # A copy: masking's statistics are updated in place, by what other ranks see too.
                 filled.append(stand_in(like.new_zeros(shape), index).clone())
             elif isinstance(x, Incomplete):
+                mask, tokens = masks[index], self.latents[index].tokens or 0
+                if mask is not None:
+                    # What stands for a sequence is as long as its spec, whoever else is there.
+                    latent, mask = lengthen(latent, mask, tokens)
+                    own = torch.arange(mask.shape[1], device=mask.device) >= tokens
+                    others_mask = own.expand(x.size, -1)
+                    masks[index] = others_mask.index_copy(0, x.rows, mask)
                 others = stand_in(latent.new_zeros((x.size, *latent.shape[1:])), index)
                 filled.append(others.to(latent.dtype).index_copy(0, x.rows, latent))
-                mask = masks[index]
-                if mask is not None:
-                    masks[index] = mask.new_zeros((x.size, mask.shape[1])).index_copy(
-                        0, x.rows, mask
-                    )
             else:
                 filled.append(latent)
         return Encoded(filled, masks if any(mask is not None for mask in masks) else None)

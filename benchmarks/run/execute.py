@@ -41,6 +41,7 @@ from i2moe_plugin.benchmarks.run.environment import (
 from i2moe_plugin.benchmarks.run.files import json_ready, write_json, write_text
 from i2moe_plugin.benchmarks.run.memory import keep_freed_memory, memory_errors_explained
 from i2moe_plugin.benchmarks.run.model import (
+    absence_notes,
     backbone_notes,
     check_last_batch,
     check_shares,
@@ -278,7 +279,7 @@ def _train_and_test(
     settings, folder, model = task.settings, task.folder, trainer.model
     check_last_batch(settings, data, model)
     notes = [*task.notes, *data.notes, *data.observations(), *backbone_notes(model)]
-    notes += sharing_notes(settings, model)
+    notes += [*sharing_notes(settings, model), *absence_notes(data, model)]
     go_on(trainer, folder, task.identity)
     if not trainer.fabric.is_global_zero:  # the first rank writes, and tells of epochs
         fit(trainer, settings, data, None)

@@ -24,6 +24,7 @@ from i2moe_plugin.benchmarks.run.settings import RunSettings
 from i2moe_plugin.errors import BackboneError, ConfigError
 from i2moe_plugin.execution.layers import quicken
 from i2moe_plugin.incomplete import Incomplete
+from i2moe_plugin.interactions.masking import Masking
 from i2moe_plugin.methods import PooledTokens, create_model, find_method
 from i2moe_plugin.multimodal import MultimodalModel
 from i2moe_plugin.parts import ModelSettings
@@ -100,6 +101,18 @@ def backbone_notes(model: MultimodalModel) -> list[str]:
     """Say what makes the figures of a model's backbone doubtful; see :func:`unsound`."""
     backbone = next((part for part in model.modules() if isinstance(part, Backbone)), None)
     return [] if backbone is None else unsound(backbone, backbone.latents)
+
+
+def absence_notes(data: OpenedDataset, model: MultimodalModel) -> list[str]:
+    """Say where noise stands for what a sample lacks, of which figures depend then."""
+    masking = getattr(model, "masking", None)
+    if not data.incomplete or not isinstance(masking, Masking) or not masking.absence_is_drawn:
+        return []
+    return [
+        f"Noise stands for what a sample lacks ({', '.join(data.incomplete)}): what such samples "
+        "are predicted as depends on the batch size and on the order of the samples. With "
+        "--masking mean or zero it does not."
+    ]
 
 
 def check_last_batch(settings: RunSettings, data: OpenedDataset, model: MultimodalModel) -> None:

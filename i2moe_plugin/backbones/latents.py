@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from i2moe_plugin.errors import ConfigError, ShapeError
 
@@ -54,6 +55,21 @@ def zero_padding(latents: Sequence[Tensor], padding_masks: Sequence[Tensor | Non
         latent if mask is None else latent.masked_fill(mask.unsqueeze(-1), 0)
         for latent, mask in zip(latents, padding_masks, strict=True)
     ]
+
+
+def lengthen(latent: Tensor, padding_mask: Tensor, tokens: int) -> tuple[Tensor, Tensor]:
+    """Pad a latent with zeros to at least so many tokens.
+
+    Args:
+        latent: [B, T, D].
+        padding_mask: [B, T], True where a token is padding.
+        tokens: how many there are to be at least.
+
+    Returns:
+        the latent [B, max(T, tokens), D] and its padding mask.
+    """
+    more = max(tokens - latent.shape[1], 0)
+    return F.pad(latent, (0, 0, 0, more)), F.pad(padding_mask, (0, more), value=True)
 
 
 def pool_tokens(latent: Tensor, padding_mask: Tensor | None = None) -> Tensor:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from i2moe_plugin.backbones.latents import LatentSpec
+from i2moe_plugin.backbones.latents import LatentSpec, lengthen
 from i2moe_plugin.backbones.wrapper import Backbone
 from i2moe_plugin.errors import ChangesLatentsError
 from i2moe_plugin.seeding import seeded
@@ -43,7 +43,8 @@ def unsound(backbone: Backbone, latents: Sequence[LatentSpec]) -> list[str]:
         for training in (True, False):
             _refuse_changes(backbone, tried.train(training), values)
         try:
-            return list(filter(None, [_repeats(tried, values) or _mixes(tried, values)]))
+            found = _repeats(tried, values) or _mixes(tried, values)
+            return list(filter(None, [found or _reads_padding(tried, values, latents)]))
         except Exception:  # whatever a user's module raises shows in the run
             return []
 
@@ -105,3 +106,29 @@ def _mixes(tried: Backbone, values: Sequence[Tensor]) -> str:
                 "batch_first=True?"
             )
     return ""
+
+
+def _reads_padding(tried: Backbone, values: Sequence[Tensor], latents: Sequence[LatentSpec]) -> str:
+    """Compare samples of half as many tokens with the same ones padded, as beside longer ones."""
+    if not any(spec.padded for spec in latents):
+        return ""
+
+    def call(padded: bool) -> Tensor:
+        given: list[tuple[Tensor, Tensor | None]] = []
+        for value, spec in zip(values, latents, strict=True):
+            if spec.padded:
+                short = value[:, : (value.shape[1] + 1) // 2]
+                mask = torch.zeros(short.shape[:2], dtype=torch.bool, device=value.device)
+                given.append(lengthen(short, mask, value.shape[1] if padded else 0))
+            else:
+                given.append((value, None))
+        return tried([value for value, _ in given], [mask for _, mask in given])[0]
+
+    short, long = call(padded=False), call(padded=True)
+    if torch.allclose(short, long, rtol=1e-3, atol=1e-4):
+        return ""
+    return (
+        f"Backbone {tried.entry.name!r} takes padding for data (samples that are padded to twice "
+        f"their length differ by {(short - long).abs().max():.2g}): these figures depend on the "
+        "batch size and on the order of the samples, since a batch is padded to its longest one."
+    )

@@ -23,7 +23,12 @@ class Masking(nn.Module):
 
     Args:
         latents: the latents' shapes.
+
+    Attributes:
+        absence_is_drawn: what stands for an absent modality is noise, drawn anew each time.
     """
+
+    absence_is_drawn = True
 
     def __init__(self, latents: Sequence[LatentSpec]) -> None:
         super().__init__()
@@ -65,6 +70,8 @@ class RandomMasking(Masking):
 
 class ZeroMasking(Masking):
     """Zeros, for every expert and sample."""
+
+    absence_is_drawn = False
 
     def replacement(self, latent: Tensor, modality: int, copies: int) -> Tensor:
         return torch.zeros((), dtype=latent.dtype, device=latent.device).expand(
@@ -125,6 +132,8 @@ class StatisticsMasking(Masking):
 class MeanMasking(StatisticsMasking):
     """The latent's running mean over the training batches seen so far."""
 
+    absence_is_drawn = False
+
     def replacement(self, latent: Tensor, modality: int, copies: int) -> Tensor:
         return self.statistics(latent, modality)[0].expand(copies, *latent.shape)
 
@@ -145,6 +154,8 @@ class MarginalMasking(StatisticsMasking):
     (a batch of one, an absent modality, a token past the end of the other sample's) the running
     mean stands in. Where a batch is shared out, it is another sample of the rank's own share.
     """
+
+    absence_is_drawn = False
 
     def forward(
         self,

@@ -414,6 +414,24 @@ def test_batches_are_the_same_with_workers(name, written):
 
 @each
 @pytest.mark.parametrize("latents", ["vector", "tokens"])
+def test_encoders_encode_samples_as_if_they_came_alone(name, latents, written):
+    """A batch is padded to its longest sample, and nothing of that reaches the others."""
+    prepared = open_dataset(name, written(name)).prepare()
+    encoders = prepared.encoders(EncoderSettings(latents=latents, dim=6, hidden=5, patches=3))
+    (together,) = islice(prepared.loader("test", batch_size=5), 1)
+    for m, encoder in enumerate(encoders):
+        with torch.no_grad():
+            found, mask = encode_one(encoder.eval(), together[m])
+            for row, sample in enumerate(islice(prepared.loader("test", batch_size=1), 5)):
+                alone, own = encode_one(encoder, sample[m])
+                kept, single = found[row], alone[0]
+                if mask is not None:
+                    kept, single = kept[~mask[row]], single[~own[0]]
+                torch.testing.assert_close(kept, single, rtol=1e-3, atol=1e-4)
+
+
+@each
+@pytest.mark.parametrize("latents", ["vector", "tokens"])
 def test_encoders_give_finite_latents(name, latents, written):
     data = open_dataset(name, written(name))
     for frozen_too, hidden, size in ((False, 5, 4), (True, 0, 4), (True, 5, 1)):

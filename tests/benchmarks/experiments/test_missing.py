@@ -125,6 +125,8 @@ def test_runs_train_test_predict_and_are_robust(
     data = lacking(own_folder, tmp_path / "data")
     run = load_run(train(tmp_path / "data", tmp_path / "runs", fusion, method))
     assert any("picture is lacking in" in note for note in run.result["notes"])
+    noise = [note for note in run.result["notes"] if "Noise stands for what a sample" in note]
+    assert len(noise) == (method == "i2moe")
     stored = run.outputs()
     (tmp_path / "data").rename(tmp_path / "moved")
     found = run.predict(tmp_path / "moved", "test")

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from i2moe_plugin import LatentSpec, create_backbone, register_backbone
 from i2moe_plugin.backbones.entry import backbones
+from i2moe_plugin.backbones.latents import lengthen
 from i2moe_plugin.backbones.soundness import unsound
 from i2moe_plugin.errors import BackboneError
 
@@ -91,3 +92,27 @@ def test_sound_ones_stay_as_they_are(name):
     assert unsound(backbone, latents) == []
     assert torch.equal(random, torch.get_rng_state())
     assert all(torch.equal(value, before[key]) for key, value in backbone.state_dict().items())
+
+
+@pytest.mark.parametrize("name", [entry.name for entry in backbones])
+def test_no_prediction_depends_on_how_far_its_batch_is_padded_or_it_is_said(name):
+    entry = backbones.get(name)
+    if entry.latents == "vector":
+        pytest.skip("its latents are vectors")
+    count = entry.min_modalities
+    latents = [LatentSpec(8, 4, padded=True)] * count
+    try:
+        backbone = create_backbone(name, latents, 3).eval()
+        values = [torch.randn(5, 2, 8) for _ in latents]
+        masks = [torch.zeros(5, 2, dtype=torch.bool)] * count
+        together = [lengthen(x, mask, 4) for x, mask in zip(values, masks, strict=True)]
+        with torch.no_grad():
+            alone = backbone(values, masks)[0]
+            others = backbone([x for x, _ in together], [mask for _, mask in together])[0]
+    except BackboneError:  # it takes no padded tokens
+        return
+    same = torch.allclose(alone, others, rtol=1e-3, atol=1e-4)
+    assert same or not entry.padding
+    said = unsound(backbone, latents)
+    assert [sentence for sentence in said if "takes padding" in sentence] == ([] if same else said)
+    assert len(said) == (not same)
