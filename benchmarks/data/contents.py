@@ -185,7 +185,7 @@ class Contents:
     @property
     def incomplete(self) -> tuple[str, ...]:
         """The modalities that some samples lack, in order."""
-        return tuple(m.name for m in self.modalities if isinstance(m.column, IncompleteColumn))
+        return lacking(self.modalities)
 
     def sample_ids(self, split: SplitName) -> list[str]:
         """Return the samples' ids, in the split's order."""
@@ -256,6 +256,11 @@ class Contents:
 def are_names(value: Any) -> bool:
     """Whether a value is a list of names."""
     return isinstance(value, (list, tuple)) and all(isinstance(name, str) for name in value)
+
+
+def lacking(modalities: Sequence[Modality]) -> tuple[str, ...]:
+    """Return the names of those that some samples lack, in order."""
+    return tuple(m.name for m in modalities if isinstance(m.column, IncompleteColumn))
 
 
 def check_some_there(modalities: Sequence[Modality], chosen: bool = False) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from i2moe_plugin.benchmarks.data.batches import SplitDataset
-from i2moe_plugin.benchmarks.data.contents import Learned, Modality, check_some_there
+from i2moe_plugin.benchmarks.data.contents import Learned, Modality, check_some_there, lacking
 from i2moe_plugin.benchmarks.encoders import EncoderSettings
 from i2moe_plugin.tasks import Classification, Task
 
@@ -38,6 +38,7 @@ class Samples:
         example: gives two samples as a batch, in the shapes that the model was built on.
         target: [N] or [N, ...], or None.
         unlabelled: the places of samples whose target is missing.
+        incomplete: the modalities that some samples lack.
         notes: what must stand beside the predictions.
     """
 
@@ -47,6 +48,7 @@ class Samples:
     example: Callable[[], list[Any]] = field(repr=False)
     target: NDArray[Any] | None = field(default=None, repr=False)
     unlabelled: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, int), repr=False)
+    incomplete: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -77,6 +79,7 @@ def samples_from(
     return Samples(
         batches=lambda batch_size: data.loader(batch_size=batch_size),
         encoders=lambda settings: [modality.encoder(settings) for modality in modalities],
+        incomplete=lacking(modalities),
         target=None if target is None else target.numpy()[rows],
         **facts,
     )

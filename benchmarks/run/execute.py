@@ -279,7 +279,7 @@ def _train_and_test(
     settings, folder, model = task.settings, task.folder, trainer.model
     check_last_batch(settings, data, model)
     notes = [*task.notes, *data.notes, *data.observations(), *backbone_notes(model)]
-    notes += [*sharing_notes(settings, model), *absence_notes(data, model)]
+    notes += [*sharing_notes(settings, model), *absence_notes(data.incomplete, model)]
     go_on(trainer, folder, task.identity)
     if not trainer.fabric.is_global_zero:  # the first rank writes, and tells of epochs
         fit(trainer, settings, data, None)

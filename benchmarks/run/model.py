@@ -103,13 +103,18 @@ def backbone_notes(model: MultimodalModel) -> list[str]:
     return [] if backbone is None else unsound(backbone, backbone.latents)
 
 
-def absence_notes(data: OpenedDataset, model: MultimodalModel) -> list[str]:
-    """Say where noise stands for what a sample lacks, of which figures depend then."""
+def absence_notes(incomplete: Sequence[str], model: MultimodalModel) -> list[str]:
+    """Say where noise stands for what samples lack.
+
+    Args:
+        incomplete: the modalities that some samples lack.
+        model: of the run.
+    """
     masking = getattr(model, "masking", None)
-    if not data.incomplete or not isinstance(masking, Masking) or not masking.absence_is_drawn:
+    if not incomplete or not isinstance(masking, Masking) or not masking.absence_is_drawn:
         return []
     return [
-        f"Noise stands for what a sample lacks ({', '.join(data.incomplete)}): what such samples "
+        f"Noise stands for what a sample lacks ({', '.join(incomplete)}): what such samples "
         "are predicted as depends on the batch size and on the order of the samples. With "
         "--masking mean or zero it does not."
     ]

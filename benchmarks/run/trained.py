@@ -26,7 +26,7 @@ from i2moe_plugin.benchmarks.run.environment import (
     training_threads,
 )
 from i2moe_plugin.benchmarks.run.execute import backbone_digest
-from i2moe_plugin.benchmarks.run.model import assemble
+from i2moe_plugin.benchmarks.run.model import absence_notes, assemble, backbone_notes
 from i2moe_plugin.benchmarks.run.predicted import Predicted
 from i2moe_plugin.benchmarks.run.saved import SavedModel
 from i2moe_plugin.benchmarks.run.settings import RunSettings
@@ -192,7 +192,9 @@ class Predictor:
             expert_outputs=found.outputs if experts else None,
             weights=found.weights,
         )
-        return Predicted(self.saved.name, outputs, labelled, (*self.notes, *samples.notes))
+        model = self.trainer.model
+        notes = [*self.notes, *backbone_notes(model), *absence_notes(samples.incomplete, model)]
+        return Predicted(self.saved.name, outputs, labelled, (*notes, *samples.notes))
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -130,6 +130,7 @@ def test_runs_train_test_predict_and_are_robust(
     stored = run.outputs()
     (tmp_path / "data").rename(tmp_path / "moved")
     found = run.predict(tmp_path / "moved", "test")
+    assert [note for note in found.notes if "Noise stands for" in note] == noise
     np.testing.assert_array_equal(found.outputs.prediction, stored["prediction"])
     rows = [int(one[1:]) for one in stored["sample_id"].astype(str)]
     columns = {name: np.array(cells, object)[rows] for name, cells in data.columns.items()}
