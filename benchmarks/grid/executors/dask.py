@@ -209,8 +209,9 @@ class Dask:
             else:
                 self._check_scheduler()
             try:
+                # Who is there is known by now, and a busy machine may take its time.
                 self._client = distributed.Client(
-                    self._cluster or self.place, timeout=ANSWER, set_as_default=False
+                    self._cluster or self.place, timeout=NO_WORKERS, set_as_default=False
                 )
             except (OSError, ValueError) as error:
                 raise self._silent() from error

@@ -213,12 +213,12 @@ def wait_for(condition, seconds=120):
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_stopped_in_the_middle_of_an_epoch(small_htad, tmp_path, how):
     out = tmp_path / "runs"
-    process = start(small_htad, out, "--epochs", "400")
+    process = start(small_htad, out, "--epochs", "100000")
     wait_for(lambda: list(out.glob(".unfinished/*")) or process.poll() is not None)
     time.sleep(1)
     process.send_signal(how)
     try:
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=200)
     finally:
         process.kill()
     assert list(RunStore(out)) == []  # no half run is read as a finished one
@@ -227,6 +227,6 @@ def test_stopped_in_the_middle_of_an_epoch(small_htad, tmp_path, how):
         assert "interrupted" in errors
         assert "Traceback" not in errors
     with start(small_htad, out, "--epochs", "1") as again:
-        assert again.communicate(timeout=120)
+        assert again.communicate(timeout=200)
     assert again.returncode == 0
     assert len(list(RunStore(out))) == 4

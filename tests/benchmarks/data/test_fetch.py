@@ -326,14 +326,18 @@ def test_more_than_the_card_says_is_not_taken(server, tmp_path, stated) -> None:
 
 
 def test_a_server_that_drips_is_left(server, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(module, "PATIENCE", 0.2)
+    monkeypatch.setattr(module, "PATIENCE", 0.3)
     server.headers, server.stall = {"Content-Length": "999999999"}, threading.Event()
     with pytest.raises(DatasetError, match="bytes a second arrive"):
         fetch("a-set", card(server), tmp_path)
     kept = (tmp_path / "file.bin.part").read_bytes()
     assert kept
     assert CONTENT.startswith(kept)
-    assert server.asked[1:] == [f"bytes={len(kept)}-"] * 3  # each attempt goes on
+    # Each attempt goes on from what came before it, be it little on a busy machine.
+    starts = [int(asked.removeprefix("bytes=")[:-1]) if asked else 0 for asked in server.asked]
+    assert len(starts) == module.ATTEMPTS
+    assert starts == sorted(starts)
+    assert 0 < starts[-1] <= len(kept)
 
 
 def dripping(word: bytes, before: bytes) -> Iterator[str]:

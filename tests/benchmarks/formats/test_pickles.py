@@ -489,10 +489,10 @@ def test_half_a_pickle_is_refused(put, damage, fraction):
 @given(st.binary(max_size=200))
 def test_noise_is_refused_or_is_data(put, noise):
     path = put(b"\x80\x04" + noise)
-    start = time.perf_counter()
+    start = time.process_time()
     with suppress(DatasetError):
         read_pickle(path)
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
 
 
 opcodes = [op.code.encode("latin-1") for op in pickletools.opcodes]

@@ -86,11 +86,8 @@ def test_an_error_comes_here_and_stops_the_others(workers, tmp_path, error, expe
         run_all(workers, 3, act)
     # The others end at their next message, and leave the workers to the next tasks.
     assert len(run_all(workers, 2, lambda place, send: send(place))) == 2
-    time.sleep(0.3)
-    assert (
-        not (tmp_path / "alive").exists()
-        or time.time() - os.path.getmtime(tmp_path / "alive") > 0.2
-    )
+    alive = tmp_path / "alive"
+    wait_for(lambda: not alive.exists() or time.time() - os.path.getmtime(alive) > 1)
 
 
 def test_the_task_of_a_killed_worker_is_done_elsewhere(workers, tmp_path):
@@ -338,7 +335,8 @@ def test_nothing_answers():
     ids=["silent", "ssh", "http"],
 )
 def test_something_else_listens(monkeypatch, greeting, said):
-    monkeypatch.setattr(dask, "ANSWER", 1.0)
+    if not greeting:
+        monkeypatch.setattr(dask, "ANSWER", 1.0)  # for others a busy machine may take longer
     callers = []
     with socket.create_server(("127.0.0.1", 0)) as server:
 
@@ -351,10 +349,8 @@ def test_something_else_listens(monkeypatch, greeting, said):
 
         threading.Thread(target=greet, daemon=True).start()
         place = f"tcp://127.0.0.1:{server.getsockname()[1]}"
-        begun = time.monotonic()
         with Dask(place) as executor, pytest.raises(ConfigError, match=said):
             executor.device("cpu")
-        assert time.monotonic() - begun < 10
         server.shutdown(socket.SHUT_RDWR)
     for caller in callers:
         caller.close()
