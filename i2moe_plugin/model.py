@@ -167,11 +167,12 @@ class I2MoE(MultimodalModel):
         masked = self.views.draw() if self.training else ()
         replacements: list[Tensor | None] | None = None
         unmasked = None
-        if masked:
+        if self.training:
             present = rows_with(inputs, absent)
-            known = Encoded(*_of_rows(latents, masks, present))
+            known = encoded.of_rows(present)
             if not absent:  # what stands for an absent latent tells nothing about real ones
                 self.masking.observe(*known)
+        if masked:
             replacements = self._replacements(latents, masked, present, known)
             if any(rows is not None for rows in present):
                 has = has_modality(present, len(latents[0]), latents[0].device)
@@ -243,19 +244,3 @@ class I2MoE(MultimodalModel):
     def _stand_in(self, like: Tensor, modality: int) -> Tensor:
         with torch.no_grad():
             return self.masking.absent(like, modality)
-
-
-def _of_rows(
-    latents: list[Tensor], masks: list[Tensor | None] | None, present: Sequence[Tensor | None]
-) -> tuple[list[Tensor], list[Tensor | None] | None]:
-    """Take the latents and the padding masks of the samples that have each modality."""
-    chosen = [
-        latent if rows is None else latent.index_select(0, rows.to(latent.device))
-        for latent, rows in zip(latents, present, strict=True)
-    ]
-    if masks is None:
-        return chosen, None
-    return chosen, [
-        mask if mask is None or rows is None else mask.index_select(0, rows.to(mask.device))
-        for mask, rows in zip(masks, present, strict=True)
-    ]

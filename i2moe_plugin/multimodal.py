@@ -74,6 +74,25 @@ class Encoded(NamedTuple):
     latents: list[Tensor]
     padding_masks: list[Tensor | None] | None
 
+    def of_rows(self, rows: Sequence[Tensor | None]) -> Encoded:
+        """Take of each modality these samples alone; all of them where there is None.
+
+        Args:
+            rows: M tensors of places in the batch, as :func:`~i2moe_plugin.incomplete.rows_with`
+                gives of those that have the modality.
+        """
+
+        def take(values: Tensor | None, places: Tensor | None) -> Tensor | None:
+            if values is None or places is None:
+                return values
+            return values.index_select(0, places.to(values.device))
+
+        latents = [take(latent, places) for latent, places in zip(self.latents, rows, strict=True)]
+        masks = self.padding_masks
+        if masks is not None:
+            masks = [take(mask, places) for mask, places in zip(masks, rows, strict=True)]
+        return Encoded([latent for latent in latents if latent is not None], masks)
+
 
 class MultimodalModel(nn.Module):
     """The base of all models: encoders, and what is done with a prediction.

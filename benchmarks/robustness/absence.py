@@ -16,13 +16,14 @@ from i2moe_plugin.benchmarks.robustness.subject import FOLDER, Subject, kept_bes
 from i2moe_plugin.benchmarks.run.store import Run
 from i2moe_plugin.errors import ConfigError
 from i2moe_plugin.evidence import Evidence
+from i2moe_plugin.incomplete import rows_with
 from i2moe_plugin.interactions.masking import create_masking
 
 Fill = Literal["own", "mean", "zero"]
 FILLS: tuple[Fill, ...] = get_args(Fill)
 #: With more modalities than these, of subsets only all, those without one, and single ones.
 MOST_FOR_ALL = 6
-FORMAT = 1
+FORMAT = 2
 JOINED = " + "
 
 
@@ -91,7 +92,7 @@ def kept_absence(run: Run, fill: Fill = "own") -> dict[str, Any] | None:
     """
     for record in all_kept(run, "absence", FOLDER):
         with suppress(KeyError, TypeError, ValueError, AttributeError):
-            if record["key"]["fill"] == fill:
+            if (record["key"]["fill"], record["key"]["absence"]) == (fill, FORMAT):
                 return _as_measured(run, record)
     return None
 
@@ -115,8 +116,8 @@ def _fill(subject: Subject, fill: Fill) -> str:
     if fill == "mean":
         with torch.no_grad():
             for *inputs, _ in trainer.fabric.to_device(_tuples(subject)):
-                encoded = model.encode(inputs)
-                masking.observe(encoded.latents, encoded.padding_masks)
+                # What stands for what a sample lacks is no latent of a training sample.
+                masking.observe(*model.encode(inputs).of_rows(rows_with(inputs)))
     model.fill_absent_by(masking)
     return "mean latent over training samples" if fill == "mean" else "zeros"
 

@@ -211,3 +211,17 @@ def test_what_fills_an_absent_latent_can_be_chosen_but_of_evidence(small):
         model.fill_absent_by(None)
         found = model.encode(problem.inputs(), absent=[0]).latents[0]
         assert (found == 0).all() == (name == "vanilla")
+
+
+@pytest.mark.parametrize("method", ["i2moe", "no-interaction", "ensemble", "sparse-gate"])
+def test_the_mean_stands_for_what_lacks_also_where_no_view_is_masked(small, method):
+    """Of the latents of training samples that have it."""
+    problem = small(2)
+    parts = (problem.encoders(), problem.latents, problem.backbone, problem.judged)
+    model = create_model(method, *parts, masking="mean")
+    inputs, has = problem.inputs(6), torch.ones(2, 6, dtype=torch.bool)
+    has[0, [1, 4]] = False
+    model.train()(incomplete(inputs, has))
+    stands = model.eval().encode(inputs, absent=[0]).latents[0]
+    expected = model.encoders[0](inputs[0][has[0]]).mean(0)
+    torch.testing.assert_close(stands, expected.expand_as(stands))

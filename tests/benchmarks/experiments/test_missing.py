@@ -7,13 +7,16 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from i2moe_plugin.backbones.latents import encode_one
 from i2moe_plugin.benchmarks.cli import main
 from i2moe_plugin.benchmarks.data.open import open_dataset
 from i2moe_plugin.benchmarks.experiments import load_run
 from i2moe_plugin.benchmarks.robustness.absence import measure_absence
 from i2moe_plugin.benchmarks.robustness.curves import measure_curves
+from i2moe_plugin.benchmarks.robustness.subject import Subject
 from i2moe_plugin.errors import DatasetError
 from i2moe_plugin.incomplete import Incomplete
+from i2moe_plugin.multimodal import MultimodalModel
 
 #: Which rows lack which modality.
 LACKING = {
@@ -146,6 +149,18 @@ def test_runs_train_test_predict_and_are_robust(
     own = run.result["test"]["accuracy"]
     absent = measure_absence(run, "own", tmp_path / "moved")
     assert absent["values"][" + ".join(run.result["modalities"])] == own
+    if fusion == "concat":
+        stands = []
+        monkeypatch.setattr(MultimodalModel, "fill_absent_by", lambda _, what: stands.append(what))
+        measure_absence(run, "mean", tmp_path / "moved")
+        subject = Subject.load(run, tmp_path / "moved")
+        encoders = subject.predictor.trainer.model.eval().encoders
+        for m, encoder in enumerate(encoders):
+            of_those = [batch[m] for batch in subject.batches(subject.train)]
+            there = [x.x if isinstance(x, Incomplete) else x for x in of_those]
+            with torch.no_grad():
+                latents = torch.cat([encode_one(encoder, x)[0] for x in there if x is not None])
+            torch.testing.assert_close(stands[0].get_buffer(f"mean_{m}"), latents.mean(0))
     if method == "vanilla":
         measured = measure_curves(run, tmp_path / "moved")
         assert {curve["values"][0] for curve in measured["curves"].values()} == {own}

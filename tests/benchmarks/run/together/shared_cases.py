@@ -108,6 +108,10 @@ def cases():
                     batches(lacking=True),
                 )
             )
+    made["a mean that stands for what lacks, and no masked views"] = lambda: (
+        model_of("ensemble", masking="mean"),
+        batches(lacking=True),
+    )
     tasks = {
         "classes": Classification(OUTPUTS, class_weights=(0.2, 1.0, 3.0)),
         "labels": Multilabel(OUTPUTS),
