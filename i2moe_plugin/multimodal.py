@@ -208,14 +208,16 @@ class MultimodalModel(nn.Module):
                 latent, mask = self.encode_modality(chosen[index], index, given)
             latents.append(latent)
             masks.append(mask)
+        # Also of a batch whose samples have none of the modalities that are there.
         sizes = [
             x.size if isinstance(x, Incomplete) else len(latent)
             for x, latent in zip(inputs, latents, strict=True)
-            if latent is not None
+            if latent is not None or isinstance(x, Incomplete)
         ]
         if len(set(sizes)) > 1:
             raise ShapeError(f"the modalities' latents differ in batch size: {sizes}.")
-        like = next(latent for latent in latents if latent is not None)
+        known = [latent for latent in latents if latent is not None]
+        like = known[0] if known else next(self.parameters())
         stand_in = self._absence[0].absent if self._absence else self._stand_in
         filled = []
         for index, (x, latent) in enumerate(zip(inputs, latents, strict=True)):

@@ -16,6 +16,7 @@ from i2moe_plugin.benchmarks.robustness.curves import kept_curves
 from i2moe_plugin.benchmarks.robustness.plot import COLOURS, alternative
 from i2moe_plugin.benchmarks.robustness.summary import (
     absence_record,
+    bare_notes,
     curves_record,
     group_measured,
     notes_of,
@@ -120,6 +121,7 @@ def _absence(runs: Sequence[Run], fill: Any) -> Iterator[Panel]:
         )
         alt = without_controls(f"Test {metric} by what is present. {said}.")
         note = f"{_ABSENT} What stands for an absent modality's latent: {filled}."
+        note = " ".join([note, *(f"{bare[0].upper()}{bare[1:]}" for bare in bare_notes(group))])
         yield panel(title, with_alt(figure, alt), _numbers(rows), without_controls(note))
 
 

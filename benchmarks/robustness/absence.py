@@ -8,9 +8,11 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import numpy as np
 import torch
 
 from i2moe_plugin.benchmarks.attribution.kept import all_kept
+from i2moe_plugin.benchmarks.data.batches import IncompleteColumn, SplitDataset
 from i2moe_plugin.benchmarks.robustness.curves import headline
 from i2moe_plugin.benchmarks.robustness.subject import FOLDER, Subject, kept_beside, numbers
 from i2moe_plugin.benchmarks.run.store import Run
@@ -56,7 +58,8 @@ def measure_absence(
         advance: called with 1 when it is done.
 
     Returns:
-        ``metric``; ``fill``, in words; ``values``: of each subset, named by its modalities.
+        ``metric``; ``fill``, in words; of each subset, named by its modalities, ``values``, and
+        ``bare``: how many test samples have none of it.
 
     Raises:
         ConfigError: a fill that there is not.
@@ -77,7 +80,11 @@ def measure_absence(
             )
             for subset in present_subsets(len(names))
         }
-        return {"filled_by": words, "values": values}
+        bare = {
+            JOINED.join(names[place] for place in subset): without_any(subject.test, subset)
+            for subset in present_subsets(len(names))
+        }
+        return {"filled_by": words, "values": values, "bare": bare}
 
     record = kept_beside(run, "absence", {"fill": fill, "absence": FORMAT}, compute)
     advance(1)
@@ -99,7 +106,22 @@ def kept_absence(run: Run, fill: Fill = "own") -> dict[str, Any] | None:
 
 def _as_measured(run: Run, record: Mapping[str, Any]) -> dict[str, Any]:
     values = dict(zip(record["values"], numbers(record["values"].values()), strict=True))
-    return {"metric": headline(run), "fill": str(record["filled_by"]), "values": values}
+    bare = {str(name): int(count) for name, count in record["bare"].items()}
+    return {
+        "metric": headline(run),
+        "fill": str(record["filled_by"]),
+        "values": values,
+        "bare": bare,
+    }
+
+
+def without_any(split: SplitDataset, subset: Sequence[int]) -> int:
+    """Count the samples of a split that lack each of these modalities."""
+    columns = [split.columns[place] for place in subset]
+    missing = [one.missing[split.rows] for one in columns if isinstance(one, IncompleteColumn)]
+    if len(missing) < len(columns):
+        return 0
+    return int(np.logical_and.reduce(missing).sum())
 
 
 def _fill(subject: Subject, fill: Fill) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from i2moe_plugin.benchmarks.attribution.kept import all_kept
+from i2moe_plugin.benchmarks.data.batches import IncompleteColumn
 from i2moe_plugin.benchmarks.robustness.corruption import Corruption, corrupt
 from i2moe_plugin.benchmarks.robustness.subject import FOLDER, Subject, kept_beside, numbers
 from i2moe_plugin.benchmarks.run.store import Run
@@ -91,6 +92,15 @@ def headline(run: Run) -> str:
     return str(run.result.get("headline", run.result["metric"]))
 
 
+def _note(subject: Subject, name: str) -> str:
+    """Say what must stand beside the curve of a modality."""
+    test, notes = subject.test, [_FROZEN] if name in subject.frozen else []
+    column = test.columns[list(subject.data.modalities).index(name)]
+    if isinstance(column, IncompleteColumn) and (lack := int(column.missing[test.rows].sum())):
+        notes.append(f"{lack} of {len(test.rows)} test samples lack it, and stay as they are")
+    return "; ".join(notes)
+
+
 class _Measured:
     """Measures curves of one run, whose model is rebuilt when it is first needed."""
 
@@ -115,7 +125,7 @@ class _Measured:
         return {
             "reason": "",
             "kind": ", ".join(kinds),
-            "note": _FROZEN if name in subject.frozen else "",
+            "note": "" if name == ALL else _note(subject, name),
             "values": list(self._values(subject, chosen)),
         }
 

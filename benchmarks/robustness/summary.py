@@ -24,6 +24,7 @@ from i2moe_plugin.benchmarks.statistics.paired import (
     summarise,
     t_interval,
 )
+from i2moe_plugin.errors import counted
 from i2moe_plugin.tasks import HIGHER_IS_BETTER
 
 #: MultiBench's late fusion: encoders, their latents side by side, a head.
@@ -243,7 +244,10 @@ def _absence_of(group: Group) -> dict[str, Any]:
                 for one in (places, group.measured.get("vanilla", {}))
             )
             compared = None if method == "vanilla" else group.compared(ours, theirs)
-            rows.append({"present": name, **group.summary(ours), "comparison": compared})
+            bare = max(run["bare"].get(name, 0) for run in places.values())
+            rows.append(
+                {"present": name, **group.summary(ours), "comparison": compared, "bare": bare}
+            )
         methods.append({"method": method, "fill": first["fill"], "subsets": rows})
     return {
         "name": group.name,
@@ -271,6 +275,16 @@ def _values(runs: Mapping[Place, Measured], name: str) -> dict[Place, list[float
     return {
         place: run["curves"][name]["values"] for place, run in runs.items() if name in run["curves"]
     }
+
+
+def bare_notes(group: Mapping[str, Any]) -> Iterator[str]:
+    """Say which subsets of modalities some test samples have nothing of."""
+    for row in group["methods"][0]["subsets"]:
+        if row["bare"]:
+            yield (
+                f"{counted(row['bare'], 'test sample')} without any of {row['present']} are "
+                "counted there, predicted from what stands for it."
+            )
 
 
 def notes_of(record: Mapping[str, Any]) -> Iterator[str]:

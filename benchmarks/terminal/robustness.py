@@ -8,7 +8,7 @@ from typing import Any
 from rich.text import Text
 
 from i2moe_plugin.benchmarks.report.text import without_controls
-from i2moe_plugin.benchmarks.robustness.summary import notes_of
+from i2moe_plugin.benchmarks.robustness.summary import bare_notes, notes_of
 from i2moe_plugin.benchmarks.statistics.metrics import (
     format_value,
     method_title,
@@ -88,6 +88,8 @@ def show_absence(record: Mapping[str, Any]) -> None:
         print_in_parts(console, len(methods), part)
         for one in methods:
             console.print(f"Absent, for {method_title(one['method'])}: {one['fill']}.")
+        for note in bare_notes(group):
+            console.print(Text(without_controls(f"Note: {note}"), style="yellow"))
         if any(_mark(row) for one in methods for row in one["subsets"]):
             console.print(f"{MARKED} with the same modalities{REST}")
 

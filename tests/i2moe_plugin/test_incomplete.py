@@ -225,3 +225,19 @@ def test_the_mean_stands_for_what_lacks_also_where_no_view_is_masked(small, meth
     stands = model.eval().encode(inputs, absent=[0]).latents[0]
     expected = model.encoders[0](inputs[0][has[0]]).mean(0)
     torch.testing.assert_close(stands, expected.expand_as(stands))
+
+
+@pytest.mark.parametrize("method", ["vanilla", "i2moe"])
+def test_a_batch_without_any_of_what_is_there_is_predicted_from_what_stands_for_it(small, method):
+    problem = small(3)
+    model = problem.vanilla() if method == "vanilla" else problem.model(masking="zero")
+    has = torch.ones(3, 4, dtype=torch.bool)
+    has[0] = False
+    found = model.eval()(incomplete(problem.inputs(4), has), absent=[1, 2])
+    zeros = [torch.zeros(4, *spec.shape) for spec in problem.latents]
+    if method == "vanilla":
+        expected = model.backbone(zeros)[0]
+    else:
+        outputs = torch.stack([one(zeros)[0] for one in model.bank.experts])
+        expected = (outputs * model.reweighting(zeros).T[..., None]).sum(0)
+    torch.testing.assert_close(found.prediction, expected)

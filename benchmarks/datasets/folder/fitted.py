@@ -279,8 +279,6 @@ def fit(
         DatasetError: training rows that nothing can be learned from.
     """
     values, train = given.values, given.present(train)
-    if not len(train):
-        raise DatasetError(f"{given.where}: no training sample has it.")
     if entry.kind == "text":
         return FittedText(fit_tf_idf(given.where, [values[row] for row in train], entry.words))
     if entry.kind != "image":

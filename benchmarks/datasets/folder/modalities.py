@@ -120,6 +120,11 @@ def read_modalities(
         values = given(files, name, entry, arrays[name])
         for split in OTHERS:
             check_rows(entry, values, splits[split])
+        if not len(values.present(splits["train"])):
+            raise DatasetError(
+                f"{values.where}: no training sample has it; leave {name} out of dataset.yaml, or "
+                "divide the samples otherwise."
+            )
         fitted[name] = fit(entry, values, splits["train"], scale)
         modalities.append(modality_of(fitted[name], name, values))
         notes += lacking(name, values, splits)

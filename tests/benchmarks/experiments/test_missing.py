@@ -149,6 +149,10 @@ def test_runs_train_test_predict_and_are_robust(
     own = run.result["test"]["accuracy"]
     absent = measure_absence(run, "own", tmp_path / "moved")
     assert absent["values"][" + ".join(run.result["modalities"])] == own
+    for subset, bare in absent["bare"].items():
+        lack = set.intersection(*(set(LACKING.get(name, ())) for name in subset.split(" + ")))
+        assert bare == len(lack & set(rows))
+    assert any(absent["bare"].values())
     if fusion == "concat":
         stands = []
         monkeypatch.setattr(MultimodalModel, "fill_absent_by", lambda _, what: stands.append(what))
@@ -164,6 +168,10 @@ def test_runs_train_test_predict_and_are_robust(
     if method == "vanilla":
         measured = measure_curves(run, tmp_path / "moved")
         assert {curve["values"][0] for curve in measured["curves"].values()} == {own}
+        for name, curve in measured["curves"].items():
+            lack = len(set(LACKING.get(name, ())) & set(rows))
+            said = f"{lack} of {len(rows)} test samples lack it, and stay as they are"
+            assert curve["note"] == (said if lack else "")
         assert set(measured["curves"]) == {*run.result["modalities"], "all together"}
 
 
