@@ -209,10 +209,11 @@ class MultimodalModel(nn.Module):
             latents.append(latent)
             masks.append(mask)
         # Also of a batch whose samples have none of the modalities that are there.
-        sizes = [
-            x.size if isinstance(x, Incomplete) else len(latent)
+        sizes = [x.size for x in inputs if isinstance(x, Incomplete)]
+        sizes += [
+            len(latent)
             for x, latent in zip(inputs, latents, strict=True)
-            if latent is not None or isinstance(x, Incomplete)
+            if latent is not None and not isinstance(x, Incomplete)
         ]
         if len(set(sizes)) > 1:
             raise ShapeError(f"the modalities' latents differ in batch size: {sizes}.")
