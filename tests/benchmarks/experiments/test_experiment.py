@@ -21,11 +21,8 @@ from i2moe_plugin.benchmarks.experiments import (
 from i2moe_plugin.benchmarks.statistics.paired import compare as compare_values
 from i2moe_plugin.benchmarks.statistics.paired import holm
 from i2moe_plugin.errors import ConfigError, RunError
-<<<<<<< HEAD
 from i2moe_plugin.interpretation import evidence
-=======
 from i2moe_plugin.methods import FOR_TOKENS, METHODS
->>>>>>> 443be13 (Methods on tokens take their backbone by one rule; wide finds a width that can be built; a stall is no batch)
 
 SETTINGS = {"epochs": 2, "latent_dim": 8, "encoder_hidden": 8, "device": "cpu"}
 
