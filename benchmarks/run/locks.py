@@ -27,7 +27,9 @@ def hold(aside: Path) -> BaseFileLock | None:
             aside.parent.mkdir(parents=True, exist_ok=True)
             lock.acquire()
         except filelock.Timeout:
-            return None
+            if lock_file(aside).exists():
+                return None
+            # Nobody holds it: its folder was removed, and made again, while the file was opened.
         except FileNotFoundError:  # another process has just removed the folder, empty as it was
             continue
         except FileExistsError:  # the same, between looking for the folder and making it
