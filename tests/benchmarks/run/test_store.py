@@ -181,7 +181,7 @@ def test_equal_outputs_are_equal_files(tmp_path):
 
 @pytest.mark.parametrize("held", ["a", "b", "abc"])
 def test_equal_outputs_are_equal_files_though_somebody_looks_on(tmp_path, monkeypatch, held):
-    """As dask's profiler does, whose thread holds the objects of the thread that it samples."""
+    """As a profiler does whose thread holds the objects of the thread that it samples."""
     import h5py
 
     columns = {name: np.arange(30.0).reshape(10, 3) + at for at, name in enumerate("abc")}
