@@ -3,7 +3,9 @@
 import gc
 import json
 import os
-from collections.abc import Callable, Iterator
+import sys
+import tempfile
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,10 @@ settings.load_profile("repository")
 
 gc.disable()  # until everything is loaded, see pytest_collection_finish
 
+#: The process of these tests, and what its forks write of themselves where they leave their test.
+PROCESS = os.getpid()
+ESCAPED = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 -- closed in pytest_unconfigure
+
 Golden = Callable[[str], tuple[dict[str, Any], dict[str, torch.Tensor]]]
 
 
@@ -27,6 +33,35 @@ def pytest_collection_finish() -> None:
     """Leave what was loaded out of every search for garbage: a tenth of the tests' time."""
     gc.freeze()
     gc.enable()
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Tell of a failure when it happens: the summary is lost where pytest itself is ended."""
+    if report.failed and "PYTEST_XDIST_WORKER" not in os.environ:
+        sys.stderr.write(f"\nFAILED {report.nodeid} ({report.when})\n{report.longreprtext}\n")
+        sys.stderr.flush()
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport(
+    call: pytest.CallInfo[None],
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """End a fork that left its test: it would go on with all that follow, beside its parent."""
+    if os.getpid() != PROCESS:
+        error = call.excinfo.getrepr(style="short") if call.excinfo else "no error"
+        os.write(ESCAPED.fileno(), f"process {os.getpid()}: {error}\n".encode())
+        os._exit(1)
+    report = yield
+    ESCAPED.seek(0)
+    if call.when == "teardown" and (told := ESCAPED.read().decode()):
+        ESCAPED.truncate(0)
+        report.outcome, report.longrepr = "failed", f"a fork went on as this process: {told}"
+    return report
+
+
+def pytest_unconfigure() -> None:
+    """Close what this module opened."""
+    ESCAPED.close()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -195,10 +195,14 @@ def _interrupted_once() -> Iterator[None]:
     One of them, where several come at once: a second one would break off what the first one ends,
     such as processes. One that comes later is raised too, should the first have been lost.
     """
-    last = -math.inf
+    last, here = -math.inf, os.getpid()
 
     def interrupt(number: int, _: object) -> None:
         nonlocal last
+        if os.getpid() != here:  # a fork of a library's, told before it has answers of its own
+            if number == signal.SIGTERM:
+                os._exit(128 + number)
+            return  # Ctrl-C reaches the first process too, which ends this one
         before, last = last, time.monotonic()
         if last - before > AT_ONCE:
             raise _Terminated if number == signal.SIGTERM else KeyboardInterrupt

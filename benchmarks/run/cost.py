@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 import multiprocessing
-import signal
 import statistics
 import sys
 import time
@@ -30,6 +29,7 @@ from i2moe_plugin.benchmarks.run.environment import (
     resolve_device,
 )
 from i2moe_plugin.benchmarks.run.execute import loaders, ready_trainer
+from i2moe_plugin.benchmarks.run.forks import answer_as_a_fork, signals_wait
 from i2moe_plugin.benchmarks.run.memory import bounded_memory, free_memory, tells_of_memory
 from i2moe_plugin.benchmarks.run.model import backbone_notes, check_last_batch
 from i2moe_plugin.benchmarks.run.settings import RunSettings
@@ -213,9 +213,7 @@ def _in_a_fork(work: Callable[[], RunCost]) -> RunCost:
     here, there = context.Pipe(duplex=False)
 
     def serve() -> None:
-        # Ctrl-C reaches all processes of a terminal; the first one ends this one.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        answer_as_a_fork()
         torch.set_num_threads(1)  # OpenMP's threads do not survive a fork
         try:
             with bounded_memory(allowed):
@@ -233,7 +231,8 @@ def _in_a_fork(work: Callable[[], RunCost]) -> RunCost:
         there.send(result)
 
     process = context.Process(target=serve, daemon=True)
-    process.start()
+    with signals_wait():
+        process.start()
     there.close()
     try:
         found = here.recv()

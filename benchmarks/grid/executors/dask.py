@@ -28,6 +28,8 @@ NO_WORKERS = 60.0
 #: Seconds in which a scheduler has to answer.
 ANSWER = 10.0
 _FORMS = "local:N (worker processes here), tcp://HOST:PORT (a running scheduler), slurm or slurm:N"
+#: What each worker here does first: Ctrl-C reaches it too, and this process ends it.
+_LEAVE_CTRL_C = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
 _KEPT = "Finished runs are kept; the same command goes on from there."
 
 
@@ -278,6 +280,7 @@ class Dask:
             dashboard_address="127.0.0.1:0",
             silence_logs=logging.CRITICAL,
             resources={GPU: 1} if torch.cuda.is_available() else None,
+            preload=[_LEAVE_CTRL_C],
         )
 
     def _start_slurm(self) -> Any:

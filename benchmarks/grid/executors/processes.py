@@ -19,6 +19,7 @@ from multiprocessing.context import ForkProcess
 from typing import cast
 
 from i2moe_plugin.benchmarks.grid.executors import Receive, Task
+from i2moe_plugin.benchmarks.run.forks import answer_as_a_fork, signals_wait
 from i2moe_plugin.benchmarks.run.ranks import end, portable
 from i2moe_plugin.errors import RunError
 
@@ -91,11 +92,11 @@ def _processes(tasks: Sequence[Task], count: int) -> Iterator[dict[Connection, F
             here, there = context.Pipe()
             # What a fork inherits of the others must not keep their pipes open.
             process = context.Process(target=_serve, args=(there, [*processes, here], tasks))
-            with warnings.catch_warnings():
+            with signals_wait(), warnings.catch_warnings():
                 warnings.simplefilter("ignore", DeprecationWarning)  # of forking beside threads
                 process.start()
+                processes[here] = process
             there.close()
-            processes[here] = process
         yield processes
     finally:
         end(processes)
@@ -103,11 +104,9 @@ def _processes(tasks: Sequence[Task], count: int) -> Iterator[dict[Connection, F
 
 def _serve(connection: Connection, others: Sequence[Connection], tasks: Sequence[Task]) -> None:
     """Run the tasks whose places come in, until the connection closes or a task fails."""
+    answer_as_a_fork()
     import torch
 
-    # Ctrl-C reaches all processes of a terminal; the first one ends this one, by SIGTERM.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     # What shows progress in the first process may hold a lock at the moment of a fork.
     sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
     torch.set_num_threads(1)

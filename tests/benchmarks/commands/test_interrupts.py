@@ -40,11 +40,7 @@ def in_group(group):
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 @pytest.mark.parametrize(
     "place",
-    [
-        ("--jobs", "1"),
-        ("--jobs", "2"),
-        pytest.param(("--cluster", "local:2"), marks=pytest.mark.slow),
-    ],
+    [("--jobs", "1"), ("--jobs", "2"), ("--cluster", "local:2")],
 )
 @pytest.mark.parametrize(("number", "times"), [(signal.SIGTERM, 1), (signal.SIGINT, 3)])
 def test_a_signal_ends_with_a_sentence_and_leaves_no_process(
