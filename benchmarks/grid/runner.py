@@ -16,7 +16,7 @@ from i2moe_plugin.benchmarks.grid.baselines import Baseline, fit_baselines, over
 from i2moe_plugin.benchmarks.grid.cells import ALL, Cell, Grid
 from i2moe_plugin.benchmarks.grid.executors import Executor
 from i2moe_plugin.benchmarks.grid.executors.dask import Dask
-from i2moe_plugin.benchmarks.grid.executors.processes import Processes, can_fork, count_cores
+from i2moe_plugin.benchmarks.grid.executors.processes import Processes, can_fork
 from i2moe_plugin.benchmarks.grid.executors.serial import Serial
 from i2moe_plugin.benchmarks.grid.failures import Failures, in_one_line
 from i2moe_plugin.benchmarks.grid.logs import RunLogs, writing_logs
@@ -27,6 +27,7 @@ from i2moe_plugin.benchmarks.run.defaults import fill_in
 from i2moe_plugin.benchmarks.run.environment import (
     SMALL_MODEL,
     check_machine,
+    count_cores,
     device_kind,
     load_what_runs_need,
     resolve_device,

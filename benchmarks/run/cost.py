@@ -16,7 +16,6 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -198,16 +197,18 @@ def _timed(
 def _peak_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    with suppress(ImportError):  # not on Windows
-        import resource
+    if sys.platform == "win32":
+        return 0
+    import resource
 
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak * (1 if sys.platform == "darwin" else 1024)
-    return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak * (1 if sys.platform == "darwin" else 1024)
 
 
 def _in_a_fork(work: Callable[[], RunCost]) -> RunCost:
     """Do it in a forked process, which ends with it, and in half of the memory that is free."""
+    if sys.platform == "win32":
+        raise AssertionError("processes are forked on Linux alone")
     allowed = None if (free := free_memory()) is None else free // 2
     context = multiprocessing.get_context("fork")
     here, there = context.Pipe(duplex=False)

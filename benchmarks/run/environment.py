@@ -99,7 +99,7 @@ def check_devices(settings: RunSettings) -> None:
     if settings.devices == 1:
         return
     device = resolve_device(settings.device)
-    there = {"cpu": _cores(), "cuda": torch.cuda.device_count()}.get(device.type, 1)
+    there = {"cpu": count_cores(), "cuda": torch.cuda.device_count()}.get(device.type, 1)
     what = {"cpu": "CPU cores", "cuda": "GPUs"}.get(device.type, device.type)
     problems = []
     if settings.devices > there:
@@ -128,8 +128,11 @@ def check_machine(settings: RunSettings) -> None:
     check_devices(settings)
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+def count_cores() -> int:
+    """Return how many cores this process may use."""
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def create_fabric(settings: RunSettings) -> Fabric:

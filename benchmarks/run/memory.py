@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -98,7 +99,7 @@ def bounded_memory(most: int | None) -> Iterator[None]:
         most: None: as many as there are.
     """
     has = _kilobytes("/proc/self/status", "VmData")
-    if most is None or not has:
+    if sys.platform == "win32" or most is None or not has:
         yield
         return
     import resource

@@ -129,7 +129,8 @@ def _started(
     ranks: dict[Connection, SpawnProcess] = {}
     try:
         for rank in range(count):
-            here, there = context.Pipe(duplex=False)
+            pipe: tuple[Any, Any] = context.Pipe(duplex=False)
+            here, there = pipe
             process = context.Process(
                 target=_serve, args=(pickle.dumps(work), rank, there, surroundings)
             )

@@ -8,14 +8,13 @@ them hangs. A model that would take several threads alone may differ from that i
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import ForkProcess
+from multiprocessing.process import BaseProcess
 from typing import cast
 
 from i2moe_plugin.benchmarks.grid.executors import Receive, Task
@@ -27,11 +26,6 @@ from i2moe_plugin.errors import RunError
 def can_fork() -> bool:
     """Whether processes can be forked here (not on Windows; not safely on macOS)."""
     return sys.platform == "linux" and "fork" in multiprocessing.get_all_start_methods()
-
-
-def count_cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 class Processes:
@@ -83,10 +77,12 @@ def _assign(connection: Connection, left: list[int], busy: dict[Connection, int]
 
 
 @contextmanager
-def _processes(tasks: Sequence[Task], count: int) -> Iterator[dict[Connection, ForkProcess]]:
+def _processes(tasks: Sequence[Task], count: int) -> Iterator[dict[Connection, BaseProcess]]:
     """Fork processes that wait for the places of tasks, and end them after the block."""
+    if sys.platform == "win32":
+        raise AssertionError("processes are forked on Linux alone")
     context = multiprocessing.get_context("fork")
-    processes: dict[Connection, ForkProcess] = {}
+    processes: dict[Connection, BaseProcess] = {}
     try:
         for _ in range(count):
             here, there = context.Pipe()
@@ -125,7 +121,7 @@ def _serve(connection: Connection, others: Sequence[Connection], tasks: Sequence
             connection.send(("done", None))
 
 
-def _exit_code(process: ForkProcess) -> str:
+def _exit_code(process: BaseProcess) -> str:
     process.join(5)
     code = process.exitcode
     if code is not None and code < 0:

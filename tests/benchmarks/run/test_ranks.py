@@ -33,7 +33,7 @@ def settings_of(**given):
 
 @pytest.fixture(autouse=True)
 def _two_cores(monkeypatch):
-    monkeypatch.setattr(environment, "_cores", lambda: 2)
+    monkeypatch.setattr(environment, "count_cores", lambda: 2)
 
 
 @pytest.fixture(scope="module")
