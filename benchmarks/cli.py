@@ -40,7 +40,7 @@ def main() -> None:
 
     \b
     Examples:
-      i2moe-bench run                                  lrtf on htad, 5 seeds, both methods
+      i2moe-bench run                         lrtf on htad, 5 seeds, both methods
       i2moe-bench run --fusion lrtf --dataset emoji
       i2moe-bench run --plugin my_fusion.py --fusion mine
       i2moe-bench tune --fusion lrtf --dataset emoji

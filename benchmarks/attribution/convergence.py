@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from i2moe_plugin.attribution.pairs import PairTerms
+from i2moe_plugin.interpretation.outputs import ERRORS
 
 FOLLOWED = 3  # of the highest pairs
 POINTS = 8  # numbers of draws that are looked at
-ERRORS = 2.0  # standard errors above 0 from which on a score is told from 0
 
 
 def convergence(terms: PairTerms, score: str, order: Tensor) -> list[dict[str, Any]]:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from i2moe_plugin.benchmarks.attribution.convergence import ERRORS, above_zero
+from i2moe_plugin.benchmarks.attribution.convergence import above_zero
 from i2moe_plugin.benchmarks.run.files import disk_errors_explained
+from i2moe_plugin.interpretation.outputs import ERRORS
 
 if TYPE_CHECKING:
     from i2moe_plugin.benchmarks.data.preview import Preview

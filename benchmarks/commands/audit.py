@@ -55,7 +55,8 @@ def audit(
     \b
     Examples:
       i2moe-bench audit truth-short
-      i2moe-bench audit --only synthetic:hdxor-synergy --only evidence --only i2moe --only concat
+      i2moe-bench audit --only synthetic:hdxor-synergy --only evidence \\
+          --only i2moe --only concat
       i2moe-bench audit --seeds 10 --json
     """
     from i2moe_plugin.benchmarks.grid.spec import load_suite

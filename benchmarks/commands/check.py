@@ -49,7 +49,8 @@ def check(
       i2moe-bench check my_package.fusions --json
       i2moe-bench check --plugin my_fusion.py mine
       i2moe-bench check lrtf tensor
-      i2moe-bench check --multibench ./MultiBench multibench:fusions.common_fusions.Concat
+      i2moe-bench check --multibench ./MultiBench \\
+          multibench:fusions.common_fusions.Concat
     """
     from i2moe_plugin.benchmarks.run.settings import parse_assignments
     from i2moe_plugin.benchmarks.terminal.registries import show_checks

@@ -85,8 +85,8 @@ def compare(
       i2moe-bench compare 'runs/htad-lrtf-i2moe-*' 'runs/htad-concat-i2moe-*'
       i2moe-bench compare runs/RUN_A runs/RUN_B --equivalent-within 1
       i2moe-bench compare --fusion lrtf --fusion concat --fusion mult
-      i2moe-bench compare --dataset htad --dataset brca --method vanilla --method ensemble
-      i2moe-bench compare --dataset htad --dataset brca --dataset emoji --fusion lrtf
+      i2moe-bench compare --dataset htad --method vanilla --method ensemble
+      i2moe-bench compare --dataset htad --dataset brca --fusion lrtf
         --fusion concat --plot ranks.svg
     """
     refuse_jobs_beside(inline["cluster"])

@@ -46,7 +46,8 @@ def parity(
 
     \b
     Examples:
-      i2moe-bench parity --dataset enrico --fusion transformer --data-root ./enrico
+      i2moe-bench parity --dataset enrico --fusion transformer \\
+          --data-root ./enrico
       i2moe-bench parity --dataset htad --fusion concat --multibench ./MultiBench
     """
     from i2moe_plugin.benchmarks.grid.cells import methods_grid

@@ -67,7 +67,8 @@ def regress(
     \b
     Examples:
       i2moe-bench regress --baseline baselines/ci.json
-      i2moe-bench regress --baseline baselines/ci.json --junit gate.xml --summary gate.md
+      i2moe-bench regress --baseline baselines/ci.json --junit gate.xml \\
+          --summary gate.md
       i2moe-bench regress --baseline mine.json --plugin my_fusion.py --update \\
           --suite my-gate.yaml --reason "first baseline"
     """

@@ -70,9 +70,9 @@ def suite(
 
     \b
     Suites that ship:
-      embedded                 packaged data that needs no extra, all backbones, vanilla and I2MoE
-      table1 table2 table4     the paper's tables; their data sets have to be there,
-      table5 table6            or --samples draws small ones (figures are then not comparable)
+      embedded                 packaged data that needs no extra, all backbones
+      table1 table2 table4     the paper's tables; they need their data sets, or
+      table5 table6            --samples, whose figures do not compare
 
     \b
     Examples:

@@ -8,11 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from i2moe_plugin.interpretation.outputs import Probe
+from i2moe_plugin.interpretation.outputs import ERRORS, Probe
 
-#: A mean that is no further from 0 than so many standard errors is not claimed; nor is one that is
-#: not larger than these and its margin together.
-ERRORS = 2.0
 #: Bits that are shown as nothing, and not claimed however small their error is.
 NEGLIGIBLE = 0.0005
 DEFINITION = "additive"

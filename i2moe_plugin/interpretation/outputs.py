@@ -14,6 +14,9 @@ from i2moe_plugin.interactions.experts import Expert
 from i2moe_plugin.interactions.fitted import Fitted
 from i2moe_plugin.tasks import Classification, Multilabel, Regression, Task
 
+#: A mean that is no further from 0 than so many standard errors is not claimed; nor is one that is
+#: not larger than these and its margin together.
+ERRORS = 2.0
 #: A probe that knows less than so many bits more is not worth a word.
 WORTH_SAYING = 0.01
 
@@ -40,7 +43,7 @@ class Probe:
     @property
     def knows_more(self) -> bool:
         """Whether the probe knows more, beyond two standard errors."""
-        return self.error is not None and self.difference > max(2 * self.error, WORTH_SAYING)
+        return self.error is not None and self.difference > max(ERRORS * self.error, WORTH_SAYING)
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ from i2moe_plugin.interpretation.figures.drawing import (
     plain_text,
     with_alt,
 )
-from i2moe_plugin.interpretation.mean_parts import ERRORS
+from i2moe_plugin.interpretation.outputs import ERRORS
 
 
 def parts(frame: pd.DataFrame, title: str = "What carried the prediction") -> go.Figure:

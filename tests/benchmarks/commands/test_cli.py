@@ -161,6 +161,7 @@ def test_help_has_an_example_everywhere(path):
     result = invoke(*path, "--help")
     assert result.exit_code == 0
     assert "Example" in result.stdout
+    assert max(map(len, result.stdout.splitlines())) <= 80
     assert "  i2moe-bench " in result.stdout
 
 
