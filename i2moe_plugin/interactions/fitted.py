@@ -272,9 +272,9 @@ class Fitted:
     def numbers(self) -> Array:
         """All numbers in one row; :meth:`of_numbers` takes them."""
         every = (self.calibration, *self.copies)
-        return np.concatenate(
-            [np.asarray(getattr(one, name), float).ravel() for one in every for name in _NUMBERS]
-        )
+        rows = [np.asarray(getattr(one, name), float) for one in every for name in _NUMBERS]
+        rows += [] if self.trained_bits is None else [self.trained_bits]
+        return np.concatenate([row.ravel() for row in rows])
 
     @classmethod
     def of_numbers(cls, members: Members, task: Task, numbers: Array) -> Fitted:
@@ -282,7 +282,9 @@ class Fitted:
         shapes = _shapes(members, task)
         size = sum(int(np.prod(shape)) for shape in shapes.values())
         every = []
-        for row in np.asarray(numbers, float).reshape(-1, size):
+        count = 1 + (members.trainings if members.trainings > 1 else 0)
+        fitted, rest = np.split(np.asarray(numbers, float), [count * size])
+        for row in fitted.reshape(count, size):
             ends = np.cumsum([int(np.prod(shape)) for shape in shapes.values()])
             pieces = np.split(row, ends[:-1])
             found: dict[str, Any] = {
@@ -290,7 +292,8 @@ class Fitted:
                 for (name, shape), piece in zip(shapes.items(), pieces, strict=True)
             }
             every.append(Calibration(task, **{**found, "samples": int(found["samples"])}))
-        return cls(members, every[0], tuple(every[1:]))
+        trained = rest.reshape(shapes["bits"]) if len(rest) else None
+        return cls(members, every[0], tuple(every[1:]), trained)
 
 
 def _shapes(members: Members, task: Task) -> dict[str, tuple[int, ...]]:

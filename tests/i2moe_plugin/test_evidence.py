@@ -246,6 +246,8 @@ def test_a_state_carries_the_calibration_and_more_training_drops_it():
     x, _ = batch(samples=24)
     found = other.eval()(x).prediction
     np.testing.assert_allclose(found.detach(), expected, atol=1e-6)
+    np.testing.assert_array_equal(other.fitted.margins, model.fitted.margins)
+    assert not np.isnan(other.fitted.margins).any()
     trainer.fit(batches, batches, 5)
     assert not np.allclose(trainer.predict(batches).prediction, expected)
 

@@ -353,14 +353,20 @@ def test_the_pool_falls_back_with_the_additive_model():
 
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize(("copies", "joint"), [(1, 1), (2, 2), (2, 5)])
-def test_what_is_fitted_is_written_and_read(task, copies, joint):
+@pytest.mark.parametrize("looked_back", [False, True])
+def test_what_is_fitted_is_written_and_read(task, copies, joint, looked_back):
     members = Members(3, copies, joint)
     rng = np.random.default_rng(0)
-    outputs = rng.normal(size=(60, members.count, task.num_outputs))
     _, target = drawn(task, 3, samples=60)
+    true = np.eye(task.num_outputs)[target] if isinstance(task, Classification) else target
+    noise = rng.normal(size=(60, members.count, task.num_outputs))
+    outputs = true[:, None] + noise
     totals = target_totals(task, target)
     fitted = Fitted.fit(members, task, outputs, target, totals, len(target))
     assert len(fitted.copies) == (0 if min(copies, joint) == 1 else 2)
+    if looked_back:
+        fitted = fitted.with_training(outputs - 0.9 * noise, target)  # it knows those better
+        assert fitted.margins.max() > 0
     for other in (
         Fitted.read(task, fitted.record()),
         Fitted.of_numbers(members, task, fitted.numbers()),
@@ -368,6 +374,7 @@ def test_what_is_fitted_is_written_and_read(task, copies, joint):
         np.testing.assert_array_equal(other.predict(outputs), fitted.predict(outputs))
         np.testing.assert_array_equal(other.parts(outputs, target), fitted.parts(outputs, target))
         np.testing.assert_array_equal(other.errors(outputs, target), fitted.errors(outputs, target))
+        np.testing.assert_array_equal(other.margins, fitted.margins)
 
 
 def test_copies_are_pooled_model_by_model():
