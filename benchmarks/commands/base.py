@@ -7,6 +7,7 @@ import functools
 import math
 import os
 import signal
+import sys
 import threading
 import time
 import types
@@ -30,6 +31,8 @@ from i2moe_plugin.errors import I2MoEError
 GIVEN = f"{__name__}.given"
 #: Seconds in which several signals count as one.
 AT_ONCE = 2.0
+#: Seconds after which a lost one is raised again.
+LOST_FOR = 0.05
 
 
 class Command(click.Command):
@@ -193,13 +196,15 @@ def _interrupted_once() -> Iterator[None]:
     """Raise :class:`_Terminated` in the block on SIGTERM, and KeyboardInterrupt on Ctrl-C.
 
     One of them, where several come at once: a second one would break off what the first one ends,
-    such as processes. One that comes later is raised too, should the first have been lost.
+    such as processes. One that is lost, since Python drops what is raised in a finaliser or beside
+    a fork, is raised again.
     """
-    last, here = -math.inf, os.getpid()
+    last, process, here = -math.inf, os.getpid(), threading.get_ident()
+    again: list[threading.Timer] = []
 
     def interrupt(number: int, _: object) -> None:
         nonlocal last
-        if os.getpid() != here:  # a fork of a library's, told before it has answers of its own
+        if os.getpid() != process:  # a fork of a library's, told before it has answers of its own
             if number == signal.SIGTERM:
                 os._exit(128 + number)
             return  # Ctrl-C reaches the first process too, which ends this one
@@ -207,9 +212,22 @@ def _interrupted_once() -> Iterator[None]:
         if last - before > AT_ONCE:
             raise _Terminated if number == signal.SIGTERM else KeyboardInterrupt
 
+    def raise_again(lost: Any) -> None:
+        nonlocal last
+        if not isinstance(lost.exc_value, KeyboardInterrupt):
+            before_us(lost)
+            return
+        last = -math.inf
+        number = signal.SIGTERM if isinstance(lost.exc_value, _Terminated) else signal.SIGINT
+        # Later and not at once: what is raised here would be lost as well.
+        again.append(threading.Timer(LOST_FOR, _tell, (here, number)))
+        again[-1].daemon = True
+        again[-1].start()
+
     if threading.current_thread() is not threading.main_thread():  # only that one is told
         yield
         return
+    before_us, sys.unraisablehook = sys.unraisablehook, raise_again
     told = {signal.SIGTERM: signal.getsignal(signal.SIGTERM)}
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # nohup has it ignored
         told[signal.SIGINT] = signal.default_int_handler
@@ -218,5 +236,15 @@ def _interrupted_once() -> Iterator[None]:
     try:
         yield
     finally:
+        sys.unraisablehook = before_us
+        for timer in again:
+            timer.cancel()
         for number, before in told.items():
             signal.signal(number, before)
+
+
+def _tell(thread: int, number: signal.Signals) -> None:
+    if sys.platform == "win32":
+        signal.raise_signal(number)
+    else:  # that thread and no other, since it may wait for something
+        signal.pthread_kill(thread, number)

@@ -11,6 +11,7 @@ import time
 
 import pytest
 
+from i2moe_plugin.benchmarks.commands.base import _interrupted_once
 from i2moe_plugin.benchmarks.run.store import RunStore
 
 
@@ -74,3 +75,49 @@ def test_a_signal_ends_with_a_sentence_and_leaves_no_process(
         assert time.monotonic() < deadline
         time.sleep(0.1)
     assert not any(RunStore(tmp_path / "runs").unfinished().values())  # every lock is let go
+
+
+class Deleted:
+    """What happens in its finaliser is dropped by Python."""
+
+    def __init__(self, act):
+        self.act = act
+
+    def __del__(self):
+        self.act()
+        time.sleep(0.001)
+
+
+@pytest.mark.parametrize(
+    ("number", "name"), [(signal.SIGTERM, "_Terminated"), (signal.SIGINT, "KeyboardInterrupt")]
+)
+def test_a_signal_that_is_lost_is_raised_again(number, name):
+    """Loaders with workers of their own spend their time in forks and finalisers."""
+    left = [3]
+
+    def lose():
+        left[0] -= 1
+        if left[0] == 2:
+            signal.raise_signal(number)
+
+    before = sys.unraisablehook
+    with pytest.raises(KeyboardInterrupt) as told, _interrupted_once():
+        while left[0]:
+            Deleted(lose)
+            time.sleep(0.2)
+        time.sleep(30)
+    assert type(told.value).__name__ == name
+    assert left == [2]
+    assert sys.unraisablehook is before
+
+
+@pytest.mark.posix
+def test_other_things_that_are_lost_are_told_as_before(monkeypatch):
+    def fail():
+        raise ValueError("odd")
+
+    told = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda lost: told.append(lost.exc_type))
+    with _interrupted_once():
+        Deleted(fail)
+    assert told == [ValueError]
