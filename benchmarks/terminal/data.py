@@ -18,6 +18,7 @@ from i2moe_plugin.benchmarks.data.splits import SPLITS
 from i2moe_plugin.benchmarks.terminal.output import plain_console, print_json
 from i2moe_plugin.benchmarks.terminal.tables import Table
 from i2moe_plugin.errors import DatasetError, counted
+from i2moe_plugin.tasks import Multilabel, Regression, Task
 
 #: Sets that are drawn when they are named, so no list of what is here holds them.
 DRAWN = (
@@ -123,7 +124,8 @@ def show_description(given: str, as_json: bool) -> None:
     selection = facts.selection or facts.metric
     lines = {
         "modalities": ", ".join(facts.modalities),
-        "task and metric": f"{facts.metric}; the epoch is selected by {selection}",
+        "task": _task_in_words(facts.task) if isinstance(facts, OpenedDataset) else "",
+        "metric": f"{facts.metric}; the epoch is selected by {selection}",
         "splits": card.splits,
         "licence": card.licence,
         "access": "in the package" if card.embedded else card.access,
@@ -143,6 +145,15 @@ def show_description(given: str, as_json: bool) -> None:
     if not card.embedded and root is None:
         sample = f"a small drawn data set in this format: i2moe-bench data sample {name} DIR"
         console.print(Padding(sample, (1, 0, 0, 2)))
+
+
+def _task_in_words(task: Task) -> str:
+    count = task.num_outputs
+    if isinstance(task, Regression):
+        return f"regression of {counted(count, 'value')}"
+    if isinstance(task, Multilabel):
+        return f"classification by {counted(count, 'label')}, of which a sample may have several"
+    return f"classification, {count} classes"
 
 
 def show_verification(given: str, root: Path | None, as_json: bool) -> bool:

@@ -80,3 +80,4 @@ def test_explain_names_classes_and_samples_as_they_are(ran):
 def test_describe_names_it_as_it_is(ran):
     described = CliRunner().invoke(main, ["data", "describe", str(ran[0])])
     assert "Of [red] and :smile:" in described.output
+    assert f"task: classification, {len(CLASSES)} classes" in described.output
