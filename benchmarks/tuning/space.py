@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    StrictFloat,
+    StrictInt,
+    ValidationError,
+    model_validator,
+)
 
 from i2moe_plugin.benchmarks.formats.tables import load_typed_yaml
 from i2moe_plugin.benchmarks.run.settings import resolve, yaml_number
@@ -31,10 +39,10 @@ class Range(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    low: int | float
-    high: int | float
+    low: StrictInt | StrictFloat
+    high: StrictInt | StrictFloat
     log: bool = False
-    step: int | float | None = None
+    step: StrictInt | StrictFloat | None = None
 
     @model_validator(mode="after")
     def _sound(self) -> Range:
@@ -52,6 +60,14 @@ class Range(BaseModel):
     def whole(self) -> bool:
         """Whether its numbers are whole."""
         return isinstance(self.low, int) and isinstance(self.high, int)
+
+    @property
+    def probes(self) -> tuple[int | float, ...]:
+        """Its ends, and a number between them that is not whole where it has such numbers."""
+        if self.whole:
+            return (self.low, self.high)
+        inner = math.nextafter(self.low, self.high) if self.step is None else self.low + self.step
+        return (self.low, self.high, inner) if inner < self.high else (self.low, self.high)
 
 
 #: By setting: a range, or choices.
@@ -106,7 +122,7 @@ def space_of(space: Space, method: str, given: Mapping[str, Any]) -> Space:
 
 
 def check_space(space: Space, dataset: str, fusion: str, given: Mapping[str, Any]) -> None:
-    """Check that every end of a range and every choice can be used.
+    """Check that the ends of a range, what lies between them, and every choice can be used.
 
     Args:
         space: what is declared.
@@ -118,10 +134,11 @@ def check_space(space: Space, dataset: str, fusion: str, given: Mapping[str, Any
     """
     problems: dict[str, None] = {}
     for key, entry in space.items():
-        ends = [entry.low, entry.high] if isinstance(entry, Range) else entry
-        for value in ends:
+        for value in entry.probes if isinstance(entry, Range) else entry:
             try:
-                resolve(dataset, fusion, {**given, key: value})
+                devices = resolve(dataset, fusion, {**given, key: value})[0].devices
+                if devices > 1:
+                    raise ConfigError(f"devices={devices}: a trial is trained on one device alone.")
             except ConfigError as error:
                 problems |= dict.fromkeys(f"space: {problem}" for problem in error.problems)
     if problems:

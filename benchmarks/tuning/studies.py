@@ -98,7 +98,9 @@ class Studies:
             yield
         except (SQLAlchemyError, errors.StorageInternalError, RuntimeError, KeyError) as error:
             reason = " ".join(str(error.__cause__ or error).split())
+            full = "disk is full" in reason
+            advice = "Free some space" if full else "Move it away, for a search that starts anew"
             raise RunError(
                 f"{self.path} cannot be used as the file of a search: {reason.removesuffix('.')}. "
-                "Free some space, or choose another folder with --out."
+                f"{advice}, or choose another folder with --out."
             ) from error

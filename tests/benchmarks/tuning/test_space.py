@@ -60,6 +60,7 @@ def test_a_space_is_what_its_file_says(tmp_path):
         ("lr: {low: 0.1, high: 1, base: 2}", "lr.base"),
         ("lr: {low: 0.1}", "lr.high"),
         ("lr: {low: .nan, high: 1}", "lr.low"),
+        ("lr: {low: true, high: 2}", "lr.low"),
         ("lr: [0.1]", "at least two choices"),
         ("lr: [0.1, 0.1]", "twice"),
         ("lr: [[1], [2]]", "plain values"),
@@ -80,6 +81,25 @@ def test_values_that_no_run_could_take_are_refused_before_a_search(tmp_path):
         assert words in str(caught.value)
     with pytest.raises(ConfigError, match="no space can be read"):
         load_space(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "given", "words"),
+    [
+        ("latent_dim: {low: 1, high: 128.0}", {}, "latent_dim=1.0000000000000002"),
+        ("batch_size: {low: 8.0, high: 16, step: 2.5}", {}, "batch_size=10.5"),
+        ("devices: [1, 2]", {}, "devices=2"),
+        ("lr: [0.1, 0.2]", {"devices": 2}, "one device alone"),
+    ],
+)
+def test_what_every_trial_would_fail_by_is_refused_before_a_search(tmp_path, text, given, words):
+    with pytest.raises(ConfigError, match=words):
+        check_space(load_space(write(tmp_path, text)), "htad", "lrtf", given)
+
+
+def test_a_range_of_an_integer_may_end_in_whole_floats_that_its_step_meets(tmp_path):
+    space = load_space(write(tmp_path, "latent_dim: {low: 32.0, high: 128.0, step: 32.0}"))
+    check_space(space, "htad", "lrtf", {})
 
 
 def test_settings_are_given_back_whole():

@@ -261,7 +261,7 @@ def test_a_file_that_holds_no_searches_is_named(tune, tmp_path):
     path = tmp_path / "runs/tuning/htad-concat.db"
     path.parent.mkdir(parents=True)
     path.write_text("by hand " * 1000)
-    with pytest.raises(RunError, match=r"htad-concat\.db cannot be used"):
+    with pytest.raises(RunError, match=r"htad-concat\.db cannot be used.*Move it away"):
         tune(trials=1)
 
 
