@@ -75,11 +75,16 @@ def multiplies_bfloat16() -> bool | None:
 
 
 def check_precision(settings: RunSettings) -> None:
-    """Refuse bfloat16 where the processor only emulates it, unless it is forced.
+    """Refuse float16 on a CPU, and bfloat16 where it only emulates it, unless that is forced.
 
     Raises:
         ConfigError: it is refused.
     """
+    if settings.precision == "16-mixed" and resolve_device(settings.device).type == "cpu":
+        raise ConfigError(
+            "precision=16-mixed is for GPUs: on a CPU, Lightning trains in bf16-mixed in its "
+            "place. Take bf16-mixed, 32 or auto."
+        )
     if settings.precision != "bf16-mixed" or settings.force_precision:
         return
     if resolve_device(settings.device).type == "cpu" and multiplies_bfloat16() is False:
@@ -88,6 +93,18 @@ def check_precision(settings: RunSettings) -> None:
             "arithmetic (avx512_bf16 or amx_bf16) and emulates it. Leave it out, or train so all "
             "the same with --force-precision."
         )
+
+
+def settings_to_predict(settings: RunSettings) -> RunSettings:
+    """Return the settings of a trained model as they can be here, where it only predicts.
+
+    bfloat16 that is emulated costs little in a single pass; float16, which a CPU does not have,
+    becomes float32.
+    """
+    changes: dict[str, Any] = {"force_precision": True}
+    if settings.precision == "16-mixed" and resolve_device(settings.device).type == "cpu":
+        changes["precision"] = "32"
+    return settings.model_copy(update=changes)
 
 
 def check_devices(settings: RunSettings) -> None:
@@ -139,7 +156,7 @@ def create_fabric(settings: RunSettings) -> Fabric:
     """Return Fabric on the settings' precision and device; in a rank, of all ranks' devices.
 
     Raises:
-        ConfigError: the device is not here, or only emulates the precision.
+        ConfigError: the device is not here, lacks the precision, or only emulates it.
     """
     device = resolve_device(settings.device)
     check_precision(settings)

@@ -23,6 +23,7 @@ from i2moe_plugin.benchmarks.run.environment import (
     cpu_threads,
     create_fabric,
     resolve_device,
+    settings_to_predict,
     training_threads,
 )
 from i2moe_plugin.benchmarks.run.execute import backbone_digest
@@ -155,7 +156,7 @@ class Predictor:
             metric="loss",
             seed=settings.seed,
             target_scale=saved.scale,
-            fabric=create_fabric(settings),
+            fabric=create_fabric(settings_to_predict(settings)),
         )
         return cls(saved, trainer, settings)
 

@@ -4,10 +4,14 @@ import pytest
 from click.testing import CliRunner
 
 from i2moe_plugin.benchmarks.cli import main
+from i2moe_plugin.benchmarks.datasets import open_dataset
 from i2moe_plugin.benchmarks.run import environment
 from i2moe_plugin.benchmarks.run.environment import check_precision, create_fabric
+from i2moe_plugin.benchmarks.run.execute import execute
+from i2moe_plugin.benchmarks.run.saved import SavedModel
 from i2moe_plugin.benchmarks.run.settings import RunSettings
 from i2moe_plugin.benchmarks.run.store import RunStore
+from i2moe_plugin.benchmarks.run.trained import Predictor
 from i2moe_plugin.errors import ConfigError
 
 PROCESSORS = {
@@ -47,6 +51,26 @@ def test_bfloat16_is_refused_where_it_is_emulated(processor, text, has):
             create_fabric(settings(precision="bf16-mixed"))
     else:
         check_precision(settings(precision="bf16-mixed"))
+
+
+@pytest.mark.parametrize("forced", [False, True])
+def test_float16_is_refused_on_a_cpu(forced):
+    with pytest.raises(ConfigError, match=r"16-mixed is for GPUs.*Take bf16-mixed, 32 or auto"):
+        create_fabric(settings(precision="16-mixed", force_precision=forced))
+
+
+@pytest.mark.parametrize(
+    ("trained", "used"), [("bf16-mixed", "bf16-mixed"), ("16-mixed", "32-true")]
+)
+def test_a_model_from_another_machine_predicts(processor, small_htad, tmp_path, trained, used):
+    """One that was trained where the precision is, read where it is not."""
+    data = open_dataset("htad", small_htad)
+    run = execute(settings(epochs=1, latent_dim=8), data, RunStore(tmp_path / "runs"))
+    processor("flags : fpu\n")
+    saved = SavedModel.of(run)
+    saved.record.settings["precision"] = trained
+    predictor = Predictor.load(saved, data.samples("test", "cpu"))
+    assert predictor.trainer.fabric._precision.precision == used
 
 
 def test_a_system_that_does_not_tell(tmp_path, monkeypatch):
