@@ -352,5 +352,8 @@ def _serve(
     except _Abandoned:
         return None
     except Exception as error:
+        if isinstance(error, RunError) and isinstance(error.__cause__, OSError):
+            # Of a disk, which may be another one than this command's.
+            error = RunError(f"on the worker {worker.address}: {error}")
         return pickle.dumps(portable(error))
     return None

@@ -23,6 +23,7 @@ from i2moe_plugin.benchmarks.grid.executors.dask import Dask, open_cluster
 from i2moe_plugin.benchmarks.grid.runner import GridRunner, open_cell
 from i2moe_plugin.benchmarks.grid.spec import load_suite
 from i2moe_plugin.benchmarks.regression.measuring import measure_grid
+from i2moe_plugin.benchmarks.run.files import write_text
 from i2moe_plugin.benchmarks.run.store import RunStore
 from i2moe_plugin.errors import ConfigError, DatasetError, RunError, UnknownNameError
 
@@ -88,6 +89,16 @@ def test_an_error_comes_here_and_stops_the_others(workers, tmp_path, error, expe
     assert len(run_all(workers, 2, lambda place, send: send(place))) == 2
     alive = tmp_path / "alive"
     wait_for(lambda: not alive.exists() or time.time() - os.path.getmtime(alive) > 1)
+
+
+def test_a_disk_that_a_worker_cannot_write_is_said_to_be_the_workers(workers, tmp_path):
+    (tmp_path / "file").touch()
+
+    def act(place, send):
+        write_text(tmp_path / "file/state", "")
+
+    with pytest.raises(RunError, match=r"on the worker tcp://.*: cannot write .*state: Not a dir"):
+        run_all(workers, 1, act)
 
 
 def test_the_task_of_a_killed_worker_is_done_elsewhere(workers, tmp_path):
