@@ -35,6 +35,11 @@ def cautions(table: Table) -> list[str]:
         if cells and baselines and cells[0].metrics[0] in HIGHER_IS_BETTER:
             found += _simple_is_better(cells, baselines)
     for cell in table.cells:
+        if cell.without_errors:
+            found.append(
+                f"No parts in bits of {_name(cell)}: of a single test sample, or group of them, no "
+                "error can be told. There must be 2."
+            )
         weights = cell.expert_weights()
         largest = max(weights, key=weights.__getitem__, default="")
         if len(weights) > 1 and weights[largest] >= COLLAPSED:

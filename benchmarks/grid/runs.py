@@ -27,7 +27,7 @@ from i2moe_plugin.benchmarks.statistics.sampling import (
 from i2moe_plugin.tasks import Task, task_from
 
 if TYPE_CHECKING:
-    from i2moe_plugin.interpretation import MeanParts
+    from i2moe_plugin.interpretation import MeanParts, Outputs
 
 State = Literal["waiting", "running", "finished", "failed", "skipped", "stopped"]
 
@@ -148,11 +148,18 @@ class CellRuns:
         """
         from i2moe_plugin.interpretation import evidence
 
-        outputs = [
-            run.interpretable() for run in one_split(self.runs.values()) if EVIDENCE in run.files
-        ]
-        outputs = [one for one in outputs if one.units > 1]  # a single one shows no error
+        outputs = [one for one in self._with_parts() if one.units > 1]  # a single one has no error
         return evidence(outputs) if outputs else []
+
+    @property
+    def without_errors(self) -> bool:
+        """Whether there are parts in bits, and a single test sample or group that shows them."""
+        known = self.settings.method == "evidence"
+        return known and any(one.units < 2 for one in self._with_parts())
+
+    def _with_parts(self) -> list[Outputs]:
+        runs = one_split(self.runs.values())
+        return [run.interpretable() for run in runs if EVIDENCE in run.files]
 
 
 @dataclass(frozen=True)

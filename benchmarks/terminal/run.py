@@ -27,7 +27,7 @@ from i2moe_plugin.benchmarks.terminal.output import plain_console
 from i2moe_plugin.benchmarks.terminal.tables import Table as RichTable
 from i2moe_plugin.benchmarks.terminal.tables import print_in_parts
 from i2moe_plugin.benchmarks.terminal.verbosity import quiet, verbose
-from i2moe_plugin.interpretation.mean_parts import DEFINITION
+from i2moe_plugin.interpretation.mean_parts import CLAIMED, DEFINITION, in_bits
 
 if TYPE_CHECKING:
     from i2moe_plugin.interpretation import MeanParts
@@ -100,23 +100,19 @@ def show_evidence(console: Console, found: Sequence[MeanParts]) -> None:
         runs = f"{one.runs} run{'s' * (one.runs != 1)}"
         title = (
             f"What carried the prediction{about}: bits, {DEFINITION} definition, mean over "
-            f"{one.tested} and {runs}; calibrated on {one.validation:,} validation "
-            "samples"
+            f"{one.tested} and {runs}; calibrated on {one.validated}"
         )
         table = RichTable(title=title, title_justify="left")
         table.add_column("part")
         table.add_column("bits ± error", justify="right", no_wrap=True)
         table.add_column("")
-        columns = one.parts, one.bits, one.errors, one.claimed, one.doubtful
-        for name, bits, error, claimed, doubtful in [
-            *zip(*columns, strict=True),
-            ("total", one.total, one.total_error, one.something, False),
-        ]:
+        names, values = (*one.parts, "total"), (*one.bits, one.total)
+        columns = names, values, (*one.errors, one.total_error), one.states
+        for name, bits, error, state in zip(*columns, strict=True):
             bar = "█" * max(0, round(20 * float(bits) / max(one.total, 1e-9)))
-            unclear = "doubtful" if doubtful else "not distinguishable from zero"
-            words = bar[:24] if claimed else unclear
-            value = f"{bits + 0.0:.3f} ± {error:.3f}"
-            style = "" if claimed else "dim"
+            words = bar[:24] if state == CLAIMED else state
+            value = f"{in_bits(bits)} ± {error:.3f}"
+            style = "" if state == CLAIMED else "dim"
             table.add_row(Text(without_controls(name)), value, words, style=style)
         console.print(table)
         for sentence in one.sentences():

@@ -17,6 +17,7 @@ from i2moe_plugin.benchmarks.run.trained import data_of
 from i2moe_plugin.benchmarks.statistics.information.batch import batch_estimate
 from i2moe_plugin.benchmarks.statistics.information.clustered import clustered
 from i2moe_plugin.benchmarks.statistics.information.decompositions import Decomposition
+from i2moe_plugin.errors import ConfigError
 from i2moe_plugin.interactions.experts import expert_names
 from i2moe_plugin.interpretation import (
     additive_projection,
@@ -98,16 +99,11 @@ def of_dataset(data: OpenedDataset, *, clusters: int = 20, seed: int = 0) -> Est
     all_labels = np.concatenate([labels[name] for name in SPLITS])
     by_clusters = clustered(every, all_labels, clusters=clusters, seed=seed)
     _keep(found, "clusters (CVX)", by_clusters)
-    _keep(
-        found,
-        "networks (BATCH)",
-        batch_estimate(
-            [one["train"] for one in plain],
-            labels["train"],
-            [one["test"] for one in plain],
-            seed=seed,
-        ),
-    )
+    train, test = ([one[name] for one in plain] for name in ("train", "test"))
+    try:
+        _keep(found, "networks (BATCH)", batch_estimate(train, labels["train"], test, seed=seed))
+    except ConfigError as error:  # too few test samples
+        found.missing["networks (BATCH)"] = str(error)
     count = len(all_labels)
     classes = data.task.num_outputs
     found.model["bits that counting alone invents in clusters"] = float(
@@ -133,7 +129,11 @@ def of_run(run: Run, root: str | None = None, *, seed: int = 0) -> Estimates:
     found.subject = run.name
     if EVIDENCE in run.files:
         outputs = run.interpretable()
-        for one in evidence(outputs):
+        if outputs.units < 2:
+            found.missing["evidence"] = (
+                "a single test sample, or group, shows no error of its parts"
+            )
+        for one in evidence(outputs) if outputs.units > 1 else ():
             name = f"evidence{f' of {one.output}' if one.output else ''}"
             found.parts[name] = ("additive", [float(bits) for bits in one.bits])
             found.errors[name] = [float(error) for error in one.errors]

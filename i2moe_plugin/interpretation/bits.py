@@ -19,7 +19,7 @@ from i2moe_plugin.errors import ConfigError
 from i2moe_plugin.interactions.experts import Expert, interaction_experts
 from i2moe_plugin.interactions.sets import standard_errors
 from i2moe_plugin.interpretation.local import find
-from i2moe_plugin.interpretation.mean_parts import Explained, MeanParts
+from i2moe_plugin.interpretation.mean_parts import CLAIMED, DOUBTFUL, Explained, MeanParts
 from i2moe_plugin.interpretation.outputs import Outputs, Probe
 from i2moe_plugin.tasks import Classification, Multilabel, Regression
 
@@ -108,7 +108,8 @@ def part_summary(
 
     Returns:
         A row for each group, output and part: ``group``, ``output``, ``part``, ``bits``, ``error``,
-        ``margin``, ``claimed``, ``doubtful``, ``samples``.
+        ``margin``, ``claimed``, ``doubtful``, ``state`` (what is to be said, in words) and
+        ``samples``.
 
     Raises:
         ConfigError: see :func:`evidence`.
@@ -124,9 +125,13 @@ def part_summary(
         if chosen[0].units < 2:
             continue
         for one in evidence(chosen):
-            columns = one.parts, one.bits, one.errors, one.margins, one.claimed, one.doubtful
-            values = [*zip(*columns, strict=True)]
-            values.append((TOTAL, one.total, one.total_error, 0.0, one.something, False))
+            columns = (
+                (*one.parts, TOTAL),
+                (*one.bits, one.total),
+                (*one.errors, one.total_error),
+                (*one.margins, 0.0),
+                one.states,
+            )
             rows += [
                 {
                     "group": group,
@@ -135,11 +140,12 @@ def part_summary(
                     "bits": float(bits),
                     "error": float(error),
                     "margin": float(margin),
-                    "claimed": sure,
-                    "doubtful": doubt,
+                    "claimed": state == CLAIMED,
+                    "doubtful": state == DOUBTFUL,
+                    "state": state,
                     "samples": len(places),
                 }
-                for part, bits, error, margin, sure, doubt in values
+                for part, bits, error, margin, state in zip(*columns, strict=True)
             ]
     return pd.DataFrame(rows)
 

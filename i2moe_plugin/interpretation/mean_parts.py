@@ -13,6 +13,10 @@ from i2moe_plugin.interpretation.outputs import ERRORS, Probe
 #: Bits that are shown as nothing, and not claimed however small their error is.
 NEGLIGIBLE = 0.0005
 DEFINITION = "additive"
+#: Below so many validation samples weights and choices are chance, and nothing is claimed.
+FEWEST_VALIDATION = 20
+CLAIMED, DOUBTFUL = "claimed", "doubtful"
+UNCLEAR = "not distinguishable from zero"
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,24 +86,52 @@ class MeanParts:
         return f"{self.samples:,} test samples{several}"
 
     @property
+    def validated(self) -> str:
+        """How many samples the calibration was fitted on, in words."""
+        return f"{self.validation:,} validation sample{'s' * (self.validation != 1)}"
+
+    @property
     def something(self) -> bool:
         """Whether anything beyond the prior is known."""
         return self.total > max(ERRORS * self.total_error, NEGLIGIBLE)
 
     @property
+    def worse(self) -> bool:
+        """Whether the prediction is worse than the prior."""
+        return self.total < -max(ERRORS * self.total_error, NEGLIGIBLE)
+
+    @property
+    def enough(self) -> bool:
+        """Whether there were validation samples enough to claim anything of a part."""
+        return self.validation >= FEWEST_VALIDATION
+
+    @property
     def claimed(self) -> tuple[bool, ...]:
-        """Whether each part can be told from zero; none can where nothing is known."""
+        """Whether each part is claimed; none is where nothing is known, or was hardly validated."""
         above = self.bits > ERRORS * self.errors + np.nan_to_num(self.margins)
         beyond = above | (self.bits < -ERRORS * self.errors)
         seen = beyond & (np.abs(self.bits) >= NEGLIGIBLE)
-        return tuple(bool(one) and self.something for one in seen)
+        return tuple(bool(one) and self.something and self.enough for one in seen)
 
     @property
     def doubtful(self) -> tuple[bool, ...]:
-        """Whether each part is beyond its errors, but not beyond its margin too."""
+        """Whether each part is beyond its errors, but not claimed: its margin is larger, say."""
         beyond = self.bits > np.maximum(ERRORS * self.errors, NEGLIGIBLE)
         pairs = zip(beyond, self.claimed, strict=True)
         return tuple(bool(one) and self.something and not sure for one, sure in pairs)
+
+    @property
+    def states(self) -> tuple[str, ...]:
+        """What is to be said of each part, and last of the total."""
+        margins = np.append(ERRORS * self.errors, ERRORS * self.total_error)
+        beyond = np.abs([*self.bits, self.total]) > np.maximum(margins, NEGLIGIBLE)
+        states = [UNCLEAR if not one else "not claimed" for one in beyond]
+        for place, (sure, doubt) in enumerate(zip(self.claimed, self.doubtful, strict=True)):
+            states[place] = CLAIMED if sure else DOUBTFUL if doubt else states[place]
+        states[-1] = (
+            CLAIMED if self.something else "worse than the prior" if self.worse else UNCLEAR
+        )
+        return tuple(states)
 
     @property
     def ranking(self) -> tuple[int, ...]:
@@ -148,14 +180,25 @@ class MeanParts:
         """Say what may be claimed, and what may not, for people."""
         about = f"{self.output}: " if self.output else ""
         if not self.something:
-            return [
+            nothing = (
                 f"{about}Nothing is known beyond the {_prior(self)}: "
-                f"{_with_error(self.total, self.total_error)} in all."
+                f"{_with_error(self.total, self.total_error)} in all"
+            )
+            if not self.worse:
+                return [f"{nothing}."]
+            return [
+                f"{nothing}, worse than the {_prior(self)} alone: test data are not as the "
+                f"{self.validated} are, or these are too few. No part means anything."
             ]
         said = [
             f"{about}{_with_error(self.total, self.total_error)} beyond the {_prior(self)}, over "
             f"{self.tested}."
         ]
+        if not self.enough:
+            said.append(
+                f"No part is claimed: weights and choices were made on {self.validated}, and of "
+                f"fewer than {FEWEST_VALIDATION} they are chance."
+            )
         ranked = [f"{self.parts[k]} {self.bits[k]:.3f}" for k in self.ranking]
         if ranked:
             said.append(f"Claimed, largest first: {', '.join(ranked)} bit.")
@@ -172,15 +215,18 @@ class MeanParts:
         doubts = [
             f"{self.parts[k]} {self.bits[k]:.3f} (by {self.margins[k]:.3f})"
             for k, doubt in enumerate(self.doubtful)
-            if doubt
+            if doubt and self.enough
         ]
         if doubts:
             said.append(
                 f"Doubtful: {', '.join(doubts)} bit: the models that they are measured against may "
                 "learn so much more from more data, and the parts shrink by it."
             )
-        states = zip(self.parts, self.claimed, self.doubtful, strict=True)
-        unclear = [name for name, sure, doubt in states if not (sure or doubt)]
+        unclear = [
+            part
+            for part, state in zip(self.parts, self.states[:-1], strict=True)
+            if state == UNCLEAR
+        ]
         if unclear:
             said.append(f"Not distinguishable from zero: {', '.join(unclear)}.")
         said += [
@@ -189,19 +235,30 @@ class MeanParts:
             for one in self.ahead
         ]
         said.append(
-            f"Redundancy is {self.bits[-1]:.3f} bit by the {DEFINITION} definition and "
-            f"{self.redundancy_most:.3f} by the minimum rule{_between(self)}."
+            f"Redundancy is {in_bits(self.bits[-1])} bit by the {DEFINITION} definition and "
+            f"{in_bits(self.redundancy_most)} by the minimum rule{_between(self)}."
         )
         if self.explained is not None:
             one = self.explained
             pairs = zip(self.parts, one.parts, one.errors, strict=True)
             parts = ", ".join(
-                f"{name} {round(value, 3) + 0.0:.3f} ± {error:.3f}" for name, value, error in pairs
+                f"{name} {in_bits(value)} ± {error:.3f}" for name, value, error in pairs
             )
             said.append(
                 f"R^2 about the training mean is {one.total:.3f} ± {one.total_error:.3f}: {parts}."
             )
+            if self.bits[-2] > max(ERRORS * self.errors[-2], NEGLIGIBLE):
+                said.append(self._synergy_of_real_values(one))
         return said
+
+    def _synergy_of_real_values(self, one: Explained) -> str:
+        """Say how synergy in bits is to be read where values are real."""
+        shown = one.parts[-2] > ERRORS * one.errors[-2]
+        return (
+            "Bits of real values count as synergy that effects which only add up are seen the more "
+            "precisely the more of them are known; R^2 does not"
+            + (": go by its synergy." if shown else ", and its synergy shows no interaction here.")
+        )
 
     def _r_squared(self) -> dict[str, Any] | None:
         one = self.explained
@@ -235,4 +292,13 @@ def _prior(one: MeanParts) -> str:
 
 
 def _with_error(bits: float, error: float) -> str:
-    return f"{bits:.3f} ± {error:.3f} bit"
+    return f"{in_bits(bits)} ± {error:.3f} bit"
+
+
+def in_bits(value: float) -> str:
+    """Write bits with three decimals.
+
+    >>> in_bits(-0.0001)
+    '0.000'
+    """
+    return f"{round(float(value), 3) + 0.0:.3f}"

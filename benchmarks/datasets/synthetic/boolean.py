@@ -12,6 +12,7 @@ from i2moe_plugin.benchmarks.datasets.synthetic.drawn import (
     Array,
     Drawn,
     Truth,
+    amount_problem,
     check,
     drawn,
     flipped,
@@ -68,6 +69,8 @@ class Boolean:
             {
                 **size_problem(self.samples),
                 f"dim must be at least 1, not {self.dim}.": self.dim < 1,
+                # A rotation has dim x dim numbers.
+                **amount_problem(max(self.samples, self.dim), 2 * self.dim),
                 **share_problem("label_noise", self.label_noise),
                 **share_problem("feature_noise", self.feature_noise),
             }

@@ -133,11 +133,15 @@ def truth_of(name: str, options: Mapping[str, Any]) -> Truth:
 
 def _generator(name: str, options: Mapping[str, Any]) -> tuple[Generator, int]:
     """The generator with these settings of a data set, and the seed."""
-    given = {key: value for key, value in options.items() if value is not None}
+    given = _given(options)
     seed = int(given.pop("seed", 0))
     if "dims" in given:
         given["dims"] = tuple(given["dims"])
     return generator(name.removeprefix(PREFIX), **given), seed
+
+
+def _given(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in options.items() if value is not None}
 
 
 def _contents(folder: DataFolder, options: Mapping[str, Any]) -> Contents:
@@ -148,14 +152,19 @@ def _contents(folder: DataFolder, options: Mapping[str, Any]) -> Contents:
     splits = folder.split({name: drawn.splits[name] for name in SPLITS}, ids, classes=drawn.labels)
     arrays = dict(zip(names, drawn.modalities, strict=True))
     data = Packaged(Path(folder.name), arrays, drawn.labels, CLASSES, splits)
+    stated = f"i2moe-bench data describe {folder.name}"
+    plain = generator(folder.name.removeprefix(PREFIX), samples=options["samples"])
+    if seed or made != plain:  # what is described is the truth of the defaults
+        stated = (
+            f"of these settings by i2moe_plugin.benchmarks.datasets.synthetic.dataset.truth_of("
+            f"{folder.name!r}, {_given(options)!r}); of the default ones by {stated}"
+        )
     digest = hashlib.sha256(f"{made!r}, seed {seed}".encode())
     for values in (*drawn.modalities, drawn.labels):
         digest.update(values.tobytes())
     return data.contents(
         *(feature_modality(data, name) for name in names),
-        notes=(
-            f"Drawn data whose interactions are known: i2moe-bench data describe {folder.name}.",
-        ),
+        notes=(f"Drawn data whose interactions are known: {stated}.",),
         decisive=lambda: {"drawn": digest.hexdigest()},
     )
 
@@ -169,7 +178,8 @@ def _facts(truth: Truth) -> dict[str, str]:
         pairs = zip(names, values, strict=True)
         return ", ".join(f"{name} {value + 0.0:.3f}" for name, value in pairs)
 
-    facts = {f"truth in bits ({parts.definition})": words(parts.parts)}
+    facts = {"truth": "of the default settings above"}
+    facts |= {f"truth in bits ({parts.definition})": words(parts.parts)}
     for reading in truth.readings:
         facts[f"truth in bits ({reading.definition})"] = words(reading.parts)
     facts["how it is known"] = f"{truth.how}; off by about {truth.error:.3g} bit"

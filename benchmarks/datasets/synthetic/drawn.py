@@ -17,6 +17,8 @@ Array = NDArray[Any]
 #: Shares of the test and of the validation split; the rest is for training.
 HELD_OUT = 0.15
 FEWEST_SAMPLES = 40
+#: Numbers of 8 bytes that may be drawn: more are asked for by mistake, and would fill the memory.
+MOST_NUMBERS = 10**9
 
 
 @dataclass(frozen=True)
@@ -125,4 +127,12 @@ def size_problem(samples: int, positives: float = 0.5) -> dict[str, bool]:
         f"need at least {FEWEST_SAMPLES // 2} of each.": (
             samples >= FEWEST_SAMPLES and few < FEWEST_SAMPLES / 2
         ),
+    }
+
+
+def amount_problem(samples: int, numbers: int) -> dict[str, bool]:
+    """More numbers than a data set may have: so many of each sample."""
+    return {
+        f"{samples:,} samples of {numbers:,} numbers are more than the {MOST_NUMBERS:,} that are "
+        "drawn at most: ask for fewer samples or dimensions.": samples * numbers > MOST_NUMBERS
     }

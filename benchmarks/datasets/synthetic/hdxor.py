@@ -18,6 +18,7 @@ from i2moe_plugin.benchmarks.datasets.synthetic.drawn import (
     Array,
     Drawn,
     Truth,
+    amount_problem,
     check,
     drawn,
     flipped,
@@ -85,6 +86,7 @@ class HDXOR:
         check(
             {
                 **size_problem(self.samples, self.positives),
+                **amount_problem(self.samples, self.modalities * LATENT + sum(widths)),
                 **share_problem("label_noise", self.label_noise),
                 f"dims must be {self.modalities} positive numbers, not {list(widths)}.": (
                     len(widths) != self.modalities or min(widths) < 1

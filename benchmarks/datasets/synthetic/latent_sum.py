@@ -20,6 +20,7 @@ from i2moe_plugin.benchmarks.datasets.synthetic.drawn import (
     Array,
     Drawn,
     Truth,
+    amount_problem,
     check,
     drawn,
     flipped,
@@ -114,6 +115,7 @@ class LatentSum:
         check(
             {
                 **size_problem(self.samples),
+                **amount_problem(self.samples, len(SETTINGS[self.setting]) * self.dim),
                 **share_problem("label_noise", self.label_noise),
                 f"dim must be at least {LATENT}, so that a projection shows its latent, not "
                 f"{self.dim}.": self.dim < LATENT,

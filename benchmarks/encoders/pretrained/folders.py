@@ -168,7 +168,7 @@ def check_folder(path: Path, kind: Kind, name: str = "") -> ModelFolder:
         problems.append("tokenizer.json is missing")
     weights = _weights(path, problems)
     if problems:
-        raise DatasetError(f"{path} cannot be used as a {kind} model:\n{listed(problems)}")
+        raise DatasetError(f"{path} cannot be used as a model of {kind}s:\n{listed(problems)}")
     described = sorted(p for p in path.iterdir() if p.suffix in (".json", ".txt") and p.is_file())
     large = [p.name for p in described if p.stat().st_size > LARGEST_TEXT]
     if large:

@@ -118,6 +118,7 @@ def load_network(model: ModelFolder, tower: str) -> nn.Module:
                 local_files_only=True,
                 trust_remote_code=False,
                 use_safetensors=True,
+                ignore_mismatched_sizes=True,  # they are refused below, by name
                 output_loading_info=True,
             )
     except Exception as error:  # transformers raises nearly anything
@@ -131,7 +132,10 @@ def load_network(model: ModelFolder, tower: str) -> nn.Module:
         for key in found["missing_keys"]
         if key.startswith(prefix) and not any(part in key for part in UNUSED)
     )
-    lost += sorted(str(key) for key in found["mismatched_keys"])
+    lost += sorted(
+        f"{key} ({list(there)}, not {list(wanted)})"
+        for key, there, wanted in found["mismatched_keys"]
+    )
     if lost:
         raise DatasetError(
             f"{model.path}: its weights are not those of the {model.config.get('model_type')} that "

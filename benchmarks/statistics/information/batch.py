@@ -73,10 +73,14 @@ def batch_estimate(
         Means over batches of the test samples; parts below 0 are given as 0.
 
     Raises:
-        ConfigError: not two modalities.
+        ConfigError: not two modalities, or a single test sample.
     """
     if len(train) != 2 or len(test) != 2:
         raise ConfigError(f"BATCH decomposes 2 modalities, not {len(train)}.")
+    if len(test[0]) < 2:
+        raise ConfigError(
+            f"BATCH aligns test samples with each other: there must be 2, not {len(test[0])}."
+        )
     chosen = settings or BatchSettings()
     x = [_flat(part) for part in train]
     y = torch.as_tensor(np.asarray(labels), dtype=torch.int64)
@@ -91,11 +95,14 @@ def batch_estimate(
     shown = [_flat(part) for part in test]
     bits = []
     with torch.no_grad():
-        for rows in torch.arange(len(shown[0])).split(chosen.batch_size):
-            if len(rows) > 1:
-                batch = [part[rows] for part in shown]
-                bits.append(_bits(aligned, known, batch, chosen) * len(rows))
-        mean = torch.stack(bits).sum(0) / len(shown[0]) / LN2
+        # A single sample that is left over cannot be aligned: it is in no batch, and not counted.
+        batches = [
+            one for one in torch.arange(len(shown[0])).split(chosen.batch_size) if len(one) > 1
+        ]
+        for rows in batches:
+            batch = [part[rows] for part in shown]
+            bits.append(_bits(aligned, known, batch, chosen) * len(rows))
+        mean = torch.stack(bits).sum(0) / sum(map(len, batches)) / LN2
     first, second, together, least = (float(value) for value in mean)
     redundancy = first + second - least
     unique = (max(0.0, first - redundancy), max(0.0, second - redundancy))

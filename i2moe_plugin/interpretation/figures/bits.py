@@ -14,13 +14,14 @@ from i2moe_plugin.interpretation.figures.drawing import (
     plain_text,
     with_alt,
 )
+from i2moe_plugin.interpretation.mean_parts import in_bits
 from i2moe_plugin.interpretation.outputs import ERRORS
 
 
 def parts(frame: pd.DataFrame, title: str = "What carried the prediction") -> go.Figure:
     """Draw stacked bars of mean parts, one a group and predicted thing, with intervals.
 
-    A bar that is only an outline is not claimed: it is not distinguishable from zero, or doubtful;
+    A bar that is only an outline is not claimed, such as one not distinguishable from zero;
     the interval is two standard errors to each side; the diamond is the total.
 
     Args:
@@ -65,10 +66,9 @@ def parts(frame: pd.DataFrame, title: str = "What carried the prediction") -> go
     figure.update_layout(barmode="relative")
     figure.update_xaxes(title="bits (mean over test samples, ± 2 standard errors)")
     figure.update_yaxes(autorange="reversed", showgrid=False)
-    unclear = " (not distinguishable from zero)"
     told = [
-        f"{row.bar}, {row.part}: {row.bits:.3f} ± {row.error:.3f}"
-        f"{' (doubtful)' if row.doubtful else unclear if not row.claimed else ''}"
-        for row in frame.itertuples()
+        f"{row.bar}, {row.part}: {row.said} ± {row.error:.3f}"
+        f"{'' if row.claimed else f' ({row.state})'}"
+        for row in frame.assign(said=frame["bits"].map(in_bits)).itertuples()
     ]
     return with_alt(figure, "Parts of the prediction in bits. " + "; ".join(told) + ".")

@@ -86,3 +86,36 @@ def test_the_command_prints_what_was_estimated(runs):
     bad = CliRunner().invoke(main, ["interactions", "htda"])
     assert bad.exit_code == 1
     assert "htad" in bad.output
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_a_single_test_sample_says_what_it_cannot_tell(tmp_path, rows):
+    """One shows no error, and aligns with no other; the model is looked at all the same."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(2, size=80)
+    splits = ["train"] * 40 + ["valid"] * (40 - rows) + ["test"] * rows
+    lines = [
+        f"{y + rng.normal()},{rng.normal()},{y},{one}"
+        for y, one in zip(labels, splits, strict=True)
+    ]
+    (tmp_path / "rows.csv").write_text("a,b,y,split\n" + "\n".join(lines), encoding="utf-8")
+    (tmp_path / "dataset.yaml").write_text(
+        "name: few\ntask: classification\nmodalities:\n"
+        "  a: {file: rows.csv, columns: [a], kind: features}\n"
+        "  b: {file: rows.csv, columns: [b], kind: features}\n"
+        "target: {file: rows.csv, column: y}\nsplit: {file: rows.csv, column: split}\n",
+        encoding="utf-8",
+    )
+    told = f"run --method evidence --no-vanilla --fusion concat --epochs 1 --seeds 1 --jobs 1 \
+        --device cpu --dataset {tmp_path} --out {tmp_path / 'runs'} --json"
+    done = CliRunner().invoke(main, told.split())
+    assert done.exit_code == 0, done.output
+    run = json.loads(done.stdout)
+    assert ("evidence" in run["evidence"]) is (rows > 1)
+    assert ("No parts in bits of evidence" in " ".join(run["cautions"])) is (rows == 1)
+    (found,) = RunStore(tmp_path / "runs")
+    estimates = of_run(found)
+    missing = {"networks (BATCH)", "evidence"}
+    assert missing & set(estimates.missing) == (missing if rows == 1 else set())
+    assert missing & set(estimates.parts) == (set() if rows == 1 else missing)
+    assert "InterSHAP" in estimates.model

@@ -132,6 +132,82 @@ def test_what_is_worse_than_the_prior_is_said():
     assert "Below zero: redundancy -0.500 bit" in " ".join(one.sentences())
 
 
+def test_no_state_says_of_what_is_far_from_zero_that_it_is_not():
+    known = interpret.evidence(drawn(strength=(0.0, 0.0, 0.0, 4.0), seed=1))[0]
+    assert known.states[2] == known.states[-1] == "claimed"
+    one = replace(known, bits=np.array([-1.0, 0.0, -3.0, 0.0]), errors=np.full(4, 0.1), total=-4.0)
+    unclear = "not distinguishable from zero"
+    assert one.states == ("not claimed", unclear, "not claimed", unclear, "worse than the prior")
+    (said,) = one.sentences()
+    assert "Nothing is known" in said
+    assert "worse than the classes' shares alone" in said
+    about = replace(one, total=0.0, total_error=0.1)
+    assert about.states[-1] == unclear
+    assert about.states[0] == "not claimed"
+    assert "worse" not in about.sentences()[0]
+
+
+@pytest.mark.parametrize("validation", [1, 19, 20])
+def test_nothing_is_claimed_that_was_hardly_validated(validation):
+    known = interpret.evidence(drawn(strength=(0.0, 0.0, 0.0, 4.0), seed=1))[0]
+    one = replace(known, validation=validation)
+    few, said = validation < 20, " ".join(one.sentences())
+    assert one.ranking == (() if few else (2,))
+    assert one.states[2] == ("doubtful" if few else "claimed")
+    assert one.something, "the total is measured on test data"
+    assert ("No part is claimed" in said) is few
+    assert ("1 validation sample," in said) is (validation == 1)
+
+
+def test_a_sum_of_two_effects_is_not_left_as_an_interaction():
+    """In bits a sum of real values has synergy: together its terms leave hardly anything open."""
+    rng = np.random.default_rng(0)
+    task, models = Regression(1), []
+
+    def split(count, product):
+        x = rng.normal(size=(count, 2, 1))
+        y = x.prod(1) if product else x.sum(1)
+        alone = np.zeros((count, 3, 1)) if product else np.stack([x[:, 0], x[:, 1], y], 1)
+        models = np.concatenate([alone, alone, y[:, None], y[:, None]], 1)
+        return y, models + 0.1 * rng.normal(size=models.shape)
+
+    for product in (False, True):
+        valid, outputs = split(2000, product)
+        fitted = Fitted.fit(MEMBERS, task, outputs, valid, target_totals(task, valid), 2000)
+        target, models = split(2000, product)
+        (one,) = interpret.evidence(
+            interpret.Outputs(
+                task=task,
+                prediction=fitted.predict(models),
+                target=target,
+                sample_id=np.arange(2000).astype(str),
+                class_names=("y",),
+                modalities=("audio", "video"),
+                model_outputs=models,
+                fitted=fitted,
+            )
+        )
+        assert one.bits[2] > 1, "both are much of a gain in bits"
+        assert bool(one.explained.parts[2] > 0.5) is product
+        assert "effects which only add up" in " ".join(one.sentences())
+        for synergy, error, shown in ((0.01, 0.01, False), (0.03, 0.01, True)):
+            parts, errors = np.array([0.4, 0.4, synergy, 0.0]), np.full(4, error)
+            explained = replace(one.explained, parts=parts, errors=errors)
+            said = replace(one, explained=explained).sentences()[-1]
+            assert said.endswith("go by its synergy." if shown else "shows no interaction here.")
+        nothing = replace(one, bits=np.array([1.0, 1.0, 0.0, 0.0]))
+        assert "only add up" not in " ".join(nothing.sentences())
+
+
+def test_a_part_of_minus_nothing_is_nothing():
+    one = replace(
+        interpret.evidence(drawn(strength=(0.0, 0.0, 0.0, 4.0), seed=1))[0],
+        bits=np.array([0.0, 0.0, 1.0, -1e-5]),
+        redundancy_most=-1e-5,
+    )
+    assert "-0.000" not in " ".join(one.sentences())
+
+
 def test_what_models_may_still_learn_is_not_claimed():
     plain = interpret.evidence(drawn(strength=(3.0, 0.0, 3.0, 4.0), seed=1))[0]
     assert np.isnan(plain.margins).all(), "nothing is known of training"

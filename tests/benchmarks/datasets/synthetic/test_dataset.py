@@ -86,3 +86,32 @@ def test_the_number_of_modalities_is_the_sets_own_setting():
     settings, _ = resolve("synthetic:hdxor-synergy", "concat", given)
     data = open_dataset(settings.dataset, **settings.data_settings)
     assert data.modalities == ("x1", "x2", "x3")
+
+
+def test_the_note_leads_to_the_truth_of_the_settings_that_were_drawn():
+    """The description is of the defaults: of other settings its bits are wrong."""
+    name = "synthetic:bool-xor"
+    (plain,) = open_dataset(name, samples=400).notes
+    assert plain.endswith(f"are known: i2moe-bench data describe {name}.")
+    (note,) = open_dataset(name, samples=400, label_noise=0.2).notes
+    assert "of the default ones by i2moe-bench data describe" in note
+    call = note[note.index("truth_of(") : note.index("; of the default")]
+    found = eval(call, {"truth_of": truth_of})
+    assert found.parts.synergy == pytest.approx(1 - 0.7219, abs=1e-3)  # 1 - H(0.2)
+    assert "of these settings" in open_dataset(name, samples=400, seed=1).notes[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("bool-xor", {"samples": 10**10}),
+        ("bool-xor", {"dim": 10**5}),
+        ("hdxor-synergy", {"samples": 10**8}),
+        ("hdxor-synergy", {"dims": [10**9, 3]}),
+        ("ring", {"samples": 10**8}),
+        ("pid-mix1", {"dim": 10**8}),
+    ],
+)
+def test_what_would_fill_the_memory_is_refused_before_it_is_drawn(name, options):
+    with pytest.raises(ConfigError, match="ask for fewer samples or dimensions"):
+        open_dataset(f"synthetic:{name}", **options)

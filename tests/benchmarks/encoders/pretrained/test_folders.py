@@ -197,8 +197,9 @@ def test_all_problems_are_named_at_once(text_copy):
 )
 def test_weights_of_another_model(change, text_copy):
     change(text_copy)
-    with pytest.raises(DatasetError, match=r"weights|loaded"):
+    with pytest.raises(DatasetError, match="its weights are not those of the bert") as error:
         load_network(look(text_copy), "text_model")
+    assert "  - " in str(error.value), "the weights are named"
 
 
 def test_a_kind_of_model_that_transformers_does_not_know(text_copy):

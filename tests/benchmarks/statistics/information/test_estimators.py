@@ -76,6 +76,19 @@ def test_batch_estimates_come_close(name, parts):
     assert found == batch_estimate(train, labels[:640], test, settings=settings)
 
 
+def test_a_sample_that_is_left_over_is_not_counted():
+    """It has no other to be aligned with; counted as nothing it would make every part smaller."""
+    modalities, labels = corners(GATES["first"], 64)
+    settings = BatchSettings(epochs=1, alignment_epochs=1, batch_size=8)
+    estimates = [
+        batch_estimate(modalities, labels, [x[:count] for x in modalities], settings=settings)
+        for count in (8, 9)
+    ]
+    assert estimates[0] == estimates[1]
+    with pytest.raises(ConfigError, match="there must be 2, not 1"):
+        batch_estimate(modalities, labels, [x[:1] for x in modalities], settings=settings)
+
+
 def test_three_modalities_are_refused():
     three = [np.zeros((4, 1))] * 3
     with pytest.raises(ConfigError, match="2 modalities, not 3"):
