@@ -3,6 +3,7 @@
 import gc
 import json
 import os
+import random
 import sys
 import tempfile
 from collections.abc import Callable, Generator, Iterator
@@ -89,6 +90,8 @@ def _same_start() -> Iterator[None]:
     """Every test starts from one seed and leaves backbones and plugins as they were."""
     before, plugins = dict(backbones._entries), dict(registry._loaded)
     torch.manual_seed(0)
+    np.random.seed(0)  # noqa: NPY002 -- libraries that tests compare with draw from it
+    random.seed(0)
     yield
     backbones._entries.clear()
     backbones._entries.update(before)
