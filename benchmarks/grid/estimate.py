@@ -16,7 +16,7 @@ from i2moe_plugin.benchmarks.grid.runner import GridRunner
 from i2moe_plugin.benchmarks.grid.runs import Attempt, CellRuns
 from i2moe_plugin.benchmarks.run.cost import RunCost, measure_cost
 from i2moe_plugin.benchmarks.run.memory import free_memory
-from i2moe_plugin.errors import I2MoEError
+from i2moe_plugin.errors import I2MoEError, counted
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def estimate(runner: GridRunner, grid: Grid) -> Estimate:
     notes = []
     if untold:
         notes.append(
-            f"{untold} runs are not in time, memory and disk: nothing can be told of them."
+            f"{counted(untold, 'run')} not in time, memory and disk: nothing can be told of them."
         )
     if any(one.cost and one.cell.settings.patience for one in found):
         notes.append("with patience runs may stop earlier: time is at most this.")

@@ -377,5 +377,8 @@ def _fill_defaults(record: dict[str, Any]) -> None:
 
 
 def _problem(item: Any) -> str:
-    where = ".".join(map(str, item["loc"]))
+    place = list(map(str, item["loc"]))
+    if len(place) > 1:  # as --set names it
+        place[0] = place[0].removesuffix("_settings")
+    where = ".".join(place)
     return f"{where}={item['input']!r} cannot be used: {item['msg'].lower()}."

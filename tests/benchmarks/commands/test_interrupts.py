@@ -77,6 +77,14 @@ def test_a_signal_ends_with_a_sentence_and_leaves_no_process(
     assert not any(RunStore(tmp_path / "runs").unfinished().values())  # every lock is let go
 
 
+@pytest.fixture
+def ctrl_c():
+    """Python's own answer to Ctrl-C, which a shell has what runs in its background ignore."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 class Deleted:
     """What happens in its finaliser is dropped by Python."""
 
@@ -91,7 +99,7 @@ class Deleted:
 @pytest.mark.parametrize(
     ("number", "name"), [(signal.SIGTERM, "_Terminated"), (signal.SIGINT, "KeyboardInterrupt")]
 )
-def test_a_signal_that_is_lost_is_raised_again(number, name):
+def test_a_signal_that_is_lost_is_raised_again(number, name, ctrl_c):
     """Loaders with workers of their own spend their time in forks and finalisers."""
     left = [3]
 

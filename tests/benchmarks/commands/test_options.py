@@ -111,6 +111,7 @@ def test_a_short_form_is_the_setting(monkeypatch, short, long):
         (["--lr", "fast"], 2, "'--lr'"),
         (["--plan", "quickest"], 2, "'--plan'"),
         (["--lr", "-1"], 1, "lr=-1.0 cannot be used"),
+        (["--set", "evidence.joint=0"], 1, " evidence.joint=0 cannot be used"),
         (["--lr", "0.1", "--set", "lr=0.2"], 1, "--lr and --set lr are the same; give one."),
         (["--set", "lr=0.1", "--set", "lr=0.1"], 1, "--set lr is given twice"),
         (["--no-vanilla", "--method", "vanilla"], 2, "--no-vanilla leaves out"),

@@ -116,7 +116,7 @@ def test_a_cell_that_takes_half_of_the_free_memory_is_not_timed(tmp_path, small_
     little = told(600_000_000)
     assert [cell["run"] for cell in little["cells"]] == [None] * len(enough["cells"])
     assert all("more than 0.3 GB, half of the memory" in c["reasons"][0] for c in little["cells"])
-    assert "runs are not in time" in little["notes"][0]
+    assert " not in time, memory and disk" in little["notes"][0]
 
 
 def test_a_slow_step_is_taken_once(small_htad, monkeypatch):
