@@ -8,6 +8,7 @@ import numpy as np
 
 from i2moe_plugin.attribution.names import MIXTURE
 from i2moe_plugin.benchmarks.attribution.intervals import in_words, share
+from i2moe_plugin.errors import counted
 from i2moe_plugin.interpretation import Outputs
 from i2moe_plugin.tasks import Classification
 
@@ -38,7 +39,7 @@ def headline(record: dict[str, Any], explainer: str = "") -> str:
 def samples_in_words(record: dict[str, Any]) -> str:
     """Say how many test samples a study is of."""
     count = len(record["samples"])
-    return f"{count} test sample{'s' * (count != 1)}"
+    return counted(count, "test sample")
 
 
 def at_chance(outputs: Outputs) -> str:

@@ -12,6 +12,7 @@ from i2moe_plugin.benchmarks.data.splits import OWN_SPLIT
 from i2moe_plugin.benchmarks.grid import USUAL_FUSION
 from i2moe_plugin.benchmarks.run.recipes import TUNED, check_fits, read_recipe, tuned_recipe
 from i2moe_plugin.benchmarks.run.settings import RunSettings, resolve
+from i2moe_plugin.errors import counted
 
 #: Stands for every metric of a task.
 ALL = "all"
@@ -114,7 +115,7 @@ class Grid:
         '3 splits and 2 seeds'
         """
         count = len(self.seeds)
-        seeds = f"{count} seed{'s' * (count != 1)}"
+        seeds = counted(count, "seed")
         return seeds if self.splits == (OWN_SPLIT,) else f"{len(self.splits)} splits and {seeds}"
 
 

@@ -10,6 +10,7 @@ from i2moe_plugin.benchmarks.run.files import write_text
 from i2moe_plugin.benchmarks.terminal.output import plain_console
 from i2moe_plugin.benchmarks.terminal.tables import Table
 from i2moe_plugin.benchmarks.truth.audit import Audit
+from i2moe_plugin.errors import counted
 
 COLUMNS = ("", "score %", "first", "invented", "rank", "shares", "bits", "SHAP %")
 WIDTHS = (10, 5, 8, 5, 6, 5, 11)
@@ -18,7 +19,7 @@ WIDTHS = (10, 5, 8, 5, 6, 5, 11)
 def show_audit(found: Audit) -> None:
     """Show the table, what is wrong by it, and how it is read."""
     console = plain_console()
-    seeds = f"{len(found.seeds)} seed{'s' * (len(found.seeds) != 1)}"
+    seeds = counted(len(found.seeds), "seed")
     console.print(Text(f"{found.title}: {seeds}", style="bold"))
     rows = table_rows(found)
     for number, group in enumerate(dict.fromkeys(row[0] for row in rows)):

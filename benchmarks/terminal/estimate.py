@@ -9,6 +9,7 @@ from i2moe_plugin.benchmarks.grid.estimate import CellEstimate, Estimate
 from i2moe_plugin.benchmarks.grid.runs import State
 from i2moe_plugin.benchmarks.terminal.output import plain_console, print_json
 from i2moe_plugin.benchmarks.terminal.tables import Table
+from i2moe_plugin.errors import counted
 
 OTHERS: tuple[State, ...] = ("failed", "skipped")
 
@@ -49,7 +50,7 @@ def summary(found: Estimate) -> str:
     """Say in one line what is left and what it takes."""
     if not found.left:
         return "Nothing is left to run."
-    runs = f"{found.left} run{'s' * (found.left != 1)} to train"
+    runs = f"{counted(found.left, 'run')} to train"
     if not any(cell.cost for cell in found.cells):
         return f"{runs}."
     return (

@@ -17,6 +17,7 @@ from i2moe_plugin.benchmarks.statistics.metrics import (
 )
 from i2moe_plugin.benchmarks.terminal.output import plain_console
 from i2moe_plugin.benchmarks.terminal.tables import Table
+from i2moe_plugin.errors import counted
 
 STYLES = {"equivalent": "bold green", "different": "bold red"}
 
@@ -24,7 +25,7 @@ STYLES = {"equivalent": "bold green", "different": "bold red"}
 def show_parity(parity: Parity) -> None:
     """Show a table of claims, and what to know about each."""
     console = plain_console()
-    seeds = f"{len(parity.seeds)} seed{'s' * (len(parity.seeds) != 1)}"
+    seeds = counted(len(parity.seeds), "seed")
     table = Table(title=f"{parity.fusion} on {parity.dataset}: parity over {seeds}")
     for name in ("", "ours", "theirs", "answer"):
         table.add_column(name)

@@ -27,6 +27,7 @@ from i2moe_plugin.benchmarks.terminal.output import plain_console
 from i2moe_plugin.benchmarks.terminal.tables import Table as RichTable
 from i2moe_plugin.benchmarks.terminal.tables import print_in_parts
 from i2moe_plugin.benchmarks.terminal.verbosity import quiet, verbose
+from i2moe_plugin.errors import counted
 from i2moe_plugin.interpretation.mean_parts import CLAIMED, DEFINITION, in_bits
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def show_evidence(console: Console, found: Sequence[MeanParts]) -> None:
     """Show parts in bits with their errors, and what may be claimed of them."""
     for one in found[:MOST_OUTPUTS]:
         about = f" about {without_controls(one.output)}" if one.output else ""
-        runs = f"{one.runs} run{'s' * (one.runs != 1)}"
+        runs = counted(one.runs, "run")
         title = (
             f"What carried the prediction{about}: bits, {DEFINITION} definition, mean over "
             f"{one.tested} and {runs}; calibrated on {one.validated}"

@@ -63,6 +63,11 @@ class Members:
         """How many copies of all models there are, from which an error of training is told."""
         return min(self.copies, self.joint)
 
+    @property
+    def calibrated_apart(self) -> int:
+        """How many copies are calibrated by themselves too: none where there is only one."""
+        return self.trainings if self.trainings > 1 else 0
+
     def pooled(self, outputs: Array, training: int | None = None) -> Array:
         """Mean over the copies of each model.
 
@@ -126,7 +131,7 @@ class Fitted:
         """
         priors = both_priors(task, totals, samples)
         whole = calibrate(task, members.pooled(outputs), target, *priors)
-        several = range(members.trainings if members.trainings > 1 else 0)
+        several = range(members.calibrated_apart)
         copies = tuple(
             calibrate(task, members.pooled(outputs, number), target, *priors, like=whole)
             for number in several
@@ -282,7 +287,7 @@ class Fitted:
         shapes = _shapes(members, task)
         size = sum(int(np.prod(shape)) for shape in shapes.values())
         every = []
-        count = 1 + (members.trainings if members.trainings > 1 else 0)
+        count = 1 + members.calibrated_apart
         fitted, rest = np.split(np.asarray(numbers, float), [count * size])
         for row in fitted.reshape(count, size):
             ends = np.cumsum([int(np.prod(shape)) for shape in shapes.values()])

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from i2moe_plugin.errors import counted
 from i2moe_plugin.interpretation.outputs import ERRORS, Probe
 
 #: Bits that are shown as nothing, and not claimed however small their error is.
@@ -88,7 +89,7 @@ class MeanParts:
     @property
     def validated(self) -> str:
         """How many samples the calibration was fitted on, in words."""
-        return f"{self.validation:,} validation sample{'s' * (self.validation != 1)}"
+        return counted(self.validation, "validation sample")
 
     @property
     def something(self) -> bool:
